@@ -1,0 +1,958 @@
+"""Tensor, Primitive and the tape: reverse-mode differentiation without knowing any operation.
+
+How it works, in full:
+
+* A :class:`Tensor` is a raw array (``.array``) and its place on the tape (``._node``): ``None``
+  where no gradient is wanted, a :class:`Leaf` for what the user differentiates, and a
+  :class:`Node` for a result computed from either.
+* A :class:`Primitive` is an operation on raw arrays with its derivative rules. Calling one runs
+  the operation and, if an operand is on the tape, makes a Node that remembers the primitive, the
+  operands' nodes and the arrays that the rules will need.
+* :func:`propagate` walks the nodes from the result back, latest first, hands each node's
+  gradient to the rules and adds what they return to the gradients of its parents.
+
+A rule is a vector-Jacobian product (VJP), ``rule(xp, g, out, x, y, ...)``: `g` is the gradient of
+the result, `out` the result, the others are the operands. It is written against a namespace
+`xp`: NumPy's or CuPy's when gradients are plain arrays, gputensor's own when they are to be
+differentiated again (``create_graph=True``), so that higher derivatives need no further code.
+A parameter whose name begins with an underscore is not kept for the rule: it arrives as an object
+that has only ``shape`` and ``dtype``.
+"""
+
+import contextlib
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.backend import NAMESPACES, Array, Device
+from gputensor.errors import (
+    DeviceMismatchError,
+    DTypeError,
+    GraphError,
+    ImplicitTransferError,
+    ShapeError,
+)
+
+__all__ = [
+    "Leaf",
+    "Node",
+    "Primitive",
+    "Tensor",
+    "grad_enabled",
+    "no_grad",
+    "primitive",
+    "propagate",
+    "wrap",
+]
+
+Scalar: TypeAlias = bool | int | float | complex
+
+_NO_ATTRS: dict[str, Any] = {}
+_SCALARS = (bool, int, float, complex)
+_next_order = itertools.count().__next__
+_new = object.__new__
+_ndarray = np.ndarray
+
+# gputensor.ops puts itself here: the namespace of rules under create_graph=True.
+differentiable_namespace: Any = SimpleNamespace()
+
+
+class _Recording(threading.local):
+    enabled = True
+
+
+_recording = _Recording()
+
+
+def grad_enabled() -> bool:
+    """Whether operations are put on the tape in this thread."""
+    return _recording.enabled
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801 - PyTorch's name
+    """Keep operations off the tape, in this thread; a context manager and a decorator.
+
+    Examples
+    --------
+    >>> with gt.no_grad():
+    ...     prediction = model(x)
+    """
+
+    def _recreate_cm(self) -> "no_grad":
+        return no_grad()  # each call of a decorated function, in whichever thread, has its own
+
+    def __enter__(self) -> "no_grad":
+        self._before = _recording.enabled
+        _recording.enabled = False
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _recording.enabled = self._before
+
+
+class Leaf:
+    """Tape entry of a tensor that gradients are accumulated for.
+
+    Attributes
+    ----------
+    grad : Tensor or None
+        Sum of the gradients since it was last None.
+    buffer : array or None
+        Where gradients are written if an optimizer has given them a place.
+    """
+
+    __slots__ = ("buffer", "dtype", "grad", "shape")
+
+    def __init__(self, array: Array) -> None:
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype
+        self.grad: Tensor | None = None
+        self.buffer: Array | None = None
+
+    def accumulate(self, g: Array, own: bool) -> None:
+        """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
+        if self.buffer is not None:
+            if self.grad is not None:
+                self.buffer += g
+            elif g is not self.buffer:
+                self.buffer[...] = g
+            self.grad = wrap(self.buffer)
+        elif self.grad is not None:
+            self.grad = wrap(self.grad.array + g)
+        else:
+            self.grad = wrap(g if own else g.copy())
+
+
+class Node:
+    """Tape entry of a computed tensor.
+
+    Attributes
+    ----------
+    order : int
+        Running number; a node's parents have smaller ones.
+    primitive : Primitive
+    parents : tuple
+        Node, Leaf or None for each operand.
+    saved : tuple or None
+        For each operand its raw array, or something with its shape and dtype where the rules do
+        not need the values. None once a backward pass has freed it.
+    out : array or None
+        The raw result (or what the primitive keeps in its place), where the rules need it.
+    attrs : dict
+        Keyword arguments of the call.
+    """
+
+    __slots__ = ("attrs", "dtype", "order", "out", "parents", "primitive", "saved", "shape")
+
+    order: int
+    primitive: "Primitive"
+    parents: "tuple[Node | Leaf | None, ...]"
+    saved: tuple[Any, ...] | None
+    out: Any
+    attrs: dict[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class _Spec:
+    """Shape and dtype of an operand whose values the rules do not need."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, operand: Any) -> None:
+        self.shape: tuple[int, ...] = getattr(operand, "shape", ())
+        self.dtype: Any = getattr(operand, "dtype", type(operand))
+
+
+class Tensor:
+    """Array on one device that operations are recorded for. Make one with :func:`tensor`.
+
+    Attributes
+    ----------
+    array : numpy.ndarray or cupy.ndarray
+        The raw array; it shares memory with the tensor.
+    """
+
+    __slots__ = ("__weakref__", "_node", "array")
+
+    array: Array
+    _node: Node | Leaf | None
+
+    if TYPE_CHECKING:  # gputensor.ops attaches these; declared here for type checkers
+        __add__: Callable[["Tensor", Any], "Tensor"]
+        __radd__: Callable[["Tensor", Any], "Tensor"]
+        __sub__: Callable[["Tensor", Any], "Tensor"]
+        __rsub__: Callable[["Tensor", Any], "Tensor"]
+        __mul__: Callable[["Tensor", Any], "Tensor"]
+        __rmul__: Callable[["Tensor", Any], "Tensor"]
+        __truediv__: Callable[["Tensor", Any], "Tensor"]
+        __rtruediv__: Callable[["Tensor", Any], "Tensor"]
+        __floordiv__: Callable[["Tensor", Any], "Tensor"]
+        __mod__: Callable[["Tensor", Any], "Tensor"]
+        __pow__: Callable[["Tensor", Any], "Tensor"]
+        __rpow__: Callable[["Tensor", Any], "Tensor"]
+        __matmul__: Callable[["Tensor", Any], "Tensor"]
+        __rmatmul__: Callable[["Tensor", Any], "Tensor"]
+        __neg__: Callable[["Tensor"], "Tensor"]
+        __lt__: Callable[["Tensor", Any], "Tensor"]
+        __le__: Callable[["Tensor", Any], "Tensor"]
+        __gt__: Callable[["Tensor", Any], "Tensor"]
+        __ge__: Callable[["Tensor", Any], "Tensor"]
+        __getitem__: Callable[["Tensor", Any], "Tensor"]
+        __iter__: Callable[["Tensor"], Iterator["Tensor"]]
+        T: "Tensor"
+        mT: "Tensor"  # noqa: N815 - the Array API's name
+        abs: Callable[..., "Tensor"]
+        all: Callable[..., "Tensor"]
+        any: Callable[..., "Tensor"]
+        argmax: Callable[..., "Tensor"]
+        argmin: Callable[..., "Tensor"]
+        astype: Callable[..., "Tensor"]
+        clip: Callable[..., "Tensor"]
+        exp: Callable[..., "Tensor"]
+        flatten: Callable[..., "Tensor"]
+        log: Callable[..., "Tensor"]
+        max: Callable[..., "Tensor"]
+        mean: Callable[..., "Tensor"]
+        min: Callable[..., "Tensor"]
+        permute_dims: Callable[..., "Tensor"]
+        relu: Callable[..., "Tensor"]
+        reshape: Callable[..., "Tensor"]
+        sigmoid: Callable[..., "Tensor"]
+        sqrt: Callable[..., "Tensor"]
+        square: Callable[..., "Tensor"]
+        squeeze: Callable[..., "Tensor"]
+        std: Callable[..., "Tensor"]
+        sum: Callable[..., "Tensor"]
+        tanh: Callable[..., "Tensor"]
+        transpose: Callable[..., "Tensor"]
+        var: Callable[..., "Tensor"]
+
+    # NumPy must leave `array * tensor` to Tensor.__rmul__.
+    __array_ufunc__ = None
+    # Identity, as elements are what == compares.
+    __hash__ = object.__hash__
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        raise TypeError("make a tensor with gt.tensor(data) or gt.asarray(array)")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        shape: tuple[int, ...] = self.array.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element."""
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return int(self.array.ndim)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self.array.size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return int(self.array.nbytes)
+
+    @property
+    def device(self) -> Device:
+        """Device that the elements are on."""
+        return backend.device_of(self.array)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor; settable on tensors that are not computed."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if isinstance(self._node, Node):
+            if not value:
+                raise GraphError("a computed tensor cannot leave the tape; use x.detach()")
+        elif not value:
+            self._node = None
+        elif self._node is None:
+            if self.dtype.kind != "f":
+                raise DTypeError(
+                    f"requires_grad: only floating point tensors have gradients, this one is "
+                    f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
+                )
+            self._node = Leaf(self.array)
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """Accumulated gradient; None before a backward pass, and for computed tensors."""
+        return self._node.grad if isinstance(self._node, Leaf) else None
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if not isinstance(self._node, Leaf):
+            raise GraphError("grad can be set on tensors made with requires_grad=True only")
+        if value is None:
+            self._node.grad = None
+            return
+        if not isinstance(value, Tensor):
+            raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
+        if value.shape != self.shape:
+            raise ShapeError(f"grad has shape {value.shape}, the tensor has {self.shape}")
+        if value.device != self.device:
+            raise DeviceMismatchError(f"grad is on {value.device}, the tensor on {self.device}")
+        self._node.grad = None
+        self._node.accumulate(value.array.astype(self.dtype, copy=False), own=False)
+
+    def backward(
+        self, gradient: "Tensor | None" = None, retain_graph: bool = False
+    ) -> None:
+        """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
+
+        Parameters
+        ----------
+        gradient : Tensor, optional
+            Gradient of the final result with respect to this tensor, of its shape; 1 for a
+            tensor of one element.
+        retain_graph : bool
+            Keep the saved values for another backward pass.
+
+        Raises
+        ------
+        GraphError
+            If nothing here requires a gradient, the saved values are freed already, or
+            `gradient` is missing for a tensor of several elements.
+        ShapeError
+            If `gradient` has another shape.
+        """
+        node = self._node
+        if node is None:
+            raise GraphError(
+                "backward: this tensor was computed from nothing that requires a gradient; make "
+                "an input with requires_grad=True, and compute outside gt.no_grad()"
+            )
+        g = seed_gradient(self, gradient)
+        given = {id(g)}
+        for entry, value in propagate([(node, g)], retain_graph=retain_graph).items():
+            assert isinstance(entry, Leaf)
+            own = value.base is None and id(value) not in given
+            given.add(id(value))
+            entry.accumulate(value, own)
+
+    def detach(self) -> "Tensor":
+        """Same elements in the same memory, off the tape."""
+        return wrap(self.array)
+
+    def to(self, where: str | Device) -> "Tensor":
+        """Same values on another device; the tensor itself if it is there. Differentiable."""
+        target = backend.device(where)
+        return self if self.device == target else _transfer(self, where=target, here=self.device)
+
+    def cpu(self) -> "Tensor":
+        """Same values on the CPU."""
+        return self.to("cpu")
+
+    def numpy(self) -> "np.ndarray[Any, Any]":
+        """NumPy array: of the same memory on the CPU, a copy from CUDA (this waits for it).
+
+        Raises
+        ------
+        GraphError
+            If the tensor is on the tape: NumPy would lose the gradient. Use ``x.detach()``.
+        """
+        if self._node is not None and _recording.enabled:
+            raise GraphError(
+                "numpy: this tensor requires a gradient, which NumPy would lose; "
+                "write x.detach().numpy()"
+            )
+        return backend.to_host(self.array)
+
+    def item(self) -> Any:
+        """Python number of a tensor with one element; waits for the device.
+
+        Raises
+        ------
+        ShapeError
+            If there is more or less than one element.
+        """
+        if self.array.size != 1:
+            raise ShapeError(f"item: only one element can become a number, shape is {self.shape}")
+        return backend.to_host(self.array).item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers; waits for the device."""
+        return backend.to_host(self.array).tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise DTypeError(f"only an integer tensor can be an index, this one is {self.dtype}")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise ShapeError(
+                f"the truth value of a tensor of shape {self.shape} is ambiguous; "
+                "use .any() or .all()"
+            )
+        return bool(self.item())
+
+    def __len__(self) -> int:
+        if not self.array.ndim:
+            raise TypeError("len() of a 0-dimensional tensor")
+        return len(self.array)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        if not isinstance(self.array, _ndarray):
+            raise ImplicitTransferError(
+                f"NumPy was given a tensor on {self.device}; copy it to the host in plain sight: "
+                "x.numpy(), or x.detach().numpy() if it requires a gradient"
+            )
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        array = backend.to_host(self.array)
+        extra = "" if isinstance(self.array, _ndarray) else f", device={str(self.device)!r}"
+        if self.dtype.kind not in "bi" or self.dtype.itemsize != np.dtype(int).itemsize:
+            extra += f", dtype={self.dtype}" if self.dtype.kind != "b" else ""
+        if isinstance(self._node, Node):
+            extra += f", grad_fn={self._node.primitive.name}"
+        elif self._node is not None:
+            extra += ", requires_grad=True"
+        return f"tensor({np.array2string(array, separator=', ', prefix='tensor(')}{extra})"
+
+
+# CuPy arrays have no static type, hence Any.
+Operand: TypeAlias = Tensor | Scalar | np.ndarray[Any, Any] | Any
+
+
+def wrap(array: Array, node: Node | Leaf | None = None) -> Tensor:
+    """Tensor around a raw array, at a place on the tape."""
+    t = _new(Tensor)
+    t.array = array
+    t._node = node
+    return t
+
+
+def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
+    """Raw gradient that a backward pass from `out` starts with, checked."""
+    if gradient is None:
+        if out.array.size != 1:
+            raise GraphError(
+                f"backward: a result of shape {out.shape} needs `gradient`, a tensor of that "
+                "shape; or reduce it to one element first, for example with .sum()"
+            )
+        return backend.namespace(out.array).ones(out.shape, out.dtype)
+    if not isinstance(gradient, Tensor):
+        raise TypeError(f"gradient must be a Tensor, got {type(gradient).__name__}")
+    if gradient.shape != out.shape:
+        raise ShapeError(f"gradient has shape {gradient.shape}, the result has {out.shape}")
+    backend.same_device("backward", [out.array, gradient.array])
+    return gradient.array.astype(out.dtype, copy=False)
+
+
+Rule: TypeAlias = Callable[..., Any]
+
+
+def _keeps(rule: Rule, skip: int) -> tuple[bool, ...]:
+    """For `out` and each operand of a rule, whether the rule reads its values.
+
+    A star parameter stands for all operands.
+    """
+    names = [
+        p.name
+        for p in list(inspect.signature(rule).parameters.values())[skip:]
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    return tuple(not name.startswith("_") for name in names)
+
+
+class _Bound(dict[type, Callable[..., Any]]):
+    """A primitive's forward function by array type, so that one look-up dispatches a call."""
+
+    def __init__(self, name: str, forward: Callable[..., Any] | None) -> None:
+        super().__init__()
+        self.name = name
+        self.forward = forward
+        self[_ndarray] = self._function(NAMESPACES[_ndarray])
+
+    def _function(self, xp: Any) -> Callable[..., Any]:
+        if self.forward is None:
+            function: Callable[..., Any] = getattr(xp, self.name)
+            return function
+        forward = self.forward
+        return lambda *arrays, **attrs: forward(xp, *arrays, **attrs)
+
+    def __missing__(self, kind: type) -> Callable[..., Any]:
+        function = self._function(NAMESPACES[kind])
+
+        def on_device(*arrays: Array, **attrs: Any) -> Any:
+            backend.same_device(self.name, [a for a in arrays if hasattr(a, "device")])
+            with backend.on_device_of(next(a for a in arrays if hasattr(a, "device"))):
+                return function(*arrays, **attrs)
+
+        self[kind] = on_device
+        return on_device
+
+
+class Primitive:
+    """A differentiable operation: what it computes and its derivative rules, in one object.
+
+    Parameters
+    ----------
+    name : str
+        The operation's name; without `forward` also that of the namespace function it is.
+    forward : callable, optional
+        ``forward(xp, *arrays, **attrs)``, the result as a raw array. With ``residual=True`` it
+        returns ``(result, kept)``, and the rules get `kept` in the place of `out`.
+    vjp : tuple of callables, callable or None
+        A tuple has a rule for each operand, ``rule(xp, g, out, *operands, **attrs)``, and None
+        for operands without a gradient. A single callable computes all at once,
+        ``rule(xp, needs, g, out, *operands, **attrs)``, and returns a sequence: ``needs[i]`` is
+        false where operand `i` needs no gradient, and may be an array of the operand's shape
+        into which the gradient can be written (and which is then returned) to save a copy.
+        None is for operations without gradients. Rules ignore broadcasting; gradients are summed
+        over broadcast axes afterwards. They must not return an operand or `out` itself.
+    reference : callable, optional
+        ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
+        fused operations whose rules cannot be differentiated again. Then all operands are kept.
+    residual : bool
+        See `forward`.
+    """
+
+    __slots__ = (
+        "bound",
+        "joint",
+        "keep",
+        "keep_all",
+        "keep_none",
+        "keep_out",
+        "name",
+        "partial",
+        "reference",
+        "residual",
+        "rules",
+        "vjp",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any] | None = None,
+        vjp: tuple[Rule | None, ...] | Rule | None = None,
+        *,
+        reference: Callable[..., Any] | None = None,
+        residual: bool = False,
+    ) -> None:
+        self.name = name
+        self.bound = _Bound(name, forward)
+        self.vjp = vjp
+        self.reference = reference
+        self.residual = residual
+        self.joint = callable(vjp)
+        self.rules: tuple[Rule | None, ...] = vjp if isinstance(vjp, tuple) else ()
+        self.partial = None in self.rules
+        keep: tuple[bool, ...] = (False,)
+        if isinstance(vjp, tuple):
+            kept = [_keeps(rule, 2) for rule in vjp if rule is not None]
+            keep = tuple(any(k[i] for k in kept) for i in range(len(vjp) + 1))
+        elif vjp is not None:
+            keep = _keeps(vjp, 3)
+        self.keep_out = keep[0]
+        self.keep = keep[1:]
+        self.keep_all = reference is not None or False not in self.keep
+        self.keep_none = True not in self.keep
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def unary(self, x: Tensor) -> Tensor:
+        """The operation on one tensor: the quick path of :meth:`__call__`."""
+        if not isinstance(x, Tensor):
+            return self(x)
+        array = x.array
+        kind = type(array)
+        out = self.bound[kind](array)
+        if type(out) is not kind:
+            out = NAMESPACES[kind].asarray(out)
+        t = _new(Tensor)
+        t.array = out
+        parent = x._node
+        if parent is not None and _recording.enabled and self.vjp is not None:
+            t._node = self._record(out, out, (array,), (parent,), _NO_ATTRS)
+        else:
+            t._node = None
+        return t
+
+    def binary(self, x: Operand, y: Operand) -> Tensor:
+        """The operation on two operands: the quick path of :meth:`__call__`."""
+        if not isinstance(x, Tensor) or not isinstance(y, Tensor):
+            return self(x, y)
+        a = x.array
+        b = y.array
+        kind = type(a)
+        if kind is not type(b):
+            backend.same_device(self.name, [a, b])
+        try:
+            out = self.bound[kind](a, b)
+        except ValueError as error:
+            raise _clearer(self.name, (a, b), error) from None
+        if type(out) is not kind:
+            out = NAMESPACES[kind].asarray(out)
+        t = _new(Tensor)
+        t.array = out
+        p = x._node
+        q = y._node
+        if (p is not None or q is not None) and _recording.enabled and self.vjp is not None:
+            t._node = self._record(out, out, (a, b), (p, q), _NO_ATTRS)
+        else:
+            t._node = None
+        return t
+
+    def __call__(self, *operands: Operand, **attrs: Any) -> Tensor:
+        """Run the operation on tensors, raw arrays or Python scalars, and record it.
+
+        Raises
+        ------
+        DeviceMismatchError
+            If operands are on different devices.
+        ShapeError
+            If their shapes do not fit together.
+        DTypeError
+            If the operation does not take their dtypes.
+        """
+        arrays: list[Any] = []
+        parents: list[Node | Leaf | None] = []
+        tracked = False
+        for operand in operands:
+            if isinstance(operand, Tensor):
+                arrays.append(operand.array)
+                parents.append(operand._node)
+                tracked = tracked or operand._node is not None
+            else:
+                arrays.append(raw_operand(self.name, operand))
+                parents.append(None)
+        kinds = [type(a) for a in arrays if not isinstance(a, (*_SCALARS, np.generic))]
+        if not kinds:
+            xp = backend.namespace(backend.default_device())
+            arrays = [xp.asarray(a) for a in arrays]
+            kinds = [type(a) for a in arrays]
+        kind = kinds[0]
+        if any(k is not kind for k in kinds):
+            backend.same_device(self.name, arrays)
+        try:
+            out = self.bound[kind](*arrays, **attrs)
+        except ValueError as error:
+            raise _clearer(self.name, arrays, error) from None
+        except TypeError as error:
+            if "not supported for the input types" not in str(error):
+                raise
+            found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
+            raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
+        kept = out
+        if self.residual:
+            out, kept = out
+        if isinstance(out, np.generic):
+            out = np.asarray(out)
+            kept = kept if self.residual else out
+        if tracked and _recording.enabled and self.vjp is not None:
+            return wrap(out, self._record(out, kept, tuple(arrays), tuple(parents), attrs))
+        return wrap(out)
+
+    def _record(
+        self,
+        out: Array,
+        kept: Any,
+        arrays: tuple[Any, ...],
+        parents: tuple[Node | Leaf | None, ...],
+        attrs: dict[str, Any],
+    ) -> Node | None:
+        """Node of a result; None if its gradient cannot reach a parent."""
+        dtype = out.dtype
+        if dtype.kind != "f":
+            if dtype.kind == "c":
+                raise DTypeError(
+                    f"{self.name}: complex gradients are not supported; "
+                    "compute with the real and imaginary parts, or under gt.no_grad()"
+                )
+            return None
+        if self.partial:
+            parents = tuple(
+                p if rule is not None else None
+                for p, rule in zip(parents, self.rules, strict=True)
+            )
+            if not any(p is not None for p in parents):
+                return None
+        node = _new(Node)
+        node.order = _next_order()
+        node.primitive = self
+        node.parents = parents
+        node.out = kept if self.keep_out else None
+        if self.keep_all:
+            node.saved = arrays
+        elif self.keep_none and None not in parents:  # quicker than the general case below
+            node.saved = parents
+        else:
+            keep = self.keep if len(self.keep) == len(arrays) else self.keep * len(arrays)
+            node.saved = tuple(
+                a if k else p or _Spec(a) for a, p, k in zip(arrays, parents, keep, strict=True)
+            )
+        node.attrs = attrs
+        node.shape = out.shape
+        node.dtype = dtype
+        return node
+
+
+primitive = Primitive
+
+
+def raw_operand(name: str, operand: Any) -> Any:
+    """Raw array or scalar of an operand that is no Tensor."""
+    if isinstance(operand, (*_SCALARS, np.generic)) or backend.is_array(operand):
+        return operand
+    if isinstance(operand, (list, tuple)):
+        return np.asarray(operand)
+    raise TypeError(
+        f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
+        f"not {type(operand).__name__}"
+    )
+
+
+def _clearer(name: str, arrays: Sequence[Any], error: ValueError) -> ValueError:
+    """The same complaint with the operation's name and the operands' shapes."""
+    shapes = ", ".join(str(getattr(a, "shape", "scalar")) for a in arrays)
+    if isinstance(error, ShapeError):
+        return error
+    return ShapeError(f"{name}: operands of shape {shapes} do not fit: {error}")
+
+
+def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a gradient over the axes that `shape` was broadcast along."""
+    extra = len(g.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
+    )
+    if axes:
+        g = xp.sum(g, axis=axes, keepdims=True)
+    return xp.reshape(g, shape)
+
+
+def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
+    """All nodes behind `roots`, the latest first."""
+    seen = set(roots)
+    waiting = list(seen)
+    nodes = []
+    while waiting:
+        entry = waiting.pop()
+        if type(entry) is Node:
+            nodes.append(entry)
+            for parent in entry.parents:
+                if parent is not None and parent not in seen:
+                    seen.add(parent)
+                    waiting.append(parent)
+    nodes.sort(key=_by_order, reverse=True)
+    return nodes
+
+
+_by_order = attrgetter("order")
+
+
+def _leading_to(
+    wanted: set[Node | Leaf], nodes: list[Node]
+) -> tuple[list[Node], set[Node | Leaf]]:
+    """Those of `nodes` that a gradient passes on its way to `wanted`; and both together."""
+    useful: set[Node | Leaf] = set(wanted)
+    for node in reversed(nodes):
+        if any(parent in useful for parent in node.parents):
+            useful.add(node)
+    return [node for node in nodes if node in useful], useful
+
+
+def propagate(
+    roots: Sequence[tuple[Node | Leaf, Any]],
+    wanted: Sequence[Node | Leaf] | None = None,
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> dict[Node | Leaf, Any]:
+    """Carry gradients from `roots` back through the tape.
+
+    Parameters
+    ----------
+    roots : sequence of (entry, gradient)
+        Where to start, and the gradient there: raw arrays, or Tensors with `create_graph`.
+    wanted : sequence of entries, optional
+        Whose gradients to compute; every leaf otherwise.
+    retain_graph : bool
+        Keep the saved values for another pass.
+    create_graph : bool
+        Record the pass itself, so that its results can be differentiated. Keeps saved values.
+
+    Returns
+    -------
+    dict
+        Gradient by entry, of the entries that any gradient reached.
+
+    Raises
+    ------
+    GraphError
+        If saved values are freed already.
+    """
+    nodes = _history(entry for entry, _ in roots)
+    targets: set[Node | Leaf] | None = None
+    if wanted is not None:
+        targets = set(wanted)
+        nodes, reached = _leading_to(targets, nodes)
+    gradients: dict[Node | Leaf, Any] = {}
+    for entry, g in roots:
+        gradients[entry] = gradients[entry] + g if entry in gradients else g
+    results: dict[Node | Leaf, Any] = {}
+    with backend.FollowDevice() as follow:
+        for node in nodes:
+            g = gradients.pop(node, None)
+            if g is None:
+                continue
+            saved = node.saved
+            if saved is None:
+                raise GraphError(
+                    f"backward: the values that {node.primitive.name} saved were freed by an "
+                    "earlier backward pass; write backward(retain_graph=True) there"
+                )
+            parents = node.parents
+            if targets is not None:
+                if node in targets:
+                    results[node] = g
+                parents = tuple(p if p in reached else None for p in parents)
+            out = node.out
+            attrs = node.attrs
+            parts: Sequence[Any] | None = None
+            if create_graph:
+                xp = differentiable_namespace
+                parts = _differentiable_step(xp, node, parents, g)
+            else:
+                kind = type(g)
+                if kind is not _ndarray:
+                    follow(g)
+                xp = NAMESPACES[kind]
+                if node.primitive.joint:
+                    parts = _joint_step(xp, node, parents, g, gradients)
+                if not retain_graph:
+                    node.saved = node.out = None
+            rules = node.primitive.rules
+            i = -1
+            for parent in parents:
+                i += 1
+                if parent is None:
+                    continue
+                if parts is not None:
+                    part = parts[i]
+                    if part is None:
+                        continue
+                # Calls without unpacking are much the quickest, and most rules need none.
+                elif attrs or len(saved) > 2:
+                    part = rules[i](xp, g, out, *saved, **attrs)  # type: ignore[misc]
+                elif len(saved) == 2:
+                    part = rules[i](xp, g, out, saved[0], saved[1])  # type: ignore[misc]
+                else:
+                    part = rules[i](xp, g, out, saved[0])  # type: ignore[misc]
+                if part.shape != parent.shape:
+                    part = sum_to(xp, part, parent.shape)
+                if part.dtype is not parent.dtype and part.dtype != parent.dtype:
+                    part = xp.astype(part, parent.dtype)
+                before = gradients.get(parent)
+                gradients[parent] = part if before is None else before + part
+    for entry, g in gradients.items():
+        if targets is None or entry in targets:
+            results[entry] = g
+    return results
+
+
+def _joint_step(
+    xp: Any,
+    node: Node,
+    parents: tuple[Node | Leaf | None, ...],
+    g: Array,
+    gradients: dict[Node | Leaf, Any],
+) -> Sequence[Any]:
+    """Gradients of all operands, written where an optimizer wants them if they are the first."""
+    needs: list[Any] = []
+    for i, p in enumerate(parents):
+        first = isinstance(p, Leaf) and p not in gradients and parents.index(p) == i
+        if first and p.grad is None and p.buffer is not None:
+            needs.append(p.buffer)
+        else:
+            needs.append(p is not None)
+    parts: Sequence[Any] = node.primitive.vjp(  # type: ignore[operator]
+        xp, needs, g, node.out, *(node.saved or ()), **node.attrs
+    )
+    return parts
+
+
+def _differentiable_step(
+    xp: Any, node: Node, parents: tuple[Node | Leaf | None, ...], g: Tensor
+) -> Sequence[Any]:
+    """Gradients of the operands as tensors that are on the tape themselves."""
+    primitive = node.primitive
+    saved = [
+        wrap(a, p) if backend.is_array(a) else a
+        for a, p in zip(node.saved or (), node.parents, strict=True)
+    ]
+    if primitive.reference is not None:
+        return _through_reference(xp, node, parents, saved, g)
+    out = node.out if node.out is None else wrap(node.out, node)
+    if primitive.joint:
+        needs = [p is not None for p in parents]
+        parts: Sequence[Any] = primitive.vjp(  # type: ignore[operator]
+            xp, needs, g, out, *saved, **node.attrs
+        )
+        return parts
+    return [
+        None if p is None else primitive.rules[i](xp, g, out, *saved, **node.attrs)  # type: ignore[misc]
+        for i, p in enumerate(parents)
+    ]
+
+
+def _through_reference(
+    xp: Any,
+    node: Node,
+    parents: tuple[Node | Leaf | None, ...],
+    saved: list[Any],
+    g: Tensor,
+) -> Sequence[Any]:
+    """Gradients of a fused operation through its plain form, which can be differentiated."""
+    inner = [s if p is None else _identity(s) for s, p in zip(saved, parents, strict=True)]
+    result = node.primitive.reference(xp, *inner, **node.attrs)  # type: ignore[misc]
+    entries = [None if p is None else t._node for t, p in zip(inner, parents, strict=True)]
+    found = propagate(
+        [(result._node, g)], [e for e in entries if e is not None], create_graph=True
+    )
+    return [None if e is None else found.get(e) for e in entries]
+
+
+_identity = Primitive("identity", lambda xp, x: x[...], (lambda xp, g, _out, _x: g,))
+
+
+def _transfer_back(xp: Any, g: Any, _out: Any, _x: Any, where: Device, here: Device) -> Any:
+    return g.to(here) if isinstance(g, Tensor) else backend.to_device(g, here)
+
+
+_transfer = Primitive(
+    "to", lambda xp, x, where, here: backend.to_device(x, where), (_transfer_back,)
+)

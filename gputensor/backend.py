@@ -1,0 +1,370 @@
+"""NumPy or CuPy: which device there is, which namespace an array belongs to, and transfers.
+
+Everything that differs between the two libraries is in this file. CuPy is imported when a CUDA
+device is first asked about, never by ``import gputensor``. Bytes cross between host and device
+in :func:`to_host` and :func:`to_device` only.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType, TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gputensor import config
+from gputensor.errors import DeviceError, DeviceMismatchError
+
+__all__ = [
+    "Array",
+    "CudaStatus",
+    "Device",
+    "FollowDevice",
+    "Namespace",
+    "cuda_status",
+    "default_device",
+    "device",
+    "device_of",
+    "is_array",
+    "namespace",
+    "on_device_of",
+    "same_device",
+    "synchronize",
+    "to_device",
+    "to_host",
+]
+
+# A numpy.ndarray or a cupy.ndarray. Neither library types the common part of the two.
+Array = Any
+
+_CUDA_HELP = (
+    "To use an NVIDIA GPU install the driver and gputensor's CUDA extra: "
+    "pip install 'gputensor[cuda13]' (or [cuda12], as `nvidia-smi` shows). "
+    "`python -m gputensor doctor` says what was found."
+)
+
+
+class CudaStatus(NamedTuple):
+    """What the probe for CUDA found.
+
+    Attributes
+    ----------
+    available : bool
+        Whether arrays can be put on a CUDA device.
+    reason : str
+        The device's name, or why CUDA is not used.
+    count : int
+        Number of CUDA devices.
+    """
+
+    available: bool
+    reason: str
+    count: int
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.devices: list[Device] = []  # entered and not yet left
+
+
+_local = _Local()
+
+
+class Device:
+    """A place for arrays: ``cpu`` or ``cuda:N``.
+
+    As a context manager it is the device that new tensors are put on, in this thread. It equals
+    its name: ``x.device == "cuda:0"``.
+    """
+
+    __slots__ = ("index", "kind")
+
+    def __init__(self, kind: str, index: int = 0) -> None:
+        self.kind = kind
+        self.index = index
+
+    def __str__(self) -> str:
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+    def __repr__(self) -> str:
+        return f"device({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return str(self) == ("cuda:0" if other == "cuda" else other)
+        return isinstance(other, Device) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __enter__(self) -> "Device":
+        _local.devices.append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _local.devices.pop()
+
+
+@functools.cache
+def cuda_status() -> CudaStatus:
+    """Look for CuPy, a driver and a device, once; never raises.
+
+    Returns
+    -------
+    CudaStatus
+        Whether CUDA is usable, and the device's name or the reason why it is not.
+    """
+    if importlib.util.find_spec("cupy") is None:
+        return CudaStatus(False, "CuPy is not installed", 0)
+    try:
+        import cupy  # type: ignore[import-not-found, unused-ignore]
+
+        runtime = cupy.cuda.runtime
+        count = int(runtime.getDeviceCount())
+        if count < 1:
+            return CudaStatus(False, "CuPy found no CUDA device", 0)
+        cupy.empty(1)
+        name = runtime.getDeviceProperties(0)["name"].decode()
+    # A broken driver or library surfaces as almost any exception, and a probe must not raise.
+    except Exception as error:
+        return CudaStatus(False, f"CuPy cannot use a device: {type(error).__name__}: {error}", 0)
+    return CudaStatus(True, f"{name} through CuPy {cupy.__version__}", count)
+
+
+def device(spec: "str | Device | None" = None) -> Device:
+    """Name a device; use it as a value or as a context manager.
+
+    Parameters
+    ----------
+    spec : {"auto", "cpu", "cuda", "cuda:N"} or Device, optional
+        ``"auto"`` is CUDA where it is usable, else the CPU; without it the default device.
+
+    Returns
+    -------
+    Device
+
+    Raises
+    ------
+    DeviceError
+        For another name, or for a CUDA device that is not there.
+
+    Examples
+    --------
+    >>> with gt.device("cpu"):
+    ...     x = gt.ones((2, 3))
+    """
+    if spec is None:
+        return default_device()
+    if isinstance(spec, Device):
+        return spec
+    name = spec.strip().lower() if isinstance(spec, str) else repr(spec)
+    if name == "cpu":
+        return Device("cpu")
+    if name == "auto":
+        return Device("cuda") if cuda_status().available else Device("cpu")
+    kind, colon, index = name.partition(":")
+    if kind != "cuda" or (colon and not index.isdigit()):
+        raise DeviceError(f"device {spec!r} is unknown; allowed are auto, cpu, cuda and cuda:N")
+    status = cuda_status()
+    if not status.available:
+        raise DeviceError(f"device {spec!r} is not available: {status.reason}. {_CUDA_HELP}")
+    number = int(index or 0)
+    if number >= status.count:
+        raise DeviceError(
+            f"device {spec!r} is not there: this machine has {status.count} CUDA device(s), "
+            f"cuda:0 to cuda:{status.count - 1}"
+        )
+    return Device("cuda", number)
+
+
+@functools.cache
+def _configured_device(setting: str) -> Device:
+    return device(setting)
+
+
+def default_device() -> Device:
+    """Device of new tensors: the innermost ``with gt.device(...)``, else ``GPUTENSOR_DEVICE``."""
+    if _local.devices:
+        return _local.devices[-1]
+    return _configured_device(config.device_setting())
+
+
+class Namespace:
+    """The functions of NumPy or CuPy, plus the few that the two spell differently.
+
+    Derivative rules take one as ``xp``. With ``create_graph=True`` they get gputensor's own
+    operations instead, so what a rule calls must exist in all three.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        setattr(self, name, value)  # the next look-up finds it without coming here
+        return value
+
+    def __repr__(self) -> str:
+        return f"Namespace({self._module.__name__})"
+
+    def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """Copy of `x` with `shape`; ten times quicker than a view for small NumPy arrays."""
+        out = self._module.empty(shape, x.dtype)
+        out[...] = x
+        return out
+
+    def index_add(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
+        """Zeros of `shape` with `values` added at `index`; repeated places add up."""
+        out = self._module.zeros(shape, values.dtype)
+        self._module.add.at(out, index, values)
+        return out
+
+    def index_put(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
+        """Zeros of `shape` with `values` put at `index`, which names no place twice."""
+        out = self._module.zeros(shape, values.dtype)
+        out[index] = values
+        return out
+
+
+class _Namespaces(dict[type, Namespace]):
+    """Namespace by array type; CuPy's is added when the first CuPy array is seen."""
+
+    def __missing__(self, kind: type) -> Namespace:
+        if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
+            import cupy
+
+            self[kind] = Namespace(cupy)
+            return self[kind]
+        raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
+
+
+NAMESPACES = _Namespaces({np.ndarray: Namespace(np)})
+
+
+def is_array(x: object) -> bool:
+    """Whether `x` is a raw NumPy or CuPy array."""
+    try:
+        NAMESPACES[type(x)]
+    except TypeError:
+        return isinstance(x, np.ndarray)
+    return True
+
+
+def namespace(place: "Array | Device") -> Namespace:
+    """Namespace of a raw array, or of the arrays of a device."""
+    if not isinstance(place, Device):
+        return NAMESPACES[type(place)]
+    if place.kind == "cpu":
+        return NAMESPACES[np.ndarray]
+    import cupy
+
+    return NAMESPACES[cupy.ndarray]
+
+
+def device_of(array: Array) -> Device:
+    """Device that a raw array lives on."""
+    if isinstance(array, np.ndarray) and type(array) is np.ndarray:
+        return Device("cpu")
+    return Device("cuda", array.device.id)
+
+
+def same_device(name: str, arrays: list[Array]) -> None:
+    """Check that all raw arrays live on one device; scalars live anywhere.
+
+    Raises
+    ------
+    DeviceMismatchError
+        Naming the operation, the devices and the fix.
+    """
+    devices = [device_of(a) for a in arrays if is_array(a)]
+    if any(d != devices[0] for d in devices[1:]):
+        found = ", ".join(str(d) for d in devices)
+        raise DeviceMismatchError(
+            f"{name}: operands are on different devices ({found}); "
+            f"move them to one, for example x.to({str(devices[0])!r})"
+        )
+
+
+@contextlib.contextmanager
+def _cuda_device(index: int) -> Iterator[None]:
+    import cupy
+
+    with cupy.cuda.Device(index):
+        yield
+
+
+def on_device_of(place: "Array | Device") -> contextlib.AbstractContextManager[None]:
+    """Make the CUDA device of an array current, so that results and launches go there."""
+    where = place if isinstance(place, Device) else device_of(place)
+    return contextlib.nullcontext() if where.kind == "cpu" else _cuda_device(where.index)
+
+
+class FollowDevice:
+    """Context in which the current CUDA device follows the arrays shown to it."""
+
+    def __init__(self) -> None:
+        self._entered: Device | None = None
+        self._context: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+
+    def __enter__(self) -> "FollowDevice":
+        return self
+
+    def __call__(self, array: Array) -> None:
+        """Make the device of `array` the current one."""
+        here = device_of(array)
+        if here != self._entered:
+            self._context.__exit__(None, None, None)
+            self._entered, self._context = here, on_device_of(here)
+            self._context.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._context.__exit__(None, None, None)
+
+
+# What must be looked at before the host may believe a value: kernels that find bad input on the
+# device (a label out of range) cannot raise there, so they leave a callable here, once a key.
+DEFERRED_CHECKS: dict[str, Callable[[], None]] = {}
+
+
+def to_host(array: Array) -> "np.ndarray[Any, Any]":
+    """NumPy array with the values of a raw array: itself on the CPU, a copy from CUDA.
+
+    Raises
+    ------
+    LabelError
+        If a kernel launched before found a class label out of range.
+    """
+    if type(array) is np.ndarray:
+        return array
+    while DEFERRED_CHECKS:
+        DEFERRED_CHECKS.popitem()[1]()
+    host: np.ndarray[Any, Any] = array.get()
+    return host
+
+
+def to_device(array: Array, where: Device) -> Array:
+    """Raw array with the values of `array` on `where`; itself if it is there already."""
+    here = device_of(array)
+    if here == where:
+        return array
+    if where.kind == "cpu":
+        return to_host(array)
+    with on_device_of(where):
+        return namespace(where).asarray(array)
+
+
+def synchronize(where: "str | Device | None" = None) -> None:
+    """Wait until a device has finished what was given to it; the CPU never waits."""
+    chosen = device(where)
+    if chosen.kind == "cuda":
+        import cupy
+
+        cupy.cuda.Device(chosen.index).synchronize()

@@ -1,0 +1,65 @@
+"""Settings and the ``GPUTENSOR_*`` environment variables, read when first needed.
+
+=====================  =========================  =============================================
+variable               values (default first)     meaning
+=====================  =========================  =============================================
+``GPUTENSOR_DEVICE``   auto, cpu, cuda, cuda:N    the device new tensors are put on
+``GPUTENSOR_KERNELS``  auto, reference            fused kernels, or their plain array form
+``GPUTENSOR_CACHE``    a folder                   where downloaded data sets are kept
+``GPUTENSOR_THREADS``  a count                    CPU threads of one fused kernel
+=====================  =========================  =============================================
+"""
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_dir", "cpu_threads", "device_setting", "kernels_setting"]
+
+
+def device_setting() -> str:
+    """Value of ``GPUTENSOR_DEVICE``, ``"auto"`` where unset."""
+    return os.environ.get("GPUTENSOR_DEVICE", "").strip().lower() or "auto"
+
+
+def kernels_setting() -> str:
+    """Value of ``GPUTENSOR_KERNELS``: ``"auto"`` or ``"reference"``.
+
+    Raises
+    ------
+    ValueError
+        For any other value.
+    """
+    value = os.environ.get("GPUTENSOR_KERNELS", "").strip().lower() or "auto"
+    if value not in ("auto", "reference"):
+        raise ValueError(
+            f"GPUTENSOR_KERNELS is {value!r}; allowed are 'auto' (fused kernels where they "
+            "exist) and 'reference' (plain array operations)"
+        )
+    return value
+
+
+def cpu_threads() -> int:
+    """CPU threads that one fused kernel may use: ``GPUTENSOR_THREADS``, else the usable cores.
+
+    Raises
+    ------
+    ValueError
+        If the variable is not a positive integer.
+    """
+    value = os.environ.get("GPUTENSOR_THREADS", "").strip()
+    if not value:
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+    if not value.isdigit() or int(value) < 1:
+        raise ValueError(f"GPUTENSOR_THREADS is {value!r}; it must be a positive integer")
+    return int(value)
+
+
+def cache_dir() -> Path:
+    """Folder for downloaded data sets: ``GPUTENSOR_CACHE``, else the user's cache folder."""
+    value = os.environ.get("GPUTENSOR_CACHE", "").strip()
+    if value:
+        return Path(value).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".cache") / "gputensor"

@@ -1,0 +1,58 @@
+"""Every exception that gputensor raises.
+
+Each one is also the built-in exception that NumPy code would expect in its place, so
+``except ValueError`` keeps working, and ``except gt.errors.GPUTensorError`` catches them all.
+"""
+
+__all__ = [
+    "DTypeError",
+    "DatasetError",
+    "DeviceError",
+    "DeviceMismatchError",
+    "GPUTensorError",
+    "GradcheckError",
+    "GraphError",
+    "ImplicitTransferError",
+    "LabelError",
+    "ShapeError",
+]
+
+
+class GPUTensorError(Exception):
+    """Base class of gputensor's own exceptions."""
+
+
+class ShapeError(GPUTensorError, ValueError):
+    """Operands whose shapes or axes do not fit the operation."""
+
+
+class DTypeError(GPUTensorError, TypeError):
+    """An operand whose dtype the operation does not take."""
+
+
+class LabelError(GPUTensorError, ValueError):
+    """A class label outside ``0 <= label < classes``."""
+
+
+class DeviceError(GPUTensorError, RuntimeError):
+    """A device that is not there, or a name that is not a device's."""
+
+
+class DeviceMismatchError(GPUTensorError, ValueError):
+    """Operands of one operation that live on different devices."""
+
+
+class ImplicitTransferError(GPUTensorError, TypeError):
+    """Code that would have copied a CUDA tensor to the host without saying so."""
+
+
+class GraphError(GPUTensorError, RuntimeError):
+    """A backward pass that the tape cannot carry out."""
+
+
+class GradcheckError(GPUTensorError, AssertionError):
+    """An analytical gradient that disagrees with finite differences."""
+
+
+class DatasetError(GPUTensorError, RuntimeError):
+    """A data set that could not be found, read or verified."""

@@ -1,0 +1,97 @@
+"""Reading parts of an array."""
+
+from types import EllipsisType
+from typing import Any, TypeAlias
+
+from gputensor import backend
+from gputensor.autograd import Operand, Primitive, Tensor
+from gputensor.errors import DTypeError
+from gputensor.ops.statistical import checked_axis
+
+__all__ = ["getitem", "index_add", "index_put", "take"]
+
+Key: TypeAlias = "int | slice | EllipsisType | None | Tensor | Any"
+
+
+def _raw_key(key: Any) -> Any:
+    if isinstance(key, tuple):
+        return tuple(_raw_key(k) for k in key)
+    if isinstance(key, list):
+        return [_raw_key(k) for k in key]
+    raw = key.array if isinstance(key, Tensor) else key
+    if hasattr(raw, "dtype") and raw.dtype.kind not in "biu":
+        raise DTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
+    return raw
+
+
+def _repeats(key: Any) -> bool:
+    """Whether a key may name an element twice: only integer arrays and lists do."""
+    if isinstance(key, tuple):
+        return any(_repeats(k) for k in key)
+    return isinstance(key, list) or (hasattr(key, "dtype") and key.ndim > 0 and key.dtype != bool)
+
+
+def _getitem_rule(xp: Any, g: Any, _out: Any, _x: Any, key: Any) -> Any:
+    put = xp.index_add if _repeats(key) else xp.index_put
+    return put(_x.shape, key, g)
+
+
+_getitem = Primitive("getitem", lambda xp, x, key: x[key], (_getitem_rule,))
+
+
+def getitem(x: Tensor, key: Key) -> Tensor:
+    """``x[key]``: slices, integers, ``None``, ``...``, integer and boolean arrays, as in NumPy.
+
+    Basic indexing gives a view, index arrays a copy. A boolean array on CUDA waits for the
+    device, since the result's shape depends on it. On CUDA integer arrays are not checked for
+    being in range; they wrap around, as CuPy does.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range, or there are too many.
+    DTypeError
+        If an index array is not of integers or bool.
+    DeviceMismatchError
+        If an index array is on another device.
+    """
+    raw = _raw_key(key)
+    arrays = [k for k in (raw if isinstance(raw, tuple) else (raw,)) if backend.is_array(k)]
+    backend.same_device("index", [x.array, *arrays])
+    return _getitem(x, key=raw)
+
+
+_index_add = Primitive(
+    "index_add",
+    lambda xp, values, shape, key: xp.index_add(shape, key, values),
+    (lambda xp, g, _out, _values, shape, key: g[key],),
+)
+_index_put = Primitive(
+    "index_put",
+    lambda xp, values, shape, key: xp.index_put(shape, key, values),
+    (lambda xp, g, _out, _values, shape, key: g[key],),
+)
+
+
+def index_add(shape: tuple[int, ...], key: Key, values: Operand) -> Tensor:
+    """Zeros of `shape` with `values` added at `key`; places named twice get both."""
+    return _index_add(values, shape=shape, key=_raw_key(key))
+
+
+def index_put(shape: tuple[int, ...], key: Key, values: Operand) -> Tensor:
+    """Zeros of `shape` with `values` put at `key`, which must not name a place twice."""
+    return _index_put(values, shape=shape, key=_raw_key(key))
+
+
+def take(x: Tensor, indices: Operand, /, *, axis: int) -> Tensor:
+    """Elements of `x` at `indices` along `axis`; `indices` may have any shape.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` is not an axis of `x`.
+    IndexError
+        If an index is out of range (on the CPU).
+    """
+    checked_axis("take", x, axis)
+    return getitem(x, (*(slice(None),) * (axis % x.ndim), indices))

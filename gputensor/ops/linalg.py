@@ -1,0 +1,162 @@
+"""Products of matrices, and einsum."""
+
+from collections import Counter
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from gputensor.autograd import Operand, Primitive, Tensor
+from gputensor.errors import ShapeError
+
+__all__ = ["einsum", "matmul"]
+
+
+def _matmul_left(xp: Any, g: Any, _out: Any, _x: Any, y: Any) -> Any:
+    if len(y.shape) == 1:
+        return (g if len(_x.shape) == 1 else xp.expand_dims(g, -1)) * y
+    if len(_x.shape) == 1:
+        return xp.matmul(y, xp.expand_dims(g, -1))[..., 0]
+    return xp.matmul(g, xp.matrix_transpose(y))
+
+
+def _matmul_right(xp: Any, g: Any, _out: Any, x: Any, _y: Any) -> Any:
+    if len(x.shape) == 1:
+        if len(_y.shape) == 1:
+            return g * x
+        return xp.expand_dims(x, -1) * xp.expand_dims(g, -2)
+    if len(_y.shape) == 1:
+        return xp.matmul(xp.matrix_transpose(x), xp.expand_dims(g, -1))[..., 0]
+    if len(_y.shape) == 2 < len(x.shape):  # one product instead of a batch of them and a sum
+        x = xp.reshape(x, (-1, x.shape[-1]))
+        g = xp.reshape(g, (-1, g.shape[-1]))
+    return xp.matmul(xp.matrix_transpose(x), g)
+
+
+_matmul = Primitive("matmul", None, (_matmul_left, _matmul_right))
+
+
+def matmul(x: Operand, y: Operand, /) -> Tensor:
+    """Matrix product ``x @ y``, over leading axes that broadcast.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., m, k) or (k,)
+    y : Tensor or array of shape (..., k, n) or (k,)
+
+    Returns
+    -------
+    Tensor
+        Of shape (..., m, n), without the axis of an operand that has one axis only.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit, or an operand has no axis.
+    """
+    return _matmul.binary(x, y)
+
+
+def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
+    """Operand subscripts and output subscripts with letters in the place of every ellipsis."""
+    left, arrow, right = subscripts.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ndims):
+        raise ShapeError(
+            f"einsum: {subscripts!r} names {len(terms)} operands, {len(ndims)} were given"
+        )
+    used = set(left + right)
+    spare = (c for c in map(chr, count(ord("A"))) if c.isalpha() and c not in used)
+    longest = max(
+        (n - len(t.replace("...", "")) for t, n in zip(terms, ndims, strict=True) if "..." in t),
+        default=0,
+    )
+    dots = "".join(next(spare) for _ in range(longest))
+    full = []
+    for term, ndim in zip(terms, ndims, strict=True):
+        axes = ndim - len(term.replace("...", ""))
+        if axes < 0 or (axes and "..." not in term):
+            raise ShapeError(
+                f"einsum: subscripts {term!r} of {subscripts!r} do not fit an operand with "
+                f"{ndim} axes"
+            )
+        full.append(term.replace("...", dots[len(dots) - axes :]))
+    if not arrow:
+        times = Counter(c for t in full for c in t)
+        right = "..." + "".join(sorted(c for c in times if times[c] == 1 and c not in dots))
+    return full, right.replace("...", dots)
+
+
+def _einsum_rule(
+    xp: Any, needs: Any, g: Any, _out: Any, *operands: Any, terms: list[str], output: str
+) -> list[Any]:
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, n in zip(term, operand.shape, strict=True):
+            sizes[letter] = max(n, sizes.get(letter, 1))
+    parts: list[Any] = []
+    for i, need in enumerate(needs):
+        if need is False:
+            parts.append(None)
+            continue
+        inputs = [output, *terms[:i], *terms[i + 1 :]]
+        arrays = [g, *operands[:i], *operands[i + 1 :]]
+        present = set("".join(inputs))
+        spare = (c for c in map(chr, count(ord("a"))) if c.isalpha() and c not in sizes)
+        target = ""
+        for letter in terms[i]:
+            if letter in target:  # a diagonal was read: an identity puts its gradient back there
+                other = next(spare)
+                inputs.append(letter + other)
+                arrays.append(xp.eye(sizes[letter], dtype=g.dtype))
+                letter = other
+            elif letter not in present:  # summed on its own: the gradient repeats along it
+                inputs.append(letter)
+                arrays.append(xp.ones(sizes[letter], dtype=g.dtype))
+            target += letter
+        parts.append(xp.einsum(",".join(inputs) + "->" + target, *arrays))
+    return parts
+
+
+_einsum = Primitive(
+    "einsum",
+    lambda xp, *arrays, terms, output: xp.einsum(
+        ",".join(terms) + "->" + output, *arrays, optimize=len(arrays) > 1
+    ),
+    _einsum_rule,
+)
+
+
+def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
+    """Sum of products by Einstein's convention, as :func:`numpy.einsum`.
+
+    Parameters
+    ----------
+    subscripts : str
+        ``"ij,jk->ik"``; without ``->`` the letters that occur once, in order. ``...`` stands for
+        leading axes.
+    *operands : Tensor or array
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ShapeError
+        If the subscripts do not fit the operands.
+
+    Examples
+    --------
+    >>> gt.einsum("bij,bjk->bik", x, y)  # a batch of matrix products
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
+    if not operands:
+        raise ShapeError("einsum: there are no operands; give one for each term")
+    terms, output = _letters(subscripts, [np.ndim(getattr(o, "array", o)) for o in operands])
+    if not set(output) <= set("".join(terms)) or len(set(output)) != len(output):
+        raise ShapeError(
+            f"einsum: the output of {subscripts!r} must name letters of the operands, each once"
+        )
+    return _einsum(*operands, terms=terms, output=output)

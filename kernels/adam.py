@@ -1,0 +1,97 @@
+"""Adam and AdamW over a flat buffer."""
+
+import math
+
+import numpy as np
+
+from gputensor.backend import Array, namespace
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
+
+__all__ = ["step"]
+
+_THREADS = 256
+_GRAIN = 1 << 16  # elements that are worth a CPU thread
+
+
+@Loop
+def _adam_loop(  # type: ignore[no-untyped-def]
+    start, stop, p, g, m, v, rate, root, beta1, rest1, beta2, rest2, eps, decay, shrink
+):
+    for i in range(start, stop):
+        x = p[i]
+        d = g[i] + decay * x
+        mean = beta1 * m[i] + rest1 * d
+        square = beta2 * v[i] + rest2 * d * d
+        m[i] = mean
+        v[i] = square
+        p[i] = x * shrink - rate * mean / (np.sqrt(square) * root + eps)
+
+
+def step(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    count: Array,
+    ticket: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    advance: bool = True,
+) -> None:
+    r"""One step of Adam, in place.
+
+    With :math:`t` one more than `count`:
+    :math:`m \leftarrow \beta_1 m + (1-\beta_1) g`, :math:`v \leftarrow \beta_2 v + (1-\beta_2) g^2`,
+    :math:`p \leftarrow p - \mathrm{lr}\,\hat m / (\sqrt{\hat v} + \epsilon)` with
+    :math:`\hat m = m / (1-\beta_1^t)`, :math:`\hat v = v / (1-\beta_2^t)` (Kingma & Ba 2015).
+    `weight_decay` adds ``weight_decay * p`` to the gradient or, `decoupled`, shrinks ``p`` by
+    ``lr * weight_decay`` (AdamW, Loshchilov & Hutter 2019).
+
+    Parameters
+    ----------
+    p, g, m, v : arrays of shape (n,)
+        Parameters, gradients, and the two running means.
+    count : int64 array of shape (1,)
+        Steps taken before; one is added if `advance`.
+    ticket : uint32 array of shape (1,)
+        Zero; scratch memory of the CUDA kernel.
+    """
+    xp = namespace(p)
+    how = implementation(p, g, m, v)
+    if how == "cuda" and p.size:
+        kernel = cuda_kernel("adam", f"adam_{suffix(p)}")
+        numbers = (lr, beta1, beta2, eps, weight_decay)
+        flags = (np.int32(decoupled), np.int32(advance))
+        kernel(
+            blocks(p.size, _THREADS, p),
+            (_THREADS,),
+            (p, g, m, v, count, ticket, p.size, *map(np.float64, numbers), *flags),
+        )
+        return
+    if how == "loop":
+        t = int(count[0]) + 1
+        number = p.dtype.type
+        rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+        decay = 0.0 if decoupled else weight_decay
+        shrink = 1 - lr * weight_decay if decoupled else 1.0
+        numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink)
+        split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
+    else:
+        t = (count + 1).astype(np.float64)
+        rate, root = (a.astype(p.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
+        if weight_decay and not decoupled:
+            g = g + weight_decay * p
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * g * g
+        if weight_decay and decoupled:
+            p *= 1 - lr * weight_decay
+        p -= rate * m / (xp.sqrt(v) * root + eps)
+    if advance:
+        count += 1

@@ -1,0 +1,236 @@
+"""Softmax cross-entropy: losses, their gradient and the count of right answers in one pass."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.backend import Array, namespace
+from gputensor.errors import LabelError
+from gputensor.kernels.runtime import Loop, cuda_kernel, implementation, split, suffix
+
+__all__ = ["Result", "forward_backward"]
+
+_WARPS = 4  # rows of a CUDA block
+_GRAIN = 1 << 14  # logits that are worth a CPU thread
+
+
+class Result(NamedTuple):
+    """What one pass over the logits gives.
+
+    Attributes
+    ----------
+    losses : array of shape (rows,)
+        NaN in rows whose label is out of range.
+    total : float64 array of shape ()
+        Sum of the losses.
+    correct : int64 array of shape ()
+        Rows whose largest logit, the first of equals, is that of the target.
+    grad : array of shape (rows, classes)
+        Gradient of each row's loss towards its logits.
+    """
+
+    losses: Array
+    total: Array
+    correct: Array
+    grad: Array
+
+
+@Loop
+def _row_loop(  # type: ignore[no-untyped-def]
+    start, stop, logits, labels, weights, by_label, smoothing, losses, grad, correct
+):
+    classes = logits.shape[1]
+    one = logits.dtype.type(1)
+    share = smoothing / classes
+    for i in range(start, stop):
+        x = logits[i]
+        d = grad[i]
+        top = x[0]
+        best = 0
+        for j in range(1, classes):
+            if x[j] > top or top != top:
+                top = x[j]
+                best = j
+        total = one * 0
+        for j in range(classes):
+            d[j] = np.exp(x[j] - top)
+            total += d[j]
+        log_total = np.log(total) + top
+        scale = one / total
+        correct[i] = False
+        if by_label:
+            label = labels[i]
+            if label < 0 or label >= classes:
+                losses[i] = np.nan
+                for j in range(classes):
+                    d[j] = np.nan
+                continue
+            loss = (one - smoothing) * (log_total - x[label])
+            if smoothing > 0:
+                spread = one * 0
+                for j in range(classes):
+                    spread += log_total - x[j]
+                loss += share * spread
+            for j in range(classes):
+                d[j] = d[j] * scale - share
+            d[label] -= one - smoothing
+        else:
+            q = weights[i]
+            loss = one * 0
+            mass = one * 0
+            label = 0
+            for j in range(classes):
+                if q[j] > q[label]:
+                    label = j
+                w = q[j] * (one - smoothing) + share
+                mass += w
+                if w != 0:
+                    loss += w * (log_total - x[j])
+            for j in range(classes):
+                d[j] = d[j] * scale * mass - (q[j] * (one - smoothing) + share)
+        losses[i] = loss
+        correct[i] = best == label and log_total == log_total
+
+
+def _reference(
+    logits: Array, target: Array, by_label: bool, smoothing: float
+) -> tuple[Array, Array, Array]:
+    """Losses, gradients and right answers in plain array calls."""
+    xp = namespace(logits)
+    rows, classes = logits.shape
+    top = xp.max(logits, axis=1, keepdims=True)
+    exps = xp.exp(logits - top)
+    total = xp.sum(exps, axis=1, keepdims=True)
+    minus_log_p = xp.log(total) + top - logits
+    if by_label:
+        inside = (target >= 0) & (target < classes)
+        q = (xp.where(inside, target, 0)[:, None] == xp.arange(classes)).astype(logits.dtype)
+        q[~inside] = xp.nan
+        answer = target
+    else:
+        q = target
+        answer = xp.argmax(target, axis=1)
+    q = q * (1 - smoothing) + smoothing / classes
+    losses = xp.sum(xp.where(q == 0, 0, q * minus_log_p), axis=1)
+    grad = exps / total * xp.sum(q, axis=1, keepdims=True) - q
+    correct = (xp.argmax(logits, axis=1) == answer) & ~xp.isnan(total[:, 0])
+    return losses, grad, correct
+
+
+def _raise_for(labels: "np.ndarray[Any, Any]", classes: int) -> None:
+    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+    if bad.size:
+        row = int(bad[0])
+        raise LabelError(
+            f"cross-entropy: row {row} has label {int(labels[row])}; labels must be in the range "
+            f"0 to {classes - 1}, as there are {classes} classes"
+        )
+
+
+def _raise_later(flag: Array, labels: Array, classes: int) -> None:
+    """Look at the flag that a launch leaves when the host next reads from the device."""
+    key = f"labels {labels.device.id}"
+
+    def check() -> None:
+        row, label = flag.get().tolist()
+        if row >= 0:
+            flag.fill(-1)
+            raise LabelError(
+                f"cross-entropy: row {row} has label {label}; labels must be in the range "
+                f"0 to {classes - 1}, as there are {classes} classes. The values computed from "
+                "it are NaN"
+            )
+
+    backend.DEFERRED_CHECKS[key] = check
+
+
+_flags: dict[int, Array] = {}
+
+
+def _flag(labels: Array) -> Array:
+    """Row and label of the first bad label found on a device, both -1 while there is none."""
+    device = labels.device.id
+    if device not in _flags:
+        _flags[device] = namespace(labels).full(2, -1, dtype=np.int64)
+    return _flags[device]
+
+
+def forward_backward(logits: Array, target: Array, smoothing: float = 0.0) -> Result:
+    r"""Cross-entropy of ``softmax(logits)`` against a target, row by row.
+
+    With target probabilities :math:`q` (1 for the label's class, else 0), smoothed to
+    :math:`q' = (1 - s) q + s / C`, the loss is :math:`\sum_j q'_j (\log\sum_k e^{x_k} - x_j)` and
+    its gradient :math:`\mathrm{softmax}(x)_j \sum_k q'_k - q'_j`.
+
+    Parameters
+    ----------
+    logits : array of shape (rows, classes)
+        ``classes`` at least 1.
+    target : int array of shape (rows,) or array of shape (rows, classes)
+        Class labels, or probabilities in the dtype of `logits`.
+    smoothing : float
+        :math:`s` in [0, 1].
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    LabelError
+        If a label is out of range: at once on the CPU, when the host next reads a value on CUDA.
+    """
+    xp = namespace(logits)
+    rows, classes = logits.shape
+    by_label = target.ndim == 1
+    how = implementation(logits, target)
+    if how == "loop":
+        losses = np.empty(rows, logits.dtype)
+        grad = np.empty_like(logits)
+        right = np.empty(rows, np.bool_)
+        number = logits.dtype.type
+        labels = target if by_label else np.empty(0, np.int64)
+        weights = np.empty((0, 0), logits.dtype) if by_label else target
+        split(
+            _row_loop,
+            rows,
+            _GRAIN // classes + 1,
+            *(logits, labels, weights, by_label, number(smoothing), losses, grad, right),
+        )
+        # A label out of range leaves NaN, and so do NaN logits: only then look closer.
+        total = np.sum(losses, dtype=np.float64)
+        if by_label and np.isnan(total):
+            _raise_for(target, classes)
+        return Result(losses, np.asarray(total), np.asarray(np.count_nonzero(right)), grad)
+    if how == "reference" or not rows:
+        losses, grad, right = _reference(logits, target, by_label, smoothing)
+        if by_label and isinstance(target, np.ndarray):
+            _raise_for(target, classes)
+        elif by_label and rows:
+            bad = (target < 0) | (target >= classes)
+            row = xp.argmax(bad)
+            found = xp.stack([row, target[row].astype(np.int64)])
+            flag = _flag(target)
+            flag[...] = xp.where(bad[row], found, flag)
+            _raise_later(flag, target, classes)
+        total = xp.asarray(xp.sum(losses, dtype=np.float64))
+        return Result(losses, total, xp.asarray(xp.sum(right, dtype=np.int64)), grad)
+    losses = xp.empty(rows, logits.dtype)
+    grad = xp.empty_like(logits)
+    total = xp.empty((), np.float64)
+    correct = xp.zeros((), np.int64)
+    ticket = xp.zeros(1, np.uint32)
+    grid, block = (-(-rows // _WARPS),), (32 * _WARPS,)
+    sizes = (rows, classes, logits.dtype.type(smoothing))
+    results = (losses, grad, correct, total, ticket)
+    if by_label:
+        target = target.astype(np.int64, copy=False)
+        flag = _flag(target)
+        kernel = cuda_kernel("softmax_cross_entropy", f"cross_entropy_labels_{suffix(logits)}")
+        kernel(grid, block, (logits, target, *sizes, *results, flag))
+        _raise_later(flag, target, classes)
+    else:
+        kernel = cuda_kernel("softmax_cross_entropy", f"cross_entropy_rows_{suffix(logits)}")
+        kernel(grid, block, (logits, target, *sizes, *results))
+    return Result(losses, total, correct, grad)
