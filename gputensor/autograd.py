@@ -144,7 +144,7 @@ class Node:
         For each operand its raw array, or something with its shape and dtype where the rules do
         not need the values. None once a backward pass has freed it.
     out : array or None
-        The raw result (or what the primitive keeps in its place), where the rules need it.
+        The raw result, where the rules need it.
     attrs : dict
         Keyword arguments of the call.
     """
@@ -520,8 +520,7 @@ class Primitive:
     name : str
         The operation's name; without `forward` also that of the namespace function it is.
     forward : callable, optional
-        ``forward(xp, *arrays, **attrs)``, the result as a raw array. With ``residual=True`` it
-        returns ``(result, kept)``, and the rules get `kept` in the place of `out`.
+        ``forward(xp, *arrays, **attrs)``, the result as a raw array.
     vjp : tuple of callables, callable or None
         A tuple has a rule for each operand, ``rule(xp, g, out, *operands, **attrs)``, and None
         for operands without a gradient. A single callable computes all at once,
@@ -533,8 +532,6 @@ class Primitive:
     reference : callable, optional
         ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
         fused operations whose rules cannot be differentiated again. Then all operands are kept.
-    residual : bool
-        See `forward`.
     """
 
     __slots__ = (
@@ -547,7 +544,6 @@ class Primitive:
         "name",
         "partial",
         "reference",
-        "residual",
         "rules",
         "vjp",
     )
@@ -559,13 +555,11 @@ class Primitive:
         vjp: tuple[Rule | None, ...] | Rule | None = None,
         *,
         reference: Callable[..., Any] | None = None,
-        residual: bool = False,
     ) -> None:
         self.name = name
         self.bound = _Bound(name, forward)
         self.vjp = vjp
         self.reference = reference
-        self.residual = residual
         self.joint = callable(vjp)
         self.rules: tuple[Rule | None, ...] = vjp if isinstance(vjp, tuple) else ()
         self.partial = None in self.rules
@@ -596,7 +590,7 @@ class Primitive:
         t.array = out
         parent = x._node
         if parent is not None and _recording.enabled and self.vjp is not None:
-            t._node = self._record(out, out, (array,), (parent,), _NO_ATTRS)
+            t._node = self._record(out, (array,), (parent,), _NO_ATTRS)
         else:
             t._node = None
         return t
@@ -621,7 +615,7 @@ class Primitive:
         p = x._node
         q = y._node
         if (p is not None or q is not None) and _recording.enabled and self.vjp is not None:
-            t._node = self._record(out, out, (a, b), (p, q), _NO_ATTRS)
+            t._node = self._record(out, (a, b), (p, q), _NO_ATTRS)
         else:
             t._node = None
         return t
@@ -666,20 +660,15 @@ class Primitive:
                 raise
             found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
             raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
-        kept = out
-        if self.residual:
-            out, kept = out
         if isinstance(out, np.generic):
             out = np.asarray(out)
-            kept = kept if self.residual else out
         if tracked and _recording.enabled and self.vjp is not None:
-            return wrap(out, self._record(out, kept, tuple(arrays), tuple(parents), attrs))
+            return wrap(out, self._record(out, tuple(arrays), tuple(parents), attrs))
         return wrap(out)
 
     def _record(
         self,
         out: Array,
-        kept: Any,
         arrays: tuple[Any, ...],
         parents: tuple[Node | Leaf | None, ...],
         attrs: dict[str, Any],
@@ -704,7 +693,7 @@ class Primitive:
         node.order = _next_order()
         node.primitive = self
         node.parents = parents
-        node.out = kept if self.keep_out else None
+        node.out = out if self.keep_out else None
         if self.keep_all:
             node.saved = arrays
         elif self.keep_none and None not in parents:  # quicker than the general case below
@@ -855,6 +844,7 @@ def propagate(
                     parts = _joint_step(xp, node, parents, g, gradients)
                 if not retain_graph:
                     node.saved = node.out = None
+                    node.attrs = _NO_ATTRS
             rules = node.primitive.rules
             i = -1
             for parent in parents:

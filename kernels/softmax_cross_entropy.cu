@@ -35,7 +35,7 @@ __device__ void add_losses(const T* losses, int64 rows, double* total, uint32* t
     if (!last_block(ticket)) return;
     __shared__ double sums[32];
     double sum = 0;
-    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) sum += __ldcg(losses + i);
+    for (int64 i = threadIdx.x; i < rows; i += blockDim.x) sum += ((const volatile T*)losses)[i];
     sum = warp_sum(sum);
     if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
     __syncthreads();
@@ -72,7 +72,7 @@ __device__ void cross_entropy(const T* logits, const int64* labels, const T* wei
         if (labels) {
             label = labels[row];
             bad = label < 0 || label >= classes;
-            mass = bad ? T(NAN) : T(1);
+            mass = bad ? T(nan("")) : T(1);
             if (smoothing > T(0))
                 for (int64 j = lane; j < classes; j += 32) loss += share * (log_sum - x[j]);
             loss = warp_sum(loss) + keep * (log_sum - x[bad ? 0 : label]);
@@ -94,7 +94,7 @@ __device__ void cross_entropy(const T* logits, const int64* labels, const T* wei
             d[j] = exp(x[j] - top) * scale - (q * keep + share);
         }
         if (lane == 0) {
-            losses[row] = bad ? T(NAN) : loss;
+            losses[row] = bad ? T(nan("")) : loss;
             if (best == label && log_sum == log_sum) atomicAdd((uint64*)correct, (uint64)1);
             // The first to write wins; the host reads both numbers after the launch.
             if (bad && atomicCAS((uint64*)flag, ~(uint64)0, (uint64)row) == ~(uint64)0)

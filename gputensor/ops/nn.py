@@ -1,0 +1,303 @@
+"""Operations of neural networks; the fused ones run the kernels of ``gputensor.kernels``."""
+
+import math
+from typing import Any
+
+from gputensor import backend
+from gputensor.autograd import Operand, Primitive, Tensor, wrap
+from gputensor.errors import DTypeError, ShapeError
+from gputensor.kernels import bias_relu, softmax_cross_entropy
+from gputensor.ops.elementwise import relu, sigmoid, tanh
+from gputensor.ops.manipulation import reshape
+from gputensor.ops.statistical import checked_axis, kept_shape
+
+__all__ = ["cross_entropy", "dense", "log_softmax", "logsumexp", "softmax"]
+
+
+def _shifted(xp: Any, x: Any, axis: Any) -> tuple[Any, Any]:
+    """`x` less its finite maximum, and the maximum."""
+    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0)
+    return x - top, top
+
+
+def _logsumexp_forward(xp: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    shifted, top = _shifted(xp, x, axis)
+    out = xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True)) + top
+    return out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape)
+
+
+def _logsumexp_rule(xp: Any, g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    kept = kept_shape(x.shape, axis)
+    return xp.reshape(g, kept) * xp.exp(x - xp.reshape(out, kept))
+
+
+_logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
+
+
+def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`."""
+    return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
+
+
+def _softmax_forward(xp: Any, x: Any, axis: int) -> Any:
+    exps = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return exps / xp.sum(exps, axis=axis, keepdims=True)
+
+
+_softmax = Primitive(
+    "softmax",
+    _softmax_forward,
+    (lambda xp, g, out, _x, axis: out * (g - xp.sum(g * out, axis=axis, keepdims=True)),),
+)
+
+
+def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along `axis`, without overflow.
+
+    Parameters
+    ----------
+    x : Tensor or array
+        At least one element along `axis`.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; sums to 1 along `axis`.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` is not an axis of `x`.
+    """
+    return _softmax(x, axis=checked_axis("softmax", x, axis))
+
+
+def _log_softmax_forward(xp: Any, x: Any, axis: int) -> Any:
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+_log_softmax = Primitive(
+    "log_softmax",
+    _log_softmax_forward,
+    (lambda xp, g, out, _x, axis: g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True),),
+)
+
+
+def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+    """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
+    return _log_softmax(x, axis=checked_axis("log_softmax", x, axis))
+
+
+def _dense_forward(xp: Any, x: Any, w: Any, b: Any, rectify: bool) -> Any:
+    z = xp.matmul(x, w)
+    if rectify:
+        return bias_relu.forward(z, b)
+    z += b
+    return z
+
+
+def _dense_rule(
+    xp: Any, needs: Any, g: Any, out: Any, x: Any, w: Any, _b: Any, *, rectify: bool
+) -> tuple[Any, Any, Any]:
+    into_w, into_b = (None if isinstance(need, bool) else need for need in needs[1:])
+    if rectify:
+        g, b_grad = bias_relu.backward(g, out, into_b)
+    else:
+        b_grad = None if needs[2] is False else xp.sum(g, axis=0, out=into_b)
+    x_grad = None if needs[0] is False else xp.matmul(g, w.T)
+    w_grad = None if needs[1] is False else xp.matmul(x.T, g, out=into_w)
+    return x_grad, w_grad, b_grad
+
+
+def _dense_reference(xp: Any, x: Any, w: Any, b: Any, rectify: bool) -> Any:
+    z = xp.matmul(x, w) + b
+    return xp.relu(z) if rectify else z
+
+
+_dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_reference)
+
+ACTIVATIONS = {
+    None: lambda x: x,
+    "linear": lambda x: x,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "tanh": tanh,
+}
+
+
+def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None = None) -> Tensor:
+    """``activation(x @ w + b)``; bias and ReLU are one kernel, in both directions.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., inputs)
+    w : Tensor of shape (inputs, outputs)
+    b : Tensor of shape (outputs,), optional
+    activation : {None, "linear", "relu", "sigmoid", "softmax", "tanh"}
+
+    Returns
+    -------
+    Tensor of shape (..., outputs)
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    ValueError
+        For another activation.
+    """
+    if activation not in ACTIVATIONS:
+        allowed = ", ".join(repr(name) for name in ACTIVATIONS)
+        raise ValueError(f"dense: activation {activation!r} is unknown; allowed are {allowed}")
+    if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[0]:
+        raise ShapeError(
+            f"dense: x of shape {x.shape} and w of shape {w.shape} do not fit; x must have shape "
+            "(..., inputs) and w (inputs, outputs)"
+        )
+    if b is None:
+        return ACTIVATIONS[activation](x @ w)
+    if b.shape != (w.shape[1],):
+        raise ShapeError(f"dense: b has shape {b.shape}, it must be ({w.shape[1]},)")
+    rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    rectify = activation == "relu"
+    out = _dense(rows, w, b, rectify=rectify)
+    if not rectify:
+        out = ACTIVATIONS[activation](out)
+    return out if x.ndim == 2 else reshape(out, (*x.shape[:-1], w.shape[1]))
+
+
+def _cross_entropy_forward(
+    xp: Any, logits: Any, target: Any, smoothing: float, reduction: str, result: Any
+) -> Any:
+    if reduction == "none":
+        return result.losses
+    total = result.total
+    if reduction == "mean":
+        total = total / len(logits) if len(logits) else total * xp.nan
+    return xp.asarray(total).astype(logits.dtype)
+
+
+def _cross_entropy_rule(
+    xp: Any, g: Any, _out: Any, _logits: Any, _t: Any, smoothing: Any, reduction: str, result: Any
+) -> Any:
+    if reduction == "none":
+        g = xp.expand_dims(g, 1)
+    elif reduction == "mean":
+        g = g / max(len(result.grad), 1)
+    return result.grad * g
+
+
+def _cross_entropy_reference(
+    xp: Any, logits: Any, target: Any, smoothing: float, reduction: str, result: Any
+) -> Any:
+    classes = logits.shape[1]
+    if len(target.shape) == 1:
+        target = xp.equal(target[:, None], xp.arange(classes, device=_place(target)))
+        target = xp.astype(target, logits.dtype)
+    target = target * (1 - smoothing) + smoothing / classes
+    losses = -xp.sum(target * xp.log_softmax(logits, axis=1), axis=1)
+    return losses if reduction == "none" else getattr(xp, reduction)(losses)
+
+
+def _place(x: Any) -> backend.Device:
+    return x.device if isinstance(x, Tensor) else backend.device_of(x)
+
+
+_cross_entropy = Primitive(
+    "cross_entropy",
+    _cross_entropy_forward,
+    (_cross_entropy_rule, None),
+    reference=_cross_entropy_reference,
+)
+
+
+def cross_entropy_and_result(
+    logits: Tensor, target: Operand, label_smoothing: float, reduction: str
+) -> tuple[Tensor, softmax_cross_entropy.Result]:
+    """Loss as of :func:`cross_entropy`, and all that the kernel computed with it."""
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ShapeError(
+            f"cross_entropy: logits have shape {logits.shape}; they must be (rows, classes) with "
+            "one class or more"
+        )
+    if logits.dtype.kind != "f":
+        raise DTypeError(f"cross_entropy: logits must be floating point, not {logits.dtype}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(
+            f"cross_entropy: reduction {reduction!r} is unknown; allowed are 'mean', 'sum', 'none'"
+        )
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"cross_entropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"
+        )
+    raw = target.array if isinstance(target, Tensor) else target
+    if not backend.is_array(raw):
+        raise TypeError("cross_entropy: target must be a tensor or an array")
+    if isinstance(target, Tensor) and target.requires_grad:
+        raise DTypeError("cross_entropy: gradients towards the target are not supported; detach it")
+    if raw.shape not in ((len(logits.array),), logits.shape):
+        raise ShapeError(
+            f"cross_entropy: target has shape {raw.shape}; for logits of shape {logits.shape} it "
+            f"must be class labels of shape ({len(logits.array)},) or probabilities of shape "
+            f"{logits.shape}"
+        )
+    if raw.ndim == 1 and raw.dtype.kind not in "iu":
+        raise DTypeError(f"cross_entropy: class labels must be integers, not {raw.dtype}")
+    if raw.ndim == 2:
+        raw = raw.astype(logits.dtype, copy=False)
+    backend.same_device("cross_entropy", [logits.array, raw])
+    with backend.on_device_of(logits.array):
+        result = softmax_cross_entropy.forward_backward(logits.array, raw, label_smoothing)
+    loss = _cross_entropy(
+        logits, raw, smoothing=label_smoothing, reduction=reduction, result=result
+    )
+    return loss, result
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Operand,
+    *,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Cross-entropy of ``softmax(logits)`` against class labels or probabilities.
+
+    Loss and gradient come from one pass over the logits,
+    :math:`L = \sum_j q_j (\log\sum_k e^{x_k} - x_j)` for each row.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (rows, classes)
+    target : Tensor or array of shape (rows,) or (rows, classes)
+        Class labels (integers), or probabilities :math:`q`.
+    label_smoothing : float
+        Share of each target's mass that is spread evenly over the classes, in [0, 1].
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    Tensor
+        Of shape (), or (rows,) with ``reduction="none"``.
+
+    Raises
+    ------
+    LabelError
+        If a label is not in ``[0, classes)``: on the CPU at once; on CUDA when the host next reads
+        a value, the loss of that row being NaN.
+    ShapeError, DTypeError
+        If logits and target do not fit.
+    """
+    return cross_entropy_and_result(logits, target, label_smoothing, reduction)[0]
+
+
+def accuracy(logits: Tensor, target: Operand) -> Tensor:
+    """Share of rows whose largest entry is that of the target, a float64 tensor of shape ()."""
+    raw = target.array if isinstance(target, Tensor) else target
+    answer = raw if raw.ndim == 1 else backend.namespace(raw).argmax(raw, axis=1)
+    xp = backend.namespace(logits.array)
+    return wrap(xp.asarray(xp.mean(xp.argmax(logits.array, axis=1) == answer, dtype="float64")))
