@@ -1,6 +1,32 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
-from gputensor import errors
+from gputensor import errors, nn, ops, optim, random
 from gputensor.autograd import Tensor, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.ops import *  # noqa: F403
+from gputensor.ops.nn import log_softmax, logsumexp, softmax
+from gputensor.random import manual_seed
+from gputensor.transforms import grad, gradcheck, value_and_grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    *ops.__all__,
+    "Device",
+    "Tensor",
+    "cuda_status",
+    "device",
+    "errors",
+    "grad",
+    "gradcheck",
+    "log_softmax",
+    "logsumexp",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "optim",
+    "random",
+    "softmax",
+    "synchronize",
+    "value_and_grad",
+]

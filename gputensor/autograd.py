@@ -827,7 +827,7 @@ def propagate(
             parents = node.parents
             if targets is not None:
                 if node in targets:
-                    results[node] = g
+                    results[node] = _array(g)
                 parents = tuple(p if p in reached else None for p in parents)
             out = node.out
             attrs = node.attrs
@@ -836,10 +836,10 @@ def propagate(
                 xp = differentiable_namespace
                 parts = _differentiable_step(xp, node, parents, g)
             else:
-                kind = type(g)
-                if kind is not _ndarray:
+                if type(g) is not _ndarray:
+                    g = _array(g)
                     follow(g)
-                xp = NAMESPACES[kind]
+                xp = NAMESPACES[type(g)]
                 if node.primitive.joint:
                     parts = _joint_step(xp, node, parents, g, gradients)
                 if not retain_graph:
@@ -870,8 +870,13 @@ def propagate(
                 gradients[parent] = part if before is None else before + part
     for entry, g in gradients.items():
         if targets is None or entry in targets:
-            results[entry] = g
+            results[entry] = _array(g)
     return results
+
+
+def _array(g: Any) -> Any:
+    """`g`, a NumPy scalar as the 0-dimensional array that it came from."""
+    return np.asarray(g) if isinstance(g, np.generic) else g
 
 
 def _joint_step(

@@ -1,0 +1,54 @@
+"""Neural network operations as functions."""
+
+from gputensor.autograd import Tensor
+from gputensor.ops.elementwise import relu, sigmoid, tanh, where
+from gputensor.ops.nn import accuracy, cross_entropy, dense, log_softmax, logsumexp, softmax
+from gputensor.random import Generator, default_generator
+
+__all__ = [
+    "accuracy",
+    "cross_entropy",
+    "dense",
+    "dropout",
+    "log_softmax",
+    "logsumexp",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]
+
+
+def dropout(
+    x: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None
+) -> Tensor:
+    """Set elements to zero at random and scale the others up to keep the mean.
+
+    Parameters
+    ----------
+    x : Tensor
+        Any shape.
+    p : float
+        Probability of zero, in [0, 1].
+    training : bool
+        Without it `x` is returned as it is.
+    generator : Generator, optional
+        Where the random numbers come from; gputensor's own by default.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not a probability.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is {p}; it must be from 0 to 1")
+    if not training or p == 0:
+        return x
+    drawn = (generator or default_generator).uniform(x.shape, device=x.device)
+    kept = where(drawn < p, 0.0, 1 / (1 - p) if p < 1 else 0.0)
+    return x * kept.astype(x.dtype)

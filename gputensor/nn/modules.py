@@ -1,0 +1,217 @@
+"""Modules: trees of parameters with a forward function."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import Leaf, Tensor
+from gputensor.backend import Device
+from gputensor.errors import ShapeError
+from gputensor.nn import functional
+from gputensor.ops.creation import parameter, zeros
+from gputensor.ops.nn import ACTIVATIONS
+from gputensor.random import Generator, default_generator
+
+__all__ = ["Dense", "Dropout", "Flatten", "Module", "Sequential"]
+
+
+class Module:
+    """Base class of layers and models.
+
+    A subclass sets parameters (tensors with ``requires_grad=True``) and other modules as
+    attributes and defines ``forward``.
+
+    Attributes
+    ----------
+    training : bool
+        Whether layers such as dropout act; see :meth:`train` and :meth:`eval`.
+    """
+
+    training = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the module's result."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+    def children(self) -> Iterator[tuple[str, "Module"]]:
+        """Modules directly inside, by attribute name."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Parameters here and in all modules inside, by dotted name."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and isinstance(value._node, Leaf):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self) -> list[Tensor]:
+        """Parameters here and in all modules inside, each once."""
+        return list({id(p): p for _, p in self.named_parameters()}.values())
+
+    def train(self, mode: bool = True) -> "Module":
+        """Switch to training, here and inside."""
+        self.training = mode
+        for _, child in self.children():
+            child.train(mode)
+        return self
+
+    def eval(self) -> "Module":
+        """Switch to inference, here and inside."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            p.grad = None
+
+    def state_dict(self) -> dict[str, "np.ndarray[Any, Any]"]:
+        """Copies of all parameters on the host, by name."""
+        return {n: np.array(backend.to_host(p.array)) for n, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy values into the parameters, which stay where they are.
+
+        Raises
+        ------
+        KeyError
+            If names are missing or unknown.
+        ShapeError
+            If a shape differs. Nothing is changed then.
+        """
+        mine = dict(self.named_parameters())
+        if missing := sorted(mine.keys() - state.keys()):
+            raise KeyError(f"load_state_dict: state lacks {', '.join(missing)}")
+        if unknown := sorted(state.keys() - mine.keys()):
+            raise KeyError(f"load_state_dict: the module has no {', '.join(unknown)}")
+        values = {n: v.array if isinstance(v, Tensor) else np.asarray(v) for n, v in state.items()}
+        for name, p in mine.items():
+            if values[name].shape != p.shape:
+                raise ShapeError(
+                    f"load_state_dict: {name} has shape {values[name].shape}, "
+                    f"the parameter has {p.shape}"
+                )
+        for name, p in mine.items():
+            with backend.on_device_of(p.array):
+                p.array[...] = backend.to_device(values[name], p.device)
+
+
+class Dense(Module):
+    """Fully connected layer ``activation(x @ weight + bias)``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Lengths of the last axis of input and output.
+    activation : {None, "linear", "relu", "sigmoid", "softmax", "tanh"}
+    bias : bool
+        Whether there is a bias.
+    dtype : floating point dtype
+    device : str or Device, optional
+    generator : Generator, optional
+        For the initial weights, evenly distributed over
+        :math:`\\pm\\sqrt{6 / (in + out)}` (Glorot & Bengio 2010). The bias begins at zero.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (in_features, out_features)
+    bias : Tensor of shape (out_features,), or None
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: str | None = None,
+        *,
+        bias: bool = True,
+        dtype: Any = np.float32,
+        device: str | Device | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        for name, n in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(n, (int, np.integer)) or n < 1:
+                raise ValueError(f"Dense: {name} is {n!r}; it must be a positive int")
+        if activation not in ACTIVATIONS:
+            allowed = ", ".join(repr(name) for name in ACTIVATIONS)
+            raise ValueError(f"Dense: activation {activation!r} is unknown; allowed are {allowed}")
+        limit = math.sqrt(6 / (in_features + out_features))
+        draw = (generator or default_generator).uniform
+        weight = draw((in_features, out_features), -limit, limit, dtype=dtype, device=device)
+        self.weight = parameter(weight.array)
+        self.bias = (
+            parameter(zeros(out_features, dtype=dtype, device=device).array) if bias else None
+        )
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``activation(x @ weight + bias)``, of shape (..., out_features)."""
+        return functional.dense(x, self.weight, self.bias, self.activation)
+
+
+class Flatten(Module):
+    """All axes but the first in one: (n, ...) becomes (n, features)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor of shape (n, features)."""
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+class Dropout(Module):
+    """Zeros at random while training, see :func:`gputensor.nn.functional.dropout`.
+
+    Parameters
+    ----------
+    p : float
+        Probability of zero.
+    generator : Generator, optional
+    """
+
+    def __init__(self, p: float = 0.5, generator: Generator | None = None) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p is {p}; it must be from 0 to 1")
+        self.p = p
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` with elements dropped while ``training``."""
+        return functional.dropout(x, self.p, self.training, self.generator)
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    Parameters
+    ----------
+    *layers : Module
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                raise TypeError(f"Sequential: layer {i} is a {type(layer).__name__}, not a Module")
+        self.layers = list(layers)
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The layers, by number."""
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Module:
+        return self.layers[index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Result of the last layer."""
+        for layer in self.layers:
+            x = layer(x)
+        return x

@@ -1,0 +1,270 @@
+"""Optimizers. Parameters and gradients become views of one flat array, so a step is one launch.
+
+Parameters of one dtype and device share a :class:`_Flat`: an array of all their values, another
+of their gradients, and the optimizer's state beside them.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import Leaf, Tensor
+from gputensor.backend import Array
+from gputensor.kernels import adam, sgd
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+
+
+class _Flat:
+    """Parameters of one dtype and device, moved into one array; likewise their gradients."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        first = parameters[0].array
+        self.leaves: list[Leaf] = []
+        self.bounds: list[tuple[int, int]] = []
+        size = sum(p.size for p in parameters)
+        with backend.on_device_of(first):
+            xp = backend.namespace(first)
+            self.values = xp.empty(size, first.dtype)
+            self.grads = xp.zeros(size, first.dtype)
+            self.count = xp.zeros(1, np.int64)
+            self.ticket = xp.zeros(1, np.uint32)
+            start = 0
+            for p in parameters:
+                leaf = p._node
+                assert isinstance(leaf, Leaf)
+                stop = start + p.size
+                view = self.values[start:stop].reshape(p.shape)
+                view[...] = p.array
+                p.array = view
+                grad, leaf.grad = leaf.grad, None
+                leaf.buffer = self.grads[start:stop].reshape(p.shape)
+                if grad is not None:
+                    leaf.accumulate(grad.array, own=False)
+                self.leaves.append(leaf)
+                self.bounds.append((start, stop))
+                start = stop
+
+    def state(self) -> Array:
+        """Zeros beside the values."""
+        with backend.on_device_of(self.values):
+            return backend.namespace(self.values).zeros_like(self.values)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Longest stretches of parameters that have gradients."""
+        found: list[tuple[int, int]] = []
+        for leaf, (start, stop) in zip(self.leaves, self.bounds, strict=True):
+            if leaf.grad is None:
+                continue
+            if leaf.grad.array is not leaf.buffer:  # set by the user
+                leaf.buffer[...] = leaf.grad.array  # type: ignore[index]
+            if found and found[-1][1] == start:
+                found[-1] = found[-1][0], stop
+            else:
+                found.append((start, stop))
+        return found
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    """`value` as a float if it is in ``[low, high)``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not low <= value < high:
+        raise ValueError(f"{name} is {value}; it must be at least {low} and below {high}")
+    return float(value)
+
+
+class Optimizer:
+    """Base class: owns the flat buffers.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        Tensors made with ``requires_grad=True``; each becomes a view of a flat array. A tensor
+        belongs to one optimizer at a time.
+    lr : float
+        Learning rate.
+    """
+
+    _slots: tuple[str, ...] = ()  # names of the state arrays
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        if isinstance(parameters, Tensor):
+            raise TypeError("parameters must be an iterable of tensors; write [x] for one tensor")
+        unique = list({id(p): p for p in parameters}.values())
+        if not unique:
+            raise ValueError("parameters is empty; give at least one tensor")
+        groups: dict[tuple[Any, str], list[Tensor]] = {}
+        for i, p in enumerate(unique):
+            if not isinstance(p, Tensor) or not isinstance(p._node, Leaf):
+                raise TypeError(
+                    f"parameters: item {i} must be a tensor made with requires_grad=True"
+                )
+            groups.setdefault((p.dtype, str(p.device)), []).append(p)
+        self.lr = _number("lr", lr, 0, float("inf"))
+        self._flats = [_Flat(group) for group in groups.values()]
+        self._states = [[flat.state() for _ in self._slots] for flat in self._flats]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; the next backward pass overwrites them."""
+        for flat in self._flats:
+            for leaf in flat.leaves:
+                leaf.grad = None
+
+    def step(self) -> None:
+        """Move the parameters that have gradients; the others stay as they are."""
+        for flat, states in zip(self._flats, self._states, strict=True):
+            runs = flat.runs()
+            with backend.on_device_of(flat.values):
+                for start, stop in runs:
+                    part = slice(start, stop)
+                    arrays = [flat.values[part], flat.grads[part], *(s[part] for s in states)]
+                    self._update(flat, arrays, last=stop == runs[-1][1])
+
+    def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the optimizer's state on the host."""
+        state: dict[str, Any] = {"lr": self.lr}
+        for key, array in self._named_state():
+            state[key] = np.array(backend.to_host(array))
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy state back.
+
+        Raises
+        ------
+        KeyError
+            If names are missing or unknown.
+        """
+        arrays = dict(self._named_state())
+        if state.keys() != arrays.keys() | {"lr"}:
+            expected = ", ".join(sorted(arrays.keys() | {"lr"}))
+            raise KeyError(f"load_state_dict: state must hold {expected}; it holds {list(state)}")
+        self.lr = _number("lr", state["lr"], 0, float("inf"))
+        for key, array in arrays.items():
+            with backend.on_device_of(array):
+                array[...] = backend.to_device(np.asarray(state[key]), backend.device_of(array))
+
+    def _named_state(self) -> Iterator[tuple[str, Array]]:
+        for i, (flat, states) in enumerate(zip(self._flats, self._states, strict=True)):
+            yield f"{i}.step", flat.count
+            for name, array in zip(self._slots, states, strict=True):
+                yield f"{i}.{name}", array
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum where asked for.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+    lr : float
+        Learning rate.
+    momentum : float
+        In [0, 1).
+    nesterov : bool
+        Nesterov's form of momentum.
+    weight_decay : float
+        Times the parameter, added to its gradient.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.momentum = _number("momentum", momentum, 0, 1)
+        self.weight_decay = _number("weight_decay", weight_decay, 0, float("inf"))
+        if nesterov and not momentum:
+            raise ValueError("nesterov=True needs a momentum above 0")
+        self.nesterov = nesterov
+        self._slots = ("velocity",) if momentum else ()
+        super().__init__(parameters, lr)
+
+    def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
+        sgd.step(
+            arrays[0],
+            arrays[1],
+            arrays[2] if self._slots else None,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015).
+
+    The step counter belongs to the whole buffer: a parameter without a gradient in a step keeps
+    its value and its running means, but the bias correction moves on.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square, in [0, 1).
+    eps : float
+        Added to the root of the second mean.
+    weight_decay : float
+        Times the parameter, added to its gradient.
+    """
+
+    _slots = ("mean", "square")
+    _decoupled = False
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.betas = (_number("betas[0]", betas[0], 0, 1), _number("betas[1]", betas[1], 0, 1))
+        self.eps = _number("eps", eps, 0, float("inf"))
+        self.weight_decay = _number("weight_decay", weight_decay, 0, float("inf"))
+        super().__init__(parameters, lr)
+
+    def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
+        adam.step(
+            *arrays,
+            flat.count,
+            flat.ticket,
+            lr=self.lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            decoupled=self._decoupled,
+            advance=last,
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): parameters as for Adam."""
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay)
