@@ -10,14 +10,16 @@ from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation,
 __all__ = ["step"]
 
 _THREADS = 256
-_GRAIN = 1 << 16  # elements that are worth a CPU thread
+_GRAIN = 1 << 19  # elements that are worth a CPU thread
 
 
 @Loop
 def _adam_loop(  # type: ignore[no-untyped-def]
     start, stop, p, g, m, v, rate, root, beta1, rest1, beta2, rest2, eps, decay, shrink
 ):
-    for i in range(start, stop):
+    # Slices, as Numba vectorizes only where an index cannot be negative.
+    p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
+    for i in range(p.size):
         x = p[i]
         d = g[i] + decay * x
         mean = beta1 * m[i] + rest1 * d

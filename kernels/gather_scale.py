@@ -8,7 +8,7 @@ from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation,
 __all__ = ["gather_scale"]
 
 _THREADS = 256
-_GRAIN = 1 << 19  # elements that are worth a CPU thread
+_GRAIN = 1 << 20  # elements that are worth a CPU thread
 _PAIRS = ("u8_f32", "u8_f64", "f32_f32", "f64_f64")
 
 
@@ -16,8 +16,9 @@ _PAIRS = ("u8_f32", "u8_f64", "f32_f32", "f64_f64")
 def _gather_loop(start, stop, data, index, out, scale, offset):  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         source = data[index[i]]
-        for j in range(source.shape[0]):
-            out[i, j] = source[j] * scale + offset
+        target = out[i]
+        for j in range(source.size):
+            target[j] = source[j] * scale + offset
 
 
 def gather_scale(

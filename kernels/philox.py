@@ -11,7 +11,7 @@ from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, split
 __all__ = ["random_bits"]
 
 _THREADS = 256
-_GRAIN = 1 << 14  # counters that are worth a CPU thread
+_GRAIN = 1 << 16  # counters that are worth a CPU thread
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85  # key increments, from the golden ratio and sqrt(3)
 _LOW = 0xFFFFFFFF

