@@ -1,0 +1,44 @@
+"""Helpers of Keras scripts."""
+
+from typing import Any
+
+import numpy as np
+
+from gputensor.errors import LabelError
+from gputensor.random import manual_seed
+
+__all__ = ["set_random_seed", "to_categorical"]
+
+
+def set_random_seed(seed: int) -> None:
+    """Start the generator of weights, dropout and shuffling from `seed`."""
+    manual_seed(seed)
+
+
+def to_categorical(x: Any, num_classes: int | None = None) -> "np.ndarray[Any, Any]":
+    """One-hot rows of class labels.
+
+    Parameters
+    ----------
+    x : array-like of int, shape (n,)
+    num_classes : int, optional
+        By default one more than the largest label.
+
+    Returns
+    -------
+    float32 numpy.ndarray of shape (n, num_classes)
+
+    Raises
+    ------
+    LabelError
+        If a label is negative or not below `num_classes`.
+    """
+    labels = np.asarray(x).astype(np.int64).reshape(-1)
+    classes = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes
+    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+    if bad.size:
+        raise LabelError(
+            f"to_categorical: row {bad[0]} has label {labels[bad[0]]}; labels must be in the range "
+            f"0 to {classes - 1}"
+        )
+    return np.eye(classes, dtype=np.float32)[labels]
