@@ -319,7 +319,8 @@ def _download(url: str, unreachable: set[str]) -> io.BytesIO:
     with _reading(url):
         try:
             response = _open(url)
-        except HTTPError:
+        except HTTPError as error:
+            error.close()
             raise
         except OSError:
             unreachable.add(host)
