@@ -2,7 +2,7 @@
 
 import gputensor as gt
 from gputensor.datasets import mnist
-from gputensor.nn import functional as F  # noqa: N812 - the customary name
+from gputensor.nn import functional as F
 
 
 def main(samples: int = 10_000, epochs: int = 3, batch_size: int = 128) -> float:

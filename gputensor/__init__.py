@@ -4,7 +4,6 @@ from gputensor import errors, nn, ops, optim, random
 from gputensor.autograd import Tensor, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.ops import *  # noqa: F403
-from gputensor.ops.nn import log_softmax, logsumexp, softmax
 from gputensor.random import manual_seed
 from gputensor.transforms import grad, gradcheck, value_and_grad
 
@@ -19,14 +18,11 @@ __all__ = [
     "errors",
     "grad",
     "gradcheck",
-    "log_softmax",
-    "logsumexp",
     "manual_seed",
     "nn",
     "no_grad",
     "optim",
     "random",
-    "softmax",
     "synchronize",
     "value_and_grad",
 ]

@@ -41,6 +41,7 @@ from gputensor.errors import (
 )
 
 __all__ = [
+    "PRIMITIVES",
     "Leaf",
     "Node",
     "Primitive",
@@ -76,7 +77,7 @@ def grad_enabled() -> bool:
     return _recording.enabled
 
 
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 - PyTorch's name
+class no_grad(contextlib.ContextDecorator):
     """Keep operations off the tape, in this thread; a context manager and a decorator.
 
     Examples
@@ -208,7 +209,7 @@ class Tensor:
         __getitem__: Callable[["Tensor", Any], "Tensor"]
         __iter__: Callable[["Tensor"], Iterator["Tensor"]]
         T: "Tensor"
-        mT: "Tensor"  # noqa: N815 - the Array API's name
+        mT: "Tensor"
         abs: Callable[..., "Tensor"]
         all: Callable[..., "Tensor"]
         any: Callable[..., "Tensor"]
@@ -316,9 +317,7 @@ class Tensor:
         self._node.grad = None
         self._node.accumulate(value.array.astype(self.dtype, copy=False), own=False)
 
-    def backward(
-        self, gradient: "Tensor | None" = None, retain_graph: bool = False
-    ) -> None:
+    def backward(self, gradient: "Tensor | None" = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
 
         Parameters
@@ -471,6 +470,10 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
 Rule: TypeAlias = Callable[..., Any]
 
 
+# Every primitive by name: the tests see to it that each has a gradient check.
+PRIMITIVES: "dict[str, Primitive]" = {}
+
+
 def _keeps(rule: Rule, skip: int) -> tuple[bool, ...]:
     """For `out` and each operand of a rule, whether the rule reads its values.
 
@@ -556,6 +559,7 @@ class Primitive:
         *,
         reference: Callable[..., Any] | None = None,
     ) -> None:
+        PRIMITIVES[name] = self
         self.name = name
         self.bound = _Bound(name, forward)
         self.vjp = vjp
@@ -684,8 +688,7 @@ class Primitive:
             return None
         if self.partial:
             parents = tuple(
-                p if rule is not None else None
-                for p, rule in zip(parents, self.rules, strict=True)
+                p if rule is not None else None for p, rule in zip(parents, self.rules, strict=True)
             )
             if not any(p is not None for p in parents):
                 return None
@@ -763,9 +766,7 @@ def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
 _by_order = attrgetter("order")
 
 
-def _leading_to(
-    wanted: set[Node | Leaf], nodes: list[Node]
-) -> tuple[list[Node], set[Node | Leaf]]:
+def _leading_to(wanted: set[Node | Leaf], nodes: list[Node]) -> tuple[list[Node], set[Node | Leaf]]:
     """Those of `nodes` that a gradient passes on its way to `wanted`; and both together."""
     useful: set[Node | Leaf] = set(wanted)
     for node in reversed(nodes):
@@ -935,9 +936,7 @@ def _through_reference(
     inner = [s if p is None else _identity(s) for s, p in zip(saved, parents, strict=True)]
     result = node.primitive.reference(xp, *inner, **node.attrs)  # type: ignore[misc]
     entries = [None if p is None else t._node for t, p in zip(inner, parents, strict=True)]
-    found = propagate(
-        [(result._node, g)], [e for e in entries if e is not None], create_graph=True
-    )
+    found = propagate([(result._node, g)], [e for e in entries if e is not None], create_graph=True)
     return [None if e is None else found.get(e) for e in entries]
 
 

@@ -76,8 +76,9 @@ class Generator:
         """Raw numbers in [0, 1), of 53 random bits for float64, else float32 ones of 24."""
         if dtype == np.float64:
             words = self._bits(2 * size, where).reshape(size, 2).astype(np.uint64)
-            return ((words[:, 0] >> np.uint64(6)) * 2.0**-26
-                    + (words[:, 1] >> np.uint64(5)) * 2.0**-53)
+            return (words[:, 0] >> np.uint64(6)) * 2.0**-26 + (
+                words[:, 1] >> np.uint64(5)
+            ) * 2.0**-53
         if dtype.kind != "f":
             raise DTypeError(f"random numbers have a floating point dtype, not {dtype}")
         numbers = (self._bits(size, where) >> np.uint32(8)).astype(np.float32)

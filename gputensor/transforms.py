@@ -71,9 +71,7 @@ def value_and_grad(
     return transformed
 
 
-def grad(
-    function: Callable[..., Tensor], argnums: int | Sequence[int] = 0
-) -> Callable[..., Any]:
+def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """Function that returns the gradient of `function`; as :func:`value_and_grad` otherwise."""
     both = value_and_grad(function, argnums)
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
@@ -131,8 +129,10 @@ def gradcheck(
             for sign in (1, -1):
                 moved = host.copy()
                 moved[place] += sign * eps
-                args = [tensor(moved, device=x.device) if k == i else f.detach()
-                        for k, f in enumerate(fresh)]
+                args = [
+                    tensor(moved, device=x.device) if k == i else f.detach()
+                    for k, f in enumerate(fresh)
+                ]
                 values.append(float((backend.to_host(function(*args).array) * weights).sum()))
             numeric = (values[0] - values[1]) / (2 * eps)
             if not abs(analytic[place] - numeric) <= atol + rtol * abs(numeric):

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from gputensor.backend import Array, namespace
 from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
+
+from gputensor.backend import Array, namespace
 
 __all__ = ["gather_scale"]
 
@@ -62,4 +63,3 @@ def gather_scale(
         args = (data, index, out, out.size, columns, number(scale), number(offset))
         kernel(blocks(out.size, _THREADS, out), (_THREADS,), args)
     return out
-

@@ -18,7 +18,9 @@ def _checked_shape(name: str, shape: Any) -> Shape | None:
         return None
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if not all(isinstance(n, int) and n > 0 for n in shape):
-        raise ShapeError(f"{name}: input_shape is {shape}; it must hold positive ints, no batch axis")
+        raise ShapeError(
+            f"{name}: input_shape is {shape}; it must hold positive ints, no batch axis"
+        )
     return shape
 
 
@@ -90,9 +92,7 @@ class Dense(nn.Dense, Layer):
 
     def build(self, input_shape: Shape) -> Shape:
         """Draw the weights for inputs of this shape."""
-        nn.Dense.__init__(
-            self, input_shape[-1], self.units, self.activation, bias=self.use_bias
-        )
+        nn.Dense.__init__(self, input_shape[-1], self.units, self.activation, bias=self.use_bias)
         self.input_shape = input_shape
         self.output_shape = (*input_shape[:-1], self.units)
         return self.output_shape

@@ -104,9 +104,7 @@ class Loss(NamedTuple):
     label_smoothing: float = 0.0
 
 
-def CategoricalCrossentropy(  # noqa: N802 - Keras's name
-    from_logits: bool = False, label_smoothing: float = 0.0
-) -> Loss:
+def CategoricalCrossentropy(from_logits: bool = False, label_smoothing: float = 0.0) -> Loss:
     """Cross-entropy against one-hot rows or probabilities, with options."""
     return Loss(
         "categorical_crossentropy",
@@ -117,7 +115,7 @@ def CategoricalCrossentropy(  # noqa: N802 - Keras's name
     )
 
 
-def SparseCategoricalCrossentropy(from_logits: bool = False) -> Loss:  # noqa: N802
+def SparseCategoricalCrossentropy(from_logits: bool = False) -> Loss:
     """Cross-entropy against class labels, with options."""
     return Loss(
         "sparse_categorical_crossentropy",
@@ -128,7 +126,7 @@ def SparseCategoricalCrossentropy(from_logits: bool = False) -> Loss:  # noqa: N
     )
 
 
-def MeanSquaredError() -> Loss:  # noqa: N802
+def MeanSquaredError() -> Loss:
     """Mean squared error."""
     return Loss("mean_squared_error", mean_squared_error)
 
@@ -147,7 +145,9 @@ def get(loss: Any) -> Loss:
         return loss
     if isinstance(loss, str):
         if loss not in _NAMES:
-            raise ValueError(f"loss {loss!r} is unknown; allowed are {', '.join(map(repr, _NAMES))}")
+            raise ValueError(
+                f"loss {loss!r} is unknown; allowed are {', '.join(map(repr, _NAMES))}"
+            )
         return _NAMES[loss]()
     if not callable(loss):
         raise TypeError(f"loss must be a name or a function, got {type(loss).__name__}")

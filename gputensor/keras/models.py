@@ -18,9 +18,9 @@ from gputensor import backend, nn
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array
 from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, LabelError, ShapeError
-from gputensor.kernels.gather_scale import gather_scale
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
+from gputensor.kernels.gather_scale import gather_scale
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.statistical import mean
 from gputensor.random import default_generator
@@ -242,7 +242,9 @@ class Sequential(nn.Sequential):
                 )
             return array.astype(np.float32, copy=False)
         if array.ndim != 1:
-            raise ShapeError(f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)")
+            raise ShapeError(
+                f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)"
+            )
         xp = backend.namespace(array)
         if array.dtype.kind == "f":
             whole = array.astype(np.int64)
@@ -269,9 +271,7 @@ class Sequential(nn.Sequential):
     def _batches(self, x: Array, order: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
         """Batches of `x` as the second layer's or the first layer's input, with their rows."""
         first = self.layers[0]
-        scale, offset = (
-            (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
-        )
+        scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             yield wrap(gather_scale(x, rows, np.float32, scale, offset)), rows
@@ -488,9 +488,7 @@ class Sequential(nn.Sequential):
             return values
         return list(values.values()) if self._metrics else values["loss"]
 
-    def predict(
-        self, x: Any, batch_size: int = _EVALUATION_BATCH
-    ) -> "np.ndarray[Any, Any]":
+    def predict(self, x: Any, batch_size: int = _EVALUATION_BATCH) -> "np.ndarray[Any, Any]":
         """Outputs for samples, on the host.
 
         Parameters

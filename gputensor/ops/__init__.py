@@ -28,6 +28,7 @@ from gputensor.ops.elementwise import *  # noqa: F403
 from gputensor.ops.indexing import *  # noqa: F403
 from gputensor.ops.linalg import *  # noqa: F403
 from gputensor.ops.manipulation import *  # noqa: F403
+from gputensor.ops.nn import log_softmax, logsumexp, softmax
 from gputensor.ops.searching import *  # noqa: F403
 from gputensor.ops.statistical import *  # noqa: F403
 
@@ -40,9 +41,10 @@ __all__ = [
     *manipulation.__all__,
     *searching.__all__,
     *statistical.__all__,
+    "log_softmax",
+    "logsumexp",
+    "softmax",
 ]
-
-
 
 
 def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:

@@ -157,10 +157,14 @@ def asarray(
     if copy:
         return tensor(data, dtype, device)
     array = _raw(data, dtype, device)
-    if copy is False and array is not data and not (
-        isinstance(array, np.ndarray)
-        and isinstance(data, np.ndarray)
-        and np.shares_memory(array, data)
+    if (
+        copy is False
+        and array is not data
+        and not (
+            isinstance(array, np.ndarray)
+            and isinstance(data, np.ndarray)
+            and np.shares_memory(array, data)
+        )
     ):
         raise ValueError("asarray: copy=False, but this dtype, device or kind of data needs a copy")
     return wrap(array)

@@ -192,9 +192,7 @@ positive = _unary("positive", "A copy ``+x``.", lambda xp, g, _out, _x: g)
 abs = _unary("abs", "Absolute value; gradient 0 at 0.", lambda xp, g, _out, x: g * xp.sign(x))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
 sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: g * 0.5 / out)
-reciprocal = _unary(
-    "reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out
-)
+reciprocal = _unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out)
 sign = _unary("sign", "Sign: -1, 0, 1 or NaN.", _zero)
 floor = _unary("floor", "Largest integer not above `x`.", _zero)
 ceil = _unary("ceil", "Smallest integer not below `x`.", _zero)
@@ -214,9 +212,7 @@ expm1 = _unary("expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: 
 log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
 log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1))
 log2 = _unary("log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))))
-log10 = _unary(
-    "log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10)))
-)
+log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10))))
 
 # Trigonometric and hyperbolic functions
 

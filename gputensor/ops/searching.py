@@ -10,9 +10,7 @@ _argmax = Primitive("argmax", lambda xp, x, axis: xp.argmax(x, axis=axis))
 _argmin = Primitive("argmin", lambda xp, x, axis: xp.argmin(x, axis=axis))
 
 
-def _arg(
-    run: Primitive, x: Operand, axis: int | None, keepdims: bool
-) -> Tensor:
+def _arg(run: Primitive, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None and not isinstance(axis, int):
         raise TypeError(f"{run.name}: axis must be an int or None, got {axis!r}")
     checked_axis(run.name, x, axis)
