@@ -438,8 +438,8 @@ class Tensor:
         return f"tensor({np.array2string(array, separator=', ', prefix='tensor(')}{extra})"
 
 
-# CuPy arrays have no static type, hence Any.
-Operand: TypeAlias = Tensor | Scalar | np.ndarray[Any, Any] | Any
+# A Tensor, a raw array or a Python number. CuPy arrays have no static type, hence Any.
+Operand: TypeAlias = Any
 
 
 def wrap(array: Array, node: Node | Leaf | None = None) -> Tensor:
@@ -890,12 +890,12 @@ def _joint_step(
     """Gradients of all operands, written where an optimizer wants them if they are the first."""
     needs: list[Any] = []
     for i, p in enumerate(parents):
-        first = isinstance(p, Leaf) and p not in gradients and parents.index(p) == i
-        if first and p.grad is None and p.buffer is not None:
+        first = p not in gradients and parents.index(p) == i
+        if first and isinstance(p, Leaf) and p.grad is None and p.buffer is not None:
             needs.append(p.buffer)
         else:
             needs.append(p is not None)
-    parts: Sequence[Any] = node.primitive.vjp(  # type: ignore[operator]
+    parts: Sequence[Any] = node.primitive.vjp(  # type: ignore[misc, operator]
         xp, needs, g, node.out, *(node.saved or ()), **node.attrs
     )
     return parts
@@ -915,7 +915,7 @@ def _differentiable_step(
     out = node.out if node.out is None else wrap(node.out, node)
     if primitive.joint:
         needs = [p is not None for p in parents]
-        parts: Sequence[Any] = primitive.vjp(  # type: ignore[operator]
+        parts: Sequence[Any] = primitive.vjp(  # type: ignore[misc, operator]
             xp, needs, g, out, *saved, **node.attrs
         )
         return parts

@@ -56,13 +56,13 @@ class CudaStatus(NamedTuple):
         Whether arrays can be put on a CUDA device.
     reason : str
         The device's name, or why CUDA is not used.
-    count : int
+    devices : int
         Number of CUDA devices.
     """
 
     available: bool
     reason: str
-    count: int
+    devices: int
 
 
 class _Local(threading.local):
@@ -177,10 +177,10 @@ def device(spec: "str | Device | None" = None) -> Device:
     if not status.available:
         raise DeviceError(f"device {spec!r} is not available: {status.reason}. {_CUDA_HELP}")
     number = int(index or 0)
-    if number >= status.count:
+    if number >= status.devices:
         raise DeviceError(
-            f"device {spec!r} is not there: this machine has {status.count} CUDA device(s), "
-            f"cuda:0 to cuda:{status.count - 1}"
+            f"device {spec!r} is not there: this machine has {status.devices} CUDA device(s), "
+            f"cuda:0 to cuda:{status.devices - 1}"
         )
     return Device("cuda", number)
 

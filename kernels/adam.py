@@ -48,7 +48,8 @@ def step(
     r"""One step of Adam, in place.
 
     With :math:`t` one more than `count`:
-    :math:`m \leftarrow \beta_1 m + (1-\beta_1) g`, :math:`v \leftarrow \beta_2 v + (1-\beta_2) g^2`,
+    :math:`m \leftarrow \beta_1 m + (1-\beta_1) g`,
+    :math:`v \leftarrow \beta_2 v + (1-\beta_2) g^2`,
     :math:`p \leftarrow p - \mathrm{lr}\,\hat m / (\sqrt{\hat v} + \epsilon)` with
     :math:`\hat m = m / (1-\beta_1^t)`, :math:`\hat v = v / (1-\beta_2^t)` (Kingma & Ba 2015).
     `weight_decay` adds ``weight_decay * p`` to the gradient or, `decoupled`, shrinks ``p`` by

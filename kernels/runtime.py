@@ -1,6 +1,7 @@
 """What all kernels share: choosing the implementation, Numba, CPU threads, CUDA modules."""
 
 import functools
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -82,8 +83,7 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
         return
     bounds = [length * i // parts for i in range(parts + 1)]
     rest = [
-        _pool().submit(loop, start, stop, *args)
-        for start, stop in zip(bounds[1:-1], bounds[2:], strict=True)
+        _pool().submit(loop, start, stop, *args) for start, stop in itertools.pairwise(bounds[1:])
     ]
     loop(bounds[0], bounds[1], *args)
     for part in rest:

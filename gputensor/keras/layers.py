@@ -13,10 +13,10 @@ __all__ = ["Dense", "Dropout", "Flatten", "Input", "Layer", "Rescaling"]
 Shape = tuple[int, ...]
 
 
-def _checked_shape(name: str, shape: Any) -> Shape | None:
-    if shape is None:
+def _checked_shape(name: str, given: Any) -> Shape | None:
+    if given is None:
         return None
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    shape: Shape = (given,) if isinstance(given, int) else tuple(given)
     if not all(isinstance(n, int) and n > 0 for n in shape):
         raise ShapeError(
             f"{name}: input_shape is {shape}; it must hold positive ints, no batch axis"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, nn
+from gputensor import backend, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array
 from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, LabelError, ShapeError
@@ -94,6 +94,7 @@ class Sequential(nn.Sequential):
         super().__init__()
         self.input_shape: tuple[int, ...] | None = None
         self._loss: losses.Loss | None = None
+        self.optimizer: optim.Optimizer | None = None
         self._warned: set[str] = set()
         for layer in layers or ():
             self.add(layer)
@@ -165,7 +166,7 @@ class Sequential(nn.Sequential):
         self._optimizer_choice = optimizers.get(optimizer)
         self.optimizer = None if self.input_shape is None else self._bind()
 
-    def _bind(self) -> Any:
+    def _bind(self) -> optim.Optimizer:
         return self._optimizer_choice.bind(self.parameters())
 
     def _warn_once(self, key: str, text: str) -> None:
@@ -254,9 +255,9 @@ class Sequential(nn.Sequential):
         if not self._loss.sparse:
             self._warn_once(
                 "labels",
-                "y holds class labels and the loss is categorical_crossentropy, which takes one-hot "
-                "rows: they were taken as labels. Write loss='sparse_categorical_crossentropy', or "
-                "y = gputensor.keras.utils.to_categorical(y)",
+                "y holds class labels and the loss is categorical_crossentropy, which takes "
+                "one-hot rows: they were taken as labels. Write "
+                "loss='sparse_categorical_crossentropy', or y = gputensor.keras.utils.to_categorical(y)",
             )
         array = array.astype(np.int64, copy=False)
         bad = (array < 0) | (array >= classes)
@@ -429,6 +430,8 @@ class Sequential(nn.Sequential):
     ) -> dict[str, float]:
         from tqdm import tqdm
 
+        optimizer = self.optimizer
+        assert optimizer is not None
         where = backend.device_of(x)
         if shuffle:
             order = default_generator.permutation(len(x), device=where).array
@@ -447,9 +450,9 @@ class Sequential(nn.Sequential):
         with bar:
             for batch, rows in self._batches(x, order, size):
                 loss, values = self._loss_and_sums(batch, y[rows])
-                self.optimizer.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
-                self.optimizer.step()
+                optimizer.step()
                 sums.add(values, len(rows))
                 bar.update(len(rows))
             return sums.means()

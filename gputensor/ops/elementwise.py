@@ -72,7 +72,7 @@ def _unary(
     run = Primitive(name, forward, None if rule is None else (rule,)).unary
 
     def function(x: Operand, /) -> Tensor:
-        return run(x)  # type: ignore[arg-type]
+        return run(x)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}

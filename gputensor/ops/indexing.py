@@ -1,6 +1,5 @@
 """Reading parts of an array."""
 
-from types import EllipsisType
 from typing import Any, TypeAlias
 
 from gputensor import backend
@@ -10,7 +9,8 @@ from gputensor.ops.statistical import checked_axis
 
 __all__ = ["getitem", "index_add", "index_put", "take"]
 
-Key: TypeAlias = "int | slice | EllipsisType | None | Tensor | Any"
+# int, slice, ..., None, Tensor or array of integers or bool, or a tuple of these.
+Key: TypeAlias = Any
 
 
 def _raw_key(key: Any) -> Any:

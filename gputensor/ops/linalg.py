@@ -154,7 +154,8 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
         raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
     if not operands:
         raise ShapeError("einsum: there are no operands; give one for each term")
-    terms, output = _letters(subscripts, [np.ndim(getattr(o, "array", o)) for o in operands])
+    raw: list[Any] = [getattr(o, "array", o) for o in operands]
+    terms, output = _letters(subscripts, [np.ndim(array) for array in raw])
     if not set(output) <= set("".join(terms)) or len(set(output)) != len(output):
         raise ShapeError(
             f"einsum: the output of {subscripts!r} must name letters of the operands, each once"

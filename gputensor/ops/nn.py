@@ -1,6 +1,7 @@
 """Operations of neural networks; the fused ones run the kernels of ``gputensor.kernels``."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from gputensor import backend
@@ -119,7 +120,7 @@ def _dense_reference(xp: Any, x: Any, w: Any, b: Any, rectify: bool) -> Any:
 
 _dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_reference)
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
     None: lambda x: x,
     "linear": lambda x: x,
     "relu": relu,

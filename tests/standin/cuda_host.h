@@ -10,6 +10,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,13 +18,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#include <functional>
-#include <map>
-#include <numeric>
-#include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 // ---------------------------------------------------------------- words of the language
 
@@ -73,12 +69,17 @@ constexpr int warpSize = 32;
 
 namespace cuda_host {
 
+constexpr int threads_limit = 1024;
+constexpr size_t shared_limit = 48 * 1024;
+constexpr size_t shared_guard = 4096;
+// No power of two: stacks that far apart would compete for the same few cache lines.
+constexpr size_t stack_size = 100000;
+
 enum class State { fresh, ready, running, waiting, exited };
 
 struct Fiber {
-  char* stack = nullptr;
-  bool started = false;
   jmp_buf context;
+  bool started;
 };
 
 struct Thread {
@@ -94,42 +95,50 @@ struct Thread {
   uint64_t value, result;
 };
 
+// Everything about the block that runs. One launch runs at a time: its caller holds a lock.
 struct Machine {
-  std::vector<Thread> threads;
-  std::vector<int> order;  // in which the threads of a block get their turn
-  size_t next = 0;         // first place in order whose thread is fresh
-  int current = 0;         // the thread that runs
-  int exited = 0;
-  std::vector<Fiber*> fibers, idle;
-  Fiber* fiber = nullptr;  // the fiber that runs
-  jmp_buf home;            // the scheduler
-  std::function<void()> body;
-  std::string error;
+  Thread threads[threads_limit];
+  int size;                  // threads in the block
+  int order[threads_limit];  // in which they get their turn
+  int next;                  // first place in order whose thread is fresh
+  int current;               // the thread that runs
+  int exited;
+  Fiber fibers[threads_limit];
+  Fiber* idle[threads_limit];
+  int fiber_count, idle_count;
+  Fiber* fiber;     // the fiber that runs
+  jmp_buf home;     // the scheduler
+  void (*body)();   // the kernel with its arguments
+  void** arguments;
+  char error[2000];
 };
 static Machine machine;
 
-// No power of two: stacks that far apart would compete for the same few cache lines.
-constexpr size_t stack_size = 250000;
-constexpr size_t shared_limit = 48 * 1024;
-constexpr size_t shared_guard = 4096;
 alignas(256) static unsigned char dynamic_shared[shared_limit + shared_guard];
-static thread_local char shared_anchor[16];  // so that there is a segment of shared variables
+static thread_local volatile char shared_anchor[16];  // for there to be any shared variables
 
-inline std::string text(const char* format, ...) {
-  char buffer[600];
+inline void say(const char* format, ...) {
+  size_t used = strlen(machine.error);
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(buffer, sizeof buffer, format, arguments);
+  vsnprintf(machine.error + used, sizeof machine.error - used, format, arguments);
   va_end(arguments);
-  return buffer;
 }
 
-inline std::string text(uint3 at) { return text("(%u, %u, %u)", at.x, at.y, at.z); }
+inline void say_block() { say("block (%u, %u, %u)", blockIdx.x, blockIdx.y, blockIdx.z); }
 
 // Ends the launch: what runs on the fibers is dropped.
-[[noreturn]] inline void fail(const std::string& message) {
-  machine.error = "block " + text(blockIdx) + ", thread " + text(threadIdx) + ": " + message;
+template <class... A>
+[[noreturn]] void fail(const char* format, A... arguments) {
+  say_block();
+  say(", thread (%u, %u, %u): ", threadIdx.x, threadIdx.y, threadIdx.z);
+  say(format, arguments...);
   _longjmp(machine.home, 1);
+}
+
+inline const char* base_name(const char* file) {
+  const char* slash = strrchr(file, '/');
+  return slash ? slash + 1 : file;
 }
 
 inline void become(int number) {
@@ -148,109 +157,101 @@ __attribute__((noinline)) inline void wait() {
 inline void fiber_main() {
   Fiber* self = machine.fiber;
   for (;;) {
-    while (machine.next < machine.order.size()) {
+    while (machine.next < machine.size) {
       become(machine.order[machine.next++]);
       machine.threads[machine.current].fiber = self;
       machine.body();
       machine.threads[machine.current].state = State::exited;
       ++machine.exited;
     }
-    machine.idle.push_back(self);
+    machine.idle[machine.idle_count++] = self;
     if (_setjmp(self->context) == 0) _longjmp(machine.home, 1);
   }
 }
 
 // Runs a fiber until it waits, is idle, or fails.
 __attribute__((noinline)) inline void resume(Fiber* fiber) {
+  static char* stacks = static_cast<char*>(
+      mmap(nullptr, stack_size * threads_limit, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (stacks == MAP_FAILED) abort();
   machine.fiber = fiber;
   if (_setjmp(machine.home) != 0) return;
   if (fiber->started) _longjmp(fiber->context, 1);
+  fiber->started = true;
   static ucontext_t context;
   getcontext(&context);
-  context.uc_stack.ss_sp = fiber->stack;
+  context.uc_stack.ss_sp = stacks + (fiber - machine.fibers) * stack_size;
   context.uc_stack.ss_size = stack_size;
   context.uc_link = nullptr;
   makecontext(&context, fiber_main, 0);
-  fiber->started = true;
   setcontext(&context);
 }
 
 inline Fiber* idle_fiber() {
-  if (machine.idle.empty()) {
-    void* stack = mmap(nullptr, stack_size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED) abort();
-    // Mappings begin on pages; shift the stacks within them against each other.
-    size_t shift = machine.fibers.size() % 32 * 144;
-    machine.fibers.push_back(new Fiber{static_cast<char*>(stack) + shift - 0});
-    machine.idle.push_back(machine.fibers.back());
-  }
-  Fiber* fiber = machine.idle.back();
-  machine.idle.pop_back();
-  return fiber;
+  if (machine.idle_count == 0) return &machine.fibers[machine.fiber_count++];
+  return machine.idle[--machine.idle_count];
 }
 
-inline const char* base_name(const char* file) {
-  const char* slash = strrchr(file, '/');
-  return slash ? slash + 1 : file;
-}
-
-inline std::string deadlock() {
-  std::map<std::string, std::pair<int, uint3>> groups;
-  for (const Thread& t : machine.threads) {
-    if (t.state != State::waiting) continue;
-    std::string what = text("%s (%s:%d)", t.operation, base_name(t.file), t.line);
-    if (t.mask) what += text(" with mask 0x%08x", t.mask);
-    auto& group = groups.insert({what, {0, t.index}}).first->second;
-    ++group.first;
+// Says what the threads wait for, together where they wait for the same.
+inline void say_deadlock() {
+  say_block();
+  say(": no thread can go on");
+  bool said[threads_limit] = {};
+  for (int i = 0; i < machine.size; ++i) {
+    const Thread& first = machine.threads[i];
+    if (first.state != State::waiting || said[i]) continue;
+    int count = 0;
+    for (int j = i; j < machine.size; ++j) {
+      const Thread& t = machine.threads[j];
+      bool same = t.state == State::waiting && t.operation == first.operation &&
+                  t.mask == first.mask && t.line == first.line;
+      said[j] |= same;
+      count += same;
+    }
+    say("; %d wait at %s (%s:%d)", count, first.operation, base_name(first.file), first.line);
+    if (first.mask) say(" with mask 0x%08x", first.mask);
+    say(", the first is thread (%u, %u, %u)", first.index.x, first.index.y, first.index.z);
   }
-  std::string message = "block " + text(blockIdx) + ": no thread can go on";
-  for (auto& [what, group] : groups)
-    message += text("; %d wait at %s, one is thread ", group.first, what.c_str()) +
-               text(group.second);
-  if (machine.exited) message += text("; %d have exited", machine.exited);
-  return message;
+  if (machine.exited) say("; %d have exited", machine.exited);
 }
 
 // If every thread of the block waits at the same barrier, opens it.
 inline bool open_barrier() {
   const Thread& first = machine.threads[0];
-  int votes = 0, size = static_cast<int>(machine.threads.size());
-  for (const Thread& t : machine.threads) {
+  int votes = 0;
+  for (int i = 0; i < machine.size; ++i) {
+    const Thread& t = machine.threads[i];
     if (t.state != State::waiting || t.mask || t.operation != first.operation ||
         t.line != first.line)
       return false;
     votes += t.value != 0;
   }
-  for (Thread& t : machine.threads) {
-    t.state = State::ready;
-    t.result = votes;
+  for (int i = 0; i < machine.size; ++i) {
+    machine.threads[i].state = State::ready;
+    machine.threads[i].result = votes;
   }
-  (void)size;
   return true;
 }
 
 inline void run_block() {
-  for (Thread& t : machine.threads) t.state = State::fresh;
+  for (int i = 0; i < machine.size; ++i) machine.threads[i].state = State::fresh;
   machine.next = 0;
   machine.exited = 0;
-  for (;;) {
+  while (machine.exited < machine.size) {
     bool ran = false;
-    while (machine.next < machine.order.size() && machine.error.empty()) {
+    while (machine.next < machine.size && !machine.error[0]) {
       resume(idle_fiber());
       ran = true;
     }
-    for (int number : machine.order) {
-      if (!machine.error.empty()) return;
-      if (machine.threads[number].state != State::ready) continue;
-      resume(machine.threads[number].fiber);
+    for (int i = 0; i < machine.size && !machine.error[0]; ++i) {
+      Thread& t = machine.threads[machine.order[i]];
+      if (t.state != State::ready) continue;
+      resume(t.fiber);
       ran = true;
     }
-    if (!machine.error.empty() || machine.exited == static_cast<int>(machine.threads.size())) return;
-    if (!ran && !open_barrier()) {
-      machine.error = deadlock();
-      return;
-    }
+    if (!ran && !open_barrier()) say_deadlock();
+    if (machine.error[0]) return;
   }
 }
 
@@ -278,16 +279,16 @@ inline int lane() { return machine.current % warpSize; }
 
 // Thread of a lane of the current warp, or null past the end of the block.
 inline Thread* thread_of(int lane_number) {
-  size_t number = machine.current - lane() + lane_number;
-  return number < machine.threads.size() ? &machine.threads[number] : nullptr;
+  int number = machine.current - lane() + lane_number;
+  return number < machine.size ? &machine.threads[number] : nullptr;
 }
 
 // The last lane of mask to come hands every lane its result.
 inline uint64_t meet(const char* operation, unsigned mask, int source, uint64_t value, int line,
                      const char* file) {
   if (!(mask >> lane() & 1))
-    fail(text("%s (%s:%d) with mask 0x%08x, which lacks the caller's own lane %d", operation,
-              base_name(file), line, mask, lane()));
+    fail("%s (%s:%d) with mask 0x%08x, which lacks the caller's own lane %d", operation,
+         base_name(file), line, mask, lane());
   announce(operation, mask, value, line, file);
   int number = machine.current;
   machine.threads[number].source = source;
@@ -324,8 +325,8 @@ T shuffle(const char* operation, unsigned mask, T value, int source, int line, c
 
 // Lanes past the end of the block count neither for nor against.
 inline unsigned present(unsigned mask) {
-  size_t left = machine.threads.size() - (machine.current - lane());
-  return left >= 32 ? mask : mask & ((1u << left) - 1);
+  int left = machine.size - (machine.current - lane());
+  return left >= warpSize ? mask : mask & ((1u << left) - 1);
 }
 
 }  // namespace cuda_host
@@ -395,14 +396,13 @@ inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
 [[noreturn]] inline void __trap(CUDA_HOST_HERE) {
-  cuda_host::fail(cuda_host::text("__trap (%s:%d)", cuda_host::base_name(file), line));
+  cuda_host::fail("__trap (%s:%d)", cuda_host::base_name(file), line);
 }
 #undef assert
-#define assert(condition)                                                                   \
-  ((condition) ? void()                                                                     \
-               : cuda_host::fail(cuda_host::text("%s:%d: assertion `%s` failed",            \
-                                                 cuda_host::base_name(__FILE__), __LINE__, \
-                                                 #condition)))
+#define assert(condition)                                                        \
+  ((condition) ? void()                                                          \
+               : cuda_host::fail("%s:%d: assertion `%s` failed",                 \
+                                 cuda_host::base_name(__FILE__), __LINE__, #condition))
 
 // ---------------------------------------------------------------- atomics
 
@@ -467,9 +467,6 @@ To bits(From value) {
   memcpy(&to, &value, sizeof to);
   return to;
 }
-
-template <class T>
-int clamp_round(T value, double low, double high);
 
 }  // namespace cuda_host
 
@@ -572,17 +569,25 @@ inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
 inline double __fma_rn(double x, double y, double z) { return fma(x, y, z); }
 
 // Conversions saturate, and NaN becomes 0, as on the device.
-#define CUDA_HOST_CONVERT(from, from_name, to, to_name, low, high)                 \
-  inline to __##from_name##2##to_name##_rn(from x) { return cuda_host::saturated<to>(rint(x), low, high); } \
-  inline to __##from_name##2##to_name##_rz(from x) { return cuda_host::saturated<to>(trunc(x), low, high); } \
-  inline to __##from_name##2##to_name##_rd(from x) { return cuda_host::saturated<to>(floor(x), low, high); } \
-  inline to __##from_name##2##to_name##_ru(from x) { return cuda_host::saturated<to>(ceil(x), low, high); }
 namespace cuda_host {
+
 template <class To>
 To saturated(double x, double low, double high) {
-  return x != x ? To{0} : x <= low ? static_cast<To>(low) : x >= high ? static_cast<To>(high) : static_cast<To>(x);
+  if (x != x) return 0;
+  return static_cast<To>(x <= low ? low : x >= high ? high : x);
 }
+
 }  // namespace cuda_host
+
+#define CUDA_HOST_CONVERT_BY(round, suffix, from, from_name, to, to_name, low, high) \
+  inline to __##from_name##2##to_name##suffix(from x) {                              \
+    return cuda_host::saturated<to>(round(x), low, high);                            \
+  }
+#define CUDA_HOST_CONVERT(...)                  \
+  CUDA_HOST_CONVERT_BY(rint, _rn, __VA_ARGS__)  \
+  CUDA_HOST_CONVERT_BY(trunc, _rz, __VA_ARGS__) \
+  CUDA_HOST_CONVERT_BY(floor, _rd, __VA_ARGS__) \
+  CUDA_HOST_CONVERT_BY(ceil, _ru, __VA_ARGS__)
 CUDA_HOST_CONVERT(float, float, int, int, -2147483648.0, 2147483647.0)
 CUDA_HOST_CONVERT(float, float, unsigned, uint, 0.0, 4294967295.0)
 CUDA_HOST_CONVERT(double, double, int, int, -2147483648.0, 2147483647.0)
@@ -597,3 +602,195 @@ inline double __ll2double_rn(long long x) { return static_cast<double>(x); }
 inline double __ull2double_rn(unsigned long long x) { return static_cast<double>(x); }
 inline float __double2float_rn(double x) { return static_cast<float>(x); }
 
+// ---------------------------------------------------------------- launching
+
+namespace cuda_host {
+
+// The calling thread's segment of shared variables.
+struct Segment {
+  char* begin = nullptr;
+  size_t size = 0;
+};
+
+inline int find_segment(dl_phdr_info* info, size_t, void* found) {
+  bool ours = false;
+  size_t size = 0;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& part = info->dlpi_phdr[i];
+    uintptr_t offset = reinterpret_cast<uintptr_t>(&machine) - info->dlpi_addr - part.p_vaddr;
+    if (part.p_type == PT_LOAD && offset < part.p_memsz) ours = true;
+    if (part.p_type == PT_TLS) size = part.p_memsz;
+  }
+  if (ours) *static_cast<Segment*>(found) = {static_cast<char*>(info->dlpi_tls_data), size};
+  return ours;
+}
+
+inline void on_signal(int number) {
+  fail(number == SIGFPE ? "integer division by zero"
+                        : "memory access far outside of every array");
+}
+
+// Turns a crash in a kernel into a failed launch.
+struct SignalGuard {
+  struct sigaction old[3];
+  static constexpr int numbers[3] = {SIGSEGV, SIGBUS, SIGFPE};
+  SignalGuard() {
+    struct sigaction action = {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_NODEFER;  // the handler leaves by a jump
+    for (int i = 0; i < 3; ++i) sigaction(numbers[i], &action, &old[i]);
+  }
+  ~SignalGuard() {
+    for (int i = 0; i < 3; ++i) sigaction(numbers[i], &old[i], nullptr);
+  }
+};
+
+enum Order { forward, reverse, shuffled };
+
+struct Launch {
+  unsigned grid[3], block[3];
+  unsigned shared_bytes, order;
+};
+
+inline unsigned random_below(uint64_t n) {
+  static uint64_t state = 1;
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return static_cast<unsigned>((state >> 33) % n);
+}
+
+inline void arrange(int* items, size_t count, unsigned order) {
+  for (size_t i = 0; i < count; ++i)
+    items[i] = static_cast<int>(order == reverse ? count - 1 - i : i);
+  for (size_t i = count; order == shuffled && i > 1; --i)
+    std::swap(items[i - 1], items[random_below(i)]);
+}
+
+inline void run_grid(const Launch& l) {
+  gridDim = {l.grid[0], l.grid[1], l.grid[2]};
+  blockDim = {l.block[0], l.block[1], l.block[2]};
+  machine.size = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
+  for (unsigned i = 0; i < static_cast<unsigned>(machine.size); ++i)
+    machine.threads[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y,
+                                i / blockDim.x / blockDim.y};
+  size_t block_count = size_t{gridDim.x} * gridDim.y * gridDim.z;
+  int* blocks = static_cast<int*>(malloc(block_count * sizeof(int)));
+  arrange(blocks, block_count, l.order);
+  arrange(machine.order, machine.size, l.order);
+  shared_anchor[0] = 1;  // a first touch, for the segment to be there
+  Segment shared;
+  dl_iterate_phdr(find_segment, &shared);
+  SignalGuard signals;
+  machine.error[0] = 0;
+  for (size_t i = 0; i < block_count && !machine.error[0]; ++i) {
+    unsigned b = static_cast<unsigned>(blocks[i]);
+    blockIdx = {b % gridDim.x, b / gridDim.x % gridDim.y, b / gridDim.x / gridDim.y};
+    if (l.order == shuffled) arrange(machine.order, machine.size, l.order);
+    memset(shared.begin, 0xff, shared.size);
+    memset(dynamic_shared, 0xff, l.shared_bytes);
+    memset(dynamic_shared + l.shared_bytes, 0xa5, shared_guard);
+    run_block();
+    for (size_t at = l.shared_bytes; at < l.shared_bytes + shared_guard; ++at)
+      if (dynamic_shared[at] != 0xa5 && !machine.error[0]) {
+        say_block();
+        say(": write past the %u bytes of dynamic shared memory, at byte %zu", l.shared_bytes, at);
+      }
+  }
+  free(blocks);
+  if (!machine.error[0]) return;
+  // Threads may be stuck in the middle of the kernel; their stacks start anew.
+  machine.fiber_count = machine.idle_count = 0;
+  for (Fiber& fiber : machine.fibers) fiber.started = false;
+}
+
+// A parameter's type in NumPy's letters: f4, i8, u1, b1, c1 for char, V16 for a struct of 16
+// bytes, V0 for void; a pointer is *f4, and *=f4 if it points to const.
+template <class T>
+void say_type() {
+  if constexpr (std::is_pointer_v<T>) {
+    using E = std::remove_pointer_t<T>;
+    say(std::is_const_v<E> ? "*=" : "*");
+    say_type<std::remove_cv_t<E>>();
+  } else if constexpr (std::is_void_v<T>) {
+    say("V0");
+  } else {
+    char kind = std::is_same_v<T, bool>       ? 'b'
+                : std::is_same_v<T, char>     ? 'c'
+                : std::is_floating_point_v<T> ? 'f'
+                : !std::is_integral_v<T>      ? 'V'
+                : std::is_signed_v<T>         ? 'i'
+                                              : 'u';
+    say("%c%zu", kind, sizeof(T));
+  }
+}
+
+template <auto kernel>
+struct Entry;
+
+template <class... P, void (*kernel)(P...)>
+struct Entry<kernel> {
+  static const char* signature() {
+    machine.error[0] = 0;
+    ((say_type<std::remove_cv_t<P>>(), say(" ")), ...);
+    return machine.error;
+  }
+
+  template <size_t... I>
+  static void call(std::index_sequence<I...>) {
+    kernel(*static_cast<std::remove_cv_t<P>*>(machine.arguments[I])...);
+  }
+
+  // Message of what went wrong, or null; valid until the next call.
+  static const char* launch(const Launch* how, void** arguments) {
+    machine.body = [] { call(std::index_sequence_for<P...>()); };
+    machine.arguments = arguments;
+    run_grid(*how);
+    return machine.error[0] ? machine.error : nullptr;
+  }
+};
+
+// What -fsanitize=bounds hands over.
+struct OutOfBounds {
+  const char* file;
+  unsigned line, column;
+  const struct {
+    unsigned short kind, info;
+    char name[1];
+  } * array;
+};
+
+}  // namespace cuda_host
+
+#define CUDA_HOST_PUBLIC extern "C" __attribute__((visibility("default")))
+#define CUDA_HOST_KERNEL(number, ...)                                                         \
+  CUDA_HOST_PUBLIC const char* cuda_host_signature_##number() {                               \
+    return cuda_host::Entry<&__VA_ARGS__>::signature();                                       \
+  }                                                                                           \
+  CUDA_HOST_PUBLIC const char* cuda_host_launch_##number(const cuda_host::Launch* how,        \
+                                                         void** arguments) {                  \
+    return cuda_host::Entry<&__VA_ARGS__>::launch(how, arguments);                            \
+  }
+
+// Defined here, so that no sanitizer library is needed; local, so that a loaded one is not used.
+extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_out_of_bounds(
+    cuda_host::OutOfBounds* what, unsigned long index) {
+  cuda_host::fail("index %ld is outside of %s (%s:%u)", static_cast<long>(index),
+                  what->array->name, cuda_host::base_name(what->file), what->line);
+}
+
+// The run-time compiler for devices knows no standard header, hence none of these.
+#undef INFINITY
+#undef NAN
+#undef HUGE_VAL
+#undef HUGE_VALF
+#undef M_PI
+#undef M_E
+#undef M_SQRT2
+#undef M_SQRT1_2
+#undef M_LN2
+#undef INT_MAX
+#undef INT_MIN
+#undef UINT_MAX
+#undef INT32_MAX
+#undef INT64_MAX
+#undef UINT32_MAX
+#undef UINT64_MAX
