@@ -257,7 +257,8 @@ class Sequential(nn.Sequential):
                 "labels",
                 "y holds class labels and the loss is categorical_crossentropy, which takes "
                 "one-hot rows: they were taken as labels. Write "
-                "loss='sparse_categorical_crossentropy', or y = gputensor.keras.utils.to_categorical(y)",
+                "loss='sparse_categorical_crossentropy', or "
+                "y = gputensor.keras.utils.to_categorical(y)",
             )
         array = array.astype(np.int64, copy=False)
         bad = (array < 0) | (array >= classes)

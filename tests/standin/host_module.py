@@ -85,14 +85,15 @@ def _cache_folder() -> Path:
 
 def _preprocess(source: str, options: Sequence[str]) -> str:
     """Source with its headers and without its macros, as NVRTC would see it."""
-    words = " ".join(options).split() if options else []
-    kept = [
-        re.sub(r"^--(define-macro|include-path|undefine-macro)=", _short, word) for word in words
+    short = {"--define-macro=": "-D", "--undefine-macro=": "-U", "--include-path=": "-I"}
+    kept = list(options)
+    for long, letter in short.items():
+        kept = [letter + o.removeprefix(long) if o.startswith(long) else o for o in kept]
+    flags = [
+        option
+        for before, option in zip(["", *kept], kept, strict=False)
+        if option.startswith(("-D", "-U", "-I")) or before in ("-D", "-U", "-I")
     ]
-    flags = []
-    for before, word in zip(["", *kept], kept, strict=False):
-        if word.startswith(("-D", "-I", "-U")) or before in ("-D", "-I", "-U"):
-            flags.append(word)
     return _run(
         [
             *(_require_compiler(), "-E", "-x", "c++", "-std=c++17", "-nostdinc", *flags),
@@ -102,10 +103,6 @@ def _preprocess(source: str, options: Sequence[str]) -> str:
         f'#line 1 "source.cu"\n{source}',
         options,
     )
-
-
-def _short(match: "re.Match[str]") -> str:
-    return "-" + match[1][0].upper()
 
 
 def _require_compiler() -> str:
@@ -465,7 +462,7 @@ def _pointer(value: Any, kind: str) -> "np.ndarray[Any, Any]":
         address = value.ptr
     elif type(value) is int and Allocation.around(value):
         address = value
-    elif hasattr(value, "__cuda_array_interface__"):
+    elif _is_array(value):
         address = _array_address(value, kind)
     elif value is not None:
         raise TypeError(f"{_describe(value)} for a parameter of C type {_c_type(kind)}")
@@ -494,11 +491,15 @@ def _array_address(array: Any, kind: str) -> int:
 def _memory_of(value: Any) -> Allocation | None:
     if isinstance(value, MemoryPointer):
         return value.mem
-    return value.data.mem if hasattr(value, "__cuda_array_interface__") else None
+    return value.data.mem if _is_array(value) else None
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(getattr(value, "data", None), MemoryPointer)
 
 
 def _describe(value: Any) -> str:
-    if hasattr(value, "__cuda_array_interface__"):
+    if _is_array(value):
         return f"{value.dtype} array of shape {value.shape}"
     if isinstance(value, np.generic):
         return f"{value.dtype} {value}"

@@ -124,13 +124,14 @@ class Allocation:
         Whether to fill it as memory that nobody has written.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_start", "device", "label", "nbytes", "ptr")
+    __slots__ = ("__weakref__", "_buffer", "_pool", "_start", "device", "label", "nbytes", "ptr")
 
     live: "weakref.WeakValueDictionary[int, Allocation]" = weakref.WeakValueDictionary()
 
     def __init__(self, nbytes: int, label: str, poison: bool = True) -> None:
         self.device = current.id
-        pools[self.device].take(nbytes)
+        self._pool = pools[self.device]
+        self._pool.take(nbytes)
         self.nbytes = nbytes
         self.label = label
         self._buffer = np.empty(nbytes + 2 * GUARD + ALIGNMENT, np.uint8)
@@ -143,8 +144,8 @@ class Allocation:
         self.live[self.ptr] = self
 
     def __del__(self) -> None:
-        if hasattr(self, "nbytes"):
-            pools[self.device].give_back(self.nbytes)
+        if hasattr(self, "nbytes"):  # else the pool refused
+            self._pool.give_back(self.nbytes)
 
     @property
     def __array_interface__(self) -> dict[str, object]:
