@@ -20,7 +20,6 @@ that has only ``shape`` and ``dtype``.
 """
 
 import contextlib
-import inspect
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -479,12 +478,14 @@ def _keeps(rule: Rule, skip: int) -> tuple[bool, ...]:
 
     A star parameter stands for all operands.
     """
-    names = [
-        p.name
-        for p in list(inspect.signature(rule).parameters.values())[skip:]
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-    ]
+    code = rule.__code__
+    names = code.co_varnames[skip : code.co_argcount]
+    if code.co_flags & _STAR:
+        names += (code.co_varnames[code.co_argcount + code.co_kwonlyargcount],)
     return tuple(not name.startswith("_") for name in names)
+
+
+_STAR = 0x04  # inspect.CO_VARARGS, without importing inspect
 
 
 class _Bound(dict[type, Callable[..., Any]]):

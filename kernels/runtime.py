@@ -4,14 +4,16 @@ import functools
 import itertools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gputensor import config
 from gputensor.backend import Array
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Loop", "blocks", "cuda_kernel", "implementation", "split", "suffix"]
 
@@ -62,7 +64,9 @@ def _threads() -> int:
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def _pool() -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(_threads() - 1, thread_name_prefix="gputensor-kernel")
 
 

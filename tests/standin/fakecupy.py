@@ -1,0 +1,667 @@
+"""A module that behaves like CuPy and computes with NumPy.
+
+An array holds a NumPy array instead of being one, so that NumPy takes it for a stranger just as
+it takes a CuPy array: ``numpy.asarray`` is refused, mixing the two is refused, and nothing comes
+to the host unnoticed.
+"""
+
+import functools
+import importlib.machinery
+import inspect
+import operator
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import fakecuda
+from .cupy_api import (
+    ABSENT,
+    ABSENT_KEYWORDS,
+    NEVER_KEYWORDS,
+    SYNCHRONIZING,
+    UFUNC_KEYWORDS,
+    UFUNC_METHODS,
+)
+from .host_module import RawKernel, RawModule
+from .memory import Allocation, MemoryPointer, counters, current, pools, settings
+
+__all__ = ["make_modules", "ndarray"]
+
+HostArray = np.ndarray[Any, Any]
+_SCALARS = (bool, int, float, complex, np.generic)
+
+
+# ------------------------------------------------------------------ between device and host
+
+
+def _allocate(shape: Any, dtype: Any, order: str = "C", poison: bool = True) -> HostArray:
+    """Host's view of new device memory."""
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biufc":
+        raise TypeError(f"Unsupported dtype {dtype}")
+    shape = tuple(shape) if isinstance(shape, list | tuple) else (operator.index(shape),)
+    size = 1
+    for n in shape:
+        size *= operator.index(n)
+    memory = Allocation(size * dtype.itemsize, f"{dtype} array of shape {shape}", poison)
+    return np.ndarray(shape, dtype, np.asarray(memory), order=order)  # type: ignore[call-overload]
+
+
+def _memory_of(host: HostArray) -> Allocation | None:
+    """Device memory that a host array is a view of."""
+    base: Any = host
+    while base is not None and not isinstance(base, Allocation):
+        base = getattr(base, "base", None)
+    return base
+
+
+def _copied(host: HostArray, order: str = "K") -> HostArray:
+    """Copy in new device memory."""
+    like = np.empty_like(host, order=order, subok=False)  # type: ignore[call-overload]
+    axes = sorted(range(host.ndim), key=lambda i: -like.strides[i])
+    memory = _allocate([host.shape[i] for i in axes], host.dtype, poison=False)
+    copy = memory.transpose(np.argsort(axes)) if host.ndim > 1 else memory
+    copy[...] = host
+    return copy
+
+
+def _array(host: HostArray) -> "ndarray":
+    """Device array around a view of device memory."""
+    array = object.__new__(ndarray)
+    array._host = host
+    return array
+
+
+def _upload(value: Any, dtype: Any = None) -> HostArray:
+    """Values from the host in new device memory, counted."""
+    host = np.asarray(value, dtype)
+    counters.to_device(host.nbytes)
+    return _copied(host)
+
+
+def _from_interface(value: Any) -> HostArray:
+    """Memory of a foreign object that tells its address."""
+    interface = value.__cuda_array_interface__
+    address = interface["data"][0]
+    memory = Allocation.around(address)
+    if memory is None:
+        raise ValueError("__cuda_array_interface__ points to no memory of the stand-in")
+    return np.ndarray(
+        interface["shape"],
+        interface["typestr"],
+        np.asarray(memory),
+        address - memory.ptr,
+        interface.get("strides"),
+    )
+
+
+def _unsupported(value: Any) -> TypeError:
+    return TypeError(f"Unsupported type {type(value)}")
+
+
+def _unwrap(value: Any) -> Any:
+    """Argument of a function for NumPy; arrays of the host are refused."""
+    if isinstance(value, ndarray):
+        device = value._memory.device
+        if device != current.id:
+            raise ValueError(
+                f"The device where the array resides ({device}) is different from the current "
+                f"device ({current.id}). Peer access is unavailable between these devices."
+            )
+        return value._host
+    if isinstance(value, np.ndarray):
+        raise _unsupported(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(_unwrap, value))
+    if hasattr(value, "__cuda_array_interface__"):
+        return _from_interface(value)
+    return value
+
+
+def _wrap(value: Any) -> Any:
+    """Result of NumPy as CuPy would return it: arrays on the device, never scalars."""
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray):
+        return _array(value if _memory_of(value) else _copied(value))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_wrap, value))
+    if type(value) in (list, tuple):
+        return type(value)(map(_wrap, value))
+    return value
+
+
+def _computed(value: Any) -> bool:
+    """Whether a function of NumPy made something new, not just a view or a number."""
+    if isinstance(value, list | tuple):
+        return any(map(_computed, value))
+    return isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not _memory_of(value))
+
+
+def _call(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Call a function of NumPy with device arrays."""
+    for keyword in kwargs:
+        if keyword in NEVER_KEYWORDS or name in ABSENT_KEYWORDS.get(keyword, ()):
+            raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}")
+    if name in SYNCHRONIZING:
+        counters.count("synchronizations")
+    host_args = [_unwrap(a) for a in args]
+    host_kwargs = {k: _unwrap(v) for k, v in kwargs.items()}
+    with np.errstate(all="ignore"):  # a device does not warn
+        result = function(*host_args, **host_kwargs)
+    out = kwargs.get("out")
+    if result is None or out is not None or _computed(result):
+        counters.count("array_ops")
+    if isinstance(out, ndarray):
+        return out
+    return _wrap(result)
+
+
+# ------------------------------------------------------------------ the array
+
+
+class _Flags:
+    """Memory layout, with CuPy's names; there is no ``writeable``."""
+
+    def __init__(self, host: HostArray) -> None:
+        self.c_contiguous = host.flags.c_contiguous
+        self.f_contiguous = host.flags.f_contiguous
+        self.fnc = host.flags.fnc
+        self.forc = host.flags.forc
+        self.owndata = not isinstance(getattr(host.base, "base", None), np.ndarray)
+
+    def __getitem__(self, name: str) -> bool:
+        return bool(getattr(self, name.lower()))
+
+
+def _binary(function: np.ufunc) -> Callable[[Any, Any], Any]:
+    def method(self: "ndarray", other: Any) -> Any:
+        return NotImplemented if _defers(self, other) else _ufunc(function)(self, other)
+
+    return method
+
+
+def _reflected(function: np.ufunc) -> Callable[[Any, Any], Any]:
+    def method(self: "ndarray", other: Any) -> Any:
+        return NotImplemented if _defers(self, other) else _ufunc(function)(other, self)
+
+    return method
+
+
+def _in_place(function: np.ufunc) -> Callable[[Any, Any], Any]:
+    def method(self: "ndarray", other: Any) -> Any:
+        return NotImplemented if _defers(self, other) else _ufunc(function)(self, other, out=self)
+
+    return method
+
+
+def _unary(function: np.ufunc) -> Callable[[Any], Any]:
+    return lambda self: _ufunc(function)(self)
+
+
+def _defers(self: "ndarray", other: Any) -> bool:
+    """Whether an operator is left to the other operand."""
+    if isinstance(other, (ndarray, np.ndarray, *_SCALARS)):
+        return False
+    if hasattr(other, "__array_ufunc__"):
+        return other.__array_ufunc__ is None
+    return getattr(other, "__array_priority__", 0) > self.__array_priority__
+
+
+def _forward(name: str) -> Callable[..., Any]:
+    function = getattr(np.ndarray, name, None) or getattr(np, name)
+
+    def method(self: "ndarray", *args: Any, **kwargs: Any) -> Any:
+        # `clip` is the one method that takes keywords which the function lacks.
+        return _call(function, f"ndarray.{name}" if name == "clip" else name, (self, *args), kwargs)
+
+    return method
+
+
+class ndarray:
+    """Array on a device, with the interface of ``cupy.ndarray``."""
+
+    __slots__ = ("__weakref__", "_host")
+    __module__ = "cupy"
+    __array_priority__ = 100
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        shape: Any,
+        dtype: Any = float,
+        memptr: MemoryPointer | None = None,
+        strides: Any = None,
+        order: str = "C",
+    ) -> None:
+        self._host: HostArray
+        if memptr is None:
+            self._host = _allocate(shape, dtype, order)
+        else:
+            offset = memptr.ptr - memptr.mem.ptr
+            self._host = np.ndarray(
+                shape,
+                dtype,
+                np.asarray(memptr.mem),
+                offset,
+                strides,
+                order,  # type: ignore[arg-type]
+            )
+
+    # ---- what it is
+
+    @property
+    def _memory(self) -> Allocation:
+        memory = _memory_of(self._host)
+        assert memory is not None
+        return memory
+
+    @property
+    def data(self) -> MemoryPointer:
+        """Where the first element lies."""
+        memory = self._memory
+        return MemoryPointer(memory, self._host.__array_interface__["data"][0] - memory.ptr)
+
+    @property
+    def device(self) -> fakecuda.Device:
+        """Device that the array lives on."""
+        return fakecuda.Device(self._memory.device)
+
+    @property
+    def flags(self) -> _Flags:
+        """Memory layout."""
+        return _Flags(self._host)
+
+    @property
+    def base(self) -> "ndarray | None":
+        """Array that this one is a view of."""
+        return None if self.flags.owndata else _array(self._host.base)  # type: ignore[arg-type]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self._host.shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        self._host.shape = shape
+
+    @property
+    def T(self) -> "ndarray":
+        """View with the axes reversed."""
+        return _array(self._host.T)
+
+    @property
+    def mT(self) -> "ndarray":
+        """View with the last two axes exchanged."""
+        return _array(self._host.mT)
+
+    @property
+    def real(self) -> "ndarray":
+        """Real part, a view."""
+        return _array(self._host.real)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.real[...] = value
+
+    @property
+    def imag(self) -> "ndarray":
+        """Imaginary part, a view; zeros for real numbers."""
+        host = self._host.imag
+        return _array(host if _memory_of(host) else _copied(host))
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self.imag[...] = value
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        host = self._host
+        return {
+            "shape": host.shape,
+            "typestr": host.dtype.str,
+            "descr": host.dtype.descr,
+            "stream": 1,
+            "version": 3,
+            "strides": None if host.flags.c_contiguous else host.strides,
+            "data": (host.__array_interface__["data"][0] if host.size else 0, False),
+        }
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Iterator["ndarray"]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self)))
+
+    # ---- to the host
+
+    def get(
+        self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
+    ) -> HostArray:
+        """Copy to the host."""
+        counters.to_host(self.nbytes)
+        if out is None:
+            return self._host.copy("A" if order == "A" else order)  # type: ignore[arg-type]
+        if not isinstance(out, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
+        if out.dtype != self.dtype or out.shape != self.shape:
+            raise TypeError(f"{out.dtype}{out.shape} cannot take {self.dtype}{self.shape}")
+        out[...] = self._host
+        return out
+
+    def set(self, arr: HostArray, stream: Any = None) -> None:
+        """Copy from the host."""
+        if not isinstance(arr, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if arr.dtype != self.dtype or arr.shape != self.shape:
+            raise TypeError(f"{arr.dtype}{arr.shape} cannot be set to {self.dtype}{self.shape}")
+        counters.to_device(arr.nbytes)
+        self._host[...] = arr
+
+    def item(self) -> Any:
+        """Only element, as a Python number."""
+        return self.get().item()
+
+    def tolist(self) -> Any:
+        """All elements, as Python numbers."""
+        return self.get().tolist()
+
+    def tobytes(self, order: Any = "C") -> bytes:
+        """All elements, as bytes."""
+        return self.get().tobytes(order)
+
+    def __bool__(self) -> bool:
+        return bool(self.get())
+
+    def __int__(self) -> int:
+        return int(self.get())
+
+    def __float__(self) -> float:
+        return float(self.get())
+
+    def __complex__(self) -> complex:
+        return complex(self.get())
+
+    def __repr__(self) -> str:
+        return repr(self.get())
+
+    def __str__(self) -> str:
+        return str(self.get())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.get(), spec)
+
+    def __reduce__(self) -> Any:
+        return _asarray, (self.get(),)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> HostArray:
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
+
+    # ---- protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        function = getattr(_namespace(), ufunc.__name__, None)
+        if method != "__call__" or function is None:
+            return NotImplemented
+        if "out" in kwargs:
+            (kwargs["out"],) = kwargs["out"]
+        return function(*inputs, **kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        place: Any = _namespace()
+        try:
+            for name in func.__module__.split(".")[1:]:
+                place = getattr(place, name)
+            function = getattr(place, func.__name__)
+        except AttributeError:
+            return NotImplemented
+        if any(t not in (ndarray, np.ndarray) for t in types):
+            return NotImplemented
+        return function(*args, **kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._memory.device
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        if dl_device is None or tuple(dl_device) != (1, 0):
+            raise BufferError("the stand-in exports to the CPU only")
+        return self.get().__dlpack__()
+
+    # ---- indexing
+
+    def _index(self, key: Any) -> tuple[tuple[Any, ...], bool, bool]:
+        """Index for NumPy; whether there are arrays in it, and whether one is a mask."""
+        items = [self._index_item(k) for k in (key if type(key) is tuple else (key,))]
+        arrays = [k for k in items if isinstance(k, np.ndarray)]
+        consumed = sum(
+            k.ndim if isinstance(k, np.ndarray) and k.dtype == bool else 1
+            for k in items
+            if k is not None and k is not Ellipsis and not isinstance(k, bool)
+        )
+        axis = 0
+        for i, k in enumerate(items):
+            if k is Ellipsis:
+                axis += self.ndim - consumed
+            elif isinstance(k, np.ndarray) and k.dtype == bool:
+                axis += k.ndim
+            elif k is not None and not isinstance(k, bool):
+                # Unlike NumPy, CuPy takes what lies out of bounds around the end.
+                if isinstance(k, np.ndarray) and k.dtype.kind in "iu" and axis < self.ndim:
+                    items[i] = k % max(self.shape[axis], 1)
+                axis += 1
+        # Without an ellipsis NumPy would make scalars where CuPy makes 0-d views.
+        whole = tuple(items) if any(k is Ellipsis for k in items) else (*items, Ellipsis)
+        return whole, bool(arrays), any(a.dtype == bool for a in arrays)
+
+    def _index_item(self, k: Any) -> Any:
+        if isinstance(k, np.ndarray | list):
+            host = np.asarray(k)
+            counters.to_device(host.nbytes)
+            return host.astype(np.int64) if host.size == 0 else host
+        return _unwrap(k)
+
+    def __getitem__(self, key: Any) -> "ndarray":
+        index, arrays, masked = self._index(key)
+        result = self._host[index]
+        if not arrays:
+            return _array(result)
+        counters.count("array_ops")
+        if masked:
+            counters.count("synchronizations")
+        return _array(_copied(np.asarray(result)))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        host = _unwrap(value)
+        if isinstance(host, list | tuple):
+            raise _unsupported(value)
+        index, _, masked = self._index(key)
+        counters.count("array_ops")
+        if masked and isinstance(host, np.ndarray) and host.ndim:
+            counters.count("synchronizations")
+        with np.errstate(all="ignore"):
+            self._host[index] = host
+
+    def __delitem__(self, key: Any) -> None:
+        raise NotImplementedError
+
+    # ---- copies and views
+
+    def copy(self, order: str = "C") -> "ndarray":
+        """Copy in new memory."""
+        counters.count("array_ops")
+        return _array(_copied(self._host, order))
+
+    def __copy__(self) -> "ndarray":
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> "ndarray":
+        with self.device:
+            return self.copy()
+
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> "ndarray":
+        """Copy with another dtype."""
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        counters.count("array_ops")
+        with np.errstate(all="ignore"):
+            host = _unwrap(self).astype(dtype, order, casting or "unsafe")
+        return _array(_copied(host))
+
+    def fill(self, value: Any) -> None:
+        """Set every element."""
+        self[...] = value
+
+    def view(self, dtype: Any = None, type: Any = None) -> "ndarray":
+        """Same memory, read as another dtype."""
+        return _array(self._host.view() if dtype is None else self._host.view(dtype))
+
+    def reshape(self, *shape: Any, order: Any = "C", copy: bool | None = None) -> "ndarray":
+        """Same elements in another shape, a view where that is possible."""
+        return _call(np.ndarray.reshape, "ndarray.reshape", (self, *shape), {"order": order})
+
+    def take(self, indices: Any, axis: Any = None, out: Any = None) -> "ndarray":
+        """Elements along an axis; what lies out of bounds is taken around the end."""
+        return _take(self, indices, axis, out)
+
+    def scatter_add(self, slices: Any, value: Any) -> None:
+        """Add at places that may repeat."""
+        _ufunc(np.add).at(self, slices, value)
+
+    def scatter_max(self, slices: Any, value: Any) -> None:
+        """Take the greater at places that may repeat."""
+        _ufunc(np.maximum).at(self, slices, value)
+
+    def scatter_min(self, slices: Any, value: Any) -> None:
+        """Take the smaller at places that may repeat."""
+        _ufunc(np.minimum).at(self, slices, value)
+
+    def __eq__(self, other: object) -> Any:
+        return self._compare(np.equal, other)
+
+    def __ne__(self, other: object) -> Any:
+        return self._compare(np.not_equal, other)
+
+    def _compare(self, function: np.ufunc, other: Any) -> Any:
+        if _defers(self, other):
+            return NotImplemented
+        if other is None or isinstance(other, str):
+            return _wrap(np.full(self.shape, function is np.not_equal))
+        return _ufunc(function)(self, other)
+
+
+for _name in ("dtype", "itemsize", "nbytes", "ndim", "size", "strides"):
+    setattr(ndarray, _name, property(operator.attrgetter(f"_host.{_name}")))
+
+for _name in """
+    all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum
+    diagonal dot flatten max mean min nonzero partition prod ptp put ravel repeat round
+    searchsorted sort squeeze std sum swapaxes trace transpose var
+""".split():
+    setattr(ndarray, _name, _forward(_name))
+
+for _name, _function in {
+    **{"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide},
+    **{"floordiv": np.floor_divide, "mod": np.remainder, "pow": np.power, "matmul": np.matmul},
+    **{"lshift": np.left_shift, "rshift": np.right_shift, "divmod": np.divmod},
+    **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor},
+}.items():
+    setattr(ndarray, f"__{_name}__", _binary(_function))
+    setattr(ndarray, f"__r{_name}__", _reflected(_function))
+    if _name != "divmod":
+        setattr(ndarray, f"__i{_name}__", _in_place(_function))
+
+for _name, _function in {
+    **{"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+}.items():
+    setattr(ndarray, f"__{_name}__", _binary(_function))
+
+for _name, _function in {
+    **{"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
+}.items():
+    setattr(ndarray, f"__{_name}__", _unary(_function))
+
+
+# ------------------------------------------------------------------ the functions
+
+
+class ufunc:
+    """Universal function: arrays of the device and scalars, nothing else."""
+
+    def __init__(self, function: np.ufunc) -> None:
+        self._function = function
+        self.__name__ = self.name = function.__name__
+        self.nin, self.nout, self.nargs = function.nin, function.nout, function.nargs
+        self.types = function.types
+        self._keywords = set(UFUNC_KEYWORDS)
+        if function.signature is not None:
+            self._keywords |= {"axes", "axis", "keepdims", "order", "signature"}
+
+    def __repr__(self) -> str:
+        return f"<ufunc '{self.name}'>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        wrong = kwargs.keys() - self._keywords
+        if wrong:
+            raise TypeError(f"Wrong arguments {({k: kwargs[k] for k in wrong})}")
+        if not self.nin <= len(args) <= self.nargs:
+            raise TypeError(f"Wrong number of arguments for '{self.name}'")
+        for a in args:
+            if not isinstance(a, (ndarray, *_SCALARS)) and not hasattr(
+                a, "__cuda_array_interface__"
+            ):
+                raise _unsupported(a)
+        if len(args) > self.nin:
+            args, outs = args[: self.nin], args[self.nin :]
+            kwargs["out"] = outs[0] if self.nout == 1 else outs
+        if kwargs.get("out") is not None and not isinstance(kwargs["out"], ndarray | tuple):
+            raise TypeError("Output arguments type must be cupy.ndarray")
+        return _call(self._function, self.name, args, kwargs)
+
+    def _method(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        if self.name not in UFUNC_METHODS[name]:
+            raise NotImplementedError(f"`{self.name}.{name}` is not supported yet")
+        return _call(getattr(self._function, name), name, args, kwargs)
+
+    def reduce(
+        self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False
+    ) -> Any:
+        """Reduce along an axis."""
+        return self._method("reduce", array, axis, dtype, keepdims=keepdims, out=out)
+
+    def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        """Accumulate along an axis."""
+        return self._method("accumulate", array, axis, dtype, out=out)
+
+    def reduceat(
+        self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None
+    ) -> Any:
+        """Reduce pieces of an axis."""
+        return self._method("reduceat", array, indices, axis, dtype, out=out)
+
+    def outer(self, A: Any, B: Any, **kwargs: Any) -> Any:
+        """Apply to all pairs."""
+        return _call(self._function.outer, "outer", (A, B), kwargs)
+
+    def at(self, a: Any, indices: Any, b: Any = None) -> None:
+        """Apply in place at places that may repeat."""
+        index, _, _ = a._index(indices)
+        self._method("at", a, index_for_at(index), b)
+
+
+class _HostIndex:
+    """An index that is NumPy's already."""
+
+    def __init__(self, index: tuple[Any, ...]) -> None:
+        self.index = index
