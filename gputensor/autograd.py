@@ -23,7 +23,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import attrgetter
+from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -56,7 +56,7 @@ Scalar: TypeAlias = bool | int | float | complex
 
 _NO_ATTRS: dict[str, Any] = {}
 _SCALARS = (bool, int, float, complex)
-_next_order = itertools.count().__next__
+_next_order = itertools.count(0, -1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
 
@@ -136,7 +136,7 @@ class Node:
     Attributes
     ----------
     order : int
-        Running number; a node's parents have smaller ones.
+        Running number, counting down: the latest node is the first of a heap.
     primitive : Primitive
     parents : tuple
         Node, Leaf or None for each operand.
@@ -582,48 +582,58 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
-    def unary(self, x: Tensor) -> Tensor:
-        """The operation on one tensor: the quick path of :meth:`__call__`."""
-        if not isinstance(x, Tensor):
-            return self(x)
-        array = x.array
-        kind = type(array)
-        out = self.bound[kind](array)
-        if type(out) is not kind:
-            out = NAMESPACES[kind].asarray(out)
-        t = _new(Tensor)
-        t.array = out
-        parent = x._node
-        if parent is not None and _recording.enabled and self.vjp is not None:
-            t._node = self._record(out, (array,), (parent,), _NO_ATTRS)
-        else:
-            t._node = None
-        return t
+    def unary(self) -> Callable[[Operand], Tensor]:
+        """Function of one operand: :meth:`__call__` without its loops, for speed."""
+        bound, record, differentiable = self.bound, self._record, self.vjp is not None
 
-    def binary(self, x: Operand, y: Operand) -> Tensor:
-        """The operation on two operands: the quick path of :meth:`__call__`."""
-        if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-            return self(x, y)
-        a = x.array
-        b = y.array
-        kind = type(a)
-        if kind is not type(b):
-            backend.same_device(self.name, [a, b])
-        try:
-            out = self.bound[kind](a, b)
-        except ValueError as error:
-            raise _clearer(self.name, (a, b), error) from None
-        if type(out) is not kind:
-            out = NAMESPACES[kind].asarray(out)
-        t = _new(Tensor)
-        t.array = out
-        p = x._node
-        q = y._node
-        if (p is not None or q is not None) and _recording.enabled and self.vjp is not None:
-            t._node = self._record(out, (a, b), (p, q), _NO_ATTRS)
-        else:
-            t._node = None
-        return t
+        def function(x: Operand, /) -> Tensor:
+            if not isinstance(x, Tensor):
+                return self(x)
+            array = x.array
+            kind = type(array)
+            out = bound[kind](array)
+            if type(out) is not kind:
+                out = NAMESPACES[kind].asarray(out)
+            t = _new(Tensor)
+            t.array = out
+            parent = x._node
+            if parent is not None and differentiable and _recording.enabled:
+                t._node = record(out, (array,), (parent,), _NO_ATTRS)
+            else:
+                t._node = None
+            return t
+
+        return function
+
+    def binary(self) -> Callable[[Operand, Operand], Tensor]:
+        """Function of two operands: :meth:`__call__` without its loops, for speed."""
+        bound, record, differentiable = self.bound, self._record, self.vjp is not None
+
+        def function(x: Operand, y: Operand, /) -> Tensor:
+            if not isinstance(x, Tensor) or not isinstance(y, Tensor):
+                return self(x, y)
+            a = x.array
+            b = y.array
+            kind = type(a)
+            if kind is not type(b):
+                backend.same_device(self.name, [a, b])
+            try:
+                out = bound[kind](a, b)
+            except ValueError as error:
+                raise _clearer(self.name, (a, b), error) from None
+            if type(out) is not kind:
+                out = NAMESPACES[kind].asarray(out)
+            t = _new(Tensor)
+            t.array = out
+            p = x._node
+            q = y._node
+            if (p is not None or q is not None) and differentiable and _recording.enabled:
+                t._node = record(out, (a, b), (p, q), _NO_ATTRS)
+            else:
+                t._node = None
+            return t
+
+        return function
 
     def __call__(self, *operands: Operand, **attrs: Any) -> Tensor:
         """Run the operation on tensors, raw arrays or Python scalars, and record it.
@@ -747,33 +757,23 @@ def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     return xp.reshape(g, shape)
 
 
-def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
-    """All nodes behind `roots`, the latest first."""
+def _leading_to(wanted: set[Node | Leaf], roots: Iterable[Node | Leaf]) -> set[Node | Leaf]:
+    """Entries behind `roots` that a gradient passes on its way to `wanted`, these included."""
     seen = set(roots)
     waiting = list(seen)
     nodes = []
     while waiting:
         entry = waiting.pop()
-        if type(entry) is Node:
+        if isinstance(entry, Node):
             nodes.append(entry)
-            for parent in entry.parents:
-                if parent is not None and parent not in seen:
-                    seen.add(parent)
-                    waiting.append(parent)
-    nodes.sort(key=_by_order, reverse=True)
-    return nodes
-
-
-_by_order = attrgetter("order")
-
-
-def _leading_to(wanted: set[Node | Leaf], nodes: list[Node]) -> tuple[list[Node], set[Node | Leaf]]:
-    """Those of `nodes` that a gradient passes on its way to `wanted`; and both together."""
-    useful: set[Node | Leaf] = set(wanted)
-    for node in reversed(nodes):
+            fresh = {p for p in entry.parents if p is not None and p not in seen}
+            seen |= fresh
+            waiting.extend(fresh)
+    useful = set(wanted)
+    for node in sorted(nodes, key=lambda n: n.order, reverse=True):  # parents first
         if any(parent in useful for parent in node.parents):
             useful.add(node)
-    return [node for node in nodes if node in useful], useful
+    return useful
 
 
 def propagate(
@@ -806,20 +806,24 @@ def propagate(
     GraphError
         If saved values are freed already.
     """
-    nodes = _history(entry for entry, _ in roots)
     targets: set[Node | Leaf] | None = None
     if wanted is not None:
         targets = set(wanted)
-        nodes, reached = _leading_to(targets, nodes)
+        reached = _leading_to(targets, [entry for entry, _ in roots])
     gradients: dict[Node | Leaf, Any] = {}
+    waiting: list[tuple[int, Node]] = []  # a heap of the nodes in `gradients`, latest first
     for entry, g in roots:
-        gradients[entry] = gradients[entry] + g if entry in gradients else g
+        if entry in gradients:
+            gradients[entry] = gradients[entry] + g
+        else:
+            gradients[entry] = g
+            if isinstance(entry, Node):
+                heappush(waiting, (entry.order, entry))
     results: dict[Node | Leaf, Any] = {}
     with backend.FollowDevice() as follow:
-        for node in nodes:
-            g = gradients.pop(node, None)
-            if g is None:
-                continue
+        while waiting:
+            node = heappop(waiting)[1]
+            g = gradients.pop(node)
             saved = node.saved
             if saved is None:
                 raise GraphError(
@@ -869,7 +873,12 @@ def propagate(
                 if part.dtype is not parent.dtype and part.dtype != parent.dtype:
                     part = xp.astype(part, parent.dtype)
                 before = gradients.get(parent)
-                gradients[parent] = part if before is None else before + part
+                if before is not None:
+                    gradients[parent] = before + part
+                else:
+                    gradients[parent] = part
+                    if type(parent) is Node:
+                        heappush(waiting, (parent.order, parent))
     for entry, g in gradients.items():
         if targets is None or entry in targets:
             results[entry] = _array(g)

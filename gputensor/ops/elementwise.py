@@ -69,11 +69,7 @@ Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 def _unary(
     name: str, text: str, rule: Rule | None, forward: Callable[..., Any] | None = None
 ) -> Unary:
-    run = Primitive(name, forward, None if rule is None else (rule,)).unary
-
-    def function(x: Operand, /) -> Tensor:
-        return run(x)
-
+    function = Primitive(name, forward, None if rule is None else (rule,)).unary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -93,11 +89,7 @@ def _unary(
 def _binary(
     name: str, text: str, rules: tuple[Rule, Rule] | None, forward: Callable[..., Any] | None = None
 ) -> Binary:
-    run = Primitive(name, forward, rules).binary
-
-    def function(x: Operand, y: Operand, /) -> Tensor:
-        return run(x, y)
-
+    function = Primitive(name, forward, rules).binary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 

@@ -33,7 +33,7 @@ def _matmul_right(xp: Any, g: Any, _out: Any, x: Any, _y: Any) -> Any:
     return xp.matmul(xp.matrix_transpose(x), g)
 
 
-_matmul = Primitive("matmul", None, (_matmul_left, _matmul_right))
+_matmul = Primitive("matmul", None, (_matmul_left, _matmul_right)).binary()
 
 
 def matmul(x: Operand, y: Operand, /) -> Tensor:
@@ -54,7 +54,7 @@ def matmul(x: Operand, y: Operand, /) -> Tensor:
     ShapeError
         If the shapes do not fit, or an operand has no axis.
     """
-    return _matmul.binary(x, y)
+    return _matmul(x, y)
 
 
 def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:

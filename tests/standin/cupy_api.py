@@ -3,12 +3,24 @@
 ``tests/test_standin.py`` compares these tables with an installed CuPy.
 """
 
-__all__ = ["ABSENT", "ABSENT_KEYWORDS", "NEVER_KEYWORDS", "SYNCHRONIZING", "UFUNC_KEYWORDS"]
+__all__ = [
+    "ABSENT",
+    "ABSENT_KEYWORDS",
+    "NEVER_KEYWORDS",
+    "SYNCHRONIZING",
+    "UFUNC_KEYWORDS",
+    "words",
+]
+
+
+def words(text: str) -> set[str]:
+    """Words of a text."""
+    return set(text.split())
+
 
 # Names of NumPy's namespaces that CuPy's do not have.
 ABSENT = {
-    "": set(
-        """
+    "": words("""
         False_ ScalarType True_ asmatrix block bmat busday_count busday_offset busdaycalendar
         bytes_ char character clongdouble complex256 core ctypeslib datetime64 datetime_as_string
         datetime_data dtypes einsum_path emath errstate f2py flexible float128 frompyfunc fromregex
@@ -17,13 +29,10 @@ ABSENT = {
         ndenumerate nditer nested_iters object_ polyder polydiv polyint rec recarray record
         sctypeDict setbufsize seterr seterrcall show_runtime spacing str_ strings test timedelta64
         typecodes unstack vecdot vecmat void
-        """.split()
-    ),
-    "linalg": set(
-        """
+        """),
+    "linalg": words("""
         diagonal matrix_norm multi_dot outer svdvals tensordot test trace vecdot vector_norm
-        """.split()
-    ),
+        """),
     "fft": {"test"},
 }
 
@@ -32,7 +41,7 @@ NEVER_KEYWORDS = {"device", "like"}
 
 # Keywords that NumPy's functions take and CuPy's do not.
 ABSENT_KEYWORDS = {
-    keyword: set(names.split())
+    keyword: words(names)
     for keyword, names in {
         "axis": "lexsort trim_zeros",
         "correction": "nanstd nanvar std var",
@@ -72,14 +81,12 @@ UFUNC_METHODS = {
     "reduce": {"add", "multiply"},
     "accumulate": {"add", "multiply"},
     "reduceat": {"add"},
-    "at": set("add subtract maximum minimum bitwise_and bitwise_or bitwise_xor".split()),
+    "at": words("add subtract maximum minimum bitwise_and bitwise_or bitwise_xor"),
 }
 
 # The length of the result, or the value of an argument, is needed on the host.
-SYNCHRONIZING = set(
-    """
+SYNCHRONIZING = words("""
     argwhere bincount choose compress delete extract flatnonzero histogram intersect1d
     nonzero setdiff1d setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse
     unique_values
-    """.split()
-)
+    """)

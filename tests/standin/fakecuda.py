@@ -304,6 +304,7 @@ def make_modules() -> dict[str, ModuleType]:
     )
     compiler = _module("cupy.cuda.compiler", CompileException=CompileException)
     nvrtc = _module("cupy.cuda.nvrtc", getVersion=lambda: (_VERSION // 1000, 0))
+    device = _module("cupy.cuda.device", Device=Device)
     stream = _module(
         "cupy.cuda.stream", Event=Event, Stream=Stream, get_current_stream=get_current_stream
     )
@@ -324,6 +325,7 @@ def make_modules() -> dict[str, ModuleType]:
         alloc=lambda size: pools[current.id].malloc(size),
         alloc_pinned_memory=lambda size: (ctypes.c_char * size)(),
         compiler=compiler,
+        device=device,
         driver=driver,
         get_current_stream=get_current_stream,
         get_device_id=lambda: current.id,
@@ -335,4 +337,4 @@ def make_modules() -> dict[str, ModuleType]:
         stream=stream,
     )
     cuda.__path__ = []
-    return {m.__name__: m for m in (cuda, runtime, driver, compiler, nvrtc, stream, memory)}
+    return {m.__name__: m for m in (cuda, device, runtime, driver, compiler, nvrtc, stream, memory)}

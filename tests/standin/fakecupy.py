@@ -5,12 +5,13 @@ it takes a CuPy array: ``numpy.asarray`` is refused, mixing the two is refused, 
 to the host unnoticed.
 """
 
+import collections
 import functools
 import importlib.machinery
 import inspect
 import operator
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,18 @@ from .cupy_api import (
     SYNCHRONIZING,
     UFUNC_KEYWORDS,
     UFUNC_METHODS,
+    words,
 )
 from .host_module import RawKernel, RawModule
-from .memory import Allocation, MemoryPointer, counters, current, pools, settings
+from .memory import (
+    Allocation,
+    MemoryPointer,
+    MemoryPool,
+    counters,
+    current,
+    pools,
+    settings,
+)
 
 __all__ = ["make_modules", "ndarray"]
 
@@ -59,12 +69,18 @@ def _memory_of(host: HostArray) -> Allocation | None:
 
 def _copied(host: HostArray, order: str = "K") -> HostArray:
     """Copy in new device memory."""
-    like = np.empty_like(host, order=order, subok=False)  # type: ignore[call-overload]
-    axes = sorted(range(host.ndim), key=lambda i: -like.strides[i])
-    memory = _allocate([host.shape[i] for i in axes], host.dtype, poison=False)
-    copy = memory.transpose(np.argsort(axes)) if host.ndim > 1 else memory
+    copy = _allocate_like(np.empty_like(host, order=order, subok=False))  # type: ignore[call-overload]
     copy[...] = host
     return copy
+
+
+def _allocate_like(like: HostArray, poison: bool = False) -> HostArray:
+    """New device memory with the shape, dtype and order of axes of a dense array."""
+    if like.flags.c_contiguous:
+        return _allocate(like.shape, like.dtype, poison=poison)
+    axes = sorted(range(like.ndim), key=lambda i: -like.strides[i])
+    dense = _allocate([like.shape[i] for i in axes], like.dtype, poison=poison)
+    return dense.transpose(np.argsort(axes))
 
 
 def _array(host: HostArray) -> "ndarray":
@@ -137,11 +153,19 @@ def _computed(value: Any) -> bool:
     """Whether a function of NumPy made something new, not just a view or a number."""
     if isinstance(value, list | tuple):
         return any(map(_computed, value))
-    return isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not _memory_of(value))
+    return isinstance(value, np.generic) or (
+        isinstance(value, np.ndarray) and not _memory_of(value)
+    )
 
 
-def _call(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Call a function of NumPy with device arrays."""
+def _call(
+    function: Callable[..., Any],
+    name: str,
+    args: Any,
+    kwargs: dict[str, Any],
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """Call a function of NumPy with device arrays, and with keywords that CuPy need not know."""
     for keyword in kwargs:
         if keyword in NEVER_KEYWORDS or name in ABSENT_KEYWORDS.get(keyword, ()):
             raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}")
@@ -150,7 +174,7 @@ def _call(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
     host_args = [_unwrap(a) for a in args]
     host_kwargs = {k: _unwrap(v) for k, v in kwargs.items()}
     with np.errstate(all="ignore"):  # a device does not warn
-        result = function(*host_args, **host_kwargs)
+        result = function(*host_args, **host_kwargs, **fixed)
     out = kwargs.get("out")
     if result is None or out is not None or _computed(result):
         counters.count("array_ops")
@@ -170,7 +194,8 @@ class _Flags:
         self.f_contiguous = host.flags.f_contiguous
         self.fnc = host.flags.fnc
         self.forc = host.flags.forc
-        self.owndata = not isinstance(getattr(host.base, "base", None), np.ndarray)
+        memory = _memory_of(host)
+        self.owndata = memory is None or memory.nbytes == host.nbytes
 
     def __getitem__(self, name: str) -> bool:
         return bool(getattr(self, name.lower()))
@@ -276,8 +301,8 @@ class ndarray:
 
     @property
     def base(self) -> "ndarray | None":
-        """Array that this one is a view of."""
-        return None if self.flags.owndata else _array(self._host.base)  # type: ignore[arg-type]
+        """None for an array that fills its memory, else all of that memory as bytes."""
+        return None if self.flags.owndata else _array(np.asarray(self._memory))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -431,7 +456,12 @@ class ndarray:
         return 2, self._memory.device
 
     def __dlpack__(
-        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+        self,
+        *,
+        stream: Any = None,
+        max_version: Any = None,
+        dl_device: Any = None,
+        copy: Any = None,
     ) -> Any:
         if dl_device is None or tuple(dl_device) != (1, 0):
             raise BufferError("the stand-in exports to the CPU only")
@@ -509,7 +539,12 @@ class ndarray:
             return self.copy()
 
     def astype(
-        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+        self,
+        dtype: Any,
+        order: str = "K",
+        casting: Any = None,
+        subok: Any = None,
+        copy: bool = True,
     ) -> "ndarray":
         """Copy with another dtype."""
         if not copy and np.dtype(dtype) == self.dtype:
@@ -564,11 +599,11 @@ class ndarray:
 for _name in ("dtype", "itemsize", "nbytes", "ndim", "size", "strides"):
     setattr(ndarray, _name, property(operator.attrgetter(f"_host.{_name}")))
 
-for _name in """
+for _name in words("""
     all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum
     diagonal dot flatten max mean min nonzero partition prod ptp put ravel repeat round
     searchsorted sort squeeze std sum swapaxes trace transpose var
-""".split():
+"""):
     setattr(ndarray, _name, _forward(_name))
 
 for _name, _function in {
@@ -614,7 +649,7 @@ class ufunc:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         wrong = kwargs.keys() - self._keywords
         if wrong:
-            raise TypeError(f"Wrong arguments {({k: kwargs[k] for k in wrong})}")
+            raise TypeError(f"Wrong arguments { ({k: kwargs[k] for k in wrong}) }")
         if not self.nin <= len(args) <= self.nargs:
             raise TypeError(f"Wrong number of arguments for '{self.name}'")
         for a in args:
@@ -654,14 +689,276 @@ class ufunc:
         """Apply to all pairs."""
         return _call(self._function.outer, "outer", (A, B), kwargs)
 
-    def at(self, a: Any, indices: Any, b: Any = None) -> None:
+    def at(self, a: "ndarray", indices: Any, b: Any = None) -> None:
         """Apply in place at places that may repeat."""
+        dtypes = _AT_DTYPES["order" if self.name in ("maximum", "minimum") else self.name]
+        if self.name not in UFUNC_METHODS["at"]:
+            raise NotImplementedError(f"`{self.name}.at` is not supported yet")
+        if a.dtype.char not in dtypes:
+            raise TypeError(f"`{self.name}.at` does not support {a.dtype}")
         index, _, _ = a._index(indices)
-        self._method("at", a, index_for_at(index), b)
+        counters.count("array_ops")
+        with np.errstate(all="ignore"):
+            self._function.at(_unwrap(a), index, _unwrap(b))
 
 
-class _HostIndex:
-    """An index that is NumPy's already."""
+# Types that the atomic operations behind `ufunc.at` exist for; int64 is not among them.
+_AT_DTYPES: dict[str, str] = collections.defaultdict(
+    lambda: "iIlLqQ", add="iILQefdFD", subtract="iILQefdFD", order="iILQfd"
+)
 
-    def __init__(self, index: tuple[Any, ...]) -> None:
-        self.index = index
+_ufunc = functools.cache(ufunc)
+
+
+def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    return ndarray(shape, dtype, order=order)
+
+
+def _empty_like(
+    prototype: ndarray, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None
+) -> ndarray:
+    host = _unwrap(prototype)
+    like = np.empty_like(host, dtype, order, False, shape)  # type: ignore[call-overload]
+    return _array(_allocate_like(like, poison=True))
+
+
+def _holds_device_array(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_device_array, value))
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def _asarray(
+    a: Any,
+    dtype: Any = None,
+    order: str | None = None,
+    *,
+    copy: bool | None = None,
+    blocking: bool = False,
+) -> ndarray:
+    order = order or "K"
+    if isinstance(a, ndarray):
+        moved = a._memory.device != current.id
+        host = a._host if moved else _unwrap(a)
+    elif hasattr(a, "__cuda_array_interface__"):
+        a, moved = _array(_from_interface(a)), False
+        host = a._host
+    elif copy is False:
+        raise ValueError("Unable to avoid copy while creating an array as requested.")
+    elif _holds_device_array(a):
+        counters.count("array_ops")
+        return _array(_copied(np.array(_unwrap(a), dtype), order))
+    else:
+        return _array(_copied(_upload(a, dtype), order) if order != "K" else _upload(a, dtype))
+    fits = (order not in "CA" or host.flags.c_contiguous) and (
+        order != "F" or host.flags.f_contiguous
+    )
+    if not copy and not moved and fits and (dtype is None or np.dtype(dtype) == host.dtype):
+        return a  # type: ignore[no-any-return]
+    if copy is False:
+        raise ValueError("Unable to avoid copy while creating an array as requested.")
+    counters.count("array_ops")
+    with np.errstate(all="ignore"):
+        return _array(_copied(host.astype(dtype or host.dtype, copy=False), order))
+
+
+def _make_array(
+    obj: Any,
+    dtype: Any = None,
+    copy: bool | None = True,
+    order: str = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    *,
+    blocking: bool = False,
+) -> ndarray:
+    on_device = isinstance(obj, ndarray) or hasattr(obj, "__cuda_array_interface__")
+    array = _asarray(obj, dtype, order, copy=(copy or None) if on_device else None)
+    return array.reshape((1,) * (ndmin - array.ndim) + array.shape) if array.ndim < ndmin else array
+
+
+def _ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
+    return _asarray(a, dtype, "C")
+
+
+def _asfortranarray(a: Any, dtype: Any = None) -> ndarray:
+    return _asarray(a, dtype, "F")
+
+
+def _asnumpy(
+    a: Any, stream: Any = None, order: str = "C", out: Any = None, *, blocking: bool = True
+) -> HostArray:
+    if isinstance(a, ndarray):
+        return a.get(stream, order, out, blocking)
+    if hasattr(a, "__cuda_array_interface__"):
+        return _array(_from_interface(a)).get(stream, order, out, blocking)
+    host = np.asarray(a, order=order)  # type: ignore[call-overload]
+    if out is None:
+        return host  # type: ignore[no-any-return]
+    np.copyto(out, host)
+    return out  # type: ignore[no-any-return]
+
+
+def _from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> ndarray:
+    if not isinstance(array, ndarray):
+        raise TypeError(
+            "CPU arrays cannot be directly imported to CuPy. "
+            "Use `cupy.array(numpy.from_dlpack(input))` instead."
+        )
+    return array.copy() if copy else _array(array._host)
+
+
+def _take(a: ndarray, indices: Any, axis: Any = None, out: Any = None) -> Any:
+    if isinstance(indices, list | np.ndarray):
+        indices = _array(_upload(indices))
+    return _call(np.take, "take", (a, indices, axis), {"out": out}, {"mode": "wrap"})
+
+
+def _take_along_axis(a: ndarray, indices: ndarray, axis: int | None) -> Any:
+    length = a.size if axis is None else a.shape[axis]
+    return _call(
+        lambda x, i: np.take_along_axis(x, i % max(length, 1), axis),
+        "take_along_axis",
+        (a, indices),
+        {},
+    )
+
+
+def _put(a: ndarray, ind: Any, v: Any, mode: str = "wrap") -> None:
+    _call(np.put, "put", (a, ind, v, mode), {})
+
+
+def _where(condition: ndarray, x: Any = None, y: Any = None) -> Any:
+    if (x is None) != (y is None):
+        raise ValueError("Must provide both 'x' and 'y' or neither.")
+    if not isinstance(condition, ndarray):
+        raise _unsupported(condition)
+    if x is None:
+        return condition.nonzero()
+    for value in (x, y):
+        if isinstance(value, list | tuple):
+            raise _unsupported(value)
+    return _call(np.where, "where", (condition, x, y), {})
+
+
+def _get_array_module(*args: Any) -> ModuleType:
+    return _namespace() if any(isinstance(a, ndarray) for a in args) else np
+
+
+# First parameters that are an array, and the functions that take a number for it all the same.
+_ARRAY_PARAMETERS = words("a x m v arr ary array arrays ar ar1 y")
+_NUMBERS_TOO = words("""
+    array2string array_repr array_str atleast_1d atleast_2d atleast_3d diag fix interp iscomplex
+    iscomplexobj isreal isrealobj isscalar min_scalar_type ndim shape size tile
+    """)
+_DOWNLOADING = words("array2string array_repr array_str save savetxt savez savez_compressed")
+_UPLOADING = words("frombuffer fromfile fromfunction fromiter fromstring genfromtxt loadtxt")
+_AS_ARRAY = {"allclose", "array_equal", "array_equiv"}
+
+
+def _function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """CuPy's form of one of NumPy's functions."""
+    try:
+        first = next(iter(inspect.signature(function).parameters), "")
+    except ValueError:
+        first = ""
+    needs_array = first in _ARRAY_PARAMETERS and name not in _NUMBERS_TOO
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if needs_array and args and not _holds_device_array(args[0]):
+            raise _unsupported(args[0])
+        if name in _DOWNLOADING:
+            counters.to_host(sum(a.nbytes for a in args if isinstance(a, ndarray)))
+        result = _call(function, name, args, kwargs)
+        if name in _UPLOADING:
+            counters.to_device(result.nbytes)
+        return _wrap(np.asarray(result)) if name in _AS_ARRAY else result
+
+    return call
+
+
+# ------------------------------------------------------------------ the module
+
+_OWN: dict[str, Any] = {
+    "RawKernel": RawKernel,
+    "RawModule": RawModule,
+    "array": _make_array,
+    "asanyarray": _asarray,
+    "asarray": _asarray,
+    "ascontiguousarray": _ascontiguousarray,
+    "asfortranarray": _asfortranarray,
+    "asnumpy": _asnumpy,
+    "empty": _empty,
+    "empty_like": _empty_like,
+    "from_dlpack": _from_dlpack,
+    "get_array_module": _get_array_module,
+    "get_default_memory_pool": lambda: pools[current.id],
+    "get_default_pinned_memory_pool": lambda: MemoryPool(),
+    "is_available": lambda: settings.devices > 0,
+    "ndarray": ndarray,
+    "put": _put,
+    "show_config": lambda: print("NumPy stand-in for CuPy"),
+    "take": _take,
+    "take_along_axis": _take_along_axis,
+    "ufunc": ufunc,
+    "where": _where,
+}
+
+
+def _fill(module: ModuleType, source: ModuleType, prefix: str = "") -> ModuleType:
+    """Give a module CuPy's form of what there is in a module of NumPy."""
+    absent = ABSENT[prefix.rstrip(".")]
+    for name in dir(source):
+        if name.startswith("_") or name in absent or name in _OWN:
+            continue
+        value = getattr(source, name)
+        if isinstance(value, np.ufunc):
+            value = _ufunc(value)
+        elif isinstance(value, type):
+            known = issubclass(value, np.generic | Exception | np.dtype | np.finfo | np.iinfo)
+            if not (known or value is np.ndindex):
+                continue
+        elif callable(value):
+            value = _function(value, prefix + name)
+        elif not isinstance(value, float | None):
+            continue
+        setattr(module, name, value)
+    return module
+
+
+class _Random(ModuleType):
+    """Refuses: the library draws its random numbers itself."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RuntimeError(f"cupy.random.{name} is not to be used: results would differ from NumPy")
+
+
+@functools.cache
+def make_modules() -> dict[str, ModuleType]:
+    """Make ``cupy`` and what is below it, by their names."""
+    module = _fill(ModuleType("cupy", "NumPy stand-in for CuPy."), np)
+    vars(module).update(_OWN)
+    below = {
+        "cupy.linalg": _fill(ModuleType("cupy.linalg"), np.linalg, "linalg."),
+        "cupy.fft": _fill(ModuleType("cupy.fft"), np.fft, "fft."),
+        "cupy.random": _Random("cupy.random"),
+        "cupy.exceptions": np.exceptions,
+        **fakecuda.make_modules(),
+    }
+    for name, value in below.items():
+        if name.count(".") == 1:
+            setattr(module, name.partition(".")[2], value)
+    module.__path__ = []
+    module.__version__ = "14.0.0"  # type: ignore[attr-defined]
+    modules = {"cupy": module, **below}
+    for name, value in modules.items():
+        if value is not np.exceptions:
+            value.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    return modules
+
+
+def _namespace() -> ModuleType:
+    return make_modules()["cupy"]

@@ -8,6 +8,7 @@ which ``cuda_host.h`` makes functions that run the kernel and tell the types of 
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -150,7 +151,7 @@ def _parameter_names(text: str, start: int) -> list[str]:
             commas.append(end)
         end += 1
     edges = [start, *commas, end - 1]
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
     words = [re.findall(r"\w+", piece) for piece in pieces]
     return [w[-1] for w in words if w and w != ["void"]]
 

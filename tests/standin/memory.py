@@ -11,6 +11,7 @@ import threading
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -126,7 +127,7 @@ class Allocation:
 
     __slots__ = ("__weakref__", "_buffer", "_pool", "_start", "device", "label", "nbytes", "ptr")
 
-    live: "weakref.WeakValueDictionary[int, Allocation]" = weakref.WeakValueDictionary()
+    live: ClassVar["weakref.WeakValueDictionary[int, Allocation]"] = weakref.WeakValueDictionary()
 
     def __init__(self, nbytes: int, label: str, poison: bool = True) -> None:
         self.device = current.id

@@ -1,0 +1,686 @@
+"""The stand-in for CuPy: its kernels compute, its checks catch, its rules are CuPy's."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import standin
+from standin import counters, cupy_api
+
+needs_compiler = pytest.mark.skipif(
+    standin.host_compiler() is None, reason="no C++ compiler to run kernels on the host"
+)
+
+SOFTMAX = r"""
+#include "reduce.cuh"
+
+extern "C" __global__ void __launch_bounds__(256)
+softmax(const float* __restrict__ x, float* __restrict__ y, int columns) {
+  const float* row = x + static_cast<size_t>(blockIdx.x) * columns;
+  float* out = y + static_cast<size_t>(blockIdx.x) * columns;
+  float top = __int_as_float(0xff800000);
+  for (int i = threadIdx.x; i < columns; i += blockDim.x) top = fmaxf(top, row[i]);
+  top = block_reduce<float>(top, [](float a, float b) { return fmaxf(a, b); });
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < columns; i += blockDim.x) sum += expf(row[i] - top);
+  sum = block_reduce<float>(sum, [](float a, float b) { return a + b; });
+  for (int i = threadIdx.x; i < columns; i += blockDim.x) out[i] = expf(row[i] - top) / sum;
+}
+"""
+
+REDUCE = r"""
+#ifndef BARRIER
+#define BARRIER __syncthreads()
+#endif
+
+template <class T, class Operation>
+__device__ __forceinline__ T block_reduce(T value, Operation combine) {
+  __shared__ T part[32];
+  for (int offset = warpSize / 2; offset > 0; offset /= 2)
+    value = combine(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  if (threadIdx.x % warpSize == 0) part[threadIdx.x / warpSize] = value;
+  BARRIER;
+  for (int i = 0; i < blockDim.x / warpSize; ++i) value = i ? combine(value, part[i]) : part[0];
+  __syncthreads();
+  return value;
+}
+"""
+
+
+@pytest.fixture
+def cupy():
+    with standin.installed(order="forward") as module:
+        yield module
+
+
+@pytest.fixture
+def kernel(cupy):
+    """Compile a source and get the kernel ``k``, or another."""
+
+    def get(source, name="k", options=(), **kwargs):
+        return cupy.RawModule(code=source, options=options, **kwargs).get_function(name)
+
+    if standin.host_compiler() is None:
+        pytest.skip("no C++ compiler to run kernels on the host")
+    return get
+
+
+@pytest.fixture
+def softmax(kernel, tmp_path):
+    (tmp_path / "reduce.cuh").write_text(REDUCE)
+
+    def get(*options):
+        return kernel(SOFTMAX, "softmax", (f"-I{tmp_path}", *options))
+
+    return get
+
+
+def numpy_softmax(x):
+    e = np.exp(x - x.max(1, keepdims=True), dtype=np.float64)
+    return e / e.sum(1, keepdims=True)
+
+
+# ------------------------------------------------------------------ kernels compute
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "shuffle", "compare"])
+def test_softmax_is_right_in_every_order(cupy, softmax, order):
+    run = softmax()
+    x = np.random.default_rng(0).normal(size=(64, 1000)).astype(np.float32)
+    y = cupy.empty(x.shape, np.float32)
+    device_x = cupy.asarray(x)
+    run((1,), (256,), (device_x, y, np.int32(10)))  # compiled, its stacks touched
+    standin.settings.order = order
+    start = time.perf_counter()
+    run((64,), (256,), (device_x, y, np.int32(1000)))
+    elapsed = time.perf_counter() - start
+    np.testing.assert_allclose(y.get(), numpy_softmax(x), rtol=1e-5)
+    assert elapsed < (0.8 if order == "compare" else 0.25)
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "shuffle"])
+def test_a_missing_barrier_shows(cupy, softmax, order):
+    standin.settings.order = order
+    x = np.random.default_rng(0).normal(size=(4, 1000)).astype(np.float32)
+    y = cupy.empty(x.shape, np.float32)
+    softmax("-DBARRIER=")((4,), (256,), (cupy.asarray(x), y, np.int32(1000)))
+    assert not np.allclose(y.get(), numpy_softmax(x), rtol=1e-3)
+
+
+def test_plain_kernels_are_quick(cupy, kernel):
+    run = kernel(
+        """
+        extern "C" __global__ void k(float* x, long long n) {
+          long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+          if (i < n) x[i] = 2.0f * i;
+        }
+        """
+    )
+    x = cupy.empty(1_000_000, np.float32)
+    run((3907,), (256,), (x, 1_000_000))
+    start = time.perf_counter()
+    run((3907,), (256,), (x, 1_000_000))
+    assert time.perf_counter() - start < 0.25
+    np.testing.assert_array_equal(x.get(), 2.0 * np.arange(1_000_000))
+
+
+def test_warp_and_block_operations(cupy, kernel):
+    run = kernel(
+        """
+        extern "C" __global__ void k(int* out) {
+          int t = threadIdx.x + blockDim.x * threadIdx.y, lane = t % 32;
+          int* o = out + t * 10;
+          o[0] = __shfl_sync(~0u, t, 3);
+          o[1] = __shfl_up_sync(~0u, t, 1);
+          o[2] = __shfl_down_sync(~0u, t, 2, 8);
+          o[3] = __shfl_xor_sync(~0u, t, 5);
+          o[4] = __popc(__ballot_sync(~0u, lane < 7));
+          o[5] = __any_sync(~0u, t == 40) + 2 * __all_sync(~0u, t >= 32);
+          o[6] = __syncthreads_count(t % 3 == 0);
+          o[7] = __syncthreads_or(t == 5) + 2 * __syncthreads_and(t < 64);
+          o[8] = lane < 16 ? __shfl_xor_sync(0x0000ffffu, t, 1) : __shfl_xor_sync(0xffff0000u, t, 2);
+          double wide = __shfl_sync(~0u, t + 0.5, 1, 4);
+          long long big = __shfl_sync(~0u, (1LL << 40) + t, 0);
+          o[9] = (int)(2 * wide) + (int)(big >> 40);
+        }
+        """
+    )
+    out = cupy.zeros((64, 10), np.int32)
+    run((1,), (16, 4), (out,))
+    t = np.arange(64)
+    lane, first = t % 32, t - t % 32
+    expected = [
+        first + 3,
+        np.where(lane == 0, t, t - 1),
+        np.where(t % 8 < 6, t + 2, t),
+        first + (lane ^ 5),
+        np.full(64, 7),
+        np.where(t < 32, 0, 3),
+        np.full(64, 22),
+        np.full(64, 3),
+        np.where(lane < 16, t ^ 1, t ^ 2),
+        2 * (t - t % 4 + 1) + 2,
+    ]
+    np.testing.assert_array_equal(out.get().T, expected)
+
+
+def test_atomics_vectors_and_bits(cupy, kernel):
+    run = kernel(
+        """
+        struct Pair { int count; unsigned most; };
+        extern "C" __global__ void k(const float4* x, float* sum, int* counts, double* d,
+                                     unsigned long long* big) {
+          float4 v = __ldg(x + threadIdx.x);
+          atomicAdd(sum, v.x + v.y + v.z + v.w);
+          atomicAdd(&counts[0], 1);
+          atomicMax(&counts[1], (int)threadIdx.x);
+          atomicMin(&counts[2], (int)threadIdx.x);
+          counts[3] = __clz(1) + __ffs(8) + min(3, 5u) + max(2, 1);
+          if (atomicCAS(&counts[4], 0, 7) == 0) counts[5] = __float2int_rn(2.5f);
+          counts[6] = __umulhi(0x80000000u, 6u) == 3u && __int_as_float(__float_as_int(1.5f)) == 1.5f;
+          *d = rsqrt(4.0) + fma(2.0, 3.0, 1.0);
+          atomicExch(big, 1ull << 63);
+        }
+        """
+    )
+    x = cupy.arange(128, dtype=np.float32)
+    counts = cupy.asarray(np.array([0, 0, 99, 0, 0, 0, 0], np.int32))
+    total, d, big = cupy.zeros((), np.float32), cupy.empty((), float), cupy.empty((), np.uint64)
+    run((1,), (32,), (x, total, counts, d, big))
+    assert float(total) == 127 * 64
+    assert counts.tolist() == [32, 31, 0, 31 + 4 + 3 + 2, 7, 2, 1]
+    assert (float(d), int(big)) == (7.5, 2**63)
+    with pytest.raises(TypeError, match=r"argument 0 \(x\).*multiple of 16"):
+        run((1,), (31,), (x[1:125], total, counts, d, big))
+
+
+def test_dynamic_shared_memory_and_three_dimensions(cupy, kernel):
+    source = """
+        extern "C" __global__ void k(int* out) {
+          extern __shared__ __align__(16) int seen[];
+          int t = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+          seen[t] = t;
+          __syncthreads();
+          int n = blockDim.x * blockDim.y * blockDim.z;
+          int b = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+          out[b * n + t] = seen[n - 1 - t] + 100 * b;
+        }
+        """
+    run = kernel(source)
+    out = cupy.empty((12, 24), np.int32)
+    run((3, 2, 2), (4, 3, 2), (out,), shared_mem=96)
+    np.testing.assert_array_equal(
+        out.get(), np.arange(24)[::-1] + 100 * np.arange(12)[:, np.newaxis]
+    )
+    with pytest.raises(RuntimeError, match="past the 92 bytes of dynamic shared memory"):
+        run((3, 2, 2), (4, 3, 2), (out,), shared_mem=92)
+
+
+def test_templates_and_macros_make_kernels(cupy, kernel):
+    source = """
+        template <class T, int scale> __global__ void scaled(T* x) { x[threadIdx.x] *= scale; }
+        template <class T> __device__ void fill(T* x, T value) { x[threadIdx.x] = value; }
+        #define FILL(T) extern "C" __global__ void fill_##T(T* x, T value) { fill<T>(x, value); }
+        FILL(float)
+        FILL(double)
+        FILL(int)
+        """
+    for dtype, name in [(np.float32, "float"), (np.float64, "double"), (np.int32, "int")]:
+        x = cupy.empty(8, dtype)
+        kernel(source, f"fill_{name}")((1,), (8,), (x, dtype(3)))
+        assert x.tolist() == [3] * 8
+    expression = "scaled<int, 5>"
+    kernel(source, expression, name_expressions=[expression])((1,), (8,), (x,))
+    assert x.tolist() == [15] * 8
+    with pytest.raises(RuntimeError, match="CUDA_ERROR_NOT_FOUND"):
+        kernel(source, "scaled")
+
+
+def test_kernels_without_c_linkage_are_not_found(kernel):
+    with pytest.raises(RuntimeError, match='not extern "C"'):
+        kernel("__global__ void k() {}")
+
+
+@pytest.mark.parametrize(
+    "body", ["x[0] = INFINITY;", "int64_t i = 0;", "atomicAdd((long long*)x, 1ll);", "oops"]
+)
+def test_what_nvrtc_refuses_does_not_compile(cupy, kernel, body):
+    if "int64_t" in body:
+        body = "#include <cstdint>\n" + body  # the name itself is in the host's headers
+    with pytest.raises(cupy.cuda.compiler.CompileException, match=r"source\.cu"):
+        kernel(f'extern "C" __global__ void k(float* x) {{\n{body}\n}}')
+
+
+# ------------------------------------------------------------------ checks catch
+
+
+@pytest.mark.parametrize(("index", "side"), [("n", "past the end"), ("-1", "before the start")])
+def test_a_write_out_of_bounds_is_caught(cupy, kernel, index, side):
+    run = kernel(f'extern "C" __global__ void k(float* x, int n) {{ x[{index}] = 1.0f; }}')
+    x, other = cupy.zeros((5, 7), np.float32), cupy.zeros(3)
+    with pytest.raises(RuntimeError, match=rf"'k'.*argument 0 \(x\).*\(5, 7\).*4 byte.*{side}"):
+        run((1,), (1,), (x, np.int32(35)))
+    run((1,), (1,), (other.view(np.float32)[1:3], np.int32(1)))  # mended, and legal here
+
+
+def test_reads_of_memory_nobody_wrote_are_nan(cupy, kernel):
+    run = kernel(
+        """
+        extern "C" __global__ void k(const float* x, float* y) {
+          __shared__ float s[4];
+          y[0] = x[0]; y[1] = s[threadIdx.x]; y[2] = x[3];
+          s[0] = 1.0f;
+        }
+        """
+    )
+    y = cupy.zeros(3, np.float32)
+    for blocks in (1, 2):
+        run((blocks,), (1,), (cupy.empty(3, np.float32), y))
+        assert np.isnan(y.get()).all()
+
+
+def test_a_crash_is_an_error(cupy, kernel):
+    run = kernel(
+        """
+        extern "C" __global__ void k(int* x, int n) {
+          __shared__ int s[4];
+          if (n == 0) x[0] = 7 / n;
+          if (n == 1) *x = 1;
+          if (n == 2) s[threadIdx.x] = 1;
+          if (n == 3) assert(threadIdx.x < 5);
+        }
+        """
+    )
+    x = cupy.zeros(1, np.int32)
+    for n, array, message in [
+        (0, x, r"block \(0, 0, 0\), thread \(0, 0, 0\): integer division by zero"),
+        (1, None, "memory access far outside"),
+        (2, x, r"thread \(4, 0, 0\): index 4 is outside of 'int \[4\]' \(source.cu:6\)"),
+        (3, x, r"thread \(5, 0, 0\): source.cu:7: assertion `threadIdx.x < 5` failed"),
+    ]:
+        with pytest.raises(RuntimeError, match=f"kernel 'k', .*{message}"):
+            run((1,), (8,), (array, np.int32(n)))
+        run((1,), (8,), (x, np.int32(4)))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "if (threadIdx.x < 40) __syncthreads();",
+            r"block \(0, 0, 0\).*40 wait at __syncthreads \(source.cu:2\).*24 have exited",
+        ),
+        (
+            "if (threadIdx.x < 40) __syncthreads();\nelse __syncthreads();",
+            r"40 wait at .*source.cu:2.*24 wait at .*source.cu:3.*thread \(40, 0, 0\)",
+        ),
+        (
+            "if (threadIdx.x != 3) x[threadIdx.x] = __shfl_xor_sync(~0u, 1, 1);",
+            r"31 wait at __shfl_xor_sync \(source.cu:2\) with mask 0xffffffff.*33 have exited",
+        ),
+        (
+            "x[threadIdx.x] = __shfl_sync(1u << (threadIdx.x + 1) % 32, 1, 1);",
+            r"with mask 0x00000002, which lacks the caller's own lane 0",
+        ),
+        (
+            "if (threadIdx.x < 32) __syncwarp(); if (threadIdx.x < 16) __syncwarp(0xff);",
+            r"mask 0x000000ff, which lacks the caller's own lane 8",
+        ),
+    ],
+)
+def test_divergence_is_reported(cupy, kernel, body, message):
+    run = kernel(f'extern "C" __global__ void k(int* x) {{\n{body}\n}}')
+    x = cupy.zeros(64, np.int32)
+    for _ in range(2):  # and the failed launch leaves nothing behind
+        with pytest.raises(RuntimeError, match=message):
+            run((2,), (64,), (x,))
+
+
+def test_results_that_depend_on_the_order_are_reported(cupy, kernel):
+    standin.settings.order = "compare"
+    run = kernel('extern "C" __global__ void k(float* x) { atomicAdd(x, 1.0f / (1 + threadIdx.x)); }')
+    with pytest.raises(RuntimeError, match=r"depends on the order.*argument 0 \(x\)"):
+        run((1,), (256,), (cupy.zeros(1, np.float32),))
+    last = kernel('extern "C" __global__ void k(int* x) { *x = blockIdx.x; }')
+    with pytest.raises(RuntimeError, match="depends on the order"):
+        last((4,), (1,), (cupy.zeros(1, np.int32),))
+    total = cupy.zeros(1, np.int32)
+    kernel('extern "C" __global__ void k(int* x) { atomicAdd(x, 1); }')((2,), (64,), (total,))
+    assert int(total[0]) == 128
+
+
+MIXED = """
+extern "C" __global__ void k(float* x, const long long* labels, float rate, int n,
+                             unsigned long long seed, bool* flag, double precise) {}
+"""
+
+
+def test_arguments_must_fit(cupy, kernel):
+    run = kernel(MIXED)
+    x, labels, flag = cupy.zeros(4, np.float32), cupy.zeros(4, np.int64), cupy.zeros(1, bool)
+    good = (x, labels, np.float32(1), np.int32(4), np.uint64(2**63), flag, 1.0)
+    run((1,), (1,), good)
+    run((1,), (1,), (None, x.data.ptr and labels.data, *good[2:4], 7, flag.data.ptr, np.float64(1)))
+
+    def with_argument(i, value):
+        return (*good[:i], value, *good[i + 1 :])
+
+    for i, value, message in [
+        (0, cupy.zeros(4), r"argument 0 \(x\): float64 array of shape \(4,\) .* float\*"),
+        (0, np.zeros(4, np.float32), "numpy.ndarray for a parameter of C type float"),
+        (0, 1234, "builtins.int"),
+        (0, cupy.zeros((4, 4), np.float32).T[:2], "not contiguous"),
+        (1, cupy.zeros(4, np.int32), r"\(labels\): int32 .* const long long\*"),
+        (2, 1.0, r"\(rate\): float64 1.0 .* C type float, pass a NumPy scalar"),
+        (2, x, "float32 array"),
+        (3, 4, r"\(n\): int64 4 .* C type int,"),
+        (3, np.float32(4), "float32 4.0"),
+        (3, np.uint32(2**31), "uint32 2147483648 for a parameter of C type int"),
+        (4, -1, "int64 -1 for a parameter of C type unsigned long long"),
+        (5, x, r"float32 array of shape \(4,\) for a parameter of C type bool\*"),
+        (6, np.float32(1), "float32 1.0 for a parameter of C type double"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            run((1,), (1,), with_argument(i, value))
+    with pytest.raises(TypeError, match=r"takes 7 arguments \(x, labels, rate.*, 6 given"):
+        run((1,), (1,), good[:-1])
+
+
+@pytest.mark.parametrize(
+    ("grid", "block", "shared"),
+    [
+        ((0,), (32,), 0),
+        ((1,), (0,), 0),
+        ((1, 65536), (1,), 0),
+        ((2**31,), (1,), 0),
+        ((1,), (1025,), 0),
+        ((1,), (1, 1, 65), 0),
+        ((1,), (65,), 0),
+        ((1,), (1,), 48 * 1024 + 1),
+    ],
+)
+def test_launches_beyond_the_limits_are_refused(cupy, kernel, grid, block, shared):
+    bounds = "__launch_bounds__(64)" if block == (65,) else ""
+    run = kernel(f'extern "C" __global__ void {bounds} k() {{}}')
+    with pytest.raises(cupy.cuda.driver.CUDADriverError, match="CUDA_ERROR_INVALID_VALUE"):
+        run(grid, block, (), shared_mem=shared)
+    with pytest.raises(TypeError, match="tuples"):
+        run([1], (1,), ())
+
+
+# ------------------------------------------------------------------ CuPy's rules
+
+
+def test_nothing_becomes_a_numpy_array_unasked(cupy):
+    x, host = cupy.ones((2, 3), np.float32), np.ones((2, 3), np.float32)
+    for convert in (np.asarray, np.array, lambda a: np.array([a]), lambda a: np.ones(2).dot(a)):
+        with pytest.raises(TypeError, match=r"Implicit conversion|Unsupported type"):
+            convert(x)
+    for mix in (
+        lambda: x + host,
+        lambda: host + x,
+        lambda: x * np.array(2.0),
+        lambda: cupy.add(host, host),
+        lambda: cupy.sum(host),
+        lambda: cupy.concatenate([x, host]),
+        lambda: cupy.where(x > 0, host, 0.0),
+        lambda: x.__setitem__(0, host[0]),
+        lambda: x.__iadd__(host),
+        lambda: [1.0, 2.0, 3.0] + x,
+    ):
+        with pytest.raises(TypeError, match="Unsupported type"):
+            mix()
+    assert not isinstance(x, np.ndarray)
+    assert counters.transfers_to_host == 0
+    assert type(cupy.asnumpy(x)) is type(x.get()) is np.ndarray
+
+
+def test_results_stay_on_the_device(cupy):
+    x = cupy.arange(6.0).reshape(2, 3)
+    for result in (
+        *(x.sum(), x[0, 1], x.max(axis=0), np.float32(2) * x, 2 - x, np.sum(x), np.exp(x)),
+        *(x @ x.T, -x, x == None, cupy.allclose(x, x), *divmod(x, 2), *cupy.split(x, 3, 1)),  # noqa: E711
+        *(cupy.linalg.norm(x), cupy.einsum("ij->j", x), cupy.stack([x, x]), cupy.isnan(x).any()),
+    ):
+        assert type(result) is cupy.ndarray
+    assert counters.transfers_to_host == counters.synchronizations == 0
+    x[0, 1][...] = 9.0  # a 0-d view
+    x += 1
+    assert x.get().tolist() == [[1, 10, 3], [4, 5, 6]]
+    assert (x.dtype, (x.astype("f4") * 2.0).dtype, x.T.flags.f_contiguous) == ("f8", "f4", True)
+
+
+def test_names_and_keywords_that_cupy_lacks(cupy):
+    x = cupy.ones(3)
+    for absent in (
+        *("vecdot", "unstack", "errstate", "block", "nditer", "insert", "geomspace"),
+        *("c_", "nonsense"),
+    ):
+        assert not hasattr(cupy, absent)
+    for absent in ("ctypes", "setflags", "__array_interface__", "__index__"):
+        assert not hasattr(x, absent)
+    for call in (
+        lambda: cupy.sum(x, where=x > 0),
+        lambda: x.max(initial=0.0),
+        lambda: cupy.var(x, correction=1),
+        lambda: cupy.add(x, x, where=x > 0),
+        lambda: cupy.take(x, 0, mode="clip"),
+        lambda: cupy.sort(x, stable=True),
+        lambda: cupy.clip(x, min=0),
+        lambda: cupy.zeros(3, device="cpu"),
+    ):
+        with pytest.raises(TypeError, match=r"keyword|Wrong arguments"):
+            call()
+    for method in (cupy.maximum.reduce, cupy.exp.accumulate):
+        with pytest.raises(NotImplementedError, match="is not supported yet"):
+            method(x)
+    with pytest.raises(TypeError, match="int64"):
+        cupy.add.at(cupy.zeros(3, int), cupy.asarray([0, 0]), 1)
+    with pytest.raises(TypeError, match="Unsupported dtype"):
+        cupy.asarray(["text"])
+    with pytest.raises(RuntimeError, match=r"cupy\.random"):
+        cupy.random.rand(3)
+
+
+def test_indexing(cupy):
+    host = np.arange(24.0).reshape(2, 3, 4)
+    x = cupy.asarray(host)
+    rows = cupy.asarray([1, 0, 1])
+    for index in (
+        *(0, -1, slice(None), (0, 1), (..., 1), (None, 0), (slice(None), slice(1, 3), ::2)[:2]),
+        *([1, 0], (0, [2, 2]), (slice(None), [[0], [1]], 1)),
+    ):
+        np.testing.assert_array_equal(x[index].get(), host[index])
+    np.testing.assert_array_equal(x[rows].get(), host[[1, 0, 1]])
+    np.testing.assert_array_equal(x[:, rows, 1].get(), host[:, [1, 0, 1], 1])
+    np.testing.assert_array_equal(x[x > 5].get(), host[host > 5])
+    # Out of bounds, CuPy goes around.
+    np.testing.assert_array_equal(x[cupy.asarray([3, -3])].get(), host[[1, 1]])
+    np.testing.assert_array_equal(x.take(cupy.asarray([5]), axis=0).get(), host[[1]])
+    with pytest.raises(IndexError):
+        x[2]
+    total = cupy.zeros(2)
+    cupy.add.at(total, rows, cupy.asarray([1.0, 2.0, 3.0]))
+    x[x > 5] = 0.0
+    assert (total.tolist(), float(x.sum())) == ([2.0, 4.0], 15.0)
+
+
+def test_counters(cupy):
+    x = cupy.asarray(np.ones((2, 3), np.float32))
+    assert (counters.transfers_to_device, counters.bytes_to_device) == (1, 24)
+    for cause, expected in [
+        (lambda: x.get(), (1, 1)),
+        (lambda: float(x[0, 0]), (1, 1)),
+        (lambda: bool(x[0, 0]), (1, 1)),
+        (lambda: x.sum().item(), (1, 1)),
+        (lambda: x.tolist(), (1, 1)),
+        (lambda: repr(x), (1, 1)),
+        (lambda: f"{x}", (1, 1)),
+        (lambda: x[x > 0], (0, 1)),
+        (lambda: cupy.unique(x), (0, 1)),
+        (lambda: cupy.nonzero(x), (0, 1)),
+        (lambda: x.nonzero(), (0, 1)),
+        (lambda: cupy.cuda.Device().synchronize(), (0, 1)),
+        (lambda: cupy.cuda.get_current_stream().synchronize(), (0, 1)),
+        (lambda: cupy.where(x > 0, x, 0), (0, 0)),
+    ]:
+        counters.reset()
+        cause()
+        assert (counters.transfers_to_host, counters.synchronizations) == expected
+    counters.reset()
+    x.reshape(3, 2), x.T, x[0], cupy.empty(3), x.shape
+    assert counters.array_ops == 0
+    (x + 1).sum()
+    cupy.add(x, x, out=x)
+    x[...] = 0
+    assert counters.array_ops == 4
+    counters.logging = True
+    x.get()
+    counters.logging = False
+    assert [kind for kind, _ in counters.log] == ["transfers_to_host", "synchronizations"]
+    assert all(where.startswith(f"{__file__}:") for _, where in counters.log)
+
+
+@needs_compiler
+def test_launches_are_counted(kernel):
+    run = kernel('extern "C" __global__ void k() {}')
+    run((1,), (1,), ())
+    run((1,), (1,), (), stream=None)
+    assert counters.launches == 2
+
+
+def test_devices_are_kept_apart():
+    with standin.installed(devices=2) as cupy:
+        assert cupy.cuda.runtime.getDeviceCount() == 2
+        x = cupy.ones(3)
+        with cupy.cuda.Device(1):
+            y = cupy.ones(3)
+            moved = cupy.asarray(x)
+            assert y.sum().device.id == moved.device.id == 1
+            with pytest.raises(ValueError, match="Peer access is unavailable"):
+                x + 1
+        for mix in (lambda: x + y, lambda: cupy.concatenate([x, y]), lambda: y.sum()):
+            with pytest.raises(ValueError, match="different from the current device"):
+                mix()
+        assert (x.device, y.get().sum()) == (cupy.cuda.Device(0), 3.0)
+        with pytest.raises(RuntimeError, match="invalid device ordinal"):
+            cupy.cuda.Device(2).use()
+
+
+def test_memory_is_counted_and_limited(cupy):
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    before = pool.used_bytes()
+    x = cupy.empty(1000, np.float32)
+    y = x[10:]
+    del x
+    assert pool.used_bytes() - before == 4096
+    del y
+    assert pool.used_bytes() == before
+    assert pool.total_bytes() >= before + 4096
+    pool.set_limit(before + 1000)
+    with pytest.raises(MemoryError, match="Out of memory"):
+        cupy.empty(1000, np.float32)
+    pool.set_limit(0)
+
+
+def test_the_interface_of_an_array_leads_back_to_it(cupy):
+    class Foreign:
+        def __init__(self, array):
+            self.__cuda_array_interface__ = array.__cuda_array_interface__
+
+    x = cupy.arange(12.0).reshape(3, 4)[:, 1:]
+    y = cupy.asarray(Foreign(x))
+    y[0, 0] = 5.0
+    assert y.data.ptr == x.data.ptr
+    assert (float(x[0, 0]), y.strides, x.__cuda_array_interface__["version"]) == (5.0, x.strides, 3)
+    assert (x.__dlpack_device__(), type(cupy.from_dlpack(x))) == ((2, 0), cupy.ndarray)
+
+
+def test_streams_events_and_properties(cupy):
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        assert cupy.cuda.get_current_stream() is stream
+        start, end = cupy.cuda.Event(), stream.record()
+    assert cupy.cuda.get_current_stream() is cupy.cuda.Stream.null
+    start.record()
+    end.record()
+    assert cupy.cuda.get_elapsed_time(start, end) >= 0
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaErrorNotSupported"):
+        stream.begin_capture()
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    assert isinstance(properties["name"], bytes)
+    assert cupy.cuda.Device().attributes["MultiProcessorCount"] > 0
+    assert cupy.is_available()
+
+
+def test_install_and_uninstall_leave_modules_as_they_were():
+    before = sys.modules.get("cupy")
+    with standin.installed(devices=0):
+        import cupy
+        import cupy.cuda.runtime
+
+        assert cupy.cuda.runtime.getDeviceCount() == 0
+        with pytest.raises(ImportError):
+            import cupyx  # noqa: F401
+    assert sys.modules.get("cupy") is before
+    with pytest.raises(ValueError, match="order 'sideways' is unknown"):
+        standin.install(order="sideways")
+
+
+LIST_API = """
+import inspect, json, cupy, numpy
+def parameters(function):
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return None
+spaces = {name: (eval("numpy" + name), eval("cupy" + name)) for name in ("", ".linalg", ".fft")}
+absent = {k: [n for n in dir(a) if n[0] != "_" and not hasattr(b, n)] for k, (a, b) in spaces.items()}
+lacking = [
+    (keyword, (name[1:] + "." if name else "") + function)
+    for name, (a, b) in spaces.items()
+    for function in dir(a)
+    if callable(getattr(b, function, None)) and not isinstance(getattr(b, function), type)
+    for keyword in (parameters(getattr(a, function)) or set())
+    - (parameters(getattr(b, function)) or {"kwargs"})
+    if "kwargs" not in (parameters(getattr(b, function)) or {"kwargs"})
+]
+print(json.dumps([cupy.__version__, absent, lacking, dir(cupy.ndarray)]))
+"""
+
+
+def test_the_tables_match_an_installed_cupy(cupy):
+    """An importable CuPy need not find a device for its names to be compared."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_API], capture_output=True, text=True, check=False, cwd=os.sep
+    )
+    if done.returncode != 0:
+        pytest.skip("CuPy is not installed")
+    version, absent, lacking, attributes = json.loads(done.stdout)
+    if int(version.partition(".")[0]) != 14:
+        pytest.skip(f"the tables are of CuPy 14, not {version}")
+    for name, found in absent.items():
+        assert set(found) <= cupy_api.ABSENT[name[1:]]
+    for name in cupy_api.ABSENT[""]:
+        assert not hasattr(cupy, name)
+    pairs = {tuple(pair) for pair in lacking}
+    ours = {(k, name) for k, names in cupy_api.ABSENT_KEYWORDS.items() for name in names}
+    assert ours <= pairs
+    # What is left are first parameters of another name, and keywords for reading files.
+    first = cupy_api.words("A a ar1 ar2 args arr arrays ary kw m ndmax obj object x kwargs")
+    known = first | cupy_api.NEVER_KEYWORDS
+    known |= cupy_api.words("subok mode encoding fix_imports max_header_size")
+    assert {k for k, _ in pairs - ours} <= known
+    assert {n for n in dir(cupy.ndarray) if n[0] != "_"} <= set(attributes)
+
+
+def test_the_header_is_found_beside_the_package():
+    assert (Path(standin.__file__).parent / "cuda_host.h").is_file()
+    assert math.isnan(np.frombuffer(np.uint32(0xFFFFDEAD).tobytes(), np.float32)[0])
