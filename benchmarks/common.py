@@ -19,9 +19,9 @@ def machine() -> dict[str, Any]:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
-    packages = "gputensor numpy numba cupy-cuda12x cupy-cuda13x torch jax autograd".split()
+    packages = "gputensor numpy numba cupy-cuda12x cupy-cuda13x torch jax autograd"
     versions = {}
-    for name in packages:
+    for name in packages.split():
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -34,6 +34,7 @@ from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     DeviceMismatchError,
     DTypeError,
+    GPUTensorError,
     GraphError,
     ImplicitTransferError,
     ShapeError,
@@ -741,7 +742,7 @@ def raw_operand(name: str, operand: Any) -> Any:
 def _clearer(name: str, arrays: Sequence[Any], error: ValueError) -> ValueError:
     """The same complaint with the operation's name and the operands' shapes."""
     shapes = ", ".join(str(getattr(a, "shape", "scalar")) for a in arrays)
-    if isinstance(error, ShapeError):
+    if isinstance(error, GPUTensorError):
         return error
     return ShapeError(f"{name}: operands of shape {shapes} do not fit: {error}")
 

@@ -144,7 +144,8 @@ def test_warp_and_block_operations(cupy, kernel):
           o[5] = __any_sync(~0u, t == 40) + 2 * __all_sync(~0u, t >= 32);
           o[6] = __syncthreads_count(t % 3 == 0);
           o[7] = __syncthreads_or(t == 5) + 2 * __syncthreads_and(t < 64);
-          o[8] = lane < 16 ? __shfl_xor_sync(0x0000ffffu, t, 1) : __shfl_xor_sync(0xffff0000u, t, 2);
+          if (lane < 16) o[8] = __shfl_xor_sync(0x0000ffffu, t, 1);
+          else o[8] = __shfl_xor_sync(0xffff0000u, t, 2);
           double wide = __shfl_sync(~0u, t + 0.5, 1, 4);
           long long big = __shfl_sync(~0u, (1LL << 40) + t, 0);
           o[9] = (int)(2 * wide) + (int)(big >> 40);
@@ -183,7 +184,7 @@ def test_atomics_vectors_and_bits(cupy, kernel):
           atomicMin(&counts[2], (int)threadIdx.x);
           counts[3] = __clz(1) + __ffs(8) + min(3, 5u) + max(2, 1);
           if (atomicCAS(&counts[4], 0, 7) == 0) counts[5] = __float2int_rn(2.5f);
-          counts[6] = __umulhi(0x80000000u, 6u) == 3u && __int_as_float(__float_as_int(1.5f)) == 1.5f;
+          counts[6] = __umulhi(0x80000000u, 6u) + (__int_as_float(0x3fc00000) == 1.5f);
           *d = rsqrt(4.0) + fma(2.0, 3.0, 1.0);
           atomicExch(big, 1ull << 63);
         }
@@ -194,7 +195,7 @@ def test_atomics_vectors_and_bits(cupy, kernel):
     total, d, big = cupy.zeros((), np.float32), cupy.empty((), float), cupy.empty((), np.uint64)
     run((1,), (32,), (x, total, counts, d, big))
     assert float(total) == 127 * 64
-    assert counts.tolist() == [32, 31, 0, 31 + 4 + 3 + 2, 7, 2, 1]
+    assert counts.tolist() == [32, 31, 0, 31 + 4 + 3 + 2, 7, 2, 4]
     assert (float(d), int(big)) == (7.5, 2**63)
     with pytest.raises(TypeError, match=r"argument 0 \(x\).*multiple of 16"):
         run((1,), (31,), (x[1:125], total, counts, d, big))
@@ -344,7 +345,9 @@ def test_divergence_is_reported(cupy, kernel, body, message):
 
 def test_results_that_depend_on_the_order_are_reported(cupy, kernel):
     standin.settings.order = "compare"
-    run = kernel('extern "C" __global__ void k(float* x) { atomicAdd(x, 1.0f / (1 + threadIdx.x)); }')
+    run = kernel(
+        'extern "C" __global__ void k(float* x) { atomicAdd(x, 1.0f / (1 + threadIdx.x)); }'
+    )
     with pytest.raises(RuntimeError, match=r"depends on the order.*argument 0 \(x\)"):
         run((1,), (256,), (cupy.zeros(1, np.float32),))
     last = kernel('extern "C" __global__ void k(int* x) { *x = blockIdx.x; }')
@@ -432,7 +435,7 @@ def test_nothing_becomes_a_numpy_array_unasked(cupy):
         lambda: cupy.where(x > 0, host, 0.0),
         lambda: x.__setitem__(0, host[0]),
         lambda: x.__iadd__(host),
-        lambda: [1.0, 2.0, 3.0] + x,
+        lambda: [1.0, 2.0, 3.0] * x,
     ):
         with pytest.raises(TypeError, match="Unsupported type"):
             mix()
@@ -493,7 +496,15 @@ def test_indexing(cupy):
     x = cupy.asarray(host)
     rows = cupy.asarray([1, 0, 1])
     for index in (
-        *(0, -1, slice(None), (0, 1), (..., 1), (None, 0), (slice(None), slice(1, 3), ::2)[:2]),
+        *(
+            0,
+            -1,
+            slice(None),
+            (0, 1),
+            (..., 1),
+            (None, 0),
+            (slice(None), slice(1, 3), slice(None, None, 2))[:2],
+        ),
         *([1, 0], (0, [2, 2]), (slice(None), [[0], [1]], 1)),
     ):
         np.testing.assert_array_equal(x[index].get(), host[index])
@@ -642,12 +653,16 @@ def parameters(function):
     except (TypeError, ValueError):
         return None
 spaces = {name: (eval("numpy" + name), eval("cupy" + name)) for name in ("", ".linalg", ".fft")}
-absent = {k: [n for n in dir(a) if n[0] != "_" and not hasattr(b, n)] for k, (a, b) in spaces.items()}
+absent = {
+    name: [n for n in dir(a) if n[0] != "_" and not hasattr(b, n)]
+    for name, (a, b) in spaces.items()
+}
 lacking = [
     (keyword, (name[1:] + "." if name else "") + function)
     for name, (a, b) in spaces.items()
     for function in dir(a)
     if callable(getattr(b, function, None)) and not isinstance(getattr(b, function), type)
+    if not isinstance(getattr(a, function), numpy.ufunc)
     for keyword in (parameters(getattr(a, function)) or set())
     - (parameters(getattr(b, function)) or {"kwargs"})
     if "kwargs" not in (parameters(getattr(b, function)) or {"kwargs"})
@@ -674,9 +689,11 @@ def test_the_tables_match_an_installed_cupy(cupy):
     ours = {(k, name) for k, names in cupy_api.ABSENT_KEYWORDS.items() for name in names}
     assert ours <= pairs
     # What is left are first parameters of another name, and keywords for reading files.
-    first = cupy_api.words("A a ar1 ar2 args arr arrays ary kw m ndmax obj object x kwargs")
+    first = cupy_api.words(
+        "A a ar1 ar2 args arr arrays ary kw m ndmax obj object start_or_stop x kwargs"
+    )
     known = first | cupy_api.NEVER_KEYWORDS
-    known |= cupy_api.words("subok mode encoding fix_imports max_header_size")
+    known |= cupy_api.words("subok mode allow_pickle encoding fix_imports max_header_size")
     assert {k for k, _ in pairs - ours} <= known
     assert {n for n in dir(cupy.ndarray) if n[0] != "_"} <= set(attributes)
 

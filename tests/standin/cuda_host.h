@@ -23,7 +23,7 @@
 
 // ---------------------------------------------------------------- words of the language
 
-#define __global__
+#define __global__ __attribute__((visibility("default")))
 #define __device__
 #define __host__
 #define __constant__ static
