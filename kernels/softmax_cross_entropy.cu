@@ -1,5 +1,6 @@
 // Softmax cross-entropy, a warp to a row: maximum, sum, loss, gradient and right answers in one
-// launch. The last block to finish adds up the losses, in a fixed order.
+// launch. The last block to finish adds up the losses, in a fixed order, and notes the first bad
+// label in `flag`: row (or -1), label, and whether these are filled in.
 #include "common.cuh"
 
 // Largest value of a row and its first place; any NaN makes the value NaN.
@@ -31,7 +32,8 @@ __device__ void row_maximum(const T* x, int64 classes, int lane, T& top, int64& 
 }
 
 template <typename T>
-__device__ void add_losses(const T* losses, int64 rows, double* total, uint32* ticket) {
+__device__ void add_losses(const T* losses, int64 rows, double* total, uint32* ticket,
+                           const int64* labels, int64* flag) {
     if (!last_block(ticket)) return;
     __shared__ double sums[32];
     double sum = 0;
@@ -43,6 +45,11 @@ __device__ void add_losses(const T* losses, int64 rows, double* total, uint32* t
         sum = 0;
         for (int k = 0; k < blockDim.x / 32; k++) sum += sums[k];
         *total = sum;
+        int64 row = labels ? ((volatile int64*)flag)[0] : -1;
+        if (row >= 0 && !flag[2]) {
+            flag[1] = labels[row];
+            flag[2] = 1;
+        }
     }
 }
 
@@ -96,12 +103,11 @@ __device__ void cross_entropy(const T* logits, const int64* labels, const T* wei
         if (lane == 0) {
             losses[row] = bad ? T(nan("")) : loss;
             if (best == label && log_sum == log_sum) atomicAdd((uint64*)correct, (uint64)1);
-            // The first to write wins; the host reads both numbers after the launch.
-            if (bad && atomicCAS((uint64*)flag, ~(uint64)0, (uint64)row) == ~(uint64)0)
-                flag[1] = label;
+            // -1, for no row, is the largest as an unsigned number. A filled flag is kept.
+            if (bad && !flag[2]) atomicMin((uint64*)flag, (uint64)row);
         }
     }
-    add_losses(losses, rows, total, ticket);
+    add_losses(losses, rows, total, ticket, labels, flag);
 }
 
 #define ENTRY_POINTS(T, NAME)                                                                     \

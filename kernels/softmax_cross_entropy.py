@@ -133,9 +133,9 @@ def _raise_later(flag: Array, labels: Array, classes: int) -> None:
     key = f"labels {labels.device.id}"
 
     def check() -> None:
-        row, label = flag.get().tolist()
-        if row >= 0:
-            flag.fill(-1)
+        row, label, filled = flag.get().tolist()
+        if filled:
+            flag[...] = namespace(flag).asarray(_NO_BAD_LABEL)
             raise LabelError(
                 f"cross-entropy: row {row} has label {label}; labels must be in the range "
                 f"0 to {classes - 1}, as there are {classes} classes. The values computed from "
@@ -145,14 +145,15 @@ def _raise_later(flag: Array, labels: Array, classes: int) -> None:
     backend.DEFERRED_CHECKS[key] = check
 
 
+_NO_BAD_LABEL = np.array([-1, 0, 0])
 _flags: dict[int, Array] = {}
 
 
 def _flag(labels: Array) -> Array:
-    """Row and label of the first bad label found on a device, both -1 while there is none."""
+    """Row and label of the first bad label found on a device, and whether there is one."""
     device = labels.device.id
     if device not in _flags:
-        _flags[device] = namespace(labels).full(2, -1, dtype=np.int64)
+        _flags[device] = namespace(labels).asarray(_NO_BAD_LABEL)
     return _flags[device]
 
 
@@ -210,9 +211,10 @@ def forward_backward(logits: Array, target: Array, smoothing: float = 0.0) -> Re
         elif by_label and rows:
             bad = (target < 0) | (target >= classes)
             row = xp.argmax(bad)
-            found = xp.stack([row, target[row].astype(np.int64)])
             flag = _flag(target)
-            flag[...] = xp.where(bad[row], found, flag)
+            label = target[row].astype(np.int64)
+            found = xp.stack([row, label, xp.ones_like(label)])
+            flag[...] = xp.where(bad[row] & (flag[2] == 0), found, flag)
             _raise_later(flag, target, classes)
         total = xp.asarray(xp.sum(losses, dtype=np.float64))
         return Result(losses, total, xp.asarray(xp.sum(right, dtype=np.int64)), grad)

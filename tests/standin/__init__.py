@@ -72,7 +72,7 @@ def install(devices: int = 1, order: str | None = None, contiguous: bool = True)
         ours = [name for name in sys.modules if name.partition(".")[0] in ("cupy", "cupyx")]
         _replaced.update({name: sys.modules.pop(name) for name in ours})
         # An installed cupyx would not find in the stand-in what it needs of CuPy.
-        sys.modules.update(make_modules(), cupyx=None)  # type: ignore[arg-type]
+        sys.modules.update(make_modules(), cupyx=None)
         _replaced.setdefault("cupy", None)
     return sys.modules["cupy"]
 

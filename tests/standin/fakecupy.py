@@ -56,7 +56,7 @@ def _allocate(shape: Any, dtype: Any, order: str = "C", poison: bool = True) -> 
     for n in shape:
         size *= operator.index(n)
     memory = Allocation(size * dtype.itemsize, f"{dtype} array of shape {shape}", poison)
-    return np.ndarray(shape, dtype, np.asarray(memory), order=order)  # type: ignore[call-overload]
+    return np.ndarray(shape, dtype, np.asarray(memory), order=order)
 
 
 def _memory_of(host: HostArray) -> Allocation | None:
@@ -69,7 +69,7 @@ def _memory_of(host: HostArray) -> Allocation | None:
 
 def _copied(host: HostArray, order: str = "K") -> HostArray:
     """Copy in new device memory."""
-    copy = _allocate_like(np.empty_like(host, order=order, subok=False))  # type: ignore[call-overload]
+    copy = _allocate_like(np.empty_like(host, order=order, subok=False))
     copy[...] = host
     return copy
 
@@ -90,11 +90,11 @@ def _array(host: HostArray) -> "ndarray":
     return array
 
 
-def _upload(value: Any, dtype: Any = None) -> HostArray:
+def _upload(value: Any, dtype: Any = None, order: str = "K") -> HostArray:
     """Values from the host in new device memory, counted."""
     host = np.asarray(value, dtype)
     counters.to_device(host.nbytes)
-    return _copied(host)
+    return _copied(host, order)
 
 
 def _from_interface(value: Any) -> HostArray:
@@ -251,7 +251,7 @@ class ndarray:
     __slots__ = ("__weakref__", "_host")
     __module__ = "cupy"
     __array_priority__ = 100
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __init__(
         self,
@@ -272,7 +272,7 @@ class ndarray:
                 np.asarray(memptr.mem),
                 offset,
                 strides,
-                order,  # type: ignore[arg-type]
+                order,
             )
 
     # ---- what it is
@@ -371,7 +371,7 @@ class ndarray:
         """Copy to the host."""
         counters.to_host(self.nbytes)
         if out is None:
-            return self._host.copy("A" if order == "A" else order)  # type: ignore[arg-type]
+            return self._host.copy("A" if order == "A" else order)
         if not isinstance(out, np.ndarray):
             raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
         if out.dtype != self.dtype or out.shape != self.shape:
@@ -502,9 +502,9 @@ class ndarray:
 
     def __getitem__(self, key: Any) -> "ndarray":
         index, arrays, masked = self._index(key)
-        result = self._host[index]
         if not arrays:
-            return _array(result)
+            return _array(self._host[index])
+        result = _unwrap(self)[index]
         counters.count("array_ops")
         if masked:
             counters.count("synchronizations")
@@ -519,7 +519,7 @@ class ndarray:
         if masked and isinstance(host, np.ndarray) and host.ndim:
             counters.count("synchronizations")
         with np.errstate(all="ignore"):
-            self._host[index] = host
+            _unwrap(self)[index] = host
 
     def __delitem__(self, key: Any) -> None:
         raise NotImplementedError
@@ -718,7 +718,7 @@ def _empty_like(
     prototype: ndarray, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None
 ) -> ndarray:
     host = _unwrap(prototype)
-    like = np.empty_like(host, dtype, order, False, shape)  # type: ignore[call-overload]
+    like = np.empty_like(host, dtype, order, False, shape)
     return _array(_allocate_like(like, poison=True))
 
 
@@ -749,12 +749,12 @@ def _asarray(
         counters.count("array_ops")
         return _array(_copied(np.array(_unwrap(a), dtype), order))
     else:
-        return _array(_copied(_upload(a, dtype), order) if order != "K" else _upload(a, dtype))
+        return _array(_upload(a, dtype, order))
     fits = (order not in "CA" or host.flags.c_contiguous) and (
         order != "F" or host.flags.f_contiguous
     )
     if not copy and not moved and fits and (dtype is None or np.dtype(dtype) == host.dtype):
-        return a  # type: ignore[no-any-return]
+        return a
     if copy is False:
         raise ValueError("Unable to avoid copy while creating an array as requested.")
     counters.count("array_ops")
@@ -792,20 +792,21 @@ def _asnumpy(
         return a.get(stream, order, out, blocking)
     if hasattr(a, "__cuda_array_interface__"):
         return _array(_from_interface(a)).get(stream, order, out, blocking)
-    host = np.asarray(a, order=order)  # type: ignore[call-overload]
+    host = np.asarray(a, order=order)
     if out is None:
-        return host  # type: ignore[no-any-return]
+        return host
     np.copyto(out, host)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> ndarray:
-    if not isinstance(array, ndarray):
+    if not hasattr(array, "__cuda_array_interface__"):
         raise TypeError(
             "CPU arrays cannot be directly imported to CuPy. "
             "Use `cupy.array(numpy.from_dlpack(input))` instead."
         )
-    return array.copy() if copy else _array(array._host)
+    view = _array(_from_interface(array))
+    return view.copy() if copy else view
 
 
 def _take(a: ndarray, indices: Any, axis: Any = None, out: Any = None) -> Any:
@@ -952,7 +953,7 @@ def make_modules() -> dict[str, ModuleType]:
         if name.count(".") == 1:
             setattr(module, name.partition(".")[2], value)
     module.__path__ = []
-    module.__version__ = "14.0.0"  # type: ignore[attr-defined]
+    module.__version__ = "14.0.0"
     modules = {"cupy": module, **below}
     for name, value in modules.items():
         if value is not np.exceptions:

@@ -168,6 +168,8 @@ class _Library:
 
     def __init__(self, source: str, options: Sequence[str], expressions: Sequence[str]) -> None:
         text = _preprocess(source, options)
+        # Folders left out of the line marks, the same source is the same text everywhere.
+        text = re.sub(r'^# (\d+) "[^"]*/', r'# \1 "', text, flags=re.MULTILINE)
         self.kernels = {k.name: k for k in _find_kernels(text)}
         self._entries = [*self.kernels, *expressions]
         text = _DYNAMIC_SHARED.sub(
