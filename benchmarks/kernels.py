@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-import common
 import numpy as np
 
+import common
 from gputensor.backend import NAMESPACES
 from gputensor.kernels import adam, bias_relu, gather_scale, philox, sgd
 from gputensor.kernels.softmax_cross_entropy import forward_backward

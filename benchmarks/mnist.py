@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 
+import common
 import gputensor as gt
 from gputensor.datasets import mnist
 from gputensor.keras.layers import Dense, Rescaling

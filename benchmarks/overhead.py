@@ -2,9 +2,9 @@
 
 import argparse
 
-import common
 import numpy as np
 
+import common
 import gputensor as gt
 
 TITLE = "30 operations on 8 floats, forward and backward"

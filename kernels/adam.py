@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
 
 from gputensor.backend import Array, namespace
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
 
 __all__ = ["step"]
 

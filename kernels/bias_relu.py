@@ -1,8 +1,7 @@
 """Bias and ReLU: ``relu(z + b)`` in place, and the gradients of both in one pass."""
 
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
-
 from gputensor.backend import Array, namespace
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
 
 __all__ = ["backward", "forward"]
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
-
 from gputensor.backend import Array, namespace
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
 
 __all__ = ["gather_scale"]
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, split
 
 from gputensor import config
 from gputensor.backend import Array
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, split
 
 __all__ = ["random_bits"]
 

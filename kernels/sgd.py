@@ -1,9 +1,9 @@
 """Stochastic gradient descent over a flat buffer, with (Nesterov) momentum and weight decay."""
 
 import numpy as np
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
 
 from gputensor.backend import Array
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
 
 __all__ = ["step"]
 

@@ -3,11 +3,11 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from gputensor.kernels.runtime import Loop, cuda_kernel, implementation, split, suffix
 
 from gputensor import backend
 from gputensor.backend import Array, namespace
 from gputensor.errors import LabelError
+from gputensor.kernels.runtime import Loop, cuda_kernel, implementation, split, suffix
 
 __all__ = ["Result", "forward_backward"]
 

@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
+
+import gputensor as gt
 import standin
+from gputensor import backend
+from gputensor.keras.layers import Dense, Dropout, Rescaling
+from gputensor.keras.models import Sequential
 from gputensor.kernels import (
     adam,
     bias_relu,
@@ -12,11 +17,6 @@ from gputensor.kernels import (
     sgd,
     softmax_cross_entropy,
 )
-
-import gputensor as gt
-from gputensor import backend
-from gputensor.keras.layers import Dense, Dropout, Rescaling
-from gputensor.keras.models import Sequential
 from gputensor.nn import functional as F
 
 pytestmark = pytest.mark.skipif(

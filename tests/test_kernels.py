@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gputensor.kernels import adam, bias_relu, gather_scale, philox, runtime, sgd
-from gputensor.kernels.softmax_cross_entropy import forward_backward
 
 from gputensor.backend import NAMESPACES
 from gputensor.errors import LabelError
+from gputensor.kernels import adam, bias_relu, gather_scale, philox, runtime, sgd
+from gputensor.kernels.softmax_cross_entropy import forward_backward
 
 FOLDER = Path(__file__).parent.parent / "kernels"
 SHAPES = [(1, 1), (3, 5), (64, 33), (257, 129), (0, 4)]

@@ -248,10 +248,8 @@ class Sequential(nn.Sequential):
             )
         xp = backend.namespace(array)
         if array.dtype.kind == "f":
-            whole = array.astype(np.int64)
-            if not bool(xp.all(whole == array)):
+            if not bool(xp.all(xp.isfinite(array) & (xp.floor(array) == array))):
                 raise DTypeError("y must hold class labels, whole numbers; it has fractions or NaN")
-            array = whole
         if not self._loss.sparse:
             self._warn_once(
                 "labels",
