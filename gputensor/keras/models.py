@@ -247,9 +247,10 @@ class Sequential(nn.Sequential):
                 f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)"
             )
         xp = backend.namespace(array)
-        if array.dtype.kind == "f":
-            if not bool(xp.all(xp.isfinite(array) & (xp.floor(array) == array))):
-                raise DTypeError("y must hold class labels, whole numbers; it has fractions or NaN")
+        if array.dtype.kind == "f" and not bool(
+            xp.all(xp.isfinite(array) & (xp.floor(array) == array))
+        ):
+            raise DTypeError("y must hold class labels, whole numbers; it has fractions or NaN")
         if not self._loss.sparse:
             self._warn_once(
                 "labels",
