@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from gputensor.backend import Array, namespace
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, negligible, split, suffix
 
 __all__ = ["step"]
 
@@ -15,15 +15,19 @@ _GRAIN = 1 << 19  # elements that are worth a CPU thread
 
 @Loop
 def _adam_loop(  # type: ignore[no-untyped-def]
-    start, stop, p, g, m, v, rate, root, beta1, rest1, beta2, rest2, eps, decay, shrink
+    start, stop, p, g, m, v, rate, root, beta1, rest1, beta2, rest2, eps, decay, shrink, small
 ):
     # Slices, as Numba vectorizes only where an index cannot be negative.
     p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
+    zero = p.dtype.type(0)
     for i in range(p.size):
         x = p[i]
         d = g[i] + decay * x
         mean = beta1 * m[i] + rest1 * d
         square = beta2 * v[i] + rest2 * d * d
+        # NaN is not below `small` and stays.
+        mean = zero if abs(mean) < small else mean
+        square = zero if square < small else square
         m[i] = mean
         v[i] = square
         p[i] = x * shrink - rate * mean / (np.sqrt(square) * root + eps)
@@ -55,6 +59,9 @@ def step(
     `weight_decay` adds ``weight_decay * p`` to the gradient or, `decoupled`, shrinks ``p`` by
     ``lr * weight_decay`` (AdamW, Loshchilov & Hutter 2019).
 
+    Means below the smallest normal number become 0 (see ``negligible``), which leaves out changes
+    of `p` below ``lr * 1.2e-38 / eps`` in float32; not with ``eps = 0``.
+
     Parameters
     ----------
     p, g, m, v : arrays of shape (n,)
@@ -66,9 +73,10 @@ def step(
     """
     xp = namespace(p)
     how = implementation(p, g, m, v)
+    small = float(negligible(p)) if eps else 0.0
     if how == "cuda" and p.size:
         kernel = cuda_kernel("adam", f"adam_{suffix(p)}")
-        numbers = (lr, beta1, beta2, eps, weight_decay)
+        numbers = (lr, beta1, beta2, eps, weight_decay, small)
         flags = (np.int32(decoupled), np.int32(advance))
         kernel(
             blocks(p.size, _THREADS, p),
@@ -82,7 +90,7 @@ def step(
         rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
         decay = 0.0 if decoupled else weight_decay
         shrink = 1 - lr * weight_decay if decoupled else 1.0
-        numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink)
+        numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small)
         split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
     else:
         t = (count + 1).astype(np.float64)
@@ -93,6 +101,8 @@ def step(
         m += (1 - beta1) * g
         v *= beta2
         v += (1 - beta2) * g * g
+        m[xp.abs(m) < small] = 0
+        v[v < small] = 0
         if weight_decay and decoupled:
             p *= 1 - lr * weight_decay
         p -= rate * m / (xp.sqrt(v) * root + eps)

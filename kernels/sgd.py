@@ -3,7 +3,7 @@
 import numpy as np
 
 from gputensor.backend import Array
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
+from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, negligible, split, suffix
 
 __all__ = ["step"]
 
@@ -20,12 +20,14 @@ def _plain_loop(start, stop, p, g, lr, decay):  # type: ignore[no-untyped-def]
 
 @Loop
 def _momentum_loop(  # type: ignore[no-untyped-def]
-    start, stop, p, g, velocity, lr, momentum, decay, nesterov
+    start, stop, p, g, velocity, lr, momentum, decay, small, nesterov
 ):
+    zero = p.dtype.type(0)
     p, g, velocity = p[start:stop], g[start:stop], velocity[start:stop]
     for i in range(p.size):
         d = g[i] + decay * p[i]
         moved = momentum * velocity[i] + d
+        moved = zero if abs(moved) < small else moved  # NaN stays
         velocity[i] = moved
         p[i] -= lr * (d + momentum * moved if nesterov else moved)
 
@@ -45,7 +47,8 @@ def step(
     With :math:`d = g + \mathrm{weight\_decay}\,p` the step is
     :math:`p \leftarrow p - \mathrm{lr}\,d`.
     With momentum :math:`\mu`, :math:`u \leftarrow \mu u + d` takes the place of :math:`d`, and
-    :math:`d + \mu u` with `nesterov` (Sutskever et al. 2013).
+    :math:`d + \mu u` with `nesterov` (Sutskever et al. 2013). Elements of :math:`u` below the
+    smallest normal number become 0 (see ``negligible``).
 
     Parameters
     ----------
@@ -57,6 +60,7 @@ def step(
     how = implementation(p, g)
     number = p.dtype.type
     rates = (number(lr), number(momentum), number(weight_decay))
+    small = negligible(p)
     if how == "cuda" and p.size:
         grid, block = blocks(p.size, _THREADS, p), (_THREADS,)
         if velocity is None:
@@ -64,15 +68,16 @@ def step(
             kernel(grid, block, (p, g, p.size, rates[0], rates[2]))
         else:
             kernel = cuda_kernel("sgd", f"sgd_momentum_{suffix(p)}")
-            kernel(grid, block, (p, g, velocity, p.size, *rates, np.int32(nesterov)))
+            kernel(grid, block, (p, g, velocity, p.size, *rates, small, np.int32(nesterov)))
     elif how == "loop" and velocity is None:
         split(_plain_loop, p.size, _GRAIN, p, g, rates[0], rates[2])
     elif how == "loop":
-        split(_momentum_loop, p.size, _GRAIN, p, g, velocity, *rates, nesterov)
+        split(_momentum_loop, p.size, _GRAIN, p, g, velocity, *rates, small, nesterov)
     else:
         d = g + weight_decay * p if weight_decay else g
         if velocity is not None:
             velocity *= momentum
             velocity += d
+            velocity[abs(velocity) < small] = 0
             d = d + momentum * velocity if nesterov else velocity
         p -= lr * d

@@ -208,6 +208,29 @@ def test_sgd(setting, dtype, momentum, nesterov):
     np.testing.assert_allclose(p, x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_means_do_not_linger_as_subnormal_numbers(setting, dtype):
+    tiny = np.finfo(dtype).tiny
+    state = [np.array([1, 4 * tiny, 4 * tiny, np.nan], dtype) for _ in range(4)]
+    p, g, m, v = state
+    g[:2] = 0, 0
+    count, ticket = np.zeros(1, np.int64), np.zeros(1, np.uint32)
+    velocity = m.copy()
+    for _ in range(100):
+        adam.step(p, g, m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=1e-8)
+        sgd.step(p, g, velocity, lr=0.1, momentum=0.9)
+    for mean in (m, v, velocity):
+        assert mean[1] == 0
+        assert mean[0] > 0
+        assert np.isnan(mean[3])
+    # Without eps the quotient of two small means counts, so they stay.
+    m, v = np.full(1, 4 * tiny, dtype), np.full(1, tiny, dtype)
+    for _ in range(40):
+        adam.step(p[:1], g[:1], m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=0.0)
+    assert 0 < m[0] < tiny
+    assert 0 < v[0] < tiny
+
+
 @pytest.mark.usefixtures("threads")
 def test_philox_parts_make_the_whole(setting):
     xp = NAMESPACES[np.ndarray]
