@@ -5,7 +5,15 @@ import math
 import numpy as np
 
 from gputensor.backend import Array, namespace
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, negligible, split, suffix
+from gputensor.kernels.runtime import (
+    Loop,
+    blocks,
+    cuda_kernel,
+    implementation,
+    negligible,
+    split,
+    suffix,
+)
 
 __all__ = ["step"]
 

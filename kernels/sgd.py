@@ -3,7 +3,15 @@
 import numpy as np
 
 from gputensor.backend import Array
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, negligible, split, suffix
+from gputensor.kernels.runtime import (
+    Loop,
+    blocks,
+    cuda_kernel,
+    implementation,
+    negligible,
+    split,
+    suffix,
+)
 
 __all__ = ["step"]
 
