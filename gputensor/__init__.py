@@ -1,8 +1,9 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
-from gputensor import errors, nn, ops, optim, random
-from gputensor.autograd import Tensor, no_grad
+from gputensor import errors, kernels, nn, ops, optim, random
+from gputensor.autograd import Tensor, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
+from gputensor.kernels import kernel
 from gputensor.ops import *  # noqa: F403
 from gputensor.random import manual_seed
 from gputensor.transforms import grad, gradcheck, value_and_grad
@@ -15,9 +16,12 @@ __all__ = [
     "Tensor",
     "cuda_status",
     "device",
+    "enable_grad",
     "errors",
     "grad",
     "gradcheck",
+    "kernel",
+    "kernels",
     "manual_seed",
     "nn",
     "no_grad",

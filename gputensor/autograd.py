@@ -46,6 +46,7 @@ __all__ = [
     "Node",
     "Primitive",
     "Tensor",
+    "enable_grad",
     "grad_enabled",
     "no_grad",
     "primitive",
@@ -86,16 +87,24 @@ class no_grad(contextlib.ContextDecorator):
     ...     prediction = model(x)
     """
 
+    _enabled = False
+
     def _recreate_cm(self) -> "no_grad":
-        return no_grad()  # each call of a decorated function, in whichever thread, has its own
+        return type(self)()  # each call of a decorated function, in whichever thread, has its own
 
     def __enter__(self) -> "no_grad":
         self._before = _recording.enabled
-        _recording.enabled = False
+        _recording.enabled = self._enabled
         return self
 
     def __exit__(self, *error: object) -> None:
         _recording.enabled = self._before
+
+
+class enable_grad(no_grad):
+    """Put operations on the tape again, inside :class:`no_grad`; used like it."""
+
+    _enabled = True
 
 
 class Leaf:

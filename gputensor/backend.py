@@ -7,6 +7,7 @@ in :func:`to_host` and :func:`to_device` only.
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import threading
 from collections.abc import Callable, Iterator
@@ -214,6 +215,14 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"Namespace({self._module.__name__})"
+
+    @functools.cached_property
+    def erf(self) -> Callable[[Array], Array]:
+        """Error function, which both libraries have in SciPy's part of theirs."""
+        name = "scipy.special" if self._module is np else "cupyx.scipy.special"
+        special = importlib.import_module(name)
+        function: Callable[[Array], Array] = special.erf
+        return function
 
     def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
         """Copy of `x` with `shape`; ten times quicker than a view for small NumPy arrays."""

@@ -5,6 +5,7 @@ Each one is also the built-in exception that NumPy code would expect in its plac
 """
 
 __all__ = [
+    "CompileError",
     "DTypeError",
     "DatasetError",
     "DeviceError",
@@ -14,6 +15,8 @@ __all__ = [
     "GraphError",
     "ImplicitTransferError",
     "LabelError",
+    "LaunchError",
+    "ParityError",
     "ShapeError",
 ]
 
@@ -52,6 +55,18 @@ class GraphError(GPUTensorError, RuntimeError):
 
 class GradcheckError(GPUTensorError, AssertionError):
     """An analytical gradient that disagrees with finite differences."""
+
+
+class CompileError(GPUTensorError, RuntimeError):
+    """CUDA C++ source that the compiler does not take."""
+
+
+class LaunchError(GPUTensorError, TypeError):
+    """Arguments of a launch that do not fit the kernel's parameters."""
+
+
+class ParityError(GPUTensorError, AssertionError):
+    """Implementations of one kernel that give different results."""
 
 
 class DatasetError(GPUTensorError, RuntimeError):

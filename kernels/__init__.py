@@ -1,26 +1,32 @@
 """Fused kernels. Each is a pair of files of one name.
 
-``NAME.py`` holds the launch, the Numba loop for the CPU and the reference, which is the same
-mathematics in plain array calls; ``NAME.cu`` holds the CUDA C++. A kernel works on raw NumPy or
-CuPy arrays and knows nothing of tensors or gradients. What runs is decided by the array and the
-setting ``GPUTENSOR_KERNELS``:
-
-=============  =============================  ==========================
-array          auto                           reference
-=============  =============================  ==========================
-NumPy          Numba loop (float32, float64)  NumPy calls
-CuPy           CUDA C++ (float32, float64)    CuPy calls
-other dtypes   reference                      reference
-=============  =============================  ==========================
+``NAME.py`` declares a kernel by :func:`gputensor.kernel`: the reference, which is the mathematics
+in plain array calls, the Numba loop for the CPU, and the launch of the CUDA C++ in ``NAME.cu``.
+Kernels work on raw arrays by ``raw``; called, they are differentiable operations on tensors.
 """
 
-from gputensor.kernels import (
-    adam,
-    bias_relu,
-    gather_scale,
-    philox,
-    sgd,
-    softmax_cross_entropy,
-)
+from gputensor.kernels.adam import adam_step
+from gputensor.kernels.bias_activation import bias_activation, bias_activation_backward
+from gputensor.kernels.declare import Kernel, kernel
+from gputensor.kernels.gather_scale import gather_scale
+from gputensor.kernels.philox import random_bits
+from gputensor.kernels.runtime import Loop, split
+from gputensor.kernels.sgd import sgd_step
+from gputensor.kernels.softmax_cross_entropy import softmax_cross_entropy
+from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["adam", "bias_relu", "gather_scale", "philox", "sgd", "softmax_cross_entropy"]
+__all__ = [
+    "CudaSource",
+    "Kernel",
+    "Loop",
+    "adam_step",
+    "bias_activation",
+    "bias_activation_backward",
+    "c_type",
+    "gather_scale",
+    "kernel",
+    "random_bits",
+    "sgd_step",
+    "softmax_cross_entropy",
+    "split",
+]

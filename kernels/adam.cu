@@ -1,46 +1,45 @@
 // Adam and AdamW over a flat buffer, with the step counter on the device: one launch is one step.
 #include "common.cuh"
 
-template <typename T>
-__device__ void adam(T* p, const T* g, T* m, T* v, int64* step, uint32* ticket, int64 size,
-                     double lr, double beta1, double beta2, double eps, double weight_decay,
-                     double small, int decoupled, int advance) {
-    __shared__ T rates[2];
+// S is the type of the running means: float where T is a 16-bit type.
+template <typename T, typename S>
+__global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ticket, int64 size,
+                          double lr, double beta1, double beta2, double eps, double weight_decay,
+                          double small, bool decoupled, bool advance) {
+    __shared__ S rates[2];
     if (threadIdx.x == 0) {
-        double t = double(*step + 1);
-        rates[0] = T(lr / (1 - pow(beta1, t)));
-        rates[1] = T(1 / sqrt(1 - pow(beta2, t)));
+        double t = double(*count + 1);
+        rates[0] = S(lr / (1 - pow(beta1, t)));
+        rates[1] = S(1 / sqrt(1 - pow(beta2, t)));
     }
     __syncthreads();
-    T rate = rates[0];
-    T root = rates[1];
-    T b1 = T(beta1), c1 = T(1 - beta1), b2 = T(beta2), c2 = T(1 - beta2), e = T(eps);
-    T decay = T(decoupled ? 0 : weight_decay);
-    T least = T(small);
-    T shrink = T(decoupled ? 1 - lr * weight_decay : 1);
-    for (int64 i = first_index(); i < size; i += grid_stride()) {
-        T x = p[i];
-        T d = g[i] + decay * x;
-        T mean = b1 * m[i] + c1 * d;
-        T square = b2 * v[i] + c2 * d * d;
-        if (fabs(mean) < least) mean = 0;
-        if (square < least) square = 0;
-        m[i] = mean;
-        v[i] = square;
-        p[i] = x * shrink - rate * mean / (sqrt(square) * root + e);
-    }
+    S rate = rates[0];
+    S root = rates[1];
+    S b1 = S(beta1), c1 = S(1 - beta1), b2 = S(beta2), c2 = S(1 - beta2), e = S(eps);
+    S decay = S(decoupled ? 0 : weight_decay);
+    S shrink = S(decoupled ? 1 - lr * weight_decay : 1);
+    S least = S(small);
+    bool packs = aligned(p) && aligned(g) && aligned(m) && aligned(v);
+    elementwise<S>(size, packs, [&](auto width, int64 i) {
+        constexpr int N = decltype(width)::value;
+        auto x = load<N>(p + i);
+        auto gradient = load<N>(g + i);
+        auto means = load<N>(m + i);
+        auto squares = load<N>(v + i);
+        for (int k = 0; k < N; k++) {
+            S d = S(gradient.at[k]) + decay * S(x.at[k]);
+            S mean = b1 * means.at[k] + c1 * d;
+            S square = b2 * squares.at[k] + c2 * d * d;
+            if (fabs(mean) < least) mean = 0;  // NaN is not less and stays
+            if (square < least) square = 0;
+            means.at[k] = mean;
+            squares.at[k] = square;
+            x.at[k] = T(S(x.at[k]) * shrink - rate * mean / (sqrt(square) * root + e));
+        }
+        store(p + i, x);
+        store(m + i, means);
+        store(v + i, squares);
+    });
     // Every block has read the counter before the last one moves it.
-    if (advance && last_block(ticket) && threadIdx.x == 0) *step += 1;
+    if (advance && last_block(ticket) && threadIdx.x == 0) *count += 1;
 }
-
-#define ENTRY_POINT(T, NAME)                                                                   \
-    extern "C" __global__ void adam_##NAME(                                                    \
-        T* p, const T* g, T* m, T* v, int64* step, uint32* ticket, int64 size, double lr,      \
-        double beta1, double beta2, double eps, double weight_decay, double small,             \
-        int decoupled, int advance) {                                                          \
-        adam(p, g, m, v, step, ticket, size, lr, beta1, beta2, eps, weight_decay, small,       \
-             decoupled, advance);                                                              \
-    }
-
-ENTRY_POINT(float, f32)
-ENTRY_POINT(double, f64)

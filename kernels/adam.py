@@ -1,23 +1,18 @@
 """Adam and AdamW over a flat buffer."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gputensor.backend import Array, namespace
-from gputensor.kernels.runtime import (
-    Loop,
-    blocks,
-    cuda_kernel,
-    implementation,
-    negligible,
-    split,
-    suffix,
-)
+from gputensor.backend import Array
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, negligible, packs, split, widen
+from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["step"]
+__all__ = ["adam_step"]
 
-_THREADS = 256
 _GRAIN = 1 << 19  # elements that are worth a CPU thread
 
 
@@ -41,7 +36,70 @@ def _adam_loop(  # type: ignore[no-untyped-def]
         p[i] = x * shrink - rate * mean / (np.sqrt(square) * root + eps)
 
 
-def step(
+def _on_cpu(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    count: Array,
+    ticket: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    advance: bool = True,
+) -> None:
+    t = int(count[0]) + 1
+    number = p.dtype.type
+    rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+    decay = 0.0 if decoupled else weight_decay
+    shrink = 1 - lr * weight_decay if decoupled else 1.0
+    small = negligible(p) if eps else 0.0
+    numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small)
+    split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
+    if advance:
+        count += 1
+
+
+def _on_cuda(
+    source: CudaSource,
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    count: Array,
+    ticket: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    advance: bool = True,
+) -> None:
+    small = negligible(m) if eps else 0.0
+    numbers = (lr, beta1, beta2, eps, weight_decay, small, decoupled, advance)
+    source.launch(
+        f"adam_step<{c_type(p.dtype)}, {c_type(m.dtype)}>",
+        (p, g, m, v, count, ticket, p.size, *numbers),
+        elements=packs(m),
+    )
+
+
+@kernel(
+    source=Path(__file__).with_suffix(".cu"),
+    cuda=_on_cuda,
+    loop=_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+    mixed=True,
+)
+def adam_step(
+    xp: Any,
     p: Array,
     g: Array,
     m: Array,
@@ -72,47 +130,29 @@ def step(
 
     Parameters
     ----------
-    p, g, m, v : arrays of shape (n,)
-        Parameters, gradients, and the two running means.
+    p, g : arrays of shape (n,)
+        Parameters and gradients.
+    m, v : arrays of shape (n,)
+        The two running means; of the dtype of `p`, or float32 where that has 16 bits.
     count : int64 array of shape (1,)
         Steps taken before; one is added if `advance`.
     ticket : uint32 array of shape (1,)
         Zero; scratch memory of the CUDA kernel.
     """
-    xp = namespace(p)
-    how = implementation(p, g, m, v)
-    small = float(negligible(p)) if eps else 0.0
-    if how == "cuda" and p.size:
-        kernel = cuda_kernel("adam", f"adam_{suffix(p)}")
-        numbers = (lr, beta1, beta2, eps, weight_decay, small)
-        flags = (np.int32(decoupled), np.int32(advance))
-        kernel(
-            blocks(p.size, _THREADS, p),
-            (_THREADS,),
-            (p, g, m, v, count, ticket, p.size, *map(np.float64, numbers), *flags),
-        )
-        return
-    if how == "loop":
-        t = int(count[0]) + 1
-        number = p.dtype.type
-        rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
-        decay = 0.0 if decoupled else weight_decay
-        shrink = 1 - lr * weight_decay if decoupled else 1.0
-        numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small)
-        split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
-    else:
-        t = (count + 1).astype(np.float64)
-        rate, root = (a.astype(p.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
-        if weight_decay and not decoupled:
-            g = g + weight_decay * p
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * g * g
-        m[xp.abs(m) < small] = 0
-        v[v < small] = 0
-        if weight_decay and decoupled:
-            p *= 1 - lr * weight_decay
-        p -= rate * m / (xp.sqrt(v) * root + eps)
+    t = (count + 1).astype(np.float64)
+    rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
+    small = negligible(m) if eps else 0.0
+    x, g = widen(xp, p), widen(xp, g)
+    if weight_decay and not decoupled:
+        g = g + weight_decay * x
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g * g
+    m[xp.abs(m) < small] = 0
+    v[v < small] = 0
+    if weight_decay and decoupled:
+        x = x * (1 - lr * weight_decay)
+    p[...] = x - rate * m / (xp.sqrt(v) * root + eps)
     if advance:
         count += 1

@@ -2,22 +2,18 @@
 #include "common.cuh"
 
 template <typename In, typename Out>
-__device__ void gather_scale(const In* data, const int64* index, Out* out, int64 size,
-                             int64 columns, Out scale, Out offset) {
-    for (int64 i = first_index(); i < size; i += grid_stride()) {
+__global__ void gather_scale(const In* data, const int64* index, Out* out, int64 size,
+                             int64 columns, double scale, double offset) {
+    using A = compute<Out>;
+    A factor = A(scale), shift = A(offset);
+    // A pack of results stays within a row and is read from aligned places.
+    bool packs = aligned(out) && aligned(data) && columns % (16 / (int64)sizeof(Out)) == 0;
+    elementwise<Out>(size, packs, [&](auto width, int64 i) {
+        constexpr int N = decltype(width)::value;
         int64 row = i / columns;
-        out[i] = Out(data[index[row] * columns + (i - row * columns)]) * scale + offset;
-    }
+        auto source = load<N>(data + index[row] * columns + (i - row * columns));
+        Pack<N, Out> result;
+        for (int k = 0; k < N; k++) result.at[k] = Out(A(source.at[k]) * factor + shift);
+        store(out + i, result);
+    });
 }
-
-#define ENTRY_POINT(In, IN, Out, OUT)                                                           \
-    extern "C" __global__ void gather_scale_##IN##_##OUT(const In* data, const int64* index,    \
-                                                         Out* out, int64 size, int64 columns,   \
-                                                         Out scale, Out offset) {               \
-        gather_scale(data, index, out, size, columns, scale, offset);                           \
-    }
-
-ENTRY_POINT(unsigned char, u8, float, f32)
-ENTRY_POINT(unsigned char, u8, double, f64)
-ENTRY_POINT(float, f32, float, f32)
-ENTRY_POINT(double, f64, double, f64)

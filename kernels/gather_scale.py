@@ -1,15 +1,18 @@
 """Rows of a data set, chosen by index, converted and scaled: a training batch in one pass."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gputensor.backend import Array, namespace
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, implementation, split, suffix
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.runtime import ALL_FLOATS, Loop, packs, split
+from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["gather_scale"]
 
-_THREADS = 256
 _GRAIN = 1 << 20  # elements that are worth a CPU thread
-_PAIRS = ("u8_f32", "u8_f64", "f32_f32", "f64_f64")
 
 
 @Loop
@@ -21,15 +24,58 @@ def _gather_loop(start, stop, data, index, out, scale, offset):  # type: ignore[
             target[j] = source[j] * scale + offset
 
 
+def _on_cpu(
+    data: Array, index: Array, *, dtype: Any, scale: float = 1.0, offset: float = 0.0
+) -> Array:
+    out = np.empty((len(index), *data.shape[1:]), dtype)
+    rows = len(index)
+    columns = out.size // rows
+    flat = data.reshape(len(data), columns), index, out.reshape(rows, columns)
+    number = out.dtype.type
+    split(_gather_loop, rows, _GRAIN // columns + 1, *flat, number(scale), number(offset))
+    return out
+
+
+def _on_cuda(
+    source: CudaSource,
+    data: Array,
+    index: Array,
+    *,
+    dtype: Any,
+    scale: float = 1.0,
+    offset: float = 0.0,
+) -> Array:
+    out = namespace(data).empty((len(index), *data.shape[1:]), dtype)
+    source.launch(
+        f"gather_scale<{c_type(data.dtype)}, {c_type(out.dtype)}>",
+        (data, index, out, out.size, out.size // len(index), scale, offset),
+        elements=packs(out),
+    )
+    return out
+
+
+@kernel(
+    source=Path(__file__).with_suffix(".cu"),
+    cuda=_on_cuda,
+    loop=_on_cpu,
+    dtypes=("uint8", *ALL_FLOATS),
+    loop_dtypes=("uint8", "float32", "float64"),
+)
 def gather_scale(
-    data: Array, index: Array, dtype: Any, scale: float = 1.0, offset: float = 0.0
+    xp: Any,
+    data: Array,
+    index: Array,
+    *,
+    dtype: Any,
+    scale: float = 1.0,
+    offset: float = 0.0,
 ) -> Array:
     """``data[index] * scale + offset`` in `dtype`.
 
     Parameters
     ----------
     data : array of shape (n, ...)
-        uint8, or of the result's dtype; others go to the reference.
+        uint8 or floating point; others go to the reference.
     index : int64 array of shape (rows,)
         Row numbers, ``0 <= index < n``; not checked.
     dtype : dtype
@@ -40,25 +86,8 @@ def gather_scale(
     -------
     array of shape (rows, ...)
     """
-    xp = namespace(data)
-    out = xp.empty((len(index), *data.shape[1:]), dtype)
-    how = implementation(out, data, index)
-    rows = len(index)
-    columns = out.size // rows if rows else 0
-    pair = f"{suffix(data)}_{suffix(out)}"
-    if how == "reference" or not out.size or pair not in _PAIRS:
-        out[...] = data[index]
-        if scale != 1:
-            out *= scale
-        if offset:
-            out += offset
-        return out
-    number = out.dtype.type
-    if how == "loop":
-        flat = data.reshape(len(data), columns), index, out.reshape(rows, columns)
-        split(_gather_loop, rows, _GRAIN // columns + 1, *flat, number(scale), number(offset))
-    else:
-        kernel = cuda_kernel("gather_scale", f"gather_scale_{pair}")
-        args = (data, index, out, out.size, columns, number(scale), number(offset))
-        kernel(blocks(out.size, _THREADS, out), (_THREADS,), args)
-    return out
+    wide = np.result_type(dtype, np.float32)  # 16-bit results are computed in float32
+    out = data[index].astype(wide)
+    out *= scale
+    out += offset
+    return out.astype(dtype, copy=False)

@@ -1,16 +1,18 @@
 """Philox4x32-10: random bits as a function of a key and a counter (Salmon et al. 2011)."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gputensor import config
 from gputensor.backend import Array
-from gputensor.kernels.runtime import Loop, blocks, cuda_kernel, split
+from gputensor.kernels.runtime import Loop, split
+from gputensor.kernels.source import CudaSource
 
 __all__ = ["random_bits"]
 
-_THREADS = 256
+_SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 _GRAIN = 1 << 16  # counters that are worth a CPU thread
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85  # key increments, from the golden ratio and sqrt(3)
@@ -82,7 +84,5 @@ def random_bits(xp: Any, size: int, key: int, offset: int) -> Array:
     if type(out) is np.ndarray:
         split(_philox_loop, count, _GRAIN, out, np.uint64(key), np.uint64(offset))
     else:
-        kernel = cuda_kernel("philox", "philox_u32")
-        args = (out, out.size, np.uint64(key), np.uint64(offset))
-        kernel(blocks(count, _THREADS, out), (_THREADS,), args)
+        _SOURCE.launch("philox_u32", (out, out.size, key, offset), elements=count)
     return out[:size]

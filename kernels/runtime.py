@@ -1,10 +1,9 @@
-"""What all kernels share: choosing the implementation, Numba, CPU threads, CUDA modules."""
+"""What kernels share: dtypes, Numba, CPU threads."""
 
 import functools
 import itertools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,23 +14,20 @@ from gputensor.backend import Array
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["Loop", "blocks", "cuda_kernel", "implementation", "negligible", "split", "suffix"]
+__all__ = ["ALL_FLOATS", "LOOP_FLOATS", "Loop", "negligible", "packs", "split", "widen"]
 
-_SUFFIXES = {"float32": "f32", "float64": "f64", "uint8": "u8"}
+ALL_FLOATS = ("float16", "bfloat16", "float32", "float64")
+LOOP_FLOATS = ("float32", "float64")  # what Numba computes with on the CPU
 
 
-def implementation(*arrays: Array) -> str:
-    """Which implementation takes these arrays: ``"loop"``, ``"cuda"`` or ``"reference"``.
+def widen(xp: Any, x: Any) -> Any:
+    """`x` in float32 if it is of a 16-bit floating point dtype: the rest is not computed with."""
+    return xp.astype(x, np.float32) if x.dtype.itemsize == 2 else x
 
-    The first array's dtype decides; kernels expect C-contiguous arrays, so others go to the
-    reference.
-    """
-    if config.kernels_setting() == "reference" or arrays[0].dtype.char not in "fd":
-        return "reference"
-    for a in arrays:
-        if not a.flags.c_contiguous:
-            return "reference"
-    return "loop" if type(arrays[0]) is np.ndarray else "cuda"
+
+def packs(array: Array) -> int:
+    """16-byte packs that an array has, the work items of a vectorized CUDA kernel."""
+    return -(-array.size * array.itemsize // 16)
 
 
 class Loop:
@@ -94,45 +90,11 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
         part.result()
 
 
-def suffix(array: Array) -> str:
-    """Ending of the names of CUDA entry points for this array's dtype; "other" has none."""
-    return _SUFFIXES.get(array.dtype.name, "other")
-
-
-def negligible(array: Array) -> Any:
+def negligible(array: Array) -> float:
     """Size below which an optimizer's running means become 0: the smallest normal number.
 
     Where gradients stay away, means decay to subnormal numbers and stay there (0.9 times the
     smallest rounds to itself), and those are slow on a CPU: with MNIST, whose outer pixels are
     rarely inked, they doubled the time of Adam. float16 needs its subnormal numbers.
     """
-    return np.finfo(array.dtype).tiny if array.dtype.char in "fd" else array.dtype.type(0)
-
-
-_HERE = Path(__file__).parent
-
-
-@functools.cache
-def _module(name: str) -> Any:
-    import cupy  # type: ignore[import-not-found, unused-ignore]
-
-    source = (_HERE / f"{name}.cu").read_text(encoding="utf-8")
-    return cupy.RawModule(code=source, options=("--std=c++17", f"-I{_HERE}"))
-
-
-@functools.cache
-def cuda_kernel(name: str, entry: str) -> Any:
-    """Entry point `entry` of ``NAME.cu``, compiled by NVRTC when first asked for."""
-    return _module(name).get_function(entry)
-
-
-@functools.cache
-def _multiprocessors(device: int) -> int:
-    import cupy
-
-    return int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
-
-
-def blocks(count: int, threads: int, array: Array) -> tuple[int]:
-    """Grid for a grid-stride loop over `count` elements: enough to fill the device, no more."""
-    return (max(1, min(-(-count // threads), 16 * _multiprocessors(array.device.id))),)
+    return float(np.finfo(array.dtype).tiny) if array.dtype.char in "fd" else 0.0

@@ -1,31 +1,29 @@
 // Stochastic gradient descent over a flat buffer, with (Nesterov) momentum and weight decay.
 #include "common.cuh"
 
-template <typename T>
-__device__ void sgd(T* p, const T* g, T* velocity, int64 size, T lr, T momentum, T weight_decay,
-                    T small, int nesterov) {
-    for (int64 i = first_index(); i < size; i += grid_stride()) {
-        T x = p[i];
-        T d = g[i] + weight_decay * x;
-        if (velocity) {
-            T moved = momentum * velocity[i] + d;
-            if (fabs(moved) < small) moved = 0;
-            velocity[i] = moved;
-            d = nesterov ? d + momentum * moved : moved;
+// `velocity`, of float where T is a 16-bit type, is null where there is no momentum.
+template <typename T, typename S>
+__global__ void sgd_step(T* p, const T* g, S* velocity, int64 size, double lr, double momentum,
+                         double weight_decay, double small, bool nesterov) {
+    S rate = S(lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
+    bool packs = aligned(p) && aligned(g) && (!velocity || aligned(velocity));
+    elementwise<S>(size, packs, [&](auto width, int64 i) {
+        constexpr int N = decltype(width)::value;
+        auto x = load<N>(p + i);
+        auto gradient = load<N>(g + i);
+        Pack<N, S> moved;
+        if (velocity) moved = load<N>(velocity + i);
+        for (int k = 0; k < N; k++) {
+            S d = S(gradient.at[k]) + decay * S(x.at[k]);
+            if (velocity) {
+                S u = keep * moved.at[k] + d;
+                if (fabs(u) < least) u = 0;  // NaN is not less and stays
+                moved.at[k] = u;
+                d = nesterov ? d + keep * u : u;
+            }
+            x.at[k] = T(S(x.at[k]) - rate * d);
         }
-        p[i] = x - lr * d;
-    }
+        store(p + i, x);
+        if (velocity) store(velocity + i, moved);
+    });
 }
-
-#define ENTRY_POINTS(T, NAME)                                                                   \
-    extern "C" __global__ void sgd_##NAME(T* p, const T* g, int64 size, T lr, T weight_decay) { \
-        sgd(p, g, (T*)0, size, lr, T(0), weight_decay, T(0), 0);                                \
-    }                                                                                           \
-    extern "C" __global__ void sgd_momentum_##NAME(T* p, const T* g, T* velocity, int64 size,   \
-                                                   T lr, T momentum, T weight_decay, T small,   \
-                                                   int nesterov) {                              \
-        sgd(p, g, velocity, size, lr, momentum, weight_decay, small, nesterov);                 \
-    }
-
-ENTRY_POINTS(float, f32)
-ENTRY_POINTS(double, f64)

@@ -1,21 +1,15 @@
 """Stochastic gradient descent over a flat buffer, with (Nesterov) momentum and weight decay."""
 
-import numpy as np
+from pathlib import Path
+from typing import Any
 
 from gputensor.backend import Array
-from gputensor.kernels.runtime import (
-    Loop,
-    blocks,
-    cuda_kernel,
-    implementation,
-    negligible,
-    split,
-    suffix,
-)
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, negligible, packs, split, widen
+from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["step"]
+__all__ = ["sgd_step"]
 
-_THREADS = 256
 _GRAIN = 1 << 20  # elements that are worth a CPU thread
 
 
@@ -40,7 +34,55 @@ def _momentum_loop(  # type: ignore[no-untyped-def]
         p[i] -= lr * (d + momentum * moved if nesterov else moved)
 
 
-def step(
+def _on_cpu(
+    p: Array,
+    g: Array,
+    velocity: Array | None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    number = p.dtype.type
+    rate, keep, decay = number(lr), number(momentum), number(weight_decay)
+    if velocity is None:
+        split(_plain_loop, p.size, _GRAIN, p, g, rate, decay)
+    else:
+        numbers = (rate, keep, decay, negligible(p), nesterov)
+        split(_momentum_loop, p.size, _GRAIN, p, g, velocity, *numbers)
+
+
+def _on_cuda(
+    source: CudaSource,
+    p: Array,
+    g: Array,
+    velocity: Array | None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    state = c_type(p.dtype) if p.dtype.char == "d" else "float"
+    numbers = (lr, momentum, weight_decay, 0.0 if velocity is None else negligible(velocity))
+    source.launch(
+        f"sgd_step<{c_type(p.dtype)}, {state}>",
+        (p, g, velocity, p.size, *numbers, nesterov),
+        elements=packs(p),
+    )
+
+
+@kernel(
+    source=Path(__file__).with_suffix(".cu"),
+    cuda=_on_cuda,
+    loop=_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+    mixed=True,
+)
+def sgd_step(
+    xp: Any,
     p: Array,
     g: Array,
     velocity: Array | None,
@@ -63,29 +105,15 @@ def step(
     p, g : arrays of shape (n,)
         Parameters and gradients.
     velocity : array of shape (n,), optional
-        :math:`u`; without it there is no momentum.
+        :math:`u`, of the dtype of `p`, or float32 where that has 16 bits; without it there is no
+        momentum.
     """
-    how = implementation(p, g)
-    number = p.dtype.type
-    rates = (number(lr), number(momentum), number(weight_decay))
-    small = negligible(p)
-    if how == "cuda" and p.size:
-        grid, block = blocks(p.size, _THREADS, p), (_THREADS,)
-        if velocity is None:
-            kernel = cuda_kernel("sgd", f"sgd_{suffix(p)}")
-            kernel(grid, block, (p, g, p.size, rates[0], rates[2]))
-        else:
-            kernel = cuda_kernel("sgd", f"sgd_momentum_{suffix(p)}")
-            kernel(grid, block, (p, g, velocity, p.size, *rates, small, np.int32(nesterov)))
-    elif how == "loop" and velocity is None:
-        split(_plain_loop, p.size, _GRAIN, p, g, rates[0], rates[2])
-    elif how == "loop":
-        split(_momentum_loop, p.size, _GRAIN, p, g, velocity, *rates, small, nesterov)
-    else:
-        d = g + weight_decay * p if weight_decay else g
-        if velocity is not None:
-            velocity *= momentum
-            velocity += d
-            velocity[abs(velocity) < small] = 0
-            d = d + momentum * velocity if nesterov else velocity
-        p -= lr * d
+    x, d = widen(xp, p), widen(xp, g)
+    if weight_decay:
+        d = d + weight_decay * x
+    if velocity is not None:
+        velocity *= momentum
+        velocity += d
+        velocity[abs(velocity) < negligible(velocity)] = 0
+        d = d + momentum * velocity if nesterov else velocity
+    p[...] = x - lr * d

@@ -1,5 +1,6 @@
 """Softmax cross-entropy: losses, their gradient and the count of right answers in one pass."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,11 +8,13 @@ import numpy as np
 from gputensor import backend
 from gputensor.backend import Array, namespace
 from gputensor.errors import LabelError
-from gputensor.kernels.runtime import Loop, cuda_kernel, implementation, split, suffix
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.rows import row_layout
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, split, widen
+from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["Result", "forward_backward"]
+__all__ = ["Result", "softmax_cross_entropy"]
 
-_WARPS = 4  # rows of a CUDA block
 _GRAIN = 1 << 16  # logits that are worth a CPU thread
 
 
@@ -21,7 +24,7 @@ class Result(NamedTuple):
     Attributes
     ----------
     losses : array of shape (rows,)
-        NaN in rows whose label is out of range.
+        NaN in rows whose label is out of range; float32 for logits of 16 bits.
     total : float64 array of shape ()
         Sum of the losses.
     correct : int64 array of shape ()
@@ -93,31 +96,6 @@ def _row_loop(  # type: ignore[no-untyped-def]
         correct[i] = best == label and log_total == log_total
 
 
-def _reference(
-    logits: Array, target: Array, by_label: bool, smoothing: float
-) -> tuple[Array, Array, Array]:
-    """Losses, gradients and right answers in plain array calls."""
-    xp = namespace(logits)
-    classes = logits.shape[1]
-    top = xp.max(logits, axis=1, keepdims=True)
-    exps = xp.exp(logits - top)
-    total = xp.sum(exps, axis=1, keepdims=True)
-    minus_log_p = xp.log(total) + top - logits
-    if by_label:
-        inside = (target >= 0) & (target < classes)
-        q = (xp.where(inside, target, 0)[:, None] == xp.arange(classes)).astype(logits.dtype)
-        q[~inside] = xp.nan
-        answer = target
-    else:
-        q = target
-        answer = xp.argmax(target, axis=1)
-    q = q * (1 - smoothing) + smoothing / classes
-    losses = xp.sum(xp.where(q == 0, 0, q * minus_log_p), axis=1)
-    grad = exps / total * xp.sum(q, axis=1, keepdims=True) - q
-    correct = (xp.argmax(logits, axis=1) == answer) & ~xp.isnan(total[:, 0])
-    return losses, grad, correct
-
-
 def _raise_for(labels: "np.ndarray[Any, Any]", classes: int) -> None:
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if bad.size:
@@ -157,7 +135,62 @@ def _flag(labels: Array) -> Array:
     return _flags[device]
 
 
-def forward_backward(logits: Array, target: Array, smoothing: float = 0.0) -> Result:
+def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
+    rows, classes = logits.shape
+    by_label = target.ndim == 1
+    losses = np.empty(rows, logits.dtype)
+    grad = np.empty_like(logits)
+    right = np.empty(rows, np.bool_)
+    number = logits.dtype.type
+    labels = target if by_label else np.empty(0, np.int64)
+    weights = np.empty((0, 0), logits.dtype) if by_label else target
+    split(
+        _row_loop,
+        rows,
+        _GRAIN // classes + 1,
+        *(logits, labels, weights, by_label, number(smoothing), losses, grad, right),
+    )
+    # A label out of range leaves NaN, and so do NaN logits: only then look closer.
+    total = np.sum(losses, dtype=np.float64)
+    if by_label and np.isnan(total):
+        _raise_for(target, classes)
+    return Result(losses, np.asarray(total), np.asarray(np.count_nonzero(right)), grad)
+
+
+def _on_cuda(source: CudaSource, logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
+    xp = namespace(logits)
+    rows, classes = logits.shape
+    losses = xp.empty(rows, np.float64 if logits.dtype.char == "d" else np.float32)
+    grad = xp.empty_like(logits)
+    total = xp.empty((), np.float64)
+    correct = xp.zeros((), np.int64)
+    ticket = xp.zeros(1, np.uint32)
+    args = (rows, classes, smoothing, losses, grad, correct, total, ticket)
+    name = c_type(logits.dtype)
+    if target.ndim == 1:
+        target = target.astype(np.int64, copy=False)
+        flag = _flag(target)
+        layout, shape = row_layout(logits)
+        source.launch(
+            f"cross_entropy_labels<{name}, {layout}>", (logits, target, *args, flag), **shape
+        )
+        _raise_later(flag, target, classes)
+    else:
+        layout, shape = row_layout(logits, target)
+        source.launch(f"cross_entropy_rows<{name}, {layout}>", (logits, target, *args), **shape)
+    return Result(losses, total, correct, grad)
+
+
+@kernel(
+    source=Path(__file__).with_suffix(".cu"),
+    cuda=_on_cuda,
+    loop=_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def softmax_cross_entropy(
+    xp: Any, logits: Array, target: Array, *, smoothing: float = 0.0
+) -> Result:
     r"""Cross-entropy of ``softmax(logits)`` against a target, row by row.
 
     With target probabilities :math:`q` (1 for the label's class, else 0), smoothed to
@@ -182,57 +215,34 @@ def forward_backward(logits: Array, target: Array, smoothing: float = 0.0) -> Re
     LabelError
         If a label is out of range: at once on the CPU, when the host next reads a value on CUDA.
     """
-    xp = namespace(logits)
-    rows, classes = logits.shape
+    classes = logits.shape[1]
     by_label = target.ndim == 1
-    how = implementation(logits, target)
-    if how == "loop":
-        losses = np.empty(rows, logits.dtype)
-        grad = np.empty_like(logits)
-        right = np.empty(rows, np.bool_)
-        number = logits.dtype.type
-        labels = target if by_label else np.empty(0, np.int64)
-        weights = np.empty((0, 0), logits.dtype) if by_label else target
-        split(
-            _row_loop,
-            rows,
-            _GRAIN // classes + 1,
-            *(logits, labels, weights, by_label, number(smoothing), losses, grad, right),
-        )
-        # A label out of range leaves NaN, and so do NaN logits: only then look closer.
-        total = np.sum(losses, dtype=np.float64)
-        if by_label and np.isnan(total):
-            _raise_for(target, classes)
-        return Result(losses, np.asarray(total), np.asarray(np.count_nonzero(right)), grad)
-    if how == "reference" or not rows:
-        losses, grad, right = _reference(logits, target, by_label, smoothing)
-        if by_label and isinstance(target, np.ndarray):
-            _raise_for(target, classes)
-        elif by_label and rows:
-            bad = (target < 0) | (target >= classes)
-            row = xp.argmax(bad)
-            flag = _flag(target)
-            label = target[row].astype(np.int64)
-            found = xp.stack([row, label, xp.ones_like(label)])
-            flag[...] = xp.where(bad[row] & (flag[2] == 0), found, flag)
-            _raise_later(flag, target, classes)
-        total = xp.asarray(xp.sum(losses, dtype=np.float64))
-        return Result(losses, total, xp.asarray(xp.sum(right, dtype=np.int64)), grad)
-    losses = xp.empty(rows, logits.dtype)
-    grad = xp.empty_like(logits)
-    total = xp.empty((), np.float64)
-    correct = xp.zeros((), np.int64)
-    ticket = xp.zeros(1, np.uint32)
-    grid, block = (-(-rows // _WARPS),), (32 * _WARPS,)
-    sizes = (rows, classes, logits.dtype.type(smoothing))
-    results = (losses, grad, correct, total, ticket)
+    x = widen(xp, logits)
+    top = xp.max(x, axis=1, keepdims=True)
+    exps = xp.exp(x - top)
+    total = xp.sum(exps, axis=1, keepdims=True)
+    minus_log_p = xp.log(total) + top - x
     if by_label:
-        target = target.astype(np.int64, copy=False)
-        flag = _flag(target)
-        kernel = cuda_kernel("softmax_cross_entropy", f"cross_entropy_labels_{suffix(logits)}")
-        kernel(grid, block, (logits, target, *sizes, *results, flag))
-        _raise_later(flag, target, classes)
+        inside = (target >= 0) & (target < classes)
+        q = (xp.where(inside, target, 0)[:, None] == xp.arange(classes)).astype(x.dtype)
+        q[~inside] = xp.nan
+        answer = target
     else:
-        kernel = cuda_kernel("softmax_cross_entropy", f"cross_entropy_rows_{suffix(logits)}")
-        kernel(grid, block, (logits, target, *sizes, *results))
-    return Result(losses, total, correct, grad)
+        q = widen(xp, target)
+        answer = xp.argmax(target, axis=1)
+    q = q * (1 - smoothing) + smoothing / classes
+    losses = xp.sum(xp.where(q == 0, 0, q * minus_log_p), axis=1)
+    grad = (exps / total * xp.sum(q, axis=1, keepdims=True) - q).astype(logits.dtype)
+    right = (xp.argmax(x, axis=1) == answer) & ~xp.isnan(total[:, 0])
+    if by_label and isinstance(target, np.ndarray):
+        _raise_for(target, classes)
+    elif by_label and len(target):
+        bad = ~inside
+        row = xp.argmax(bad)
+        flag = _flag(target)
+        label = target[row].astype(np.int64)
+        found = xp.stack([row, label, xp.ones_like(label)])
+        flag[...] = xp.where(bad[row] & (flag[2] == 0), found, flag)
+        _raise_later(flag, target, classes)
+    sums = xp.sum(losses, dtype=np.float64), xp.sum(right, dtype=np.int64)
+    return Result(losses, *map(xp.asarray, sums), grad)

@@ -1,5 +1,7 @@
 """The CUDA path on any machine: CuPy's rules and the CUDA sources, run by a stand-in on the CPU."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,14 @@ from gputensor import backend
 from gputensor.keras.layers import Dense, Dropout, Rescaling
 from gputensor.keras.models import Sequential
 from gputensor.kernels import (
-    adam,
-    bias_relu,
+    adam_step,
+    bias_activation,
+    bias_activation_backward,
     gather_scale,
-    philox,
-    runtime,
-    sgd,
+    random_bits,
+    sgd_step,
     softmax_cross_entropy,
+    source,
 )
 from gputensor.nn import functional as F
 
@@ -30,14 +33,14 @@ def forget_cupy():
     for cached in (
         backend.cuda_status,
         backend._configured_device,
-        runtime._module,
-        runtime.cuda_kernel,
-        runtime._multiprocessors,
+        source._multiprocessors,
     ):
         cached.cache_clear()
     for kind in [k for k in backend.NAMESPACES if k is not np.ndarray]:
         del backend.NAMESPACES[kind]
-    softmax_cross_entropy._flags.clear()
+    sys.modules["gputensor.kernels.softmax_cross_entropy"]._flags.clear()
+    for made in source._SOURCES:
+        made._entries.clear()
     backend.DEFERRED_CHECKS.clear()
 
 
@@ -65,11 +68,13 @@ def test_bias_relu(cupy, shape, dtype):
         normal(*shape, dtype=dtype),
     )
     z[0, 0] = np.nan
-    on_device = bias_relu.forward(cupy.asarray(z), cupy.asarray(b))
-    out = bias_relu.forward(z, b)
+    on_device = bias_activation.raw(cupy.asarray(z), cupy.asarray(b), kind="relu")
+    out = bias_activation.raw(z, b, kind="relu")
     np.testing.assert_array_equal(on_device.get(), out)
-    masked, bias_grad = bias_relu.backward(cupy.asarray(g), on_device)
-    expected, total = bias_relu.backward(g, out)
+    masked, bias_grad = bias_activation_backward.raw(
+        cupy.asarray(g), on_device, cupy.asarray(b), kind="relu"
+    )
+    expected, total = bias_activation_backward.raw(g, out, b, kind="relu")
     np.testing.assert_array_equal(masked.get(), expected)
     np.testing.assert_allclose(bias_grad.get(), total, rtol=1e-4, atol=1e-5)
 
@@ -81,9 +86,9 @@ def test_bias_relu(cupy, shape, dtype):
 def test_cross_entropy(cupy, shape, dtype, smoothing, by_label):
     logits = normal(*shape, dtype=dtype)
     target = RNG.integers(0, shape[1], shape[0]) if by_label else RNG.random(shape).astype(dtype)
-    expected = softmax_cross_entropy.forward_backward(logits, target, smoothing)
-    found = softmax_cross_entropy.forward_backward(
-        cupy.asarray(logits), cupy.asarray(target), smoothing
+    expected = softmax_cross_entropy.raw(logits, target, smoothing=smoothing)
+    found = softmax_cross_entropy.raw(
+        cupy.asarray(logits), cupy.asarray(target), smoothing=smoothing
     )
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a.get(), b, rtol=1e-5, atol=1e-6)
@@ -93,8 +98,8 @@ def test_cross_entropy(cupy, shape, dtype, smoothing, by_label):
 def test_cross_entropy_special_values(cupy, row):
     logits, label = np.array([row, [0, 1, 2]], np.float32), np.array([1, 2])
     with np.errstate(all="ignore"):
-        expected = softmax_cross_entropy.forward_backward(logits, label)
-    found = softmax_cross_entropy.forward_backward(cupy.asarray(logits), cupy.asarray(label))
+        expected = softmax_cross_entropy.raw(logits, label)
+    found = softmax_cross_entropy.raw(cupy.asarray(logits), cupy.asarray(label))
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a.get(), b, rtol=1e-6)
 
@@ -104,10 +109,10 @@ def test_cross_entropy_special_values(cupy, row):
 def test_gather_scale(cupy, data, columns):
     rows = RNG.integers(0, 200, (11, columns)).astype(data)
     index = np.array([10, 0, 3, 3])
-    found = gather_scale.gather_scale(
-        cupy.asarray(rows), cupy.asarray(index), np.float32, 1 / 255, -0.5
+    found = gather_scale.raw(
+        cupy.asarray(rows), cupy.asarray(index), dtype=np.float32, scale=1 / 255, offset=-0.5
     )
-    expected = gather_scale.gather_scale(rows, index, np.float32, 1 / 255, -0.5)
+    expected = gather_scale.raw(rows, index, dtype=np.float32, scale=1 / 255, offset=-0.5)
     np.testing.assert_allclose(found.get(), expected, rtol=1e-6, atol=1e-7)
 
 
@@ -124,7 +129,7 @@ def test_adam(cupy, size, decoupled):
         g = normal(size)
         host[1], device[1] = g, cupy.asarray(g)
         for arrays, count, ticket in zip((host, device), counts, tickets, strict=True):
-            adam.step(*arrays, count, ticket, **options, decoupled=decoupled)
+            adam_step.raw(*arrays, count, ticket, **options, decoupled=decoupled)
     for a, b in zip(device, host, strict=True):
         np.testing.assert_allclose(a.get(), b, rtol=1e-5, atol=1e-6)
     assert counts[1].get().tolist() == [3]
@@ -138,7 +143,7 @@ def test_sgd(cupy, momentum, nesterov):
     for array, grad, xp in ((host, g, np), (device, cupy.asarray(g), cupy)):
         velocity = xp.zeros(777, np.float32) if momentum else None
         for _ in range(3):
-            sgd.step(
+            sgd_step.raw(
                 *(array, grad, velocity),
                 **{"lr": 0.1, "momentum": momentum, "weight_decay": 0.01, "nesterov": nesterov},
             )
@@ -147,8 +152,8 @@ def test_sgd(cupy, momentum, nesterov):
 
 def test_random_bits_are_those_of_the_cpu(cupy):
     for size in (1, 4, 1003):
-        found = philox.random_bits(backend.NAMESPACES[cupy.ndarray], size, 2**63 + 5, 7)
-        expected = philox.random_bits(backend.NAMESPACES[np.ndarray], size, 2**63 + 5, 7)
+        found = random_bits(backend.NAMESPACES[cupy.ndarray], size, 2**63 + 5, 7)
+        expected = random_bits(backend.NAMESPACES[np.ndarray], size, 2**63 + 5, 7)
         np.testing.assert_array_equal(found.get(), expected)
     drawn = [gt.manual_seed(3).permutation(100, device=d).cpu().tolist() for d in ("cpu", "cuda")]
     assert drawn[0] == drawn[1]

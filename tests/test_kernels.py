@@ -11,8 +11,16 @@ import pytest
 
 from gputensor.backend import NAMESPACES
 from gputensor.errors import LabelError
-from gputensor.kernels import adam, bias_relu, gather_scale, philox, runtime, sgd
-from gputensor.kernels.softmax_cross_entropy import forward_backward
+from gputensor.kernels import (
+    adam_step,
+    bias_activation,
+    bias_activation_backward,
+    gather_scale,
+    random_bits,
+    runtime,
+    sgd_step,
+    softmax_cross_entropy,
+)
 
 FOLDER = Path(__file__).parent.parent / "kernels"
 SHAPES = [(1, 1), (3, 5), (64, 33), (257, 129), (0, 4)]
@@ -39,8 +47,8 @@ def setting(request, monkeypatch):
 def threads(request, monkeypatch):
     """Kernels cut into parts however small, or not at all."""
     monkeypatch.setattr(runtime, "_threads", lambda: request.param)
-    for module in (adam, bias_relu, gather_scale, philox, sgd):
-        monkeypatch.setattr(module, "_GRAIN", 1)
+    for name in ("adam", "bias_activation", "gather_scale", "philox", "sgd"):
+        monkeypatch.setattr(sys.modules[f"gputensor.kernels.{name}"], "_GRAIN", 1)
     runtime._pool.cache_clear()
     yield request.param
     runtime._pool.cache_clear()
@@ -48,14 +56,14 @@ def threads(request, monkeypatch):
 
 def test_which_implementation_runs(monkeypatch):
     x = np.ones((2, 3), np.float32)
-    assert runtime.implementation(x) == "loop"
-    assert runtime.implementation(x.T) == "reference"
-    assert runtime.implementation(x.astype(np.float16)) == "reference"
+    assert adam_step.implementation(x) == "loop"
+    assert adam_step.implementation(x.T) == "reference"
+    assert adam_step.implementation(x.astype(np.float16)) == "reference"
     monkeypatch.setenv("GPUTENSOR_KERNELS", "reference")
-    assert runtime.implementation(x) == "reference"
+    assert adam_step.implementation(x) == "reference"
     monkeypatch.setenv("GPUTENSOR_KERNELS", "fastest")
     with pytest.raises(ValueError, match="'fastest'"):
-        runtime.implementation(x)
+        adam_step.implementation(x)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -68,10 +76,10 @@ def test_bias_relu(setting, shape, dtype):
         normal(*shape, dtype=dtype),
     )
     expected = np.maximum(z.astype(float) + bias.astype(float), 0)
-    out = bias_relu.forward(z, bias)
+    out = bias_activation.raw(z, bias, kind="relu", out=z)
     assert out is z
     close(out, expected, dtype)
-    masked, bias_grad = bias_relu.backward(g, out)
+    masked, bias_grad = bias_activation_backward.raw(g, out, bias, kind="relu")
     close(masked, g * (expected > 0), dtype)
     np.testing.assert_allclose(
         bias_grad,
@@ -80,16 +88,16 @@ def test_bias_relu(setting, shape, dtype):
         atol=0.2 if dtype == np.float16 else 1e-4,
     )
     place = np.empty_like(bias)
-    assert bias_relu.backward(g, out, place)[1] is place
+    assert bias_activation_backward.raw(g, out, bias, kind="relu", bias_grad=place)[1] is place
     np.testing.assert_array_equal(place, bias_grad)
 
 
 def test_bias_relu_special_values(setting):
     z = np.array([[np.nan, np.inf, -np.inf, 0.0, -0.0]], np.float32)
-    out = bias_relu.forward(z, np.zeros(5, np.float32))
+    out = bias_activation.raw(z, np.zeros(5, np.float32), kind="relu", out=z)
     np.testing.assert_array_equal(out, [[np.nan, np.inf, 0, 0, 0]])
     g = np.array([[1, 2, np.nan, np.inf, 5]], np.float32)
-    masked, bias_grad = bias_relu.backward(g, out)
+    masked, bias_grad = bias_activation_backward.raw(g, out, out[0], kind="relu")
     np.testing.assert_array_equal(masked, [[1, 2, 0, 0, 0]])
     np.testing.assert_array_equal(bias_grad, masked[0])
 
@@ -109,7 +117,7 @@ def test_cross_entropy_of_labels(setting, shape, dtype, smoothing):
     q = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
     losses, grad = plain_cross_entropy(logits, q)
     for kind in (np.int64, np.uint8) if classes < 256 else (np.int32,):
-        result = forward_backward(logits, labels.astype(kind), smoothing)
+        result = softmax_cross_entropy.raw(logits, labels.astype(kind), smoothing=smoothing)
         close(result.losses, losses, dtype)
         close(result.grad, grad, dtype)
         assert float(result.total) == pytest.approx(losses.sum(), rel=1e-5)
@@ -122,7 +130,7 @@ def test_cross_entropy_of_probabilities(setting, shape, dtype):
     logits = normal(*shape, dtype=dtype)
     q = RNG.random(shape)  # rows that do not sum to 1 are weights
     losses, grad = plain_cross_entropy(logits, q * 0.9 + 0.1 / shape[1])
-    result = forward_backward(logits, q.astype(dtype), 0.1)
+    result = softmax_cross_entropy.raw(logits, q.astype(dtype), smoothing=0.1)
     np.testing.assert_allclose(result.losses, losses, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(result.grad, grad, rtol=1e-4, atol=1e-5)
     assert int(result.correct) == (logits.argmax(1) == q.argmax(1)).sum()
@@ -142,7 +150,7 @@ def test_cross_entropy_of_probabilities(setting, shape, dtype):
 )
 def test_cross_entropy_special_values(setting, row, label, loss):
     with np.errstate(all="ignore"):
-        result = forward_backward(np.array([row], np.float32), np.array([label]))
+        result = softmax_cross_entropy.raw(np.array([row], np.float32), np.array([label]))
     np.testing.assert_array_equal(result.losses, np.float32([loss]))
     assert np.isnan(result.total) == np.isnan(loss)
     if np.isnan(loss):
@@ -154,7 +162,7 @@ def test_cross_entropy_special_values(setting, row, label, loss):
 def test_label_out_of_range_names_row_and_label(setting, bad):
     labels = np.array([0, 3, bad, 1, bad])
     with pytest.raises(LabelError, match=rf"row 2 has label {bad}; .* range 0 to 3"):
-        forward_backward(normal(5, 4, dtype=np.float32), labels)
+        softmax_cross_entropy.raw(normal(5, 4, dtype=np.float32), labels)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -162,10 +170,10 @@ def test_label_out_of_range_names_row_and_label(setting, bad):
 def test_gather_scale(setting, dtype):
     index = np.array([5, 0, 5, 9], np.int64)
     for data in (RNG.integers(0, 256, (10, 7, 3), dtype=np.uint8), normal(10, 7, 3, dtype=dtype)):
-        out = gather_scale.gather_scale(data, index, dtype, 1 / 255, -0.5)
+        out = gather_scale.raw(data, index, dtype=dtype, scale=1 / 255, offset=-0.5)
         assert out.dtype == dtype
         close(out, data[index].astype(float) / 255 - 0.5, dtype)
-    assert gather_scale.gather_scale(data, index[:0], dtype).shape == (0, 7, 3)
+    assert gather_scale.raw(data, index[:0], dtype=dtype).shape == (0, 7, 3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -178,7 +186,7 @@ def test_adam(setting, dtype, size, decoupled):
     x, mean, square = p.astype(float), 0.0, 0.0
     for t in range(1, 6):
         g = normal(size, dtype=dtype)
-        adam.step(
+        adam_step.raw(
             *(p, g, m, v, count, ticket),
             **{"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
             weight_decay=0.05,
@@ -201,7 +209,9 @@ def test_sgd(setting, dtype, momentum, nesterov):
     x, u = p.astype(float), 0.0
     for _ in range(5):
         g = normal(100, dtype=dtype)
-        sgd.step(p, g, velocity, lr=0.1, momentum=momentum, weight_decay=0.01, nesterov=nesterov)
+        sgd_step.raw(
+            p, g, velocity, lr=0.1, momentum=momentum, weight_decay=0.01, nesterov=nesterov
+        )
         d = g + 0.01 * x
         u = momentum * u + d
         x = x - 0.1 * (d + momentum * u if nesterov else u)
@@ -217,8 +227,8 @@ def test_means_do_not_linger_as_subnormal_numbers(setting, dtype):
     count, ticket = np.zeros(1, np.int64), np.zeros(1, np.uint32)
     velocity = m.copy()
     for _ in range(100):
-        adam.step(p, g, m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=1e-8)
-        sgd.step(p, g, velocity, lr=0.1, momentum=0.9)
+        adam_step.raw(p, g, m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=1e-8)
+        sgd_step.raw(p, g, velocity, lr=0.1, momentum=0.9)
     for mean in (m, v, velocity):
         assert mean[1] == 0
         assert mean[0] > 0
@@ -226,7 +236,7 @@ def test_means_do_not_linger_as_subnormal_numbers(setting, dtype):
     # Without eps the quotient of two small means counts, so they stay.
     m, v = np.full(1, 4 * tiny, dtype), np.full(1, tiny, dtype)
     for _ in range(40):
-        adam.step(p[:1], g[:1], m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=0.0)
+        adam_step.raw(p[:1], g[:1], m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=0.0)
     assert 0 < m[0] < tiny
     assert 0 < v[0] < tiny
 
@@ -234,13 +244,11 @@ def test_means_do_not_linger_as_subnormal_numbers(setting, dtype):
 @pytest.mark.usefixtures("threads")
 def test_philox_parts_make_the_whole(setting):
     xp = NAMESPACES[np.ndarray]
-    whole = philox.random_bits(xp, 1003, 12345678901234567890, 5)
+    whole = random_bits(xp, 1003, 12345678901234567890, 5)
     assert whole.dtype == np.uint32
-    np.testing.assert_array_equal(
-        whole[40:80], philox.random_bits(xp, 40, 12345678901234567890, 15)
-    )
+    np.testing.assert_array_equal(whole[40:80], random_bits(xp, 40, 12345678901234567890, 15))
     # Known answer of the Random123 distribution for a zero counter and key.
-    first = [hex(w) for w in philox.random_bits(xp, 4, 0, 0)]
+    first = [hex(w) for w in random_bits(xp, 4, 0, 0)]
     assert first == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
 
 
@@ -253,24 +261,26 @@ def test_nan_parameters_and_gradients_stay(setting):
         np.zeros(1, np.uint32),
     )
     with np.errstate(all="ignore"):
-        adam.step(p, g, m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8)
+        adam_step.raw(p, g, m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8)
     assert np.isnan(p[:2]).all()
     assert p[2] == pytest.approx(0.9)
 
 
 def test_kernels_run_in_several_python_threads_at_once():
     logits, labels = normal(512, 64, dtype=np.float32), RNG.integers(0, 64, 512)
-    expected = forward_backward(logits, labels)
+    expected = softmax_cross_entropy.raw(logits, labels)
     with ThreadPoolExecutor(4) as pool:
-        for result in pool.map(lambda _: forward_backward(logits, labels), range(40)):
+        for result in pool.map(lambda _: softmax_cross_entropy.raw(logits, labels), range(40)):
             np.testing.assert_array_equal(result.grad, expected.grad)
 
 
 def test_equal_inputs_give_equal_bits():
     g, out = normal(333, 77, dtype=np.float32), normal(333, 77, dtype=np.float32)
-    first = bias_relu.backward(g, out)
+    first = bias_activation_backward.raw(g, out, out[0], kind="relu")
     for _ in range(5):
-        for a, b in zip(first, bias_relu.backward(g, out), strict=True):
+        for a, b in zip(
+            first, bias_activation_backward.raw(g, out, out[0], kind="relu"), strict=True
+        ):
             np.testing.assert_array_equal(a, b)
 
 
@@ -285,7 +295,10 @@ def test_cuda_source_compiles(file, tmp_path):
 def test_every_cuda_file_has_its_python_file():
     assert {f.stem for f in FOLDER.glob("*.cu")} == {f.stem for f in FOLDER.glob("*.py")} - {
         "__init__",
+        "declare",
+        "rows",
         "runtime",
+        "source",
     }
 
 

@@ -69,6 +69,7 @@ CASES = {
     "atan": [(gt.atan, X)],
     "sinh": [(gt.sinh, X)],
     "cosh": [(gt.cosh, X)],
+    "erf": [(gt.erf, X)],
     "tanh": [(gt.tanh, X)],
     "sigmoid": [(gt.sigmoid, X)],
     "relu": [(gt.relu, X)],
@@ -128,6 +129,15 @@ CASES = {
             array(2, 3, 4),
             array(4, 2),
             array(2),
+        ),
+        (lambda x, w, b: gt.nn.functional.dense(x, w, b, "softmax"), X, array(4, 5), array(5)),
+    ],
+    "bias_activation": [
+        (lambda x, w, b: gt.nn.functional.dense(x, w, b, "gelu"), X, array(4, 5), array(5)),
+        (lambda x, w, b: gt.nn.functional.dense(x, w, b, "silu"), X, array(4, 5), array(5)),
+        *(
+            (lambda z, b, kind=kind: gt.kernels.bias_activation(z, b, kind=kind), X, array(4))
+            for kind in ("relu", "tanh", "gelu", "silu")
         ),
     ],
     "cross_entropy": [

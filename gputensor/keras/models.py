@@ -275,7 +275,10 @@ class Sequential(nn.Sequential):
         scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            yield wrap(gather_scale(x, rows, np.float32, scale, offset)), rows
+            yield (
+                wrap(gather_scale.raw(x, rows, dtype=np.float32, scale=scale, offset=offset)),
+                rows,
+            )
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""

@@ -1,5 +1,6 @@
 """Elementwise functions: each is a line with its derivative beside it."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ __all__ = [
     "cosh",
     "divide",
     "equal",
+    "erf",
     "exp",
     "expm1",
     "floor",
@@ -216,6 +218,12 @@ acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g /
 atan = _unary("atan", "Inverse tangent, in radians.", lambda xp, g, _out, x: g / (1 + x * x))
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
+erf = _unary(
+    "erf",
+    "Error function.",
+    lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x),
+    forward=lambda xp, x: xp.erf(x),  # looked up when called, as it imports SciPy
+)
 tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out * out))
 
 

@@ -7,8 +7,10 @@ from typing import Any
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, wrap
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.kernels import bias_relu, softmax_cross_entropy
-from gputensor.ops.elementwise import relu, sigmoid, tanh
+from gputensor.kernels import bias_activation, bias_activation_backward, softmax_cross_entropy
+from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
+from gputensor.kernels.softmax_cross_entropy import Result
+from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.statistical import checked_axis, kept_shape
 
@@ -92,20 +94,20 @@ def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     return _log_softmax(x, axis=checked_axis("log_softmax", x, axis))
 
 
-def _dense_forward(xp: Any, x: Any, w: Any, b: Any, rectify: bool) -> Any:
+def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
     z = xp.matmul(x, w)
-    if rectify:
-        return bias_relu.forward(z, b)
+    if kind:
+        return bias_activation.raw(z, b, kind=kind, out=z)
     z += b
     return z
 
 
 def _dense_rule(
-    xp: Any, needs: Any, g: Any, out: Any, x: Any, w: Any, _b: Any, *, rectify: bool
+    xp: Any, needs: Any, g: Any, out: Any, x: Any, w: Any, b: Any, *, kind: str | None
 ) -> tuple[Any, Any, Any]:
     into_w, into_b = (None if isinstance(need, bool) else need for need in needs[1:])
-    if rectify:
-        g, b_grad = bias_relu.backward(g, out, into_b)
+    if kind:
+        g, b_grad = bias_activation_backward.raw(g, out, b, kind=kind, bias_grad=into_b)
     else:
         b_grad = None if needs[2] is False else xp.sum(g, axis=0, out=into_b)
     x_grad = None if needs[0] is False else xp.matmul(g, w.T)
@@ -113,32 +115,46 @@ def _dense_rule(
     return x_grad, w_grad, b_grad
 
 
-def _dense_reference(xp: Any, x: Any, w: Any, b: Any, rectify: bool) -> Any:
-    z = xp.matmul(x, w) + b
-    return xp.relu(z) if rectify else z
+def _dense_reference(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
+    z = xp.matmul(x, w)
+    return bias_activation.reference(xp, z, b, kind=kind) if kind else z + b
 
 
+_bias_activation = bias_activation.primitive
 _dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_reference)
+
+
+def gelu(x: Operand, /) -> Tensor:
+    """Gaussian error linear unit ``x * Phi(x)``, exact (Hendrycks & Gimpel 2016)."""
+    return multiply(0.5 * x, 1 + erf(x * math.sqrt(0.5)))
+
+
+def silu(x: Operand, /) -> Tensor:
+    """Sigmoid linear unit ``x * sigmoid(x)``, also known as swish."""
+    return multiply(x, sigmoid(x))
+
 
 ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
     None: lambda x: x,
+    "gelu": gelu,
     "linear": lambda x: x,
     "relu": relu,
     "sigmoid": sigmoid,
+    "silu": silu,
     "softmax": softmax,
     "tanh": tanh,
 }
 
 
 def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None = None) -> Tensor:
-    """``activation(x @ w + b)``; bias and ReLU are one kernel, in both directions.
+    """``activation(x @ w + b)``; bias and activation are one kernel, in both directions.
 
     Parameters
     ----------
     x : Tensor of shape (..., inputs)
     w : Tensor of shape (inputs, outputs)
     b : Tensor of shape (outputs,), optional
-    activation : {None, "linear", "relu", "sigmoid", "softmax", "tanh"}
+    activation : {None, "linear", "relu", "gelu", "sigmoid", "silu", "softmax", "tanh"}
 
     Returns
     -------
@@ -164,10 +180,12 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     if b.shape != (w.shape[1],):
         raise ShapeError(f"dense: b has shape {b.shape}, it must be ({w.shape[1]},)")
     rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-    rectify = activation == "relu"
-    out = _dense(rows, w, b, rectify=rectify)
-    if not rectify:
-        out = ACTIVATIONS[activation](out)
+    if activation in FROM_RESULT:
+        out = _dense(rows, w, b, kind=activation)
+    elif activation in KINDS:  # its derivative needs the product
+        out = _bias_activation(rows @ w, b, kind=activation)
+    else:
+        out = ACTIVATIONS[activation](_dense(rows, w, b, kind=None))
     return out if x.ndim == 2 else reshape(out, (*x.shape[:-1], w.shape[1]))
 
 
@@ -218,7 +236,7 @@ _cross_entropy = Primitive(
 
 def cross_entropy_and_result(
     logits: Tensor, target: Operand, label_smoothing: float, reduction: str
-) -> tuple[Tensor, softmax_cross_entropy.Result]:
+) -> tuple[Tensor, Result]:
     """Loss as of :func:`cross_entropy`, and all that the kernel computed with it."""
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ShapeError(
@@ -252,7 +270,7 @@ def cross_entropy_and_result(
         raw = raw.astype(logits.dtype, copy=False)
     backend.same_device("cross_entropy", [logits.array, raw])
     with backend.on_device_of(logits.array):
-        result = softmax_cross_entropy.forward_backward(logits.array, raw, label_smoothing)
+        result = softmax_cross_entropy.raw(logits.array, raw, smoothing=label_smoothing)
     loss = _cross_entropy(
         logits, raw, smoothing=label_smoothing, reduction=reduction, result=result
     )

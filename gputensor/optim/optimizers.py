@@ -12,7 +12,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Leaf, Tensor
 from gputensor.backend import Array
-from gputensor.kernels import adam, sgd
+from gputensor.kernels import adam_step, sgd_step
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -48,9 +48,10 @@ class _Flat:
                 start = stop
 
     def state(self) -> Array:
-        """Zeros beside the values."""
+        """Zeros beside the values, float32 beside those of 16 bits."""
+        dtype = np.float32 if self.values.dtype.itemsize == 2 else self.values.dtype
         with backend.on_device_of(self.values):
-            return backend.namespace(self.values).zeros_like(self.values)
+            return backend.namespace(self.values).zeros(self.values.size, dtype)
 
     def runs(self) -> list[tuple[int, int]]:
         """Longest stretches of parameters that have gradients."""
@@ -191,7 +192,7 @@ class SGD(Optimizer):
         super().__init__(parameters, lr)
 
     def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
-        sgd.step(
+        sgd_step.raw(
             arrays[0],
             arrays[1],
             arrays[2] if self._slots else None,
@@ -239,7 +240,7 @@ class Adam(Optimizer):
         super().__init__(parameters, lr)
 
     def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
-        adam.step(
+        adam_step.raw(
             *arrays,
             flat.count,
             flat.ticket,

@@ -98,7 +98,7 @@ def _preprocess(source: str, options: Sequence[str]) -> str:
     return _run(
         [
             *(_require_compiler(), "-E", "-x", "c++", "-std=c++17", "-nostdinc", *flags),
-            *("-D__CUDACC__=1", "-D__CUDACC_RTC__=1", "-D__CUDA_ARCH__=900", "-"),
+            *("-D__CUDACC__=1", "-D__CUDACC_RTC__=1", "-D__CUDA_ARCH__=900", "-DCUDA_HOST=1", "-"),
         ],
         source,
         f'#line 1 "source.cu"\n{source}',
@@ -467,7 +467,7 @@ def _pointer(value: Any, kind: str) -> "np.ndarray[Any, Any]":
         address = value
     elif _is_array(value):
         address = _array_address(value, kind)
-    elif value is not None:
+    elif value is not None and not (isinstance(value, np.uint64) and value == 0):
         raise TypeError(f"{_describe(value)} for a parameter of C type {_c_type(kind)}")
     return np.array(address, np.uint64)
 
@@ -477,7 +477,7 @@ def _array_address(array: Any, kind: str) -> int:
     dtype = array.dtype
     interface = array.__cuda_array_interface__
     address: int = interface["data"][0]
-    accepted = {"b": "b", "f": "f", "i": "i", "u": "ub", "c": "iub", "V": "biufc"}[element]
+    accepted = {"b": "b", "f": "f", "i": "i", "u": "ub", "c": "iub", "V": "biufcV"}[element]
     if dtype.kind not in accepted or (element != "V" and dtype.itemsize != size):
         raise TypeError(f"{_describe(array)} for a parameter of C type {_c_type(kind)}")
     if array.device.id != current.id:

@@ -1,0 +1,61 @@
+"""A CUDA kernel of one's own, with its gradient and its checks: SwiGLU, ``silu(a) * b``."""
+
+import numpy as np
+
+import gputensor as gt
+from gputensor.backend import namespace
+
+SOURCE = gt.kernels.CudaSource(r"""
+#include "common.cuh"
+
+template <typename T>
+__global__ void swiglu(const T* a, const T* b, T* out, long long size) {
+    for (int64 i = first_index(); i < size; i += grid_stride())
+        out[i] = a[i] / (1 + exp(-a[i])) * b[i];
+}
+
+template <typename T>
+__global__ void swiglu_backward(const T* g, const T* a, const T* b, T* da, T* db, long long size) {
+    for (int64 i = first_index(); i < size; i += grid_stride()) {
+        T s = 1 / (1 + exp(-a[i]));
+        da[i] = g[i] * b[i] * s * (1 + a[i] * (1 - s));
+        db[i] = g[i] * a[i] * s;
+    }
+}
+""")
+
+
+def launch_backward(source, g, a, b):
+    da, db = namespace(a).empty_like(a), namespace(b).empty_like(b)
+    entry = f"swiglu_backward<{gt.kernels.c_type(a.dtype)}>"
+    source.launch(entry, (g, a, b, da, db, a.size), elements=a.size)
+    return da, db
+
+
+@gt.kernel(source=SOURCE, cuda=launch_backward)
+def swiglu_backward(xp, g, a, b):
+    s = 1 / (1 + xp.exp(-a))
+    return g * b * s * (1 + a * (1 - s)), g * a * s
+
+
+def launch(source, a, b):
+    out = namespace(a).empty_like(a)
+    entry = f"swiglu<{gt.kernels.c_type(a.dtype)}>"
+    source.launch(entry, (a, b, out, a.size), elements=a.size)
+    return out
+
+
+@gt.kernel(source=SOURCE, cuda=launch, vjp=lambda xp, g, out, a, b: swiglu_backward.raw(g, a, b))
+def swiglu(xp, a, b):
+    return a / (1 + xp.exp(-a)) * b
+
+
+if __name__ == "__main__":
+    g, a, b = (np.random.default_rng(i).normal(size=(100, 30)) for i in range(3))
+    leaves = [gt.tensor(x, requires_grad=True, dtype=gt.float64, device="cpu") for x in (a, b)]
+    print("gradient against finite differences:", gt.gradcheck(swiglu, *leaves))
+    parity = swiglu.parity(a, b), swiglu_backward.parity(g, a, b)
+    print("CUDA against NumPy:", parity if gt.cuda_status().available else gt.cuda_status().reason)
+    x = gt.tensor([1.0, -2.0], requires_grad=True)
+    swiglu(x, x).sum().backward()
+    print(f"on {x.device}: {x.grad}")

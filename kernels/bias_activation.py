@@ -1,0 +1,207 @@
+"""Bias and activation in one pass, and the gradients of both in another."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gputensor.backend import Array, namespace
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, packs, split, widen
+from gputensor.kernels.source import CudaSource, c_type
+
+__all__ = ["KINDS", "bias_activation", "bias_activation_backward"]
+
+KINDS = ("relu", "tanh", "gelu", "silu")  # numbered as in the CUDA source
+FROM_RESULT = ("relu", "tanh")  # whose derivative follows from the result
+
+_CHUNK = 64  # rows of a CUDA block in the backward pass
+_GRAIN = 1 << 19  # elements that are worth a CPU thread
+_SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
+
+
+@Loop
+def _relu_loop(start, stop, z, bias, out):  # type: ignore[no-untyped-def]
+    zero = z.dtype.type(0)
+    for i in range(start, stop):
+        row, target = z[i], out[i]
+        for j in range(target.size):
+            t = row[j] + bias[j]
+            target[j] = zero if t <= zero else t  # NaN is not <= 0 and stays
+
+
+@Loop
+def _relu_backward_loop(start, stop, g, out, masked, bias_grad):  # type: ignore[no-untyped-def]
+    zero = g.dtype.type(0)
+    total = bias_grad[start:stop]
+    total[:] = zero
+    for i in range(g.shape[0]):
+        # Row views and two loops, as Numba vectorizes only what is this plain.
+        source, y, target = g[i, start:stop], out[i, start:stop], masked[i, start:stop]
+        for j in range(target.size):
+            target[j] = zero if y[j] <= zero else source[j]
+        for j in range(target.size):
+            total[j] += target[j]
+
+
+def _forward_on_cpu(z: Array, bias: Array, *, kind: str, out: Array | None = None) -> Array:
+    if kind != "relu":  # NumPy's tanh and exp are vectorized, Numba's are not
+        return bias_activation.reference(namespace(z), z, bias, kind=kind, out=out)
+    out = np.empty_like(z) if out is None else out
+    split(_relu_loop, len(z), _GRAIN // z.shape[1] + 1, z, bias, out)
+    return out
+
+
+def _forward_on_cuda(
+    source: CudaSource, z: Array, bias: Array, *, kind: str, out: Array | None = None
+) -> Array:
+    out = namespace(z).empty_like(z) if out is None else out
+    source.launch(
+        f"bias_activation<{c_type(z.dtype)}, {KINDS.index(kind)}>",
+        (z, bias, out, z.size, z.shape[1]),
+        elements=packs(z),
+    )
+    return out
+
+
+def _vjp(_xp: Any, g: Array, out: Array, z: Array, bias: Array, *, kind: str, **_: Any) -> Any:
+    saved = out if kind in FROM_RESULT else z
+    return bias_activation_backward.raw(g, saved, bias, kind=kind)
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_forward_on_cuda,
+    loop=_forward_on_cpu,
+    vjp=_vjp,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def bias_activation(xp: Any, z: Any, bias: Any, *, kind: str, out: Array | None = None) -> Any:
+    """``activation(z + bias)``.
+
+    Parameters
+    ----------
+    z : array of shape (rows, columns)
+    bias : array of shape (columns,) and the dtype of `z`
+    kind : {"relu", "tanh", "gelu", "silu"}
+        GELU is the exact one, with the error function (Hendrycks & Gimpel 2016).
+    out : array, optional
+        Where to write; may be `z`.
+
+    Returns
+    -------
+    array of the shape of `z`
+        NaN stays NaN.
+    """
+    t = widen(xp, z) + widen(xp, bias)
+    if kind == "relu":
+        y = xp.where(t <= 0, 0, t)
+    elif kind == "tanh":
+        y = xp.tanh(t)
+    elif kind == "gelu":
+        y = 0.5 * t * (1 + xp.erf(t * math.sqrt(0.5)))
+    else:
+        y = t / (1 + xp.exp(-t))
+    y = xp.astype(y, z.dtype)
+    if out is None:
+        return y
+    out[...] = y
+    return out
+
+
+def _backward_on_cpu(
+    g: Array, saved: Array, bias: Array, *, kind: str, bias_grad: Array | None = None
+) -> tuple[Array, Array]:
+    if kind != "relu":
+        return bias_activation_backward.reference(
+            namespace(g), g, saved, bias, kind=kind, bias_grad=bias_grad
+        )
+    rows, columns = g.shape
+    dz = np.empty_like(g)
+    bias_grad = np.empty(columns, g.dtype) if bias_grad is None else bias_grad
+    split(_relu_backward_loop, columns, _GRAIN // rows + 1, g, saved, dz, bias_grad)
+    return dz, bias_grad
+
+
+def _backward_on_cuda(
+    source: CudaSource,
+    g: Array,
+    saved: Array,
+    bias: Array,
+    *,
+    kind: str,
+    bias_grad: Array | None = None,
+) -> tuple[Array, Array]:
+    xp = namespace(g)
+    rows, columns = g.shape
+    dz = xp.empty_like(g)
+    bias_grad = xp.empty(columns, g.dtype) if bias_grad is None else bias_grad
+    name = c_type(g.dtype)
+    width = 16 // g.itemsize
+    if columns % width or any(a.data.ptr % 16 for a in (g, saved, bias)):
+        width = 1
+    tiles, chunks = -(-columns // (32 * width)), -(-rows // _CHUNK)
+    # At most 65535 blocks in the second direction.
+    chunk = _CHUNK * -(-chunks // 65535)
+    chunks = -(-rows // chunk)
+    parts = xp.empty((chunks, columns), np.float64 if name == "double" else np.float32)
+    source.launch(
+        f"bias_activation_backward<{name}, {KINDS.index(kind)}, {width}>",
+        (g, saved, bias, dz, parts, rows, columns, chunk),
+        blocks=(tiles, chunks),
+        threads=(32, 8),
+    )
+    source.launch(f"sum_parts<{name}>", (parts, bias_grad, chunks, columns), elements=columns)
+    return dz, bias_grad
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_backward_on_cuda,
+    loop=_backward_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def bias_activation_backward(
+    xp: Any, g: Array, saved: Array, bias: Array, *, kind: str, bias_grad: Array | None = None
+) -> tuple[Array, Array]:
+    """Gradients towards ``z`` and ``bias`` from that of ``activation(z + bias)``.
+
+    Parameters
+    ----------
+    g : array of shape (rows, columns)
+        Gradient of the result.
+    saved : array of shape (rows, columns)
+        The result, if `kind` is relu or tanh, else ``z``.
+    bias : array of shape (columns,)
+    kind : {"relu", "tanh", "gelu", "silu"}
+    bias_grad : array of shape (columns,), optional
+        Where to write the bias gradient.
+
+    Returns
+    -------
+    dz : array of shape (rows, columns)
+    bias_grad : array of shape (columns,)
+        Its sum over rows, in an order that depends on the shape only.
+    """
+    d, s = widen(xp, g), widen(xp, saved)
+    if kind == "relu":
+        d = xp.where(s <= 0, 0, d)
+    elif kind == "tanh":
+        d = d * (1 - s * s)
+    elif kind == "gelu":
+        t = s + widen(xp, bias)
+        density = xp.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))
+        d = d * (0.5 * (1 + xp.erf(t * math.sqrt(0.5))) + t * density)
+    else:
+        t = s + widen(xp, bias)
+        p = 1 / (1 + xp.exp(-t))
+        d = d * (p * (1 + t * (1 - p)))
+    dz = xp.astype(d, g.dtype)
+    total = xp.sum(widen(xp, dz), axis=0)
+    if bias_grad is None:
+        return dz, xp.astype(total, g.dtype)
+    bias_grad[...] = total
+    return dz, bias_grad

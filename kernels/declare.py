@@ -1,0 +1,285 @@
+"""``gt.kernel``: a computation declared with its reference, CPU loop, CUDA kernel and gradient."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gputensor import autograd, backend, config
+from gputensor.autograd import Leaf, Operand, Primitive, Tensor, wrap
+from gputensor.backend import namespace
+from gputensor.errors import DTypeError, ParityError
+from gputensor.kernels.source import CudaSource
+
+__all__ = ["Kernel", "kernel"]
+
+# Relative error that implementations may differ by, as they add in different orders.
+_TOLERANCE = {"float64": 1e-11, "float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+class Kernel:
+    """A computation on arrays in up to three implementations; :func:`kernel` makes one.
+
+    Calling it runs it on tensors and records it on the tape; :meth:`raw` runs it on raw arrays.
+
+    =============  ==================  ==============
+    arrays         auto                reference
+    =============  ==================  ==============
+    NumPy          ``loop`` if given   ``reference``
+    CuPy           ``cuda`` if given   ``reference``
+    =============  ==================  ==============
+
+    The columns are the setting ``GPUTENSOR_KERNELS``. The reference also takes over where an array
+    is empty, not C-contiguous or of a dtype that the others do not take, and where floating point
+    dtypes differ.
+    """
+
+    def __init__(
+        self,
+        reference: Callable[..., Any],
+        *,
+        source: str | Path | CudaSource | None = None,
+        cuda: Callable[..., Any] | None = None,
+        loop: Callable[..., Any] | None = None,
+        vjp: Callable[..., Any] | None = None,
+        dtypes: Iterable[str] = ("float32", "float64"),
+        loop_dtypes: Iterable[str] | None = None,
+        mixed: bool = False,
+    ) -> None:
+        if (source is None) != (cuda is None):
+            raise TypeError("kernel: source and cuda, the function that launches, go together")
+        functools.update_wrapper(self, reference)
+        self.name = reference.__name__
+        self.reference = reference
+        self.loop = loop
+        self.cuda = cuda
+        self.source = source if isinstance(source, CudaSource | None) else CudaSource(source)
+        self.dtypes = frozenset(dtypes)
+        self.loop_dtypes = self.dtypes if loop_dtypes is None else frozenset(loop_dtypes)
+        self.mixed = mixed
+        self._choices: dict[tuple[type, np.dtype[Any]], str] = {}
+        self._vjp = vjp
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+    def __call__(self, *operands: Operand, **attrs: Any) -> Tensor:
+        """Run on tensors, arrays or numbers, and record it where gradients are wanted."""
+        return self.primitive(*operands, **attrs)
+
+    @functools.cached_property
+    def primitive(self) -> Primitive:
+        """The kernel as an operation of the tape."""
+        return Primitive(
+            self.name,
+            lambda _xp, *arrays, **attrs: self.raw(*arrays, **attrs),
+            _differentiated(self.reference) if self._vjp is None else _joint(self._vjp),
+            reference=self.reference,
+        )
+
+    def implementation(self, *arrays: Any) -> str:
+        """Which implementation takes these arrays: ``"loop"``, ``"cuda"`` or ``"reference"``."""
+        if config.kernels_setting() == "reference":
+            return "reference"
+        dtype = None
+        for a in arrays:
+            if not hasattr(a, "flags"):  # a number
+                continue
+            if dtype is None:
+                dtype, kind = a.dtype, type(a)
+            elif (
+                not self.mixed and dtype.kind in "fV" and a.dtype.kind in "fV" and a.dtype != dtype
+            ):
+                return "reference"
+            if not a.size or not a.flags.c_contiguous:
+                return "reference"
+        if dtype is None:
+            return "reference"
+        choice = self._choices.get((kind, dtype))
+        if choice is None:
+            how = "loop" if kind is np.ndarray else "cuda"
+            taken = self.loop_dtypes if how == "loop" else self.dtypes
+            there = getattr(self, how) is not None and dtype.name in taken
+            choice = self._choices[kind, dtype] = how if there else "reference"
+        return choice
+
+    def raw(self, *arrays: Any, **attrs: Any) -> Any:
+        """Run on raw arrays of one device, which must be the current one; no tape."""
+        how = self.implementation(*arrays)
+        if how == "loop":
+            return self.loop(*arrays, **attrs)  # type: ignore[misc]
+        if how == "cuda":
+            return self.cuda(self.source, *arrays, **attrs)  # type: ignore[misc]
+        xp = namespace(next(a for a in arrays if hasattr(a, "flags")))
+        return self.reference(xp, *arrays, **attrs)
+
+    def parity(
+        self, *arrays: Any, rtol: float | None = None, atol: float = 1e-6, **attrs: Any
+    ) -> dict[str, float]:
+        """Run every implementation that this machine can run, and compare with the reference.
+
+        Parameters
+        ----------
+        *arrays : NumPy arrays and numbers
+            What the kernel takes; copies are used, and compared afterwards too.
+        rtol, atol : float
+            Relative error allowed (by dtype, 1e-5 for float32) and absolute error.
+        **attrs
+            Keyword arguments of the kernel.
+
+        Returns
+        -------
+        dict
+            Largest absolute error of each implementation that ran.
+
+        Raises
+        ------
+        ParityError
+            If results differ by more, naming implementation, place and values.
+        """
+        expected = self._run("reference", np.ndarray, arrays, attrs)
+        errors = {}
+        if self.loop is not None:
+            errors["loop"] = self._run("loop", np.ndarray, arrays, attrs)
+        if self.cuda is not None and backend.cuda_status().available:
+            errors["cuda"] = self._run("cuda", None, arrays, attrs)
+        found = {}
+        for how, results in errors.items():
+            largest = [0.0]
+            for i, (a, b) in enumerate(zip(results, expected, strict=True)):
+                largest.append(_compare(f"{self.name}, {how}", i, a, b, rtol, atol))
+            found[how] = max(largest)
+        return found
+
+    def _run(
+        self, how: str, kind: type | None, arrays: Sequence[Any], attrs: dict[str, Any]
+    ) -> list[Any]:
+        """Results on the host, followed by the operands as they are afterwards."""
+        where = backend.device("cpu" if kind is np.ndarray else "cuda")
+        copies = [
+            backend.to_device(a.copy(), where) if isinstance(a, np.ndarray) else a for a in arrays
+        ]
+        with backend.on_device_of(where), np.errstate(all="ignore"):
+            if how == "reference":
+                out = self.reference(namespace(where), *copies, **attrs)
+            elif how == self.implementation(*copies):
+                out = self.raw(*copies, **attrs)
+            else:
+                raise DTypeError(
+                    f"{self.name}: these operands, or GPUTENSOR_KERNELS, choose the reference, "
+                    f"not {how}; it takes {', '.join(sorted(self.dtypes))}, contiguous and of one "
+                    "floating point dtype"
+                )
+        outs = [] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
+        return [backend.to_host(a) if backend.is_array(a) else a for a in (*outs, *copies)]
+
+
+def _compare(
+    name: str, i: int, found: Any, expected: Any, rtol: float | None, atol: float
+) -> float:
+    if not isinstance(expected, np.ndarray):
+        return 0.0
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ParityError(
+            f"{name}: result {i} is {found.dtype} of shape {found.shape}, the reference's "
+            f"{expected.dtype} of shape {expected.shape}"
+        )
+    allowed = _TOLERANCE.get(expected.dtype.name, 0.0) if rtol is None else rtol
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(all="ignore"):
+        error = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b))
+        bad = ~(error <= atol + allowed * np.abs(b))
+    if bad.any():
+        place = tuple(int(k) for k in np.argwhere(bad)[0])
+        raise ParityError(
+            f"{name}: result {i} differs from the reference in {np.count_nonzero(bad)} of "
+            f"{bad.size} elements; at {place} it is {found[place]}, the reference {expected[place]}"
+        )
+    return float(error.max(initial=0.0))
+
+
+def _joint(vjp: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule in the form of :class:`Primitive` from a kernel's."""
+
+    def rule(xp: Any, needs: Any, g: Any, out: Any, *operands: Any, **attrs: Any) -> Sequence[Any]:
+        parts = vjp(xp, g, out, *operands, **attrs)
+        return parts if isinstance(parts, (tuple, list)) else (parts,)
+
+    return rule
+
+
+def _differentiated(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule that follows from the reference: slower than a kernel, right all the same."""
+
+    def rule(xp: Any, needs: Any, g: Any, _out: Any, *operands: Any, **attrs: Any) -> list[Any]:
+        inputs = [
+            a if need is False else wrap(a, Leaf(a))
+            for a, need in zip(operands, needs, strict=True)
+        ]
+        leaves = [t._node if isinstance(t, Tensor) else None for t in inputs]
+        with autograd.enable_grad():
+            result = reference(autograd.differentiable_namespace, *inputs, **attrs)
+        wanted = [leaf for leaf in leaves if leaf is not None]
+        found = autograd.propagate([(result._node, g)], wanted)
+        return [None if leaf is None else found.get(leaf) for leaf in leaves]
+
+    return rule
+
+
+def kernel(
+    *,
+    source: str | Path | CudaSource | None = None,
+    cuda: Callable[..., Any] | None = None,
+    loop: Callable[..., Any] | None = None,
+    vjp: Callable[..., Any] | None = None,
+    dtypes: Iterable[str] = ("float32", "float64"),
+    loop_dtypes: Iterable[str] | None = None,
+    mixed: bool = False,
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorate a reference to make a :class:`Kernel`: a differentiable operation on both backends.
+
+    The reference is ``f(xp, *arrays, **attrs)`` in plain array calls of the namespace `xp`:
+    NumPy's, CuPy's, or gputensor's own, so that it can be differentiated to any order.
+
+    Parameters
+    ----------
+    source : str, Path or CudaSource
+        CUDA C++, or the file with it.
+    cuda : callable
+        ``cuda(source, *arrays, **attrs)`` makes the results and calls ``source.launch(...)``.
+    loop : callable, optional
+        ``loop(*arrays, **attrs)`` for the CPU, usually around a :class:`gputensor.kernels.Loop`.
+    vjp : callable, optional
+        ``vjp(xp, g, out, *arrays, **attrs)`` gives the gradient towards each operand, None for
+        those without; raw arrays come and go, usually through another kernel's ``raw``. Without
+        it the reference is differentiated.
+    dtypes : iterable of str
+        Names of the dtypes of the first array that loop and CUDA kernel take.
+    loop_dtypes : iterable of str, optional
+        Those that the loop takes, if they are others.
+    mixed : bool
+        Whether floating point arrays of different dtypes go to loop and CUDA kernel, too.
+
+    Returns
+    -------
+    decorator
+        Of a function; gives a :class:`Kernel`.
+
+    Examples
+    --------
+    >>> @gt.kernel(source=SOURCE, cuda=launch)
+    ... def scale(xp, x, factor):
+    ...     return x * factor
+    """
+    return lambda reference: Kernel(
+        reference,
+        source=source,
+        cuda=cuda,
+        loop=loop,
+        vjp=vjp,
+        dtypes=dtypes,
+        loop_dtypes=loop_dtypes,
+        mixed=mixed,
+    )
