@@ -9,9 +9,11 @@ from gputensor.kernels.adam import adam_step
 from gputensor.kernels.bias_activation import bias_activation, bias_activation_backward
 from gputensor.kernels.declare import Kernel, kernel
 from gputensor.kernels.gather_scale import gather_scale
+from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
 from gputensor.kernels.philox import random_bits
 from gputensor.kernels.runtime import Loop, split
 from gputensor.kernels.sgd import sgd_step
+from gputensor.kernels.softmax import row_softmax, row_softmax_backward
 from gputensor.kernels.softmax_cross_entropy import softmax_cross_entropy
 from gputensor.kernels.source import CudaSource, c_type
 
@@ -26,6 +28,11 @@ __all__ = [
     "gather_scale",
     "kernel",
     "random_bits",
+    "row_layer_norm",
+    "row_norm_backward",
+    "row_rms_norm",
+    "row_softmax",
+    "row_softmax_backward",
     "sgd_step",
     "softmax_cross_entropy",
     "split",

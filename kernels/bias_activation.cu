@@ -1,6 +1,5 @@
-// activation(z + bias) and its gradients. The bias gradient is summed in two stages, each in a
-// fixed order, so equal inputs give equal bits.
-#include "common.cuh"
+// activation(z + bias) and its gradients.
+#include "columns.cuh"
 
 // Numbers of the activations, in the order of bias_activation.py.
 constexpr int RELU = 0, TANH = 1, GELU = 2, SILU = 3;
@@ -28,7 +27,8 @@ __device__ __forceinline__ A slope(A t) {
 template <typename T, int KIND>
 __global__ void bias_activation(const T* z, const T* bias, T* out, int64 size, int64 columns) {
     using A = compute<T>;
-    bool packs = aligned(z) && aligned(bias) && aligned(out) && columns % (16 / (int64)sizeof(T)) == 0;
+    bool packs = aligned(z) && aligned(bias) && aligned(out);
+    packs = packs && columns % (16 / (int64)sizeof(T)) == 0;
     bool narrow = size <= 0x7fffffff;  // 32-bit remainders are quicker
     elementwise<T>(size, packs, [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
@@ -39,54 +39,30 @@ __global__ void bias_activation(const T* z, const T* bias, T* out, int64 size, i
     });
 }
 
-// Block (32, 8): each warp walks down 32 packs of N columns in a chunk of rows; the 8 partial sums
-// of a column meet in shared memory. `saved` is the result for RELU and TANH, else z.
+// `saved` is the result for RELU and TANH, else z. `parts` receives the sums over chunks of rows.
 template <typename T, int KIND, int N>
 __global__ void bias_activation_backward(const T* g, const T* saved, const T* bias, T* dz,
                                          compute<T>* parts, int64 rows, int64 columns,
                                          int64 chunk) {
     using A = compute<T>;
-    __shared__ A sums[8][32 * N];
-    int64 column = ((int64)blockIdx.x * 32 + threadIdx.x) * N;
-    int64 first = blockIdx.y * chunk;
-    int64 last = first + chunk < rows ? first + chunk : rows;
     A sum[N] = {};
-    if (column < columns) {
+    for_column<N>(rows, columns, chunk, [&](int64 row, int64 column) {
+        int64 i = row * columns + column;
+        auto s = load<N>(saved + i);
+        auto d = load<N>(g + i);
         Pack<N, T> b;
         if (KIND == GELU || KIND == SILU) b = load<N>(bias + column);
-        for (int64 row = first + threadIdx.y; row < last; row += 8) {
-            int64 i = row * columns + column;
-            auto s = load<N>(saved + i);
-            auto d = load<N>(g + i);
-            for (int k = 0; k < N; k++) {
-                A t = A(s.at[k]);
-                if (KIND == RELU) {
-                    if (t <= A(0)) d.at[k] = T(0);
-                } else {
-                    if (KIND != TANH) t += A(b.at[k]);
-                    d.at[k] = T(A(d.at[k]) * slope<KIND>(t));
-                }
-                sum[k] += A(d.at[k]);
+        for (int n = 0; n < N; n++) {
+            A t = A(s.at[n]);
+            if (KIND == RELU) {
+                if (t <= A(0)) d.at[n] = T(0);
+            } else {
+                if (KIND != TANH) t += A(b.at[n]);
+                d.at[n] = T(A(d.at[n]) * slope<KIND>(t));
             }
-            store(dz + i, d);
+            sum[n] += A(d.at[n]);
         }
-    }
-    for (int k = 0; k < N; k++) sums[threadIdx.y][threadIdx.x * N + k] = sum[k];
-    __syncthreads();
-    if (threadIdx.y == 0 && column < columns) {
-        for (int k = 0; k < N; k++) {
-            A total = sum[k];
-            for (int y = 1; y < 8; y++) total += sums[y][threadIdx.x * N + k];
-            parts[blockIdx.y * columns + column + k] = total;
-        }
-    }
-}
-
-template <typename T>
-__global__ void sum_parts(const compute<T>* parts, T* sums, int64 chunks, int64 columns) {
-    for (int64 column = first_index(); column < columns; column += grid_stride()) {
-        compute<T> sum = 0;
-        for (int64 k = 0; k < chunks; k++) sum += parts[k * columns + column];
-        sums[column] = T(sum);
-    }
+        store(dz + i, d);
+    });
+    store_parts<N>(sum, parts, columns);
 }

@@ -8,7 +8,8 @@ import numpy as np
 
 from gputensor.backend import Array, namespace
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, packs, split, widen
+from gputensor.kernels.rows import ColumnSums
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["KINDS", "bias_activation", "bias_activation_backward"]
@@ -16,7 +17,6 @@ __all__ = ["KINDS", "bias_activation", "bias_activation_backward"]
 KINDS = ("relu", "tanh", "gelu", "silu")  # numbered as in the CUDA source
 FROM_RESULT = ("relu", "tanh")  # whose derivative follows from the result
 
-_CHUNK = 64  # rows of a CUDA block in the backward pass
 _GRAIN = 1 << 19  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
@@ -104,7 +104,7 @@ def bias_activation(xp: Any, z: Any, bias: Any, *, kind: str, out: Array | None 
         y = 0.5 * t * (1 + xp.erf(t * math.sqrt(0.5)))
     else:
         y = t / (1 + xp.exp(-t))
-    y = xp.astype(y, z.dtype)
+    y = narrow(xp, y, z)
     if out is None:
         return y
     out[...] = y
@@ -135,25 +135,16 @@ def _backward_on_cuda(
     bias_grad: Array | None = None,
 ) -> tuple[Array, Array]:
     xp = namespace(g)
-    rows, columns = g.shape
     dz = xp.empty_like(g)
-    bias_grad = xp.empty(columns, g.dtype) if bias_grad is None else bias_grad
-    name = c_type(g.dtype)
-    width = 16 // g.itemsize
-    if columns % width or any(a.data.ptr % 16 for a in (g, saved, bias)):
-        width = 1
-    tiles, chunks = -(-columns // (32 * width)), -(-rows // _CHUNK)
-    # At most 65535 blocks in the second direction.
-    chunk = _CHUNK * -(-chunks // 65535)
-    chunks = -(-rows // chunk)
-    parts = xp.empty((chunks, columns), np.float64 if name == "double" else np.float32)
+    bias_grad = xp.empty(g.shape[1], g.dtype) if bias_grad is None else bias_grad
+    sums = ColumnSums(g, saved, bias)
+    parts = sums.parts()
     source.launch(
-        f"bias_activation_backward<{name}, {KINDS.index(kind)}, {width}>",
-        (g, saved, bias, dz, parts, rows, columns, chunk),
-        blocks=(tiles, chunks),
-        threads=(32, 8),
+        f"bias_activation_backward<{c_type(g.dtype)}, {KINDS.index(kind)}, {sums.width}>",
+        (g, saved, bias, dz, parts, *sums.sizes),
+        **sums.shape,
     )
-    source.launch(f"sum_parts<{name}>", (parts, bias_grad, chunks, columns), elements=columns)
+    sums.finish(source, parts, bias_grad)
     return dz, bias_grad
 
 
@@ -199,9 +190,9 @@ def bias_activation_backward(
         t = s + widen(xp, bias)
         p = 1 / (1 + xp.exp(-t))
         d = d * (p * (1 + t * (1 - p)))
-    dz = xp.astype(d, g.dtype)
+    dz = narrow(xp, d, g)
     total = xp.sum(widen(xp, dz), axis=0)
     if bias_grad is None:
-        return dz, xp.astype(total, g.dtype)
+        return dz, narrow(xp, total, g)
     bias_grad[...] = total
     return dz, bias_grad

@@ -15,6 +15,7 @@ from gputensor.kernels.source import CudaSource
 
 __all__ = ["Kernel", "kernel"]
 
+_FLOATS = {"f", "V"}  # V is bfloat16's
 # Relative error that implementations may differ by, as they add in different orders.
 _TOLERANCE = {"float64": 1e-11, "float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 
@@ -139,9 +140,15 @@ class Kernel:
         ParityError
             If results differ by more, naming implementation, place and values.
         """
+        first = next(a for a in arrays if isinstance(a, np.ndarray))
+        if first.dtype.name not in self.dtypes | self.loop_dtypes:
+            raise DTypeError(
+                f"{self.name}: there is only the reference for {first.dtype}; the others take "
+                f"{', '.join(sorted(self.dtypes | self.loop_dtypes))}"
+            )
         expected = self._run("reference", np.ndarray, arrays, attrs)
         errors = {}
-        if self.loop is not None:
+        if self.loop is not None and first.dtype.name in self.loop_dtypes:
             errors["loop"] = self._run("loop", np.ndarray, arrays, attrs)
         if self.cuda is not None and backend.cuda_status().available:
             errors["cuda"] = self._run("cuda", None, arrays, attrs)
@@ -168,9 +175,9 @@ class Kernel:
                 out = self.raw(*copies, **attrs)
             else:
                 raise DTypeError(
-                    f"{self.name}: these operands, or GPUTENSOR_KERNELS, choose the reference, "
-                    f"not {how}; it takes {', '.join(sorted(self.dtypes))}, contiguous and of one "
-                    "floating point dtype"
+                    f"{self.name}: the reference, not the {how}, would run; it takes arrays that "
+                    "are not empty, C-contiguous and of one floating point dtype, and "
+                    "GPUTENSOR_KERNELS=auto"
                 )
         outs = [] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
         return [backend.to_host(a) if backend.is_array(a) else a for a in (*outs, *copies)]

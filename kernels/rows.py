@@ -1,12 +1,24 @@
-"""How a CUDA kernel that works row by row (``rows.cuh``) is cut into groups of threads."""
+"""How CUDA kernels on rows (``rows.cuh``) and columns (``columns.cuh``) are cut into blocks."""
 
 from typing import Any
 
-from gputensor.backend import Array
+import numpy as np
 
-__all__ = ["row_layout"]
+from gputensor.backend import Array, namespace
+from gputensor.kernels.source import CudaSource, c_type
+
+__all__ = ["ColumnSums", "row_layout"]
 
 _WARPS = 4  # of a block, where a warp takes a row
+_CHUNK = 64  # rows of a block, where blocks sum columns
+_MOST_CHUNKS = 65535  # what a grid can have in its second direction
+
+
+def _width(*arrays: Array) -> int:
+    """Elements that can be read at once."""
+    width = 16 // arrays[0].itemsize
+    aligned = not any(a.data.ptr % 16 for a in arrays)
+    return width if aligned and arrays[0].shape[-1] % width == 0 else 1
 
 
 def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
@@ -16,9 +28,7 @@ def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
     longer ones are read again in each pass by a block of 1024.
     """
     rows, columns = arrays[0].shape
-    width = 16 // arrays[0].itemsize
-    if columns % width or any(a.data.ptr % 16 for a in arrays):
-        width = 1
+    width = _width(*arrays)
     packs = columns // width
     if packs <= 32 * 8:
         kept = 1 if packs <= 32 else 8
@@ -27,3 +37,43 @@ def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
     if packs <= 256 * 8:
         return f"{width}, 256, 8", {"blocks": (rows,), "threads": 256}
     return f"{width}, 1024, 0", {"blocks": (rows,), "threads": 1024}
+
+
+class ColumnSums:
+    """Launch shape of a kernel that sums over rows in chunks, and the sum of the chunks.
+
+    Parameters
+    ----------
+    *arrays : arrays
+        What the kernel reads; the first of shape (rows, columns).
+
+    Attributes
+    ----------
+    width : int
+        Template argument ``N``.
+    sizes : tuple
+        Arguments ``rows, columns, chunk``.
+    shape : dict
+        Launch shape.
+    """
+
+    def __init__(self, *arrays: Array) -> None:
+        self._like = arrays[0]
+        rows, columns = self._like.shape
+        chunk = _CHUNK * -(-rows // (_CHUNK * _MOST_CHUNKS))
+        self._chunks = -(-rows // chunk)
+        self.width = _width(*arrays)
+        self.sizes = rows, columns, chunk
+        blocks = -(-columns // (32 * self.width)), self._chunks
+        self.shape: dict[str, Any] = {"blocks": blocks, "threads": (32, 8)}
+
+    def parts(self) -> Array:
+        """Room for the sums of the chunks."""
+        dtype = np.float64 if self._like.dtype.char == "d" else np.float32
+        return namespace(self._like).empty((self._chunks, self._like.shape[1]), dtype)
+
+    def finish(self, source: CudaSource, parts: Array, out: Array) -> None:
+        """Write the sums of the `parts` to `out`, of shape (columns,)."""
+        chunks, columns = parts.shape
+        entry = f"sum_parts<{c_type(out.dtype)}>"
+        source.launch(entry, (parts, out, chunks, columns), elements=columns)

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,17 @@ from gputensor.backend import Array
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["ALL_FLOATS", "LOOP_FLOATS", "Loop", "negligible", "packs", "split", "widen"]
+__all__ = [
+    "ALL_FLOATS",
+    "LOOP_FLOATS",
+    "Inline",
+    "Loop",
+    "narrow",
+    "negligible",
+    "packs",
+    "split",
+    "widen",
+]
 
 ALL_FLOATS = ("float16", "bfloat16", "float32", "float64")
 LOOP_FLOATS = ("float32", "float64")  # what Numba computes with on the CPU
@@ -22,12 +33,50 @@ LOOP_FLOATS = ("float32", "float64")  # what Numba computes with on the CPU
 
 def widen(xp: Any, x: Any) -> Any:
     """`x` in float32 if it is of a 16-bit floating point dtype: the rest is not computed with."""
-    return xp.astype(x, np.float32) if x.dtype.itemsize == 2 else x
+    return xp.astype(x, np.float32) if _is_narrow(x.dtype) else x
+
+
+def narrow(xp: Any, y: Any, like: Any) -> Any:
+    """`y` in the dtype of `like`, if :func:`widen` changed that."""
+    return xp.astype(y, like.dtype) if _is_narrow(like.dtype) else y
+
+
+def _is_narrow(dtype: Any) -> bool:
+    return dtype.itemsize == 2 and dtype.kind in "fV"  # V is bfloat16's
 
 
 def packs(array: Array) -> int:
     """16-byte packs that an array has, the work items of a vectorized CUDA kernel."""
     return -(-array.size * array.itemsize // 16)
+
+
+class Inline:
+    """A function for use in loops only, compiled into them; by dtype of its first argument.
+
+    Parameters
+    ----------
+    forms : dict
+        Function by dtype name, or under None one for all.
+    """
+
+    def __init__(self, forms: dict[str | None, Callable[..., Any]]) -> None:
+        self._forms = forms
+
+    @functools.cached_property
+    def stub(self) -> Callable[..., Any]:
+        """What stands for it in compiled code."""
+        import numba
+
+        forms = self._forms
+        names = next(iter(forms.values())).__code__.co_varnames
+        arguments = ", ".join(names[: next(iter(forms.values())).__code__.co_argcount])
+        scope: dict[str, Any] = {"pick": lambda dtype: forms.get(str(dtype), forms.get(None))}
+        exec(f"def stub({arguments}): ...\ndef choose({arguments}): return pick({names[0]})", scope)
+        # Without "reassoc": the two parts of a constant must not be added up.
+        options = {"error_model": "numpy", "fastmath": {"contract"}}
+        numba.extending.overload(scope["stub"], jit_options=options)(scope["choose"])
+        stub: Callable[..., Any] = scope["stub"]
+        return stub
 
 
 class Loop:
@@ -45,9 +94,13 @@ class Loop:
     def _compiled(self) -> Callable[..., Any]:
         import numba
 
+        f = self._function
+        inlines = {k: v.stub for k, v in f.__globals__.items() if isinstance(v, Inline)}
+        function = types.FunctionType(f.__code__, f.__globals__ | inlines, f.__name__)
+        function.__qualname__, function.__module__ = f.__qualname__, f.__module__
         compiled: Callable[..., Any] = numba.njit(
             cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}
-        )(self._function)
+        )(function)
         return compiled
 
     def __call__(self, *args: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.backend import Array, namespace
 from gputensor.errors import LabelError
+from gputensor.kernels.cpu_math import exp, row_max
 from gputensor.kernels.declare import kernel
 from gputensor.kernels.rows import row_layout
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, split, widen
@@ -40,59 +41,79 @@ class Result(NamedTuple):
 
 
 @Loop
-def _row_loop(  # type: ignore[no-untyped-def]
-    start, stop, logits, labels, weights, by_label, smoothing, losses, grad, correct
+def _label_loop(  # type: ignore[no-untyped-def]
+    start, stop, logits, labels, smoothing, losses, grad, correct
 ):
     classes = logits.shape[1]
     one = logits.dtype.type(1)
-    share = smoothing / classes
+    share = smoothing / logits.dtype.type(classes)
+    lanes = np.empty(16, logits.dtype)
     for i in range(start, stop):
-        x = logits[i]
-        d = grad[i]
-        top = x[0]
-        best = 0
-        for j in range(1, classes):
-            if x[j] > top or top != top:
-                top = x[j]
-                best = j
+        x, d = logits[i], grad[i]
+        top = row_max(x, lanes)
         total = one * 0
         for j in range(classes):
-            d[j] = np.exp(x[j] - top)
+            d[j] = exp(x[j] - top)
             total += d[j]
         log_total = np.log(total) + top
         scale = one / total
         correct[i] = False
-        if by_label:
-            label = labels[i]
-            if label < 0 or label >= classes:
-                losses[i] = np.nan
-                for j in range(classes):
-                    d[j] = np.nan
-                continue
-            loss = (one - smoothing) * (log_total - x[label])
-            if smoothing > 0:
-                spread = one * 0
-                for j in range(classes):
-                    spread += log_total - x[j]
-                loss += share * spread
+        label = labels[i]
+        if label < 0 or label >= classes:
+            losses[i] = np.nan
+            d[:] = np.nan
+            continue
+        loss = (one - smoothing) * (log_total - x[label])
+        if smoothing > 0:
+            spread = one * 0
             for j in range(classes):
-                d[j] = d[j] * scale - share
-            d[label] -= one - smoothing
-        else:
-            q = weights[i]
-            loss = one * 0
-            mass = one * 0
-            label = 0
-            for j in range(classes):
-                if q[j] > q[label]:
-                    label = j
-                w = q[j] * (one - smoothing) + share
-                mass += w
-                if w != 0:
-                    loss += w * (log_total - x[j])
-            for j in range(classes):
-                d[j] = d[j] * scale * mass - (q[j] * (one - smoothing) + share)
+                spread += log_total - x[j]
+            loss += share * spread
+        for j in range(classes):
+            d[j] = d[j] * scale - share
+        d[label] -= one - smoothing
         losses[i] = loss
+        if x[label] == top and log_total == log_total:
+            before = x[:label]
+            equal = 0
+            for j in range(before.size):
+                equal += before[j] == top
+            correct[i] = equal == 0
+
+
+@Loop
+def _weight_loop(  # type: ignore[no-untyped-def]
+    start, stop, logits, weights, smoothing, losses, grad, correct
+):
+    classes = logits.shape[1]
+    one = logits.dtype.type(1)
+    keep = one - smoothing
+    share = smoothing / logits.dtype.type(classes)
+    lanes = np.empty(16, logits.dtype)
+    for i in range(start, stop):
+        x, d, q = logits[i], grad[i], weights[i]
+        top = row_max(x, lanes)
+        total = one * 0
+        for j in range(classes):
+            d[j] = exp(x[j] - top)
+            total += d[j]
+        log_total = np.log(total) + top
+        loss = one * 0
+        mass = one * 0
+        for j in range(classes):
+            w = q[j] * keep + share
+            mass += w
+            # A class without weight adds nothing, even where its logit is minus infinity.
+            loss += w * (log_total - x[j]) if w != 0 else one * 0
+        scale = mass / total
+        for j in range(classes):
+            d[j] = d[j] * scale - (q[j] * keep + share)
+        losses[i] = loss
+        best = 0
+        label = 0
+        for j in range(1, classes):
+            best = j if x[j] > x[best] else best
+            label = j if q[j] > q[label] else label
         correct[i] = best == label and log_total == log_total
 
 
@@ -142,13 +163,12 @@ def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
     grad = np.empty_like(logits)
     right = np.empty(rows, np.bool_)
     number = logits.dtype.type
-    labels = target if by_label else np.empty(0, np.int64)
-    weights = np.empty((0, 0), logits.dtype) if by_label else target
+    loop = _label_loop if by_label else _weight_loop
     split(
-        _row_loop,
+        loop,
         rows,
         _GRAIN // classes + 1,
-        *(logits, labels, weights, by_label, number(smoothing), losses, grad, right),
+        *(logits, target, number(smoothing), losses, grad, right),
     )
     # A label out of range leaves NaN, and so do NaN logits: only then look closer.
     total = np.sum(losses, dtype=np.float64)

@@ -152,8 +152,12 @@ class CudaSource:
 
     @functools.cached_property
     def kernels(self) -> dict[str, Signature]:
-        """Kernels by name."""
-        return signatures(self.text)
+        """Kernels by name, those of included headers of gputensor's too."""
+        text, seen = self.text, set[str]()
+        while fresh := [h for h in re.findall(r'#include "(\w+\.cuh)"', text) if h not in seen]:
+            seen.update(fresh)
+            text += "".join((_HERE / h).read_text("utf-8") for h in set(fresh))
+        return signatures(text)
 
     def parameters(self, entry: str) -> tuple[Parameter, ...]:
         """Parameters of `entry`, such as ``"scale"`` or ``"scale<float, 4>"``.

@@ -119,8 +119,17 @@ CASES = {
         (lambda x, y, z: gt.einsum("ab,bc,cd->ad", x, y, z), X, array(4, 2), array(2, 3)),
     ],
     "logsumexp": [(gt.logsumexp, X), (lambda x: gt.logsumexp(x, axis=0, keepdims=True), X)],
-    "softmax": [(gt.softmax, X), (lambda x: gt.softmax(x, axis=0), X)],
-    "log_softmax": [(gt.log_softmax, X)],
+    "softmax": [
+        (gt.softmax, X),
+        (lambda x: gt.softmax(x, axis=1), array(2, 3, 4)),
+        (gt.log_softmax, X),
+        (lambda x: gt.log_softmax(x, axis=-2), array(2, 3, 4)),
+    ],
+    "row_layer_norm": [
+        (gt.nn.functional.layer_norm, X, array(4), array(4)),
+        (gt.nn.functional.layer_norm, array(2, 1, 4), array(4), array(4)),
+    ],
+    "row_rms_norm": [(gt.nn.functional.rms_norm, array(2, 3, 4), array(4))],
     "dense": [
         (lambda x, w, b: gt.nn.functional.dense(x, w, b, "relu"), X, array(4, 5), array(5)),
         (lambda x, w, b: gt.nn.functional.dense(x, w, b), X, array(4, 5), array(5)),

@@ -2,5 +2,15 @@
 
 from gputensor.nn import functional
 from gputensor.nn.modules import Dense, Dropout, Flatten, Module, Sequential
+from gputensor.nn.norm import LayerNorm, RMSNorm
 
-__all__ = ["Dense", "Dropout", "Flatten", "Module", "Sequential", "functional"]
+__all__ = [
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "LayerNorm",
+    "Module",
+    "RMSNorm",
+    "Sequential",
+    "functional",
+]

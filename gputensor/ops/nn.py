@@ -6,15 +6,35 @@ from typing import Any
 
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, wrap
+from gputensor.backend import namespace
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.kernels import bias_activation, bias_activation_backward, softmax_cross_entropy
+from gputensor.kernels import (
+    Kernel,
+    bias_activation,
+    bias_activation_backward,
+    row_layer_norm,
+    row_rms_norm,
+    row_softmax,
+    row_softmax_backward,
+    softmax_cross_entropy,
+)
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.statistical import checked_axis, kept_shape
 
-__all__ = ["cross_entropy", "dense", "log_softmax", "logsumexp", "softmax"]
+__all__ = [
+    "cross_entropy",
+    "dense",
+    "gelu",
+    "layer_norm",
+    "log_softmax",
+    "logsumexp",
+    "rms_norm",
+    "silu",
+    "softmax",
+]
 
 
 def _shifted(xp: Any, x: Any, axis: Any) -> tuple[Any, Any]:
@@ -43,16 +63,29 @@ def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Ten
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
 
 
-def _softmax_forward(xp: Any, x: Any, axis: int) -> Any:
-    exps = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
-    return exps / xp.sum(exps, axis=axis, keepdims=True)
+def _by_rows(kernel: Kernel, axis: int, *arrays: Any, **attrs: Any) -> Any:
+    """Result of a kernel on matrices, of shape and along any axis of arrays."""
+    xp = namespace(arrays[0])
+    last = axis in (-1, arrays[0].ndim - 1)
+    moved = arrays if last else [xp.moveaxis(a, axis, -1) for a in arrays]
+    shape = moved[0].shape
+    out = kernel.raw(*(a.reshape(math.prod(shape[:-1]), shape[-1]) for a in moved), **attrs)
+    return out.reshape(shape) if last else xp.moveaxis(out.reshape(shape), -1, axis)
 
 
-_softmax = Primitive(
-    "softmax",
-    _softmax_forward,
-    (lambda xp, g, out, _x, axis: out * (g - xp.sum(g * out, axis=axis, keepdims=True)),),
-)
+def _softmax_forward(xp: Any, x: Any, axis: int, logarithm: bool) -> Any:
+    return _by_rows(row_softmax, axis, x, logarithm=logarithm)
+
+
+def _softmax_rule(xp: Any, g: Any, out: Any, _x: Any, axis: int, logarithm: bool) -> Any:
+    if not isinstance(g, Tensor):
+        return _by_rows(row_softmax_backward, axis, g, out, logarithm=logarithm)
+    if logarithm:
+        return g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True)
+    return out * (g - xp.sum(g * out, axis=axis, keepdims=True))
+
+
+_softmax = Primitive("softmax", _softmax_forward, (_softmax_rule,))
 
 
 def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
@@ -74,24 +107,19 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     ShapeError
         If `axis` is not an axis of `x`.
     """
-    return _softmax(x, axis=checked_axis("softmax", x, axis))
-
-
-def _log_softmax_forward(xp: Any, x: Any, axis: int) -> Any:
-    shifted = x - xp.max(x, axis=axis, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
-
-
-_log_softmax = Primitive(
-    "log_softmax",
-    _log_softmax_forward,
-    (lambda xp, g, out, _x, axis: g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True),),
-)
+    return _softmax(x, axis=_one_axis("softmax", x, axis), logarithm=False)
 
 
 def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
-    return _log_softmax(x, axis=checked_axis("log_softmax", x, axis))
+    return _softmax(x, axis=_one_axis("log_softmax", x, axis), logarithm=True)
+
+
+def _one_axis(name: str, x: Operand, axis: Any) -> int:
+    if not isinstance(axis, int):
+        raise TypeError(f"{name}: axis must be an int, got {axis!r}")
+    checked_axis(name, x, axis)
+    return axis
 
 
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
@@ -187,6 +215,54 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     else:
         out = ACTIVATIONS[activation](_dense(rows, w, b, kind=None))
     return out if x.ndim == 2 else reshape(out, (*x.shape[:-1], w.shape[1]))
+
+
+_layer_norm = row_layer_norm.primitive
+_rms_norm = row_rms_norm.primitive
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` along the last axis (Ba et al. 2016).
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., columns)
+    weight, bias : Tensor of shape (columns,)
+    eps : float
+
+    Returns
+    -------
+    Tensor of the shape of `x`
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    """
+    rows = _norm_rows("layer_norm", x, weight=weight, bias=bias)
+    return reshape(_layer_norm(rows, weight, bias, eps=eps), x.shape)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
+    """``x / sqrt(mean(x**2) + eps) * weight`` along the last axis (Zhang & Sennrich 2019).
+
+    Parameters, result and errors are those of :func:`layer_norm`.
+    """
+    rows = _norm_rows("rms_norm", x, weight=weight)
+    return reshape(_rms_norm(rows, weight, eps=eps), x.shape)
+
+
+def _norm_rows(name: str, x: Tensor, **vectors: Tensor) -> Tensor:
+    """`x` as a matrix, if it and the vectors fit."""
+    if not x.ndim or not x.shape[-1]:
+        raise ShapeError(f"{name}: x has shape {x.shape}; it must be (..., columns), not empty")
+    for key, vector in vectors.items():
+        if vector.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"{name}: {key} has shape {vector.shape}; for x of shape {x.shape} it must be "
+                f"{x.shape[-1:]}"
+            )
+    return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _cross_entropy_forward(

@@ -49,7 +49,7 @@ _SCALARS = (bool, int, float, complex, np.generic)
 def _allocate(shape: Any, dtype: Any, order: str = "C", poison: bool = True) -> HostArray:
     """Host's view of new device memory."""
     dtype = np.dtype(dtype)
-    if dtype.kind not in "biufc":
+    if dtype.kind not in "biufc" and dtype.name != "bfloat16":
         raise TypeError(f"Unsupported dtype {dtype}")
     shape = tuple(shape) if isinstance(shape, list | tuple) else (operator.index(shape),)
     size = 1

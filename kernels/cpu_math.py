@@ -1,0 +1,81 @@
+"""Functions for CPU loops that LLVM can vectorize, as it cannot the calls of the C library's.
+
+Range reduction and polynomial of exp after Cephes (Moshier 1989): the largest error seen is below
+one unit in the last place.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from gputensor.kernels.runtime import Inline
+
+__all__ = ["exp", "row_max"]
+
+LANES = 16
+
+
+def _exp32(x):  # type: ignore[no-untyped-def]
+    f = np.float32
+    c = f(-104.0) if x < f(-104.0) else x
+    c = f(89.0) if c > f(89.0) else c
+    n = np.floor(c * f(1.44269504) + f(0.5))
+    r = c - n * f(0.693359375) + n * f(2.12194440e-4)
+    p = f(1.9875691500e-4)
+    p = p * r + f(1.3981999507e-3)
+    p = p * r + f(8.3334519073e-3)
+    p = p * r + f(4.1665795894e-2)
+    p = p * r + f(1.6666665459e-1)
+    p = p * r + f(5.0000001201e-1)
+    y = p * (r * r) + r + f(1.0)
+    # 2**n in two factors, as it may be subnormal or overflow where the result does not.
+    k = np.int32(n)
+    h = k >> np.int32(1)
+    a = np.int32((h + 127) << 23).view(np.float32)
+    b = np.int32((k - h + 127) << 23).view(np.float32)
+    return x if x != x else y * a * b
+
+
+def _exp64(x):  # type: ignore[no-untyped-def]
+    c = -746.0 if x < -746.0 else x
+    c = 710.0 if c > 710.0 else c
+    n = np.floor(c * 1.4426950408889634 + 0.5)
+    r = c - n * 0.693145751953125 - n * 1.4286068203094172e-6
+    p = 1 / 6227020800.0  # 1 / 13!
+    p = p * r + 1 / 479001600.0
+    p = p * r + 1 / 39916800.0
+    p = p * r + 1 / 3628800.0
+    p = p * r + 1 / 362880.0
+    p = p * r + 1 / 40320.0
+    p = p * r + 1 / 5040.0
+    p = p * r + 1 / 720.0
+    p = p * r + 1 / 120.0
+    p = p * r + 1 / 24.0
+    p = p * r + 1 / 6.0
+    p = p * r + 0.5
+    y = p * (r * r) + r + 1.0
+    k = np.int64(n)
+    h = k >> np.int64(1)
+    a = np.int64((h + 1023) << 52).view(np.float64)
+    b = np.int64((k - h + 1023) << 52).view(np.float64)
+    return x if x != x else y * a * b
+
+
+def _row_max(x, lanes):  # type: ignore[no-untyped-def]
+    # A maximum in one variable is a chain that is not vectorized; LANES of them are.
+    whole = x.size // LANES * LANES
+    lanes[:] = -np.inf
+    for start in range(0, whole, LANES):
+        part = x[start : start + LANES]
+        for k in range(LANES):
+            lanes[k] = part[k] if part[k] > lanes[k] else lanes[k]
+    top = lanes[0]
+    for k in range(1, LANES):
+        top = lanes[k] if lanes[k] > top else top
+    for j in range(whole, x.size):
+        top = x[j] if x[j] > top else top
+    return top
+
+
+exp: Any = Inline({"float32": _exp32, "float64": _exp64})
+row_max: Any = Inline({None: _row_max})

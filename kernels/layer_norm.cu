@@ -1,0 +1,112 @@
+// Layer normalization (Ba et al. 2016) and RMS normalization (Zhang & Sennrich 2019) along rows, and
+// their gradients; a group of threads to a row.
+#include "columns.cuh"
+#include "rows.cuh"
+
+// Mean, 0 without CENTER, and 1 / sqrt(variance + eps) of a row, which `values` reads.
+template <int N, int GROUP, int KEPT, bool CENTER, typename T, typename A>
+__device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 columns, A eps, A& mean,
+                                           A& scale) {
+    mean = 0;
+    if (CENTER) {
+        for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+            auto& pack = values.read(j, k);
+            for (int n = 0; n < N; n++) mean += A(pack.at[n]);
+        });
+        mean = group_sum<GROUP>(mean) / A(columns);
+    }
+    A square = 0;
+    for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+        auto& pack = CENTER ? values.again(j, k) : values.read(j, k);
+        for (int n = 0; n < N; n++) {
+            A d = A(pack.at[n]) - mean;
+            square += d * d;
+        }
+    });
+    scale = A(1) / sqrt(group_sum<GROUP>(square) / A(columns) + eps);
+}
+
+// CENTER: subtract the mean (layer normalization). `bias` may be null.
+template <typename T, int N, int GROUP, int KEPT, bool CENTER>
+__global__ void layer_norm(const T* x, const T* weight, const T* bias, T* out, int64 rows,
+                           int64 columns, double eps) {
+    using A = compute<T>;
+    int64 row = group_row<GROUP>();
+    if (row >= rows) return;
+    Row<N, KEPT, T> values(x + row * columns);
+    A mean, scale;
+    statistics<N, GROUP, KEPT, CENTER>(values, columns, A(eps), mean, scale);
+    for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+        auto pack = values.again(j, k);
+        auto w = load<N>(weight + j);
+        Pack<N, T> b;
+        if (bias) b = load<N>(bias + j);
+        for (int n = 0; n < N; n++) {
+            A y = (A(pack.at[n]) - mean) * scale * A(w.at[n]);
+            pack.at[n] = T(bias ? y + A(b.at[n]) : y);
+        }
+        store(out + row * columns + j, pack);
+    });
+}
+
+// With h = (x - mean) * scale and d = g * weight: dx = scale * (d - mean(d) - h * mean(d * h)); the
+// mean of d only with CENTER. Mean and scale are left for the gradients of weight and bias.
+template <typename T, int N, int GROUP, int KEPT, bool CENTER>
+__global__ void layer_norm_backward(const T* g, const T* x, const T* weight, T* dx,
+                                    compute<T>* means, compute<T>* scales, int64 rows,
+                                    int64 columns, double eps) {
+    using A = compute<T>;
+    int64 row = group_row<GROUP>();
+    if (row >= rows) return;
+    Row<N, KEPT, T> gradient(g + row * columns), values(x + row * columns);
+    A mean, scale;
+    statistics<N, GROUP, KEPT, CENTER>(values, columns, A(eps), mean, scale);
+    A sum = 0, dot = 0;
+    for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+        auto& d = gradient.read(j, k);
+        auto& pack = values.again(j, k);
+        auto w = load<N>(weight + j);
+        for (int n = 0; n < N; n++) {
+            A dn = A(d.at[n]) * A(w.at[n]);
+            sum += dn;
+            dot += dn * (A(pack.at[n]) - mean) * scale;
+        }
+    });
+    sum = CENTER ? group_sum<GROUP>(sum) / A(columns) : A(0);
+    dot = group_sum<GROUP>(dot) / A(columns);
+    for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+        auto d = gradient.again(j, k);
+        auto& pack = values.again(j, k);
+        auto w = load<N>(weight + j);
+        for (int n = 0; n < N; n++) {
+            A h = (A(pack.at[n]) - mean) * scale;
+            d.at[n] = T(scale * (A(d.at[n]) * A(w.at[n]) - sum - h * dot));
+        }
+        store(dx + row * columns + j, d);
+    });
+    if (group_rank<GROUP>() == 0) {
+        means[row] = mean;
+        scales[row] = scale;
+    }
+}
+
+// Sums over a chunk of rows of g * h, towards the weight's gradient, and of g, towards the bias's,
+// whose `bias_parts` may be null.
+template <typename T, int N, bool CENTER>
+__global__ void layer_norm_parts(const T* g, const T* x, const compute<T>* means,
+                                 const compute<T>* scales, compute<T>* weight_parts,
+                                 compute<T>* bias_parts, int64 rows, int64 columns, int64 chunk) {
+    using A = compute<T>;
+    A dot[N] = {}, sum[N] = {};
+    for_column<N>(rows, columns, chunk, [&](int64 row, int64 column) {
+        auto d = load<N>(g + row * columns + column);
+        auto pack = load<N>(x + row * columns + column);
+        A mean = CENTER ? means[row] : A(0), scale = scales[row];
+        for (int n = 0; n < N; n++) {
+            dot[n] += A(d.at[n]) * ((A(pack.at[n]) - mean) * scale);
+            sum[n] += A(d.at[n]);
+        }
+    });
+    store_parts<N>(dot, weight_parts, columns);
+    if (bias_parts) store_parts<N>(sum, bias_parts, columns);
+}

@@ -1,0 +1,253 @@
+"""Layer normalization (Ba et al. 2016) and RMS normalization (Zhang & Sennrich 2019) along rows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gputensor.backend import Array, namespace
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.rows import ColumnSums, row_layout
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, split, widen
+from gputensor.kernels.source import CudaSource, c_type
+
+__all__ = ["row_layer_norm", "row_norm_backward", "row_rms_norm"]
+
+_GRAIN = 1 << 18  # elements that are worth a CPU thread
+_SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
+
+
+@Loop
+def _forward_loop(start, stop, x, weight, bias, out, eps, center):  # type: ignore[no-untyped-def]
+    columns = x.dtype.type(x.shape[1])
+    for i in range(start, stop):
+        row, target = x[i], out[i]
+        mean = x.dtype.type(0)
+        if center:
+            for j in range(target.size):
+                mean += row[j]
+            mean /= columns
+        square = x.dtype.type(0)
+        for j in range(target.size):
+            d = row[j] - mean
+            square += d * d
+        scale = x.dtype.type(1) / np.sqrt(square / columns + eps)
+        if bias.size:
+            for j in range(target.size):
+                target[j] = (row[j] - mean) * scale * weight[j] + bias[j]
+        else:
+            for j in range(target.size):
+                target[j] = (row[j] - mean) * scale * weight[j]
+
+
+@Loop
+def _backward_loop(  # type: ignore[no-untyped-def]
+    start, stop, g, x, weight, dx, weight_parts, bias_parts, chunk, eps, center
+):
+    columns = x.dtype.type(x.shape[1])
+    for part in range(start, stop):
+        weight_sums, bias_sums = weight_parts[part], bias_parts[part]
+        weight_sums[:] = 0
+        bias_sums[:] = 0
+        for i in range(part * chunk, min((part + 1) * chunk, x.shape[0])):
+            row, d, target = x[i], g[i], dx[i]
+            mean = x.dtype.type(0)
+            if center:
+                for j in range(target.size):
+                    mean += row[j]
+                mean /= columns
+            square = x.dtype.type(0)
+            for j in range(target.size):
+                t = row[j] - mean
+                square += t * t
+            scale = x.dtype.type(1) / np.sqrt(square / columns + eps)
+            total = x.dtype.type(0)
+            dot = x.dtype.type(0)
+            for j in range(target.size):
+                t = d[j] * weight[j]
+                total += t
+                dot += t * ((row[j] - mean) * scale)
+            total = total / columns if center else x.dtype.type(0)
+            dot /= columns
+            for j in range(target.size):
+                h = (row[j] - mean) * scale
+                target[j] = scale * (d[j] * weight[j] - total - h * dot)
+            for j in range(target.size):
+                weight_sums[j] += d[j] * ((row[j] - mean) * scale)
+            if center:
+                for j in range(target.size):
+                    bias_sums[j] += d[j]
+
+
+def _forward_on_cpu(x: Array, weight: Array, bias: Array | None = None, *, eps: float) -> Array:
+    out = np.empty_like(x)
+    center = bias is not None
+    shift = np.empty(0, x.dtype) if bias is None else bias
+    grain = _GRAIN // x.shape[1] + 1
+    split(_forward_loop, len(x), grain, x, weight, shift, out, x.dtype.type(eps), center)
+    return out
+
+
+def _forward_on_cuda(
+    source: CudaSource, x: Array, weight: Array, bias: Array | None = None, *, eps: float
+) -> Array:
+    out = namespace(x).empty_like(x)
+    layout, shape = row_layout(x, weight, *([] if bias is None else [bias]))
+    entry = f"layer_norm<{c_type(x.dtype)}, {layout}, {_bool(bias is not None)}>"
+    source.launch(entry, (x, weight, bias, out, *x.shape, eps), **shape)
+    return out
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_forward_on_cuda,
+    loop=_forward_on_cpu,
+    vjp=lambda _xp, g, _out, x, weight, _bias, *, eps: row_norm_backward.raw(
+        g, x, weight, eps=eps, center=True
+    ),
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def row_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    r"""``(x - mean) / sqrt(variance + eps) * weight + bias``, row by row.
+
+    Parameters
+    ----------
+    x : array of shape (rows, columns)
+        Mean and variance, without correction, are those of a row.
+    weight, bias : arrays of shape (columns,)
+    eps : float
+
+    Returns
+    -------
+    array of the shape of `x`
+    """
+    wide = widen(xp, x)
+    d = wide - xp.mean(wide, axis=1, keepdims=True)
+    scale = 1 / xp.sqrt(xp.mean(d * d, axis=1, keepdims=True) + eps)
+    return narrow(xp, d * scale * widen(xp, weight) + widen(xp, bias), x)
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_forward_on_cuda,
+    loop=_forward_on_cpu,
+    vjp=lambda _xp, g, _out, x, weight, *, eps: row_norm_backward.raw(
+        g, x, weight, eps=eps, center=False
+    )[:2],
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def row_rms_norm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+    r"""``x / sqrt(mean(x**2) + eps) * weight``, row by row.
+
+    Parameters
+    ----------
+    x : array of shape (rows, columns)
+    weight : array of shape (columns,)
+    eps : float
+
+    Returns
+    -------
+    array of the shape of `x`
+    """
+    wide = widen(xp, x)
+    scale = 1 / xp.sqrt(xp.mean(wide * wide, axis=1, keepdims=True) + eps)
+    return narrow(xp, wide * scale * widen(xp, weight), x)
+
+
+_CHUNKS = 4  # of rows on the CPU, whose sums are added up in order: not a matter of the threads
+
+
+def _backward_on_cpu(
+    g: Array, x: Array, weight: Array, *, eps: float, center: bool
+) -> tuple[Array, Array, Array | None]:
+    rows, columns = x.shape
+    dx = np.empty_like(x)
+    chunk = -(-rows // _CHUNKS)
+    weight_parts = np.empty((-(-rows // chunk), columns), x.dtype)
+    bias_parts = np.empty_like(weight_parts)
+    split(
+        _backward_loop,
+        len(weight_parts),
+        _GRAIN // (chunk * columns) + 1,
+        *(g, x, weight, dx, weight_parts, bias_parts, chunk, x.dtype.type(eps), center),
+    )
+    return dx, weight_parts.sum(axis=0), bias_parts.sum(axis=0) if center else None
+
+
+def _backward_on_cuda(
+    source: CudaSource, g: Array, x: Array, weight: Array, *, eps: float, center: bool
+) -> tuple[Array, Array, Array | None]:
+    xp = namespace(x)
+    rows, columns = x.shape
+    dx = xp.empty_like(x)
+    wide = np.float64 if x.dtype.char == "d" else np.float32
+    means, scales = xp.empty(rows, wide), xp.empty(rows, wide)
+    layout, shape = row_layout(g, x, weight)
+    name = c_type(x.dtype)
+    source.launch(
+        f"layer_norm_backward<{name}, {layout}, {_bool(center)}>",
+        (g, x, weight, dx, means, scales, rows, columns, eps),
+        **shape,
+    )
+    sums = ColumnSums(g, x)
+    parts = [sums.parts(), sums.parts() if center else None]
+    source.launch(
+        f"layer_norm_parts<{name}, {sums.width}, {_bool(center)}>",
+        (g, x, means, scales, *parts, *sums.sizes),
+        **sums.shape,
+    )
+    found = [None if p is None else xp.empty(columns, x.dtype) for p in parts]
+    for part, out in zip(parts, found, strict=True):
+        if part is not None:
+            sums.finish(source, part, out)
+    return dx, found[0], found[1]
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_backward_on_cuda,
+    loop=_backward_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def row_norm_backward(
+    xp: Any, g: Array, x: Array, weight: Array, *, eps: float, center: bool
+) -> tuple[Array, Array, Array | None]:
+    r"""Gradients of :func:`row_layer_norm` (`center`) and :func:`row_rms_norm`.
+
+    With :math:`h = (x - \mu) s`, :math:`s` the inverse root and :math:`d = g w`:
+    :math:`s (d - \bar d - h\, \overline{d h})`, without :math:`\mu` and :math:`\bar d` if not
+    `center`; :math:`\sum g h` and :math:`\sum g` over the rows.
+
+    Parameters
+    ----------
+    g, x : arrays of shape (rows, columns)
+        Gradient of the result, and the operand.
+    weight : array of shape (columns,)
+    eps : float
+    center : bool
+
+    Returns
+    -------
+    dx : array of shape (rows, columns)
+    weight_grad : array of shape (columns,)
+    bias_grad : array of shape (columns,) or None
+        None if not `center`. Sums are taken in an order that depends on the shape only.
+    """
+    wide, d = widen(xp, x), widen(xp, g)
+    h = wide - xp.mean(wide, axis=1, keepdims=True) if center else wide
+    scale = 1 / xp.sqrt(xp.mean(h * h, axis=1, keepdims=True) + eps)
+    h = h * scale
+    weight_grad = narrow(xp, xp.sum(d * h, axis=0), x)
+    bias_grad = narrow(xp, xp.sum(d, axis=0), x) if center else None
+    d = d * widen(xp, weight)
+    dx = d - h * xp.mean(d * h, axis=1, keepdims=True)
+    if center:
+        dx = dx - xp.mean(d, axis=1, keepdims=True)
+    return narrow(xp, dx * scale, x), weight_grad, bias_grad
