@@ -86,7 +86,7 @@ class Kernel:
             return "reference"
         dtype = None
         for a in arrays:
-            if not hasattr(a, "flags"):  # a number
+            if not _is_array(a):
                 continue
             if dtype is None:
                 dtype, kind = a.dtype, type(a)
@@ -113,7 +113,7 @@ class Kernel:
             return self.loop(*arrays, **attrs)  # type: ignore[misc]
         if how == "cuda":
             return self.cuda(self.source, *arrays, **attrs)  # type: ignore[misc]
-        xp = namespace(next(a for a in arrays if hasattr(a, "flags")))
+        xp = namespace(next(a for a in arrays if _is_array(a)))
         return self.reference(xp, *arrays, **attrs)
 
     def parity(
@@ -181,6 +181,10 @@ class Kernel:
                 )
         outs = [] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
         return [backend.to_host(a) if backend.is_array(a) else a for a in (*outs, *copies)]
+
+
+def _is_array(operand: Any) -> bool:
+    return hasattr(operand, "flags") and not isinstance(operand, np.generic)
 
 
 def _compare(

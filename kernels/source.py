@@ -262,11 +262,9 @@ class CudaSource:
             elif value is None:
                 values.append(_NULL)
             else:
-                device = value.device.id if device is None else device
-                if (
-                    value.dtype != parameter.dtype and parameter.dtype is not None
-                ) or not value.flags.c_contiguous:
+                if not _fits(value, parameter.dtype):
                     raise LaunchError(_misfit(entry, parameter, value))
+                device = value.device.id if device is None else device
                 values.append(value)
         block = (threads,) if isinstance(threads, int) else threads
         if blocks is None:
@@ -277,6 +275,13 @@ class CudaSource:
 
 _SOURCES: list[CudaSource] = []
 _NULL = np.uint64(0)
+
+
+def _fits(value: Any, dtype: np.dtype[Any] | None) -> bool:
+    """Whether a kernel may be given `value` for a pointer."""
+    if not hasattr(value, "flags") or not hasattr(value, "device"):
+        return False
+    return (dtype is None or value.dtype == dtype) and bool(value.flags.c_contiguous)
 
 
 def _number(entry: str, parameter: Parameter, value: Any) -> Any:

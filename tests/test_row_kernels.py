@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_device import forget_cupy
 
 import gputensor as gt
 import standin
@@ -20,6 +19,7 @@ from gputensor.kernels import (
 )
 from gputensor.kernels.rows import row_layout
 from gputensor.nn import functional as F
+from test_device import forget_cupy
 
 RNG = np.random.default_rng(21)
 KINDS = ("relu", "tanh", "gelu", "silu")
