@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gputensor.backend import Array, namespace
+from gputensor.kernels.cpu_math import exp
 from gputensor.kernels.declare import kernel
 from gputensor.kernels.rows import ColumnSums
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
@@ -45,11 +46,72 @@ def _relu_backward_loop(start, stop, g, out, masked, bias_grad):  # type: ignore
             total[j] += target[j]
 
 
+@Loop
+def _silu_loop(start, stop, z, bias, out):  # type: ignore[no-untyped-def]
+    one = z.dtype.type(1)
+    for i in range(start, stop):
+        row, target = z[i], out[i]
+        for j in range(target.size):
+            t = row[j] + bias[j]
+            target[j] = t / (one + exp(-t))
+
+
+@Loop
+def _gelu_loop(start, stop, z, bias, out):  # type: ignore[no-untyped-def]
+    f = z.dtype.type
+    half, one, root = f(0.5), f(1), f(math.sqrt(0.5))
+    for i in range(start, stop):
+        row, target = z[i], out[i]
+        for j in range(target.size):
+            t = row[j] + bias[j]
+            target[j] = half * t * (one + math.erf(t * root))
+
+
+@Loop
+def _silu_backward_loop(  # type: ignore[no-untyped-def]
+    start, stop, g, z, bias, dz, bias_grad
+):
+    one = g.dtype.type(1)
+    total = bias_grad[start:stop]
+    total[:] = 0
+    shift = bias[start:stop]
+    for i in range(g.shape[0]):
+        source, y, target = g[i, start:stop], z[i, start:stop], dz[i, start:stop]
+        for j in range(target.size):
+            t = y[j] + shift[j]
+            s = one / (one + exp(-t))
+            target[j] = source[j] * (s * (one + t * (one - s)))
+        for j in range(target.size):
+            total[j] += target[j]
+
+
+@Loop
+def _gelu_backward_loop(  # type: ignore[no-untyped-def]
+    start, stop, g, z, bias, dz, bias_grad
+):
+    f = g.dtype.type
+    half, one, root, density = f(0.5), f(1), f(math.sqrt(0.5)), f(1 / math.sqrt(2 * math.pi))
+    total = bias_grad[start:stop]
+    total[:] = 0
+    shift = bias[start:stop]
+    for i in range(g.shape[0]):
+        source, y, target = g[i, start:stop], z[i, start:stop], dz[i, start:stop]
+        for j in range(target.size):
+            t = y[j] + shift[j]
+            slope = half * (one + math.erf(t * root)) + t * density * exp(-half * t * t)
+            target[j] = source[j] * slope
+        for j in range(target.size):
+            total[j] += target[j]
+
+
+_FORWARD_LOOPS = {"relu": _relu_loop, "silu": _silu_loop, "gelu": _gelu_loop}
+
+
 def _forward_on_cpu(z: Array, bias: Array, *, kind: str, out: Array | None = None) -> Array:
-    if kind != "relu":  # NumPy's tanh and exp are vectorized, Numba's are not
+    if kind == "tanh":  # NumPy's is vectorized, Numba's is not
         return bias_activation.reference(namespace(z), z, bias, kind=kind, out=out)
     out = np.empty_like(z) if out is None else out
-    split(_relu_loop, len(z), _GRAIN // z.shape[1] + 1, z, bias, out)
+    split(_FORWARD_LOOPS[kind], len(z), _GRAIN // z.shape[1] + 1, z, bias, out)
     return out
 
 
@@ -114,14 +176,18 @@ def bias_activation(xp: Any, z: Any, bias: Any, *, kind: str, out: Array | None 
 def _backward_on_cpu(
     g: Array, saved: Array, bias: Array, *, kind: str, bias_grad: Array | None = None
 ) -> tuple[Array, Array]:
-    if kind != "relu":
+    if kind == "tanh":
         return bias_activation_backward.reference(
             namespace(g), g, saved, bias, kind=kind, bias_grad=bias_grad
         )
     rows, columns = g.shape
     dz = np.empty_like(g)
     bias_grad = np.empty(columns, g.dtype) if bias_grad is None else bias_grad
-    split(_relu_backward_loop, columns, _GRAIN // rows + 1, g, saved, dz, bias_grad)
+    if kind == "relu":
+        split(_relu_backward_loop, columns, _GRAIN // rows + 1, g, saved, dz, bias_grad)
+    else:
+        loop = _silu_backward_loop if kind == "silu" else _gelu_backward_loop
+        split(loop, columns, _GRAIN // rows + 1, g, saved, bias, dz, bias_grad)
     return dz, bias_grad
 
 

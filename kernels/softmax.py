@@ -20,15 +20,16 @@ _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 @Loop
 def _softmax_loop(start, stop, x, out, logarithm):  # type: ignore[no-untyped-def]
-    one = x.dtype.type(1)
+    zero, one = x.dtype.type(0), x.dtype.type(1)
     lanes = np.empty(16, x.dtype)
     for i in range(start, stop):
         row, target = x[i], out[i]
         top = row_max(row, lanes)
-        total = one * 0
+        total = zero
         for j in range(target.size):
-            target[j] = exp(row[j] - top)
-            total += target[j]
+            e = exp(row[j] - top)  # a name, as a value read back would not be vectorized
+            target[j] = e
+            total += e
         if logarithm:
             log_total = np.log(total)
             for j in range(target.size):

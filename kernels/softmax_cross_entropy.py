@@ -45,16 +45,17 @@ def _label_loop(  # type: ignore[no-untyped-def]
     start, stop, logits, labels, smoothing, losses, grad, correct
 ):
     classes = logits.shape[1]
-    one = logits.dtype.type(1)
+    zero, one = logits.dtype.type(0), logits.dtype.type(1)
     share = smoothing / logits.dtype.type(classes)
     lanes = np.empty(16, logits.dtype)
     for i in range(start, stop):
         x, d = logits[i], grad[i]
         top = row_max(x, lanes)
-        total = one * 0
+        total = zero
         for j in range(classes):
-            d[j] = exp(x[j] - top)
-            total += d[j]
+            e = exp(x[j] - top)  # a name, as a value read back would not be vectorized
+            d[j] = e
+            total += e
         log_total = np.log(total) + top
         scale = one / total
         correct[i] = False
@@ -65,7 +66,7 @@ def _label_loop(  # type: ignore[no-untyped-def]
             continue
         loss = (one - smoothing) * (log_total - x[label])
         if smoothing > 0:
-            spread = one * 0
+            spread = zero
             for j in range(classes):
                 spread += log_total - x[j]
             loss += share * spread
@@ -86,25 +87,26 @@ def _weight_loop(  # type: ignore[no-untyped-def]
     start, stop, logits, weights, smoothing, losses, grad, correct
 ):
     classes = logits.shape[1]
-    one = logits.dtype.type(1)
+    zero, one = logits.dtype.type(0), logits.dtype.type(1)
     keep = one - smoothing
     share = smoothing / logits.dtype.type(classes)
     lanes = np.empty(16, logits.dtype)
     for i in range(start, stop):
         x, d, q = logits[i], grad[i], weights[i]
         top = row_max(x, lanes)
-        total = one * 0
+        total = zero
         for j in range(classes):
-            d[j] = exp(x[j] - top)
-            total += d[j]
+            e = exp(x[j] - top)  # a name, as a value read back would not be vectorized
+            d[j] = e
+            total += e
         log_total = np.log(total) + top
-        loss = one * 0
-        mass = one * 0
+        loss = zero
+        mass = zero
         for j in range(classes):
             w = q[j] * keep + share
             mass += w
             # A class without weight adds nothing, even where its logit is minus infinity.
-            loss += w * (log_total - x[j]) if w != 0 else one * 0
+            loss += w * (log_total - x[j]) if w != 0 else zero
         scale = mass / total
         for j in range(classes):
             d[j] = d[j] * scale - (q[j] * keep + share)

@@ -2,7 +2,18 @@
 
 from gputensor.autograd import Tensor
 from gputensor.ops.elementwise import relu, sigmoid, tanh, where
-from gputensor.ops.nn import accuracy, cross_entropy, dense, log_softmax, logsumexp, softmax
+from gputensor.ops.nn import (
+    accuracy,
+    cross_entropy,
+    dense,
+    gelu,
+    layer_norm,
+    log_softmax,
+    logsumexp,
+    rms_norm,
+    silu,
+    softmax,
+)
 from gputensor.random import Generator, default_generator
 
 __all__ = [
@@ -10,10 +21,14 @@ __all__ = [
     "cross_entropy",
     "dense",
     "dropout",
+    "gelu",
+    "layer_norm",
     "log_softmax",
     "logsumexp",
     "relu",
+    "rms_norm",
     "sigmoid",
+    "silu",
     "softmax",
     "tanh",
 ]

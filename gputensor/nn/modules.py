@@ -111,7 +111,7 @@ class Dense(Module):
     ----------
     in_features, out_features : int
         Lengths of the last axis of input and output.
-    activation : {None, "linear", "relu", "sigmoid", "softmax", "tanh"}
+    activation : {None, "linear", "relu", "gelu", "sigmoid", "silu", "softmax", "tanh"}
     bias : bool
         Whether there is a bias.
     dtype : floating point dtype
