@@ -1,146 +1,146 @@
-"""Each fused kernel on the CPU against its NumPy form: µs, GB/s, share of a memory copy."""
+"""Each fused kernel against its plain form and PyTorch's own: µs, GB/s, share of a memory copy."""
 
-import argparse
-import os
-import statistics
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-import common
-from gputensor import config
-from gputensor.backend import NAMESPACES
-from gputensor.kernels import adam, bias_relu, gather_scale, philox, sgd
-from gputensor.kernels.softmax_cross_entropy import forward_backward
+from gputensor import kernels
+from gputensor.backend import Device, namespace
+from gputensor.benchmarks import common
+from gputensor.benchmarks.common import Call, Case, Random, Report
 
-TITLE = "Fused kernels on the CPU"
-BEYOND_CACHE = 64 << 20  # bytes of a set of inputs that no cache holds
+PEERS = ("numpy", "torch")
+REPEATS = 15
 
-
-def sets(make: Callable[[], Any], nbytes: int) -> list[Any]:
-    """As many input sets as take turns without staying in the cache, up to eight."""
-    return [make() for _ in range(min(8, max(1, BEYOND_CACHE // max(nbytes, 1))))]
-
-
-def cases() -> dict[str, tuple[list[Callable[[], object]], int]]:
-    """By name: calls that take turns, and the bytes that one must read and write."""
-    rng = np.random.default_rng(0)
-
-    def normal(*shape: int) -> Any:
-        return rng.standard_normal(shape, dtype=np.float32)
-
-    found: dict[str, tuple[list[Callable[[], object]], int]] = {}
-
-    def add(name: str, nbytes: int, make: Callable[[], Any], run: Callable[..., object]) -> None:
-        calls = [lambda args=args: run(*args) for args in sets(make, nbytes)]
-        found[name] = calls, nbytes
-
-    for rows, columns in ((256, 512), (4096, 1024)):
-        size = rows * columns
-        label = f"{rows}x{columns}"
-        add(
-            f"bias+ReLU forward {label}",
-            8 * size,
-            lambda r=rows, c=columns: (normal(r, c), normal(c)),
-            bias_relu.forward,
-        )
-        add(
-            f"bias+ReLU backward {label}",
-            12 * size,
-            lambda r=rows, c=columns: (normal(r, c), np.maximum(normal(r, c), 0)),
-            bias_relu.backward,
-        )
-        add(
-            f"softmax cross-entropy {label}",
-            8 * size,
-            lambda r=rows, c=columns: (normal(r, c), rng.integers(0, c, r)),
-            forward_backward,
-        )
-    for size in (407_050, 25_000_000):
-
-        def step(p: Any, g: Any, m: Any, v: Any) -> None:
-            count, ticket = np.ones(1, np.int64), np.zeros(1, np.uint32)
-            adam.step(p, g, m, v, count, ticket, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-
-        add(
-            f"Adam {size:,}",
-            28 * size,
-            lambda n=size: (normal(n), normal(n), normal(n), np.abs(normal(n))),
-            step,
-        )
-        add(
-            f"SGD with momentum {size:,}",
-            20 * size,
-            lambda n=size: (normal(n), normal(n), normal(n)),
-            lambda p, g, u: sgd.step(p, g, u, lr=1e-3, momentum=0.9),
-        )
-    images = rng.integers(0, 256, (60_000, 784), dtype=np.uint8)
-    add(
-        "gather+scale 256 of 60000x784 uint8",
-        5 * 256 * 784,
-        lambda: (images, rng.integers(0, 60_000, 256)),
-        lambda data, rows: gather_scale.gather_scale(data, rows, np.float32, 1 / 255),
-    )
-    add(
-        "Philox 1,000,000 words",
-        4_000_000,
-        lambda: (),
-        lambda: philox.random_bits(NAMESPACES[np.ndarray], 1_000_000, 1, 2),
-    )
-    return found
+MATRICES = ((256, 512), (4096, 1024)), ((1 << 16, 1024),)
+VECTORS = ((407_050,), (25_000_000,)), ((1 << 26,),)
+BATCH = ((256, 784),), ()
+WORDS = ((1_000_000,),), ((1 << 26,),)
+IMAGES = 60_000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    args = parser.parse_args()
-    source = np.random.default_rng(1).standard_normal(32 << 20, dtype=np.float32)
-    target = np.empty_like(source)
-    threads = config.cpu_threads()
-    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-    with ThreadPoolExecutor(threads) as pool:
+def _adam(p: Any, g: Any, m: Any, v: Any) -> Call:
+    xp = namespace(p)
+    scratch = xp.ones(1, np.int64), xp.zeros(1, np.uint32)
+    numbers = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    return lambda: kernels.adam_step.raw(p, g, m, v, *scratch, **numbers)
 
-        def copy() -> None:
-            list(pool.map(lambda pair: np.copyto(*pair), parts))
 
-        copies = common.interleaved({"copy": copy}, 15)["copy"]
-    ceiling = 2 * source.nbytes / statistics.median(copies) / 1e9
-    print(f"Memory copy: {ceiling:.1f} GB/s read and written, with {threads} threads")
+def _torch_step(optimizer: Any, p: Any, g: Any, state: dict[str, Any]) -> Call:
+    p.grad = g
+    optimizer.state[p] = state
+    return lambda: optimizer.step()
 
-    record: dict[str, Any] = {"title": TITLE, "unit": "µs", "copy GB/s": ceiling, "results": {}}
-    print(f"\n{'':38}{'kernel µs':>10}{'NumPy µs':>10}{'ratio':>7}{'GB/s':>8}{'of copy':>9}")
-    for name, (calls, nbytes) in cases().items():
-        turn = [0]
 
-        def run(setting: str, calls: Any = calls, turn: list[int] = turn) -> None:
-            os.environ["GPUTENSOR_KERNELS"] = setting
-            turn[0] += 1
-            calls[turn[0] % len(calls)]()
+def _torch_adam(torch: Any, p: Any, g: Any, m: Any, v: Any) -> Call:
+    steps = torch.ones((), device=p.device)
+    state = {"step": steps, "exp_avg": m, "exp_avg_sq": v}
+    return _torch_step(torch.optim.Adam([p.requires_grad_()], fused=True), p, g, state)
 
-        both = {"gputensor": lambda run=run: run("auto"), "NumPy": lambda run=run: run("reference")}
-        seconds = common.interleaved(both, args.repeats)
-        ours, plain = (statistics.median(seconds[k]) for k in both)
-        rate = nbytes / ours / 1e9
-        record["results"][name] = {
-            "median": ours * 1e6,
-            "NumPy": plain * 1e6,
-            "ratio": ours / plain,
-            "GB/s": rate,
-            "share of copy": rate / ceiling,
-        }
-        print(
-            f"{name:38}{ours * 1e6:>10.1f}{plain * 1e6:>10.1f}{ours / plain:>7.2f}{rate:>8.1f}"
-            f"{rate / ceiling:>9.0%}"
-        )
-    del os.environ["GPUTENSOR_KERNELS"]
-    record["machine"] = common.machine()
-    chart = {
-        f"gputensor {name}": {"median": 1 / r["ratio"]} for name, r in record["results"].items()
-    }
-    common.write("kernels", record, chart, "times as fast as the NumPy form")
+
+def _torch_sgd(torch: Any, p: Any, g: Any, u: Any) -> Call:
+    optimizer = torch.optim.SGD([p.requires_grad_()], lr=1e-3, momentum=0.9, fused=True)
+    return _torch_step(optimizer, p, g, {"momentum_buffer": u})
+
+
+def _torch_cross_entropy(torch: Any, logits: Any, labels: Any) -> Call:
+    loss = torch.nn.functional.cross_entropy
+    logits.requires_grad_()
+    return lambda: torch.autograd.grad(loss(logits, labels, reduction="sum"), logits)
+
+
+def _torch_bias_relu_backward(torch: Any, g: Any, out: Any, bias: Any) -> Call:
+    threshold_backward = torch.ops.aten.threshold_backward
+
+    def call() -> tuple[Any, Any]:
+        masked = threshold_backward(g, out, 0)
+        return masked, masked.sum(0)
+
+    return call
+
+
+def _draw_images(random: Random, rows: int, columns: int) -> dict[str, Any]:
+    images = random.integers(256, (IMAGES, columns), np.uint8)
+    return {"data": images, "batches": random.integers(IMAGES, (64, rows))}
+
+
+def _gather(data: Any, batches: Any) -> Call:
+    turn = itertools.cycle(batches)
+    gather = kernels.gather_scale.raw
+    return lambda: gather(data, next(turn), dtype=np.float32, scale=1 / 255)
+
+
+def _torch_gather(torch: Any, data: Any, batches: Any) -> Call:
+    turn = itertools.cycle(batches)
+    return lambda: data[next(turn)].float().mul_(1 / 255)
+
+
+# A kernel is an entry here: name, shapes, shapes on CUDA only, bytes per element, inputs, forms.
+CASES = (
+    Case(
+        "bias+ReLU forward",
+        *MATRICES,
+        8,
+        # In place, so the bias is above zero, lest the data become zeros.
+        lambda random, r, c: {"z": random.normal(r, c), "bias": abs(random.normal(c))},
+        lambda z, bias: lambda: kernels.bias_activation.raw(z, bias, kind="relu", out=z),
+        lambda torch, z, bias: lambda: torch.relu_(z.add_(bias)),
+    ),
+    Case(
+        "bias+ReLU backward",
+        *MATRICES,
+        12,
+        lambda random, r, c: {
+            "g": random.normal(r, c),
+            "out": (out := random.normal(r, c)) * (out > 0),
+            "bias": random.normal(c),
+        },
+        lambda g, out, bias: (
+            lambda: kernels.bias_activation_backward.raw(g, out, bias, kind="relu")
+        ),
+        _torch_bias_relu_backward,
+    ),
+    Case(
+        "softmax cross-entropy",
+        *MATRICES,
+        8,
+        lambda random, r, c: {"logits": random.normal(r, c), "labels": random.integers(c, r)},
+        lambda logits, labels: lambda: kernels.softmax_cross_entropy.raw(logits, labels),
+        _torch_cross_entropy,
+    ),
+    Case(
+        "Adam",
+        *VECTORS,
+        28,
+        lambda random, n: {k: random.normal(n) for k in "pgm"} | {"v": abs(random.normal(n))},
+        _adam,
+        _torch_adam,
+    ),
+    Case(
+        "SGD with momentum",
+        *VECTORS,
+        20,
+        lambda random, n: {k: random.normal(n) for k in "pgu"},
+        lambda p, g, u: lambda: kernels.sgd_step.raw(p, g, u, lr=1e-3, momentum=0.9),
+        _torch_sgd,
+    ),
+    Case(f"gather+scale from {IMAGES:,}", *BATCH, 5, _draw_images, _gather, _torch_gather),
+    Case(
+        "Philox words",
+        *WORDS,
+        4,
+        lambda random, n: {"like": random.integers(256, n, np.uint8)},
+        lambda like: lambda: kernels.random_bits(namespace(like), like.size, 1, 2),
+    ),
+)
+
+
+def run(where: Device, peers: Sequence[str], repeats: int = REPEATS, shrink: int = 1) -> Report:
+    """Time the kernels; see :func:`common.compare`."""
+    return common.compare("Fused kernels", CASES, "GB/s", where, peers, repeats, shrink)
 
 
 if __name__ == "__main__":
-    main()
+    common.script("kernels")

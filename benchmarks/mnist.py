@@ -1,26 +1,29 @@
 """Training of 784-512-10 on MNIST, batch 256: seconds per epoch side by side, accuracy, memory."""
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import common
 import gputensor as gt
+from gputensor import backend
+from gputensor.backend import Device
+from gputensor.benchmarks import common
+from gputensor.benchmarks.common import Call, Report
 from gputensor.datasets import mnist
 from gputensor.keras.layers import Dense, Rescaling
 from gputensor.keras.models import Sequential
 
 BATCH = 256
 TITLE = "One epoch of MNIST, 784-512-10, batch 256"
+REPEATS = 7
 
 
 def model(seed: int = 0) -> Sequential:
@@ -36,24 +39,27 @@ def load(path: Path | None) -> tuple[Any, ...]:
     return x.reshape(-1, 784), y.astype(np.int64), x_test.reshape(-1, 784), y_test.astype(np.int64)
 
 
-def gputensor_epoch(x: Any, y: Any) -> Callable[[], object]:
+def gputensor_epoch(x: Any, y: Any, where: Device) -> Call:
     network = model()
+    x, y = gt.asarray(x), gt.asarray(y)
     return lambda: network.fit(x, y, batch_size=BATCH, verbose=0)
 
 
-def pytorch_epoch(x: Any, y: Any) -> Callable[[], object]:
+def pytorch_epoch(x: Any, y: Any, where: Device) -> Call:
     import torch
 
-    images, labels = torch.from_numpy(x), torch.from_numpy(y)
+    device = torch.device(str(where))
+    images, labels = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
     network = torch.nn.Sequential(
         torch.nn.Linear(784, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
-    )
+    ).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
     loss_of = torch.nn.CrossEntropyLoss()
 
     def epoch() -> None:
-        order = torch.randperm(len(x))
-        total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+        order = torch.randperm(len(x), device=device)
+        total = torch.zeros((), device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
         for rows in order.split(BATCH):
             batch, target = images[rows].float().mul_(1 / 255), labels[rows]
             out = network(batch)
@@ -68,10 +74,11 @@ def pytorch_epoch(x: Any, y: Any) -> Callable[[], object]:
     return epoch
 
 
-def jax_epoch(x: Any, y: Any) -> Callable[[], object]:
+def jax_epoch(x: Any, y: Any, where: Device) -> Call:
     import jax
     import jax.numpy as jnp
 
+    jax.config.update("jax_default_device", jax.devices("cpu" if where == "cpu" else "gpu")[0])
     images, labels = jnp.asarray(x), jnp.asarray(y, dtype=jnp.int32)
     keys = jax.random.split(jax.random.key(0), 3)
     weights = [
@@ -117,7 +124,7 @@ def jax_epoch(x: Any, y: Any) -> Callable[[], object]:
     return epoch
 
 
-def numpy_epoch(x: Any, y: Any) -> Callable[[], object]:
+def numpy_epoch(x: Any, y: Any, where: Device) -> Call:
     rng = np.random.default_rng(0)
     w, v = (
         rng.uniform(-a, a, s).astype(np.float32)
@@ -155,37 +162,35 @@ def numpy_epoch(x: Any, y: Any) -> Callable[[], object]:
     return epoch
 
 
-def products_epoch(x: Any, y: Any) -> Callable[[], object]:
-    rng = np.random.default_rng(0)
-
-    def normal(*shape: int) -> Any:
-        return rng.standard_normal(shape).astype(np.float32)
-
+def products_epoch(x: Any, y: Any, where: Device) -> Call:
+    xp = backend.namespace(where)
+    normal = common.Random(where).normal
     w, v, sizes = normal(784, 512), normal(512, 10), {BATCH, len(x) % BATCH} - {0}
     sets = {n: (normal(n, 784), normal(n, 512), normal(n, 10)) for n in sizes}
     outs = {n: (normal(n, 512), normal(n, 10), normal(n, 512)) for n in sizes}
-    dw, dv = np.empty_like(w), np.empty_like(v)
+    dw, dv = xp.empty_like(w), xp.empty_like(v)
 
     def epoch() -> None:
         for start in range(0, len(x), BATCH):
             n = min(BATCH, len(x) - start)
             (batch, d, p), (h, out, e) = sets[n], outs[n]
-            np.matmul(batch, w, out=h)
-            np.matmul(h, v, out=out)
-            np.matmul(p, v.T, out=e)
-            np.matmul(h.T, p, out=dv)
-            np.matmul(batch.T, d, out=dw)
+            xp.matmul(batch, w, out=h)
+            xp.matmul(h, v, out=out)
+            xp.matmul(p, v.T, out=e)
+            xp.matmul(h.T, p, out=dv)
+            xp.matmul(batch.T, d, out=dw)
 
     return epoch
 
 
 CASES = {
-    "gputensor": gputensor_epoch,
-    "PyTorch eager, fused Adam": pytorch_epoch,
-    "JAX jit": jax_epoch,
-    "NumPy by hand": numpy_epoch,
-    "matrix products alone": products_epoch,
+    "gputensor": ("", gputensor_epoch),
+    "PyTorch eager, fused Adam": ("torch", pytorch_epoch),
+    "JAX jit": ("jax", jax_epoch),
+    "NumPy by hand": ("numpy", numpy_epoch),
+    "matrix products alone": ("numpy", products_epoch),
 }
+PEERS = ("torch", "jax", "numpy")
 
 
 def in_fresh_process(code: str, **environment: str) -> str:
@@ -196,9 +201,8 @@ def in_fresh_process(code: str, **environment: str) -> str:
 
 # The kernel's own peak: getrusage also counts what the parent had when it forked.
 TRAIN = """
-import sys, time, pathlib
-sys.path.insert(0, {folder!r})
-import mnist as m
+import time, pathlib
+from gputensor.benchmarks import mnist as m
 x, y, _, _ = m.load({path})
 net = m.model()
 began = time.perf_counter()
@@ -211,16 +215,17 @@ print(first, peak)
 """
 
 
-def start_and_memory(path: Path | None) -> dict[str, Any]:
+def start_and_memory(path: Path | None, where: Device) -> dict[str, Any]:
     """Import time, first training step without and with Numba's cache, peak memory."""
     code = "import time; t = time.perf_counter(); import gputensor; print(time.perf_counter() - t)"
     imports = [float(in_fresh_process(code)) * 1e3 for _ in range(7)]
     code = code.replace("gputensor", "numpy")
     numpy_imports = [float(in_fresh_process(code)) * 1e3 for _ in range(7)]
     given = f"pathlib.Path({str(path)!r})" if path else "None"
-    code = TRAIN.format(folder=str(Path(__file__).parent), path=given)
+    code = TRAIN.format(path=given)
     with tempfile.TemporaryDirectory() as cache:
-        runs = [in_fresh_process(code, NUMBA_CACHE_DIR=cache).split() for _ in range(2)]
+        env = {"NUMBA_CACHE_DIR": cache, "GPUTENSOR_DEVICE": str(where)}
+        runs = [in_fresh_process(code, **env).split() for _ in range(2)]
     return {
         "import gputensor, ms": statistics.median(imports),
         "of which import numpy, ms": statistics.median(numpy_imports),
@@ -230,7 +235,7 @@ def start_and_memory(path: Path | None) -> dict[str, Any]:
     }
 
 
-def accuracy(data: tuple[Any, ...]) -> dict[str, Any]:
+def accuracies(data: tuple[Any, ...]) -> dict[str, Any]:
     """Test accuracy after ten epochs for three seeds; whether a seed gives equal bits twice."""
     x, y, x_test, y_test = data
     found: dict[str, Any] = {}
@@ -251,29 +256,47 @@ def accuracy(data: tuple[Any, ...]) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--accuracy", action="store_true", help="ten epochs for seeds 0, 1, 2 too")
-    args = parser.parse_args()
-    data = load(args.data)
-    cases = {}
-    for name, make in CASES.items():
-        try:
-            cases[name] = make(data[0], data[1])
-        except ImportError as error:
-            print(f"{name}: left out, {error}")
-    table = common.summary(common.interleaved(cases, args.repeats))
+def run(
+    where: Device,
+    peers: Sequence[str],
+    repeats: int = REPEATS,
+    shrink: int = 1,
+    data: Path | None = None,
+    accuracy: bool = False,
+) -> Report:
+    """Time the contestants.
+
+    Parameters
+    ----------
+    where, peers, repeats
+        As for :func:`common.compare`.
+    shrink : int
+        Divides the number of images in an epoch.
+    data : Path, optional
+        Data set of MNIST's form.
+    accuracy : bool
+        Whether to train for ten epochs with seeds 0, 1 and 2, too.
+
+    Returns
+    -------
+    Report
+    """
+    arrays = load(data)
+    x, y = (a[: len(a) // shrink] for a in arrays[:2])
+    cases = {
+        name: make(x, y, where) for name, (peer, make) in CASES.items() if not peer or peer in peers
+    }
+    timers = common.timers(cases, common.host_clock(where))
+    table = common.summary(common.interleaved(timers, repeats))
     common.print_table(TITLE, "s", table)
-    record: dict[str, Any] = {"title": TITLE, "unit": "s", "machine": common.machine()}
+    record: dict[str, Any] = {"title": TITLE, "unit": "s", "machine": common.machine(where)}
     record["results"] = table
-    record["start"] = start_and_memory(args.data)
-    if args.accuracy:
-        record["accuracy"] = accuracy(data)
+    record["start"] = start_and_memory(data, where)
+    if accuracy:
+        record["accuracy"] = accuracies(arrays)
     print(json.dumps({k: record[k] for k in ("start", "accuracy") if k in record}, indent=2))
-    common.write("mnist", record, table, "s")
+    return Report(record, {name: row["median"] for name, row in table.items()}, "s")
 
 
 if __name__ == "__main__":
-    main()
+    common.script("mnist")

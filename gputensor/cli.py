@@ -1,11 +1,13 @@
-"""``python -m gputensor``: what this installation consists of and which device it would use."""
+"""``python -m gputensor``: what this installation consists of, and how quick it is."""
 
 import argparse
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -68,6 +70,60 @@ def doctor() -> None:
         print(f"{name + ':':25}{text}")
 
 
+_BENCHMARKS = {
+    "kernels": "each fused kernel against plain NumPy or CuPy and PyTorch, and a memory copy",
+    "matmul": "matrix products",
+    "mnist": "an epoch of training",
+    "overhead": "cost of the tape, with thirty small operations",
+}
+
+
+def bench(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Run a benchmark; the command line that asks for what there is not ends with its usage."""
+    for path in (args.json, args.plot):
+        if path and not path.parent.is_dir():
+            parser.error(f"there is no folder {path.parent} to write {path.name} to")
+    common = importlib.import_module("gputensor.benchmarks.common")
+    module = importlib.import_module(f"gputensor.benchmarks.{args.name}")
+    try:
+        where = backend.device(args.device)
+        peers = common.choose_peers(args.compare, module.PEERS, where)
+    except (gputensor.errors.DeviceError, common.PeerError) as error:
+        parser.error(str(error))
+    own = {key: value for key, value in vars(args).items() if key in ("accuracy", "data")}
+    with where, backend.on_device_of(where):
+        report = module.run(where, peers, args.repeats or module.REPEATS, **own)
+    common.save(report, args.json, args.plot)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdigit() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds, 2 or more")
+    return int(text)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--compare",
+        metavar="PEERS",
+        help="of torch, jax, autograd, numpy (CuPy on CUDA), with commas; default: all there are",
+    )
+    shared.add_argument("--device", help="cpu, cuda or cuda:N; default: that of new tensors")
+    shared.add_argument("--repeats", type=_rounds, help="rounds in which all take turns")
+    shared.add_argument("--json", type=Path, metavar="FILE", help="where to write all figures")
+    shared.add_argument("--plot", type=Path, metavar="FILE", help="where to write a chart")
+    names = parser.add_subparsers(dest="name", required=True)
+    parsers = {
+        name: names.add_parser(name, help=text, description=text, parents=[shared])
+        for name, text in _BENCHMARKS.items()
+    }
+    parsers["mnist"].add_argument("--data", type=Path, help="a data set of MNIST's form")
+    parsers["mnist"].add_argument(
+        "--accuracy", action="store_true", help="ten epochs for seeds 0, 1, 2 too"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m gputensor``.
 
@@ -84,6 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gputensor", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="versions, devices and settings, and why CUDA is not used")
-    parser.parse_args(arguments)
-    doctor()
+    bench_parser = commands.add_parser("bench", help="time gputensor beside its peers")
+    _add_bench(bench_parser)
+    args = parser.parse_args(arguments)
+    if args.command == "bench":
+        bench(bench_parser, args)
+    else:
+        doctor()
     return 0

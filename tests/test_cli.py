@@ -42,3 +42,19 @@ def test_without_a_command_the_help_is_shown():
     done = run()
     assert done.returncode == 2
     assert "doctor" in done.stderr
+    assert "bench" in done.stderr
+
+
+def test_benchmarks_are_imported_only_when_asked_for():
+    code = (
+        "import sys; from gputensor import cli; cli.main(['doctor']);"
+        "assert not [m for m in sys.modules if m.startswith('gputensor.benchmarks')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_bench_prints_a_table():
+    done = run("bench", "overhead", "--repeats", "2", "--compare", "numpy", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "NumPy, forward only" in done.stdout
+    assert "PyTorch" not in done.stdout

@@ -1,0 +1,179 @@
+"""The benchmarks: that they run, what they report, what they refuse; not how quick anything is."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import standin
+from gputensor import backend, cli
+from gputensor.benchmarks import common, kernels, matmul, mnist, overhead
+from test_device import forget_cupy
+
+CPU = backend.device("cpu")
+NUMBERS = {"median", "low", "high", "gputensor/this"}
+
+
+def there_are(module):
+    return common.choose_peers(None, module.PEERS, CPU)
+
+
+def check(table, unit=None):
+    for row in table.values():
+        assert NUMBERS | ({unit} if unit else set()) == set(row)
+        assert 0 < row["low"] <= row["median"] <= row["high"]
+    assert table["gputensor"]["gputensor/this"] == 1
+
+
+@pytest.mark.parametrize(("module", "unit"), [(kernels, "GB/s"), (matmul, "GFLOP/s")])
+def test_every_case_runs_in_every_form(module, unit, capsys):
+    peers = there_are(module)
+    report = module.run(CPU, peers, repeats=2, shrink=2000)
+    printed = capsys.readouterr().out
+    assert unit in printed
+    rows = report.record["results"]
+    assert len(rows) == sum(len(case.shapes) for case in module.CASES)
+    for name, row in rows.items():
+        assert name in printed
+        check(row["contestants"], unit)
+        assert "NumPy" in row["contestants"]
+        case = max((c for c in module.CASES if name.startswith(c.name)), key=lambda c: len(c.name))
+        assert ("PyTorch" in row["contestants"]) == bool("torch" in peers and case.torch)
+    for column in ("gputensor", "quartiles", "NumPy", "ratio"):
+        assert column in printed
+    assert ("of copy" in printed) == (module is kernels)
+
+
+@pytest.mark.skipif(standin.host_compiler() is None, reason="no C++ compiler")
+def test_cuda_cases_run_on_the_stand_in(capsys):
+    forget_cupy()
+    with standin.installed():
+        where = backend.device("cuda")
+        with where, backend.on_device_of(where):
+            report = kernels.run(where, ["numpy"], repeats=2, shrink=1_000_000)
+    forget_cupy()
+    rows = report.record["results"]
+    assert all(any(name.startswith(c.name) for name in rows) for c in kernels.CASES)
+    for row in rows.values():
+        check(row["contestants"], "GB/s")
+        assert "CuPy" in row["contestants"]
+        assert row["host µs"] > 0
+    assert {"gpu", "CUDA driver", "CUDA runtime"} <= set(report.record["machine"])
+    assert "launches" in capsys.readouterr().out
+
+
+def test_only_the_peers_that_were_asked_for_take_part():
+    for row in kernels.run(CPU, [], repeats=2, shrink=100_000).record["results"].values():
+        assert list(row["contestants"]) == ["gputensor"]
+    assert list(overhead.run(CPU, ["numpy"], 2, 200).record["results"]) == [
+        "gputensor",
+        "NumPy, forward only",
+    ]
+
+
+def test_overhead():
+    report = overhead.run(CPU, there_are(overhead), repeats=2, shrink=100)
+    check(report.record["results"])
+    assert set(report.bars) == set(report.record["results"])
+
+
+def test_mnist(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(3)
+    path = tmp_path / "set.npz"
+    arrays = {}
+    for name, n in (("train", 512), ("test", 10)):
+        arrays[f"x_{name}"] = rng.integers(0, 256, (n, 28, 28), np.uint8)
+        arrays[f"y_{name}"] = rng.integers(0, 10, n, np.uint8)
+    np.savez(path, **arrays)
+    monkeypatch.setattr(mnist, "start_and_memory", lambda *_: {"import": 0})
+    report = mnist.run(CPU, there_are(mnist), repeats=2, shrink=2, data=path)
+    check(report.record["results"])
+    assert {"gputensor", "NumPy by hand"} <= set(report.record["results"])
+    assert "import" in capsys.readouterr().out
+
+
+def test_files_hold_the_machine_and_the_figures(tmp_path, capsys):
+    figures, chart = tmp_path / "figures.json", tmp_path / "chart.png"
+    options = ["--repeats", "2", "--device", "cpu", "--compare", "numpy"]
+    files = ["--json", str(figures), "--plot", str(chart)]
+    assert cli.main(["bench", "overhead", *options, *files]) == 0
+    record = json.loads(figures.read_text())
+    check(record["results"])
+    assert record["machine"]["device"] == "cpu"
+    assert {"cpu", "cores", "python"} <= set(record["machine"])
+    assert record["machine"]["versions"]["numpy"] == np.__version__
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["bench", "overhead", *options]) == 0
+    assert "quartiles" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == [chart, figures]
+
+
+def test_a_script_writes_its_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    arguments = ["--repeats", "2", "--device", "cpu", "--compare", "numpy"]
+    monkeypatch.setattr(sys, "argv", ["overhead.py", *arguments])
+    with pytest.raises(SystemExit) as done:
+        common.script("overhead")
+    assert done.value.code == 0
+    names = sorted(p.name for p in (tmp_path / "results").iterdir())
+    assert names == ["overhead.json", "overhead.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--compare", "numpy,nonesuch"], "nonesuch"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--repeats", "1"], "2 or more"),
+        (["--json", "no/such/folder/x.json"], "folder"),
+    ],
+)
+def test_what_there_is_not_is_said_at_once(arguments, text, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["bench", "kernels", *arguments])
+    assert done.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_peer_that_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(
+        common.importlib.util, "find_spec", lambda name: None if name == "torch" else name
+    )
+    with pytest.raises(common.PeerError, match=r'torch.*pip install -e "\.\[peers\]"'):
+        common.choose_peers("numpy,torch", kernels.PEERS, CPU)
+    assert common.choose_peers(None, kernels.PEERS, CPU) == ["numpy"]
+    assert "PyTorch is left out" in capsys.readouterr().out
+
+
+def test_a_peer_without_a_form_is_left_out_and_named(capsys):
+    assert common.choose_peers("numpy,jax", ("numpy",), CPU) == ["numpy"]
+    assert "JAX is left out" in capsys.readouterr().out
+
+
+def test_zeros_are_not_timed(monkeypatch):
+    with pytest.raises(ValueError, match="case: input 'b' is all zeros"):
+        common.input_sets("case", lambda: {"a": np.ones(3), "b": np.zeros(3)}, 100)
+    monkeypatch.setattr(common.Random, "normal", lambda self, *s: np.zeros(s, np.float32))
+    with pytest.raises(ValueError, match="'z' is all zeros"):
+        kernels.run(CPU, [], repeats=2, shrink=100_000)
+
+
+def test_sets_of_inputs_exceed_the_cache():
+    sets = common.input_sets("case", lambda: {"a": np.ones(10)}, 200)
+    assert len(sets) == 3
+    assert len({id(s["a"]) for s in sets}) == 3
+
+
+def test_inputs_of_adam_have_moments():
+    case = next(c for c in kernels.CASES if c.name == "Adam")
+    inputs = case.draw(common.Random(CPU), 5)
+    assert inputs["m"].all()
+    assert (inputs["v"] > 0).all()
+
+
+def test_the_setting_of_kernels_is_given_back(monkeypatch):
+    monkeypatch.setenv("GPUTENSOR_KERNELS", "reference")
+    with common.kernels_setting("auto"):
+        assert common.config.kernels_setting() == "auto"
+    assert common.config.kernels_setting() == "reference"
