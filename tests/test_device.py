@@ -1,12 +1,11 @@
-"""The CUDA path on any machine: CuPy's rules and the CUDA sources, run by a stand-in on the CPU."""
-
-import sys
+"""The CUDA path: on a GPU, and without one on the CPU by a stand-in with CuPy's rules."""
 
 import numpy as np
 import pytest
 
 import gputensor as gt
 import standin
+from conftest import forget_cupy  # noqa: F401
 from gputensor import backend
 from gputensor.keras.layers import Dense, Dropout, Rescaling
 from gputensor.keras.models import Sequential
@@ -18,38 +17,10 @@ from gputensor.kernels import (
     random_bits,
     sgd_step,
     softmax_cross_entropy,
-    source,
 )
 from gputensor.nn import functional as F
 
-pytestmark = pytest.mark.skipif(
-    standin.host_compiler() is None, reason="no C++ compiler to run the CUDA sources with"
-)
 RNG = np.random.default_rng(11)
-
-
-def forget_cupy():
-    """Drop what gputensor remembers of the CuPy it saw."""
-    for cached in (
-        backend.cuda_status,
-        backend._configured_device,
-        source._multiprocessors,
-    ):
-        cached.cache_clear()
-    for kind in [k for k in backend.NAMESPACES if k is not np.ndarray]:
-        del backend.NAMESPACES[kind]
-    sys.modules["gputensor.kernels.softmax_cross_entropy"]._flags.clear()
-    for made in source._SOURCES:
-        made._entries.clear()
-    backend.DEFERRED_CHECKS.clear()
-
-
-@pytest.fixture(params=["forward", "compare"])
-def cupy(request):
-    forget_cupy()
-    with standin.installed(devices=2, order=request.param) as module:
-        yield module
-    forget_cupy()
 
 
 def normal(*shape, dtype=np.float32):
@@ -267,6 +238,7 @@ def test_training_gives_what_the_cpu_gives(cupy):
     np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-4)
 
 
+@pytest.mark.standin  # which counts
 def test_an_epoch_reads_the_device_at_its_end_only(cupy):
     x, y = data()
     network = model()

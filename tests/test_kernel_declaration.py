@@ -11,12 +11,8 @@ import standin
 from gputensor.errors import CompileError, DTypeError, LaunchError, ParityError
 from gputensor.kernels import CudaSource, Loop, c_type, split
 from gputensor.kernels.source import signatures
-from test_device import forget_cupy
 
 RNG = np.random.default_rng(8)
-needs_compiler = pytest.mark.skipif(
-    standin.host_compiler() is None, reason="no C++ compiler to run the CUDA sources with"
-)
 
 SOURCE = r"""
 // A comment with a __global__ void trap(int x) { in it.
@@ -35,14 +31,6 @@ __global__ void __launch_bounds__(256) raise(const T* __restrict__ x, T* out, in
     out[i] = (negate ? -y : y) + T(shift);
 }
 """
-
-
-@pytest.fixture
-def cupy():
-    forget_cupy()
-    with standin.installed() as module:
-        yield module
-    forget_cupy()
 
 
 def launch_scale(source, x, factor):
@@ -94,7 +82,6 @@ def test_a_kernel_is_its_reference_on_the_cpu():
     assert gt.gradcheck(lambda t: scale(t, 3.0), gt.tensor(x, dtype=gt.float64, requires_grad=True))
 
 
-@needs_compiler
 def test_python_numbers_take_the_parameters_type(cupy):
     scale = make_scale()
     x = RNG.normal(size=1000).astype(np.float32)
@@ -107,7 +94,6 @@ def test_python_numbers_take_the_parameters_type(cupy):
     np.testing.assert_array_equal(out.get(), [-1.0, -20.0])
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("entry", "arguments", "message"),
     [
@@ -135,7 +121,6 @@ def test_arguments_that_do_not_fit_are_refused(cupy, entry, arguments, message):
     np.testing.assert_array_equal(x.get(), [0, 1, 2, 3])
 
 
-@needs_compiler
 def test_null_pointers(cupy):
     source = CudaSource(
         'extern "C" __global__ void fill(const float* x, float* out, int size) {'
@@ -146,7 +131,6 @@ def test_null_pointers(cupy):
     np.testing.assert_array_equal(out.get(), 5)
 
 
-@needs_compiler
 def test_compile_errors_show_the_numbered_source(cupy):
     source = CudaSource(SOURCE.replace("T y = T(1);", "T z = T(1);"))
     with pytest.raises(CompileError) as caught:
@@ -243,7 +227,6 @@ def test_c_types():
 EXAMPLE = Path(__file__).parent.parent / "examples" / "custom_kernel.py"
 
 
-@needs_compiler
 def test_the_example_of_a_kernel(cupy, capsys):
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     printed = capsys.readouterr().out
