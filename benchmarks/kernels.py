@@ -128,11 +128,27 @@ CASES = (
     ),
     Case(f"gather+scale from {IMAGES:,}", *BATCH, 5, _draw_images, _gather, _torch_gather),
     Case(
-        "Philox words",
+        "random bits",
         *WORDS,
         4,
-        lambda random, n: {"like": random.integers(256, n, np.uint8)},
-        lambda like: lambda: kernels.random_bits(namespace(like), like.size, 1, 2),
+        lambda random, n: {"out": random.integers(256, n, np.uint32)},
+        lambda out: lambda: kernels.random_bits.raw(out, key=1, offset=2),
+    ),
+    Case(
+        "random uniform",
+        *WORDS,
+        4,
+        lambda random, n: {"out": random.normal(n)},
+        lambda out: lambda: kernels.random_uniform.raw(out, key=1, offset=2),
+        lambda torch, out: lambda: out.uniform_(),
+    ),
+    Case(
+        "dropout",
+        *WORDS,
+        8,
+        lambda random, n: {"x": random.normal(n)},
+        lambda x: lambda: kernels.dropout.raw(x, p=0.1, key=1, offset=2),
+        lambda torch, x: lambda: torch.nn.functional.dropout(x, 0.1),
     ),
 )
 

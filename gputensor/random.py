@@ -1,9 +1,12 @@
-"""Random numbers from a counter-based stream, Philox4x32-10: the same on the CPU and on CUDA."""
+"""Random numbers from a counter-based stream, Philox4x32-10: the same on the CPU and on CUDA.
+
+Names and arguments are those of ``numpy.random.Generator``.
+"""
 
 import math
 import secrets
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,9 +14,12 @@ from gputensor import backend
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import DTypeError
-from gputensor.kernels.philox import random_bits
+from gputensor.kernels import random_bits, random_normal, random_uniform
+from gputensor.kernels.philox import words_of
 
-__all__ = ["Generator", "default_generator", "manual_seed"]
+__all__ = ["Generator", "default_generator", "default_rng", "manual_seed"]
+
+Size: TypeAlias = int | tuple[int, ...] | None
 
 
 class Generator:
@@ -29,6 +35,11 @@ class Generator:
     ----------
     state : tuple of int
         Seed and counter; settable, to go on from there.
+
+    Notes
+    -----
+    In the methods `size` is the shape, ``()`` if it is None; `dtype` the dtype of the result,
+    and `device` its place, where the numbers are drawn.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -46,124 +57,184 @@ class Generator:
         ValueError
             If `seed` is negative or takes more than 64 bits.
         """
-        if not isinstance(seed, (int, np.integer)):
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise TypeError(f"seed must be an int, got {type(seed).__name__}")
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed is {seed}; it must be from 0 to 2**64 - 1")
-        self._seed = int(seed)
-        self._counter = 0
+        with self._lock:
+            self._seed, self._counter = int(seed), 0
         return self
 
     @property
     def state(self) -> tuple[int, int]:
         """Seed and counter."""
-        return self._seed, self._counter
+        with self._lock:
+            return self._seed, self._counter
 
     @state.setter
     def state(self, value: tuple[int, int]) -> None:
         seed, counter = value
         self.manual_seed(seed)
-        self._counter = counter
+        if not 0 <= counter < 1 << 64:
+            raise ValueError(f"counter is {counter}; it must be from 0 to 2**64 - 1")
+        with self._lock:
+            self._counter = int(counter)
 
-    def _bits(self, size: int, where: Device) -> Array:
+    def take(self, words: int) -> dict[str, int]:
+        """Key and counter of the next `words` random words, which are taken out of the stream.
+
+        For kernels that draw for themselves, such as :func:`gputensor.kernels.dropout`.
+        """
         with self._lock:
             offset = self._counter
-            self._counter += -(-size // 4)
-        with backend.on_device_of(where):
-            return random_bits(backend.namespace(where), size, self._seed, offset)
+            self._counter = (offset + -(-words // 4)) % (1 << 64)
+            return {"key": self._seed, "offset": offset}
 
-    def _uniform(self, size: int, dtype: np.dtype[Any], where: Device) -> Array:
-        """Raw numbers in [0, 1), of 53 random bits for float64, else float32 ones of 24."""
-        if dtype == np.float64:
-            words = self._bits(2 * size, where).reshape(size, 2).astype(np.uint64)
-            return (words[:, 0] >> np.uint64(6)) * 2.0**-26 + (
-                words[:, 1] >> np.uint64(5)
-            ) * 2.0**-53
-        if dtype.kind != "f":
-            raise DTypeError(f"random numbers have a floating point dtype, not {dtype}")
-        numbers = (self._bits(size, where) >> np.uint32(8)).astype(np.float32)
-        numbers *= np.float32(2.0**-24)
-        return numbers
+    def random(
+        self, size: Size = None, *, dtype: Any = np.float32, device: str | Device | None = None
+    ) -> Tensor:
+        """Numbers evenly distributed over ``[0, 1)``."""
+        return self.uniform(size=size, dtype=dtype, device=device)
 
     def uniform(
         self,
-        shape: int | tuple[int, ...],
         low: float = 0.0,
         high: float = 1.0,
+        size: Size = None,
         *,
         dtype: Any = np.float32,
         device: str | Device | None = None,
     ) -> Tensor:
         """Numbers evenly distributed over ``[low, high)``.
 
-        Parameters
-        ----------
-        shape : int or tuple of ints
-        low, high : float
-        dtype : floating point dtype
-        device : str or Device, optional
-
-        Returns
-        -------
-        Tensor of `shape`
+        Raises
+        ------
+        ValueError
+            If `low` is above `high`, or one is not finite.
+        DTypeError
+            If `dtype` is not a floating point dtype.
         """
-        if not low <= high:
-            raise ValueError(f"uniform: low is {low}, high is {high}; low must not be above high")
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        where = backend.device(device)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(
+                f"uniform: low is {low}, high is {high}; they must be finite and low not above high"
+            )
+        out, shape, where = _room("uniform", size, dtype, device)
         with backend.on_device_of(where):
-            numbers = self._uniform(math.prod(shape), np.dtype(dtype), where)
-            numbers = (numbers * (high - low) + low).astype(dtype, copy=False)
-            # Rounding can carry the largest of them onto `high`.
-            below = np.nextafter(numbers.dtype.type(high), numbers.dtype.type(low))
-            backend.namespace(where).minimum(numbers, below, out=numbers)
-            return wrap(numbers.reshape(shape))
+            state = self.take(out.size * words_of(out.dtype))
+            return wrap(random_uniform.raw(out, low=low, high=high, **state).reshape(shape))
 
     def normal(
         self,
-        shape: int | tuple[int, ...],
-        mean: float = 0.0,
-        std: float = 1.0,
+        loc: float = 0.0,
+        scale: float = 1.0,
+        size: Size = None,
         *,
         dtype: Any = np.float32,
         device: str | Device | None = None,
     ) -> Tensor:
-        """Normally distributed numbers, by the transform of Box and Muller (1958).
+        """Normally distributed numbers of mean `loc` and standard deviation `scale`.
 
-        Parameters
-        ----------
-        shape : int or tuple of ints
-        mean, std : float
-        dtype : floating point dtype
-        device : str or Device, optional
-
-        Returns
-        -------
-        Tensor of `shape`
+        Raises
+        ------
+        ValueError
+            If `scale` is negative.
+        DTypeError
+            If `dtype` is not a floating point dtype.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        where = backend.device(device)
-        size = math.prod(shape)
+        if not scale >= 0:
+            raise ValueError(f"normal: scale is {scale}; it must not be negative")
+        out, shape, where = _room("normal", size, dtype, device)
         with backend.on_device_of(where):
-            xp = backend.namespace(where)
-            pairs = self._uniform(size + size % 2, np.dtype(dtype), where).reshape(2, -1)
-            radius = xp.sqrt(-2 * xp.log1p(-pairs[0]))
-            angle = 2 * math.pi * pairs[1]
-            numbers = xp.concatenate([radius * xp.cos(angle), radius * xp.sin(angle)])[:size]
-            return wrap((numbers * std + mean).astype(dtype, copy=False).reshape(shape))
+            state = self.take((out.size + out.size % 2) * words_of(out.dtype))
+            return wrap(random_normal.raw(out, mean=loc, std=scale, **state).reshape(shape))
+
+    def standard_normal(
+        self, size: Size = None, *, dtype: Any = np.float32, device: str | Device | None = None
+    ) -> Tensor:
+        """Normally distributed numbers of mean 0 and standard deviation 1."""
+        return self.normal(size=size, dtype=dtype, device=device)
+
+    def integers(
+        self,
+        low: int,
+        high: int | None = None,
+        size: Size = None,
+        *,
+        dtype: Any = np.int64,
+        endpoint: bool = False,
+        device: str | Device | None = None,
+    ) -> Tensor:
+        """Integers from `low` to ``high - 1``, or to `high` with `endpoint`.
+
+        Without `high` they are from 0 to ``low - 1``. A 64-bit word times the length of the range
+        gives the integer, so each one's probability is right to 2**-64.
+
+        Raises
+        ------
+        ValueError
+            If the range is empty or does not fit `dtype`.
+        """
+        first, last = (0, low) if high is None else (low, high)
+        last = last if endpoint else last - 1
+        info = np.iinfo(dtype)
+        if not info.min <= first <= last <= info.max:
+            raise ValueError(
+                f"integers: the range is {first} to {last}; it must not be empty and fit "
+                f"{np.dtype(dtype)}, {info.min} to {info.max}"
+            )
+        words, shape, where = _room("integers", size, np.uint32, device, 2)
+        with backend.on_device_of(where):
+            pairs = random_bits.raw(words, **self.take(words.size)).astype(np.uint64).reshape(-1, 2)
+            numbers = _high_product(pairs[:, 0], pairs[:, 1], last - first + 1)
+            # Added modulo 2**64: a negative `first` is its complement.
+            numbers += np.uint64(first % (1 << 64))
+            return wrap(numbers.astype(np.int64).astype(dtype, copy=False).reshape(shape))
 
     def permutation(self, n: int, *, device: str | Device | None = None) -> Tensor:
         """The numbers 0 to ``n - 1`` in random order, int64, drawn on the device.
 
         Each gets a random 64-bit key, and the keys are sorted.
         """
-        where = backend.device(device)
-        words = self._bits(2 * n, where)
+        keys, _, where = _room("permutation", n, np.uint32, device, 2)
         with backend.on_device_of(where):
-            return wrap(backend.namespace(where).argsort(words.view(np.uint64)))
+            words = random_bits.raw(keys, **self.take(keys.size))
+            # Stable, so that equal keys, rare as they are, come out alike on every device.
+            return wrap(backend.namespace(where).argsort(words.view(np.uint64), kind="stable"))
+
+
+def _room(
+    name: str, size: Size, dtype: Any, device: str | Device | None, words: int = 0
+) -> tuple[Array, tuple[int, ...], Device]:
+    """Flat array to fill, `words` for an element if that is given, its shape to be, its place."""
+    shape = () if size is None else (size,) if isinstance(size, (int, np.integer)) else tuple(size)
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
+        raise ValueError(f"{name}: size is {size!r}; it must be a shape of non-negative ints")
+    dtype = np.dtype(dtype)
+    if not words and (dtype.kind not in "fV" or dtype.itemsize > 8):
+        raise DTypeError(f"{name}: random numbers have a floating point dtype, not {dtype}")
+    where = backend.device(device)
+    with backend.on_device_of(where):
+        out = backend.namespace(where).empty(math.prod(shape) * (words or 1), dtype)
+    return out, shape, where
+
+
+def _high_product(high: Array, low: Array, span: int) -> Array:
+    """Upper 64 bits of ``(high * 2**32 + low) * span``, for words below 2**32 in uint64."""
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    if span == 1 << 64:
+        return (high << half) | low
+    span_high, span_low = np.uint64(span >> 32), np.uint64(span & 0xFFFFFFFF)
+    middle = high * span_low + ((low * span_low) >> half)
+    other = low * span_high + (middle & mask)
+    return high * span_high + (middle >> half) + (other >> half)
 
 
 default_generator = Generator()
+
+
+def default_rng(seed: int | None = None) -> Generator:
+    """Make a generator, as ``numpy.random.default_rng`` does; the same as ``Generator(seed)``."""
+    return Generator(seed)
 
 
 def manual_seed(seed: int) -> Generator:

@@ -10,7 +10,7 @@ from gputensor.kernels.bias_activation import bias_activation, bias_activation_b
 from gputensor.kernels.declare import Kernel, kernel
 from gputensor.kernels.gather_scale import gather_scale
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
-from gputensor.kernels.philox import random_bits
+from gputensor.kernels.philox import dropout, random_bits, random_normal, random_uniform
 from gputensor.kernels.runtime import Loop, split
 from gputensor.kernels.sgd import sgd_step
 from gputensor.kernels.softmax import row_softmax, row_softmax_backward
@@ -25,9 +25,12 @@ __all__ = [
     "bias_activation",
     "bias_activation_backward",
     "c_type",
+    "dropout",
     "gather_scale",
     "kernel",
     "random_bits",
+    "random_normal",
+    "random_uniform",
     "row_layer_norm",
     "row_norm_backward",
     "row_rms_norm",

@@ -4,7 +4,7 @@ import functools
 import itertools
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,9 +86,17 @@ class Loop:
     that keep NaN, infinity and signed results: operations may be fused and reordered, no more.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], fastmath: Iterable[str] = ("contract", "reassoc")
+    ) -> None:
         self._function = function
+        self._fastmath = set(fastmath)
         functools.update_wrapper(self, function)
+
+    @classmethod
+    def exact(cls, function: Callable[..., Any]) -> "Loop":
+        """A loop in which every operation rounds by itself, in the order of the source."""
+        return cls(function, fastmath=())
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
@@ -99,7 +107,7 @@ class Loop:
         function = types.FunctionType(f.__code__, f.__globals__ | inlines, f.__name__)
         function.__qualname__, function.__module__ = f.__qualname__, f.__module__
         compiled: Callable[..., Any] = numba.njit(
-            cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}
+            cache=True, nogil=True, error_model="numpy", fastmath=self._fastmath
         )(function)
         return compiled
 

@@ -6,7 +6,6 @@ import pytest
 import gputensor as gt
 import standin
 from conftest import forget_cupy  # noqa: F401
-from gputensor import backend
 from gputensor.keras.layers import Dense, Dropout, Rescaling
 from gputensor.keras.models import Sequential
 from gputensor.kernels import (
@@ -14,7 +13,6 @@ from gputensor.kernels import (
     bias_activation,
     bias_activation_backward,
     gather_scale,
-    random_bits,
     sgd_step,
     softmax_cross_entropy,
 )
@@ -119,15 +117,6 @@ def test_sgd(cupy, momentum, nesterov):
                 **{"lr": 0.1, "momentum": momentum, "weight_decay": 0.01, "nesterov": nesterov},
             )
     np.testing.assert_allclose(device.get(), host, rtol=1e-5, atol=1e-6)
-
-
-def test_random_bits_are_those_of_the_cpu(cupy):
-    for size in (1, 4, 1003):
-        found = random_bits(backend.NAMESPACES[cupy.ndarray], size, 2**63 + 5, 7)
-        expected = random_bits(backend.NAMESPACES[np.ndarray], size, 2**63 + 5, 7)
-        np.testing.assert_array_equal(found.get(), expected)
-    drawn = [gt.manual_seed(3).permutation(100, device=d).cpu().tolist() for d in ("cpu", "cuda")]
-    assert drawn[0] == drawn[1]
 
 
 def test_tensors_and_gradients_on_the_device(cupy):

@@ -16,7 +16,6 @@ from gputensor.kernels import (
     bias_activation,
     bias_activation_backward,
     gather_scale,
-    random_bits,
     runtime,
     sgd_step,
     softmax_cross_entropy,
@@ -239,17 +238,6 @@ def test_means_do_not_linger_as_subnormal_numbers(setting, dtype):
         adam_step.raw(p[:1], g[:1], m, v, count, ticket, lr=0.1, beta1=0.9, beta2=0.9, eps=0.0)
     assert 0 < m[0] < tiny
     assert 0 < v[0] < tiny
-
-
-@pytest.mark.usefixtures("threads")
-def test_philox_parts_make_the_whole(setting):
-    xp = NAMESPACES[np.ndarray]
-    whole = random_bits(xp, 1003, 12345678901234567890, 5)
-    assert whole.dtype == np.uint32
-    np.testing.assert_array_equal(whole[40:80], random_bits(xp, 40, 12345678901234567890, 15))
-    # Known answer of the Random123 distribution for a zero counter and key.
-    first = [hex(w) for w in random_bits(xp, 4, 0, 0)]
-    assert first == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
 
 
 def test_nan_parameters_and_gradients_stay(setting):

@@ -1,7 +1,8 @@
 """Neural network operations as functions."""
 
+from gputensor import kernels
 from gputensor.autograd import Tensor
-from gputensor.ops.elementwise import relu, sigmoid, tanh, where
+from gputensor.ops.elementwise import relu, sigmoid, tanh
 from gputensor.ops.nn import (
     accuracy,
     cross_entropy,
@@ -59,11 +60,16 @@ def dropout(
     ------
     ValueError
         If `p` is not a probability.
+
+    Notes
+    -----
+    No mask is kept: the gradient draws the same numbers again (see
+    :func:`gputensor.kernels.dropout`).
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p}; it must be from 0 to 1")
     if not training or p == 0:
         return x
-    drawn = (generator or default_generator).uniform(x.shape, device=x.device)
-    kept = where(drawn < p, 0.0, 1 / (1 - p) if p < 1 else 0.0)
-    return x * kept.astype(x.dtype)
+    state = (generator or default_generator).take(x.size)
+    out: Tensor = kernels.dropout(x, p=p, **state)
+    return out

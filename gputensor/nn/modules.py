@@ -145,7 +145,7 @@ class Dense(Module):
             raise ValueError(f"Dense: activation {activation!r} is unknown; allowed are {allowed}")
         limit = math.sqrt(6 / (in_features + out_features))
         draw = (generator or default_generator).uniform
-        weight = draw((in_features, out_features), -limit, limit, dtype=dtype, device=device)
+        weight = draw(-limit, limit, (in_features, out_features), dtype=dtype, device=device)
         self.weight = parameter(weight.array)
         self.bias = (
             parameter(zeros(out_features, dtype=dtype, device=device).array) if bias else None
