@@ -331,7 +331,7 @@ def summary(seconds: dict[str, list[float]], scale: float = 1.0) -> dict[str, di
     ours = statistics.median(seconds["gputensor"])
     found = {}
     for name, values in seconds.items():
-        low, middle, high = statistics.quantiles(values, n=4)
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
         found[name] = {
             "median": middle * scale,
             "low": low * scale,
