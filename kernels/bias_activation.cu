@@ -29,11 +29,10 @@ __global__ void bias_activation(const T* z, const T* bias, T* out, int64 size, i
     using A = compute<T>;
     bool packs = aligned(z) && aligned(bias) && aligned(out);
     packs = packs && columns % (16 / (int64)sizeof(T)) == 0;
-    bool narrow = size <= 0x7fffffff;  // 32-bit remainders are quicker
     elementwise<T>(size, packs, [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
         auto x = load<N>(z + i);
-        auto b = load<N>(bias + (narrow ? (uint32)i % (uint32)columns : i % columns));
+        auto b = load<N>(bias + (i - quotient(i, columns) * columns));
         for (int k = 0; k < N; k++) x.at[k] = T(activate<KIND>(A(x.at[k]) + A(b.at[k])));
         store(out + i, x);
     });

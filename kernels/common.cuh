@@ -86,6 +86,11 @@ __device__ __forceinline__ void store(T* p, const Pack<N, T>& values) {
     *(Pack<N, T>*)p = values;
 }
 
+// i / n for i, n >= 0, quicker where both fit in 32 bits.
+__device__ __forceinline__ int64 quotient(int64 i, int64 n) {
+    return (uint64)(i | n) >> 32 ? i / n : (int64)((uint32)i / (uint32)n);
+}
+
 template <int N>
 struct Width { static constexpr int value = N; };
 
@@ -125,4 +130,22 @@ __device__ __forceinline__ bool last_block(uint32* ticket) {
     }
     __syncthreads();
     return last;
+}
+
+// ---------------------------------------------------------------- bad values, for the host
+
+// `flag` is {place, value, limit, filled}, see flags.py. Any thread may note the place of a bad value;
+// the first place stays, as -1, for none, is the largest as an unsigned number.
+__device__ __forceinline__ void note_bad(int64* flag, int64 place) {
+    if (!flag[3]) atomicMin((uint64*)flag, (uint64)place);
+}
+
+// For one thread of the last block.
+__device__ __forceinline__ void fill_flag(int64* flag, const int64* values, int64 limit) {
+    int64 place = ((volatile int64*)flag)[0];
+    if (place >= 0 && !flag[3]) {
+        flag[1] = values[place];
+        flag[2] = limit;
+        flag[3] = 1;
+    }
 }

@@ -10,7 +10,7 @@ __global__ void gather_scale(const In* data, const int64* index, Out* out, int64
     bool packs = aligned(out) && aligned(data) && columns % (16 / (int64)sizeof(Out)) == 0;
     elementwise<Out>(size, packs, [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
-        int64 row = i / columns;
+        int64 row = quotient(i, columns);
         auto source = load<N>(data + index[row] * columns + (i - row * columns));
         Pack<N, Out> result;
         for (int k = 0; k < N; k++) result.at[k] = Out(A(source.at[k]) * factor + shift);

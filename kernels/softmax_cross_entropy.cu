@@ -1,11 +1,11 @@
 // Softmax cross-entropy, a group of threads to a row: maximum, sum, loss, gradient and right answers
-// in one launch. The last block to finish adds up the losses, in a fixed order, and notes the first
-// bad label in `flag`: row (or -1), label, and whether these are filled in.
+// in one launch. The last block to finish adds up the losses, in a fixed order, and fills the flag of
+// bad labels.
 #include "rows.cuh"
 
 template <typename A>
 __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* ticket,
-                           const int64* labels, int64* flag) {
+                           const int64* labels, int64 classes, int64* flag) {
     if (!last_block(ticket)) return;
     __shared__ double sums[32];
     double sum = 0;
@@ -17,11 +17,7 @@ __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* t
         sum = 0;
         for (int k = 0; k < blockDim.x / 32; k++) sum += sums[k];
         *total = sum;
-        int64 row = labels ? ((volatile int64*)flag)[0] : -1;
-        if (row >= 0 && !flag[2]) {
-            flag[1] = labels[row];
-            flag[2] = 1;
-        }
+        if (labels) fill_flag(flag, labels, classes);
     }
 }
 
@@ -65,11 +61,10 @@ __global__ void cross_entropy_labels(const T* logits, const int64* labels, int64
             losses[row] = bad ? A(nan("")) : loss;
             if (softmax.place == label && log_sum == log_sum)
                 atomicAdd((uint64*)correct, (uint64)1);
-            // -1, for no row, is the largest as an unsigned number. A filled flag is kept.
-            if (bad && !flag[2]) atomicMin((uint64*)flag, (uint64)row);
+            if (bad) note_bad(flag, row);
         }
     }
-    add_losses(losses, rows, total, ticket, labels, flag);
+    add_losses(losses, rows, total, ticket, labels, classes, flag);
 }
 
 template <typename T, int N, int GROUP, int KEPT>
@@ -120,5 +115,5 @@ __global__ void cross_entropy_rows(const T* logits, const T* weights, int64 rows
                 atomicAdd((uint64*)correct, (uint64)1);
         }
     }
-    add_losses(losses, rows, total, ticket, (const int64*)0, (int64*)0);
+    add_losses(losses, rows, total, ticket, (const int64*)0, classes, (int64*)0);
 }

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor import backend
 from gputensor.backend import Array, namespace
 from gputensor.errors import LabelError
 from gputensor.kernels.cpu_math import exp, row_max
 from gputensor.kernels.declare import kernel
+from gputensor.kernels.flags import Flag
 from gputensor.kernels.rows import row_layout
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, split, widen
 from gputensor.kernels.source import CudaSource, c_type
@@ -119,43 +119,14 @@ def _weight_loop(  # type: ignore[no-untyped-def]
         correct[i] = best == label and log_total == log_total
 
 
-def _raise_for(labels: "np.ndarray[Any, Any]", classes: int) -> None:
-    bad = np.flatnonzero((labels < 0) | (labels >= classes))
-    if bad.size:
-        row = int(bad[0])
-        raise LabelError(
-            f"cross-entropy: row {row} has label {int(labels[row])}; labels must be in the range "
-            f"0 to {classes - 1}, as there are {classes} classes"
-        )
+def _explain(row: int, label: int, classes: int) -> LabelError:
+    return LabelError(
+        f"cross-entropy: row {row} has label {label}; labels must be in the range 0 to "
+        f"{classes - 1}, as there are {classes} classes"
+    )
 
 
-def _raise_later(flag: Array, labels: Array, classes: int) -> None:
-    """Look at the flag that a launch leaves when the host next reads from the device."""
-    key = f"labels {labels.device.id}"
-
-    def check() -> None:
-        row, label, filled = flag.get().tolist()
-        if filled:
-            flag[...] = namespace(flag).asarray(_NO_BAD_LABEL)
-            raise LabelError(
-                f"cross-entropy: row {row} has label {label}; labels must be in the range "
-                f"0 to {classes - 1}, as there are {classes} classes. The values computed from "
-                "it are NaN"
-            )
-
-    backend.DEFERRED_CHECKS[key] = check
-
-
-_NO_BAD_LABEL = np.array([-1, 0, 0])
-_flags: dict[int, Array] = {}
-
-
-def _flag(labels: Array) -> Array:
-    """Row and label of the first bad label found on a device, and whether there is one."""
-    device = labels.device.id
-    if device not in _flags:
-        _flags[device] = namespace(labels).asarray(_NO_BAD_LABEL)
-    return _flags[device]
+_flag = Flag(_explain)
 
 
 def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
@@ -175,7 +146,7 @@ def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
     # A label out of range leaves NaN, and so do NaN logits: only then look closer.
     total = np.sum(losses, dtype=np.float64)
     if by_label and np.isnan(total):
-        _raise_for(target, classes)
+        _flag.check(target, classes)
     return Result(losses, np.asarray(total), np.asarray(np.count_nonzero(right)), grad)
 
 
@@ -191,12 +162,9 @@ def _on_cuda(source: CudaSource, logits: Array, target: Array, *, smoothing: flo
     name = c_type(logits.dtype)
     if target.ndim == 1:
         target = target.astype(np.int64, copy=False)
-        flag = _flag(target)
         layout, shape = row_layout(logits)
-        source.launch(
-            f"cross_entropy_labels<{name}, {layout}>", (logits, target, *args, flag), **shape
-        )
-        _raise_later(flag, target, classes)
+        entry = f"cross_entropy_labels<{name}, {layout}>"
+        source.launch(entry, (logits, target, *args, _flag.on(target)), **shape)
     else:
         layout, shape = row_layout(logits, target)
         source.launch(f"cross_entropy_rows<{name}, {layout}>", (logits, target, *args), **shape)
@@ -245,7 +213,7 @@ def softmax_cross_entropy(
     total = xp.sum(exps, axis=1, keepdims=True)
     minus_log_p = xp.log(total) + top - x
     if by_label:
-        inside = (target >= 0) & (target < classes)
+        inside = _flag.check(target, classes)
         q = (xp.where(inside, target, 0)[:, None] == xp.arange(classes)).astype(x.dtype)
         q[~inside] = xp.nan
         answer = target
@@ -256,15 +224,5 @@ def softmax_cross_entropy(
     losses = xp.sum(xp.where(q == 0, 0, q * minus_log_p), axis=1)
     grad = (exps / total * xp.sum(q, axis=1, keepdims=True) - q).astype(logits.dtype)
     right = (xp.argmax(x, axis=1) == answer) & ~xp.isnan(total[:, 0])
-    if by_label and isinstance(target, np.ndarray):
-        _raise_for(target, classes)
-    elif by_label and len(target):
-        bad = ~inside
-        row = xp.argmax(bad)
-        flag = _flag(target)
-        label = target[row].astype(np.int64)
-        found = xp.stack([row, label, xp.ones_like(label)])
-        flag[...] = xp.where(bad[row] & (flag[2] == 0), found, flag)
-        _raise_later(flag, target, classes)
     sums = xp.sum(losses, dtype=np.float64), xp.sum(right, dtype=np.int64)
     return Result(losses, *map(xp.asarray, sums), grad)

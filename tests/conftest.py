@@ -5,7 +5,6 @@ With ``GPUTENSOR_TEST_STANDIN=1`` as well, the stand-in plays the GPU: a rehears
 
 import importlib
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 import standin
 from gputensor import backend
-from gputensor.kernels import source
+from gputensor.kernels import flags, source
 
 REHEARSAL = os.environ.get("GPUTENSOR_TEST_STANDIN") == "1"
 
@@ -77,7 +76,8 @@ def forget_cupy():
         cached.cache_clear()
     for kind in [k for k in backend.NAMESPACES if k is not np.ndarray]:
         del backend.NAMESPACES[kind]
-    sys.modules["gputensor.kernels.softmax_cross_entropy"]._flags.clear()
+    for flag in flags._FLAGS:
+        flag.arrays.clear()
     for made in source._SOURCES:
         made._entries.clear()
     backend.DEFERRED_CHECKS.clear()

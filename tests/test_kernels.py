@@ -285,6 +285,7 @@ def test_every_cuda_file_has_its_python_file():
         "__init__",
         "cpu_math",
         "declare",
+        "flags",
         "rows",
         "runtime",
         "source",
