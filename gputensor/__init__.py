@@ -3,6 +3,7 @@
 from gputensor import errors, kernels, nn, ops, optim, random
 from gputensor.autograd import Tensor, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
+from gputensor.config import use_deterministic
 from gputensor.kernels import kernel
 from gputensor.ops import *  # noqa: F403
 from gputensor.random import manual_seed
@@ -28,5 +29,6 @@ __all__ = [
     "optim",
     "random",
     "synchronize",
+    "use_deterministic",
     "value_and_grad",
 ]

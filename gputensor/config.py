@@ -13,7 +13,14 @@ variable               values (default first)     meaning
 import os
 from pathlib import Path
 
-__all__ = ["cache_dir", "cpu_threads", "device_setting", "kernels_setting"]
+__all__ = [
+    "cache_dir",
+    "cpu_threads",
+    "deterministic",
+    "device_setting",
+    "kernels_setting",
+    "use_deterministic",
+]
 
 
 def device_setting() -> str:
@@ -51,7 +58,7 @@ def cpu_threads() -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise ValueError(f"GPUTENSOR_THREADS is {value!r}; it must be a positive integer")
     return int(value)
 
@@ -63,3 +70,42 @@ def cache_dir() -> Path:
         return Path(value).expanduser()
     base = os.environ.get("XDG_CACHE_HOME", "").strip()
     return (Path(base) if base else Path.home() / ".cache") / "gputensor"
+
+
+_deterministic = False
+
+
+def deterministic() -> bool:
+    """Whether :class:`use_deterministic` is in force."""
+    return _deterministic
+
+
+class use_deterministic:
+    """Equal inputs shall give equal bits, on CUDA too; in the whole process.
+
+    gputensor's own kernels always do: none adds floating point numbers atomically. What changes is
+    the gradient of indexing with integer arrays in other ways than ``x[rows]``, which is otherwise
+    left to CuPy's atomic additions: it is added up in a fixed order, which takes a sort. On the CPU
+    nothing changes.
+
+    Parameters
+    ----------
+    mode : bool
+
+    Examples
+    --------
+    >>> gt.use_deterministic()
+    >>> with gt.use_deterministic(False):  # for this block only
+    ...     loss.backward()
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        global _deterministic
+        self._before, _deterministic = _deterministic, bool(mode)
+
+    def __enter__(self) -> "use_deterministic":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        global _deterministic
+        _deterministic = self._before

@@ -16,6 +16,7 @@ __all__ = [
     "ImplicitTransferError",
     "LabelError",
     "LaunchError",
+    "OutOfRangeError",
     "ParityError",
     "ShapeError",
 ]
@@ -35,6 +36,10 @@ class DTypeError(GPUTensorError, TypeError):
 
 class LabelError(GPUTensorError, ValueError):
     """A class label outside ``0 <= label < classes``."""
+
+
+class OutOfRangeError(GPUTensorError, IndexError):
+    """An index outside the axis that it is for."""
 
 
 class DeviceError(GPUTensorError, RuntimeError):

@@ -8,6 +8,7 @@ Kernels work on raw arrays by ``raw``; called, they are differentiable operation
 from gputensor.kernels.adam import adam_step
 from gputensor.kernels.bias_activation import bias_activation, bias_activation_backward
 from gputensor.kernels.declare import Kernel, kernel
+from gputensor.kernels.embedding import embedding, embedding_backward
 from gputensor.kernels.gather_scale import gather_scale
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
 from gputensor.kernels.philox import dropout, random_bits, random_normal, random_uniform
@@ -26,6 +27,8 @@ __all__ = [
     "bias_activation_backward",
     "c_type",
     "dropout",
+    "embedding",
+    "embedding_backward",
     "gather_scale",
     "kernel",
     "random_bits",

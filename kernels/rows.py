@@ -7,15 +7,15 @@ import numpy as np
 from gputensor.backend import Array, namespace
 from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["ColumnSums", "row_layout"]
+__all__ = ["ColumnSums", "pack_width", "row_layout"]
 
 _WARPS = 4  # of a block, where a warp takes a row
 _CHUNK = 64  # rows of a block, where blocks sum columns
 _MOST_CHUNKS = 65535  # what a grid can have in its second direction
 
 
-def _width(*arrays: Array) -> int:
-    """Elements that can be read at once."""
+def pack_width(*arrays: Array) -> int:
+    """Elements of a row that can be read at once: 16 bytes of them, or one."""
     width = 16 // arrays[0].itemsize
     aligned = not any(a.data.ptr % 16 for a in arrays)
     return width if aligned and arrays[0].shape[-1] % width == 0 else 1
@@ -28,7 +28,7 @@ def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
     longer ones are read again in each pass by a block of 1024.
     """
     rows, columns = arrays[0].shape
-    width = _width(*arrays)
+    width = pack_width(*arrays)
     packs = columns // width
     if packs <= 32 * 8:
         kept = 1 if packs <= 32 else 8
@@ -62,7 +62,7 @@ class ColumnSums:
         rows, columns = self._like.shape
         chunk = _CHUNK * -(-rows // (_CHUNK * _MOST_CHUNKS))
         self._chunks = -(-rows // chunk)
-        self.width = _width(*arrays)
+        self.width = pack_width(*arrays)
         self.sizes = rows, columns, chunk
         blocks = -(-columns // (32 * self.width)), self._chunks
         self.shape: dict[str, Any] = {"blocks": blocks, "threads": (32, 8)}

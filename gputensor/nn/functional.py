@@ -1,7 +1,13 @@
 """Neural network operations as functions."""
 
-from gputensor import kernels
-from gputensor.autograd import Tensor
+import math
+
+import numpy as np
+
+from gputensor import backend, kernels
+from gputensor.autograd import Operand, Tensor
+from gputensor.errors import DTypeError, ShapeError
+from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import relu, sigmoid, tanh
 from gputensor.ops.nn import (
     accuracy,
@@ -22,6 +28,7 @@ __all__ = [
     "cross_entropy",
     "dense",
     "dropout",
+    "embedding",
     "gelu",
     "layer_norm",
     "log_softmax",
@@ -73,3 +80,35 @@ def dropout(
     state = (generator or default_generator).take(x.size)
     out: Tensor = kernels.dropout(x, p=p, **state)
     return out
+
+
+def embedding(index: Operand, weight: Tensor) -> Tensor:
+    """Rows of `weight` by number; the gradient adds up the rows that share one.
+
+    Parameters
+    ----------
+    index : Tensor or array of integers
+        Any shape, numbers in ``[0, rows)``, on the device of `weight`.
+    weight : Tensor of shape (rows, columns)
+
+    Returns
+    -------
+    Tensor of shape (*index.shape, columns)
+
+    Raises
+    ------
+    OutOfRangeError
+        If there is no such row: at once on the CPU; on CUDA when the host next reads a value, the
+        row being NaN.
+    ShapeError, DTypeError, DeviceMismatchError
+        If `weight` is not a matrix, `index` not of integers, or on another device.
+    """
+    raw = index.array if isinstance(index, Tensor) else asarray(index, device=weight.device).array
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: weight has shape {weight.shape}; it must be (rows, columns)")
+    if raw.dtype.kind not in "iu":
+        raise DTypeError(f"embedding: index must be of integers, got {raw.dtype}")
+    backend.same_device("embedding", [weight.array, raw])
+    places = raw.reshape(math.prod(raw.shape)).astype(np.int64, copy=False)
+    rows: Tensor = kernels.embedding(weight, places)
+    return rows.reshape(*raw.shape, weight.shape[1])

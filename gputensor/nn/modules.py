@@ -15,7 +15,7 @@ from gputensor.ops.creation import parameter, zeros
 from gputensor.ops.nn import ACTIVATIONS
 from gputensor.random import Generator, default_generator
 
-__all__ = ["Dense", "Dropout", "Flatten", "Module", "Sequential"]
+__all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Module", "Sequential"]
 
 
 class Module:
@@ -137,9 +137,7 @@ class Dense(Module):
         device: str | Device | None = None,
         generator: Generator | None = None,
     ) -> None:
-        for name, n in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(n, (int, np.integer)) or n < 1:
-                raise ValueError(f"Dense: {name} is {n!r}; it must be a positive int")
+        _check_sizes("Dense", in_features=in_features, out_features=out_features)
         if activation not in ACTIVATIONS:
             allowed = ", ".join(repr(name) for name in ACTIVATIONS)
             raise ValueError(f"Dense: activation {activation!r} is unknown; allowed are {allowed}")
@@ -155,6 +153,47 @@ class Dense(Module):
     def forward(self, x: Tensor) -> Tensor:
         """``activation(x @ weight + bias)``, of shape (..., out_features)."""
         return functional.dense(x, self.weight, self.bias, self.activation)
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by number: see :func:`gputensor.nn.functional.embedding`.
+
+    Parameters
+    ----------
+    rows, features : int
+        Number of vectors and their length.
+    dtype : floating point dtype
+    device : str or Device, optional
+    generator : Generator, optional
+        For the initial vectors, standard normal numbers.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (rows, features)
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        features: int,
+        *,
+        dtype: Any = np.float32,
+        device: str | Device | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        _check_sizes("Embedding", rows=rows, features=features)
+        draw = (generator or default_generator).standard_normal
+        self.weight = parameter(draw((rows, features), dtype=dtype, device=device).array)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Vectors of the numbers in `index`, of shape (*index.shape, features)."""
+        return functional.embedding(index, self.weight)
+
+
+def _check_sizes(layer: str, **sizes: Any) -> None:
+    for name, n in sizes.items():
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"{layer}: {name} is {n!r}; it must be a positive int")
 
 
 class Flatten(Module):
