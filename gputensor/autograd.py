@@ -20,12 +20,13 @@ that has only ``shape`` and ``dtype``.
 """
 
 import contextlib
+import inspect
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 Scalar: TypeAlias = bool | int | float | complex
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NO_ATTRS: dict[str, Any] = {}
 _SCALARS = (bool, int, float, complex)
@@ -68,6 +70,9 @@ differentiable_namespace: Any = SimpleNamespace()
 
 class _Recording(threading.local):
     enabled = True
+
+    def __init__(self) -> None:
+        self.before: list[bool] = []  # what the contexts entered and not yet left found
 
 
 _recording = _Recording()
@@ -85,20 +90,35 @@ class no_grad(contextlib.ContextDecorator):
     --------
     >>> with gt.no_grad():
     ...     prediction = model(x)
+    >>> @gt.no_grad()
+    ... def predict(x):
+    ...     return model(x)
     """
 
     _enabled = False
 
-    def _recreate_cm(self) -> "no_grad":
-        return type(self)()  # each call of a decorated function, in whichever thread, has its own
+    def __new__(cls, function: Callable[..., Any] | None = None, /) -> Any:
+        """Context, or with a function, as in ``@gt.no_grad``, that function inside it."""
+        context = super().__new__(cls)
+        return context if function is None else context(function)
+
+    def __call__(self, function: _Function) -> _Function:
+        """`function`, called inside the context."""
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name}: {function.__name__} is a generator or coroutine, whose body runs after "
+                f"the call has returned; write `with gt.{name}():` inside it"
+            )
+        return super().__call__(function)
 
     def __enter__(self) -> "no_grad":
-        self._before = _recording.enabled
+        _recording.before.append(_recording.enabled)
         _recording.enabled = self._enabled
         return self
 
     def __exit__(self, *error: object) -> None:
-        _recording.enabled = self._before
+        _recording.enabled = _recording.before.pop()
 
 
 class enable_grad(no_grad):
@@ -135,7 +155,7 @@ class Leaf:
                 self.buffer[...] = g
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
-            self.grad = wrap(self.grad.array + g)
+            self.grad = wrap(_array(self.grad.array + g))
         else:
             self.grad = wrap(g if own else g.copy())
 
@@ -435,6 +455,9 @@ class Tensor:
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __repr__(self) -> str:
         array = backend.to_host(self.array)
         extra = "" if isinstance(self.array, _ndarray) else f", device={str(self.device)!r}"
@@ -601,7 +624,10 @@ class Primitive:
                 return self(x)
             array = x.array
             kind = type(array)
-            out = bound[kind](array)
+            try:
+                out = bound[kind](array)
+            except TypeError:
+                return self(x)  # which says what is wrong
             if type(out) is not kind:
                 out = NAMESPACES[kind].asarray(out)
             t = _new(Tensor)
@@ -629,8 +655,8 @@ class Primitive:
                 backend.same_device(self.name, [a, b])
             try:
                 out = bound[kind](a, b)
-            except ValueError as error:
-                raise _clearer(self.name, (a, b), error) from None
+            except (TypeError, ValueError):
+                return self(x, y)  # which says what is wrong
             if type(out) is not kind:
                 out = NAMESPACES[kind].asarray(out)
             t = _new(Tensor)
@@ -671,7 +697,7 @@ class Primitive:
         kinds = [type(a) for a in arrays if not isinstance(a, (*_SCALARS, np.generic))]
         if not kinds:
             xp = backend.namespace(backend.default_device())
-            arrays = [xp.asarray(a) for a in arrays]
+            arrays = [xp.asarray(default_dtype(a)) for a in arrays]
             kinds = [type(a) for a in arrays]
         kind = kinds[0]
         if any(k is not kind for k in kinds):
@@ -681,7 +707,7 @@ class Primitive:
         except ValueError as error:
             raise _clearer(self.name, arrays, error) from None
         except TypeError as error:
-            if "not supported for the input types" not in str(error):
+            if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
             found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
             raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
@@ -735,17 +761,73 @@ class Primitive:
 
 primitive = Primitive
 
+# How NumPy and CuPy begin to say that a function is not for these dtypes.
+_DTYPE_COMPLAINTS = ("not supported for the input types", "did not contain a loop")
+
+
+def default_dtype(value: Any) -> Any:
+    """A Python number that decides on a dtype: floats become float32, complex ones complex64."""
+    if type(value) is float:
+        return np.float32(value)
+    return np.complex64(value) if type(value) is complex else value
+
+
+def _items(data: Any) -> Iterator[Any]:
+    """What nested lists hold."""
+    if isinstance(data, (list, tuple)):
+        for item in data:
+            yield from _items(item)
+    else:
+        yield data
+
+
+def _unwrapped(data: Any) -> Any:
+    if isinstance(data, (list, tuple)):
+        return [_unwrapped(item) for item in data]
+    return backend.to_host(data.array) if isinstance(data, Tensor) else data
+
+
+def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, Any]":
+    """NumPy array of nested lists; Python floats become float32 where no dtype was chosen.
+
+    Raises
+    ------
+    ShapeError
+        If their lengths are uneven.
+    """
+    try:
+        array = np.asarray(_unwrapped(data), dtype)
+    except ValueError as error:
+        raise ShapeError(f"{name}: nested lists of uneven lengths: {error}") from None
+    narrow = {"f": np.float32, "c": np.complex64}.get(array.dtype.kind)
+    if narrow is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
+        return array
+    return array.astype(narrow)
+
 
 def raw_operand(name: str, operand: Any) -> Any:
     """Raw array or scalar of an operand that is no Tensor."""
-    if isinstance(operand, (*_SCALARS, np.generic)) or backend.is_array(operand):
+    if isinstance(operand, (*_SCALARS, np.generic)):
         return operand
     if isinstance(operand, (list, tuple)):
-        return np.asarray(operand)
-    raise TypeError(
-        f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
-        f"not {type(operand).__name__}"
-    )
+        if any(isinstance(item, Tensor) and item._node is not None for item in _items(operand)):
+            raise GraphError(f"{name}: a list loses its tensors' gradients; write gt.stack(list)")
+        operand = array_of_lists(name, operand)
+    elif isinstance(operand, np.ndarray):
+        operand = np.asarray(operand)  # a subclass becomes a plain array
+    elif not backend.is_array(operand):
+        raise TypeError(
+            f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
+            f"not {type(operand).__name__}"
+        )
+    if operand.dtype.kind not in "biufc":
+        raise DTypeError(f"{name} does not take operands of dtype {operand.dtype}")
+    return operand
+
+
+def as_array(name: str, x: Operand) -> Any:
+    """The operand, nested lists as an array, for functions that need to know its shape."""
+    return raw_operand(name, x) if isinstance(x, (list, tuple)) else x
 
 
 def _clearer(name: str, arrays: Sequence[Any], error: ValueError) -> ValueError:

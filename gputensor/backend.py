@@ -172,7 +172,7 @@ def device(spec: "str | Device | None" = None) -> Device:
     if name == "auto":
         return Device("cuda") if cuda_status().available else Device("cpu")
     kind, colon, index = name.partition(":")
-    if kind != "cuda" or (colon and not index.isdigit()):
+    if kind != "cuda" or (colon and not index.isdecimal()):
         raise DeviceError(f"device {spec!r} is unknown; allowed are auto, cpu, cuda and cuda:N")
     status = cuda_status()
     if not status.available:
@@ -247,6 +247,8 @@ class _Namespaces(dict[type, Namespace]):
     """Namespace by array type; CuPy's is added when the first CuPy array is seen."""
 
     def __missing__(self, kind: type) -> Namespace:
+        if issubclass(kind, np.ndarray):  # numpy.memmap, for instance
+            return self[np.ndarray]
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
             import cupy
 
@@ -263,7 +265,7 @@ def is_array(x: object) -> bool:
     try:
         NAMESPACES[type(x)]
     except TypeError:
-        return isinstance(x, np.ndarray)
+        return False
     return True
 
 
@@ -280,7 +282,7 @@ def namespace(place: "Array | Device") -> Namespace:
 
 def device_of(array: Array) -> Device:
     """Device that a raw array lives on."""
-    if isinstance(array, np.ndarray) and type(array) is np.ndarray:
+    if isinstance(array, np.ndarray):
         return Device("cpu")
     return Device("cuda", array.device.id)
 
@@ -351,7 +353,7 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
     LabelError
         If a kernel launched before found a class label out of range.
     """
-    if type(array) is np.ndarray:
+    if isinstance(array, np.ndarray):
         return array
     while DEFERRED_CHECKS:
         DEFERRED_CHECKS.popitem()[1]()

@@ -97,7 +97,7 @@ def bench(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def _rounds(text: str) -> int:
-    if not text.isdigit() or int(text) < 2:
+    if not text.isdecimal() or int(text) < 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds, 2 or more")
     return int(text)
 

@@ -3,6 +3,7 @@
 This module is also the namespace that derivative rules run against under ``create_graph=True``.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -62,9 +63,24 @@ def _comparable(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], 
     return operator
 
 
-def _reshape_method(x: Tensor, *shape: Any) -> Tensor:
-    """Same elements in another shape: ``x.reshape(2, 3)`` or ``x.reshape((2, 3))``."""
-    return manipulation.reshape(x, shape[0] if len(shape) == 1 else shape)
+def _ints(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Method that takes ints or a tuple of them, ``x.reshape(2, 3)`` or ``x.reshape((2, 3))``."""
+
+    @functools.wraps(function)
+    def method(x: Tensor, *ints: Any) -> Tensor:
+        return function(x, ints) if len(ints) > 1 else function(x, *ints)
+
+    return method
+
+
+def _along(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Method of a reduction: its axis needs no name, ``x.sum(0)``, as in NumPy and PyTorch."""
+
+    @functools.wraps(function)
+    def method(x: Tensor, axis: Any = None, **options: Any) -> Tensor:
+        return function(x, axis=axis, **options)
+
+    return method
 
 
 def _t(x: Tensor) -> Tensor:
@@ -101,10 +117,15 @@ _METHODS: dict[str, Any] = {
     "__neg__": elementwise.negative,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,
-    "__invert__": elementwise.logical_not,
-    "__and__": elementwise.logical_and,
-    "__or__": elementwise.logical_or,
-    "__xor__": elementwise.logical_xor,
+    "__invert__": elementwise.bitwise_invert,
+    "__and__": elementwise.bitwise_and,
+    "__rand__": _reversed(elementwise.bitwise_and),
+    "__or__": elementwise.bitwise_or,
+    "__ror__": _reversed(elementwise.bitwise_or),
+    "__xor__": elementwise.bitwise_xor,
+    "__rxor__": _reversed(elementwise.bitwise_xor),
+    "__lshift__": elementwise.bitwise_left_shift,
+    "__rshift__": elementwise.bitwise_right_shift,
     "__eq__": _comparable(elementwise.equal),
     "__ne__": _comparable(elementwise.not_equal),
     "__lt__": elementwise.less,
@@ -115,17 +136,18 @@ _METHODS: dict[str, Any] = {
     "__iter__": _iterate,
     "T": property(_t),
     "mT": property(manipulation.matrix_transpose),
-    "reshape": _reshape_method,
 }
-for _module, _names in {
-    data_type: "astype",
-    elementwise: "abs clip exp log relu sigmoid sqrt square tanh",
-    manipulation: "flatten permute_dims squeeze transpose",
-    searching: "argmax argmin",
-    statistical: "all any max mean min std sum var",
-}.items():
+for _module, _names, _form in (
+    (data_type, "astype", None),
+    (elementwise, "abs clip exp log relu sigmoid sqrt square tanh", None),
+    (manipulation, "flatten squeeze", None),
+    (manipulation, "permute_dims reshape transpose", _ints),
+    (searching, "argmax argmin", _along),
+    (statistical, "all any max mean min std sum var", _along),
+):
     for _name in _names.split():
-        _METHODS[_name] = getattr(_module, _name)
+        _function = getattr(_module, _name)
+        _METHODS[_name] = _form(_function) if _form else _function
 for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)
 

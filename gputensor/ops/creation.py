@@ -5,9 +5,18 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Tensor, raw_operand, wrap
+from gputensor.autograd import (
+    Leaf,
+    Operand,
+    Tensor,
+    array_of_lists,
+    default_dtype,
+    raw_operand,
+    wrap,
+)
 from gputensor.backend import Device
-from gputensor.errors import DeviceMismatchError, DTypeError, ShapeError
+from gputensor.errors import ShapeError
+from gputensor.ops.data_type import checked_dtype
 
 __all__ = [
     "arange",
@@ -28,23 +37,7 @@ DType = Any  # what numpy.dtype takes: np.float32, "float32", gt.float32
 
 
 def _dtype(dtype: DType) -> np.dtype[Any]:
-    chosen = np.dtype(np.float32 if dtype is None else dtype)
-    if chosen.kind not in "biufc":
-        raise DTypeError(f"dtype {chosen} is not supported; elements are numbers or bool")
-    return chosen
-
-
-def _has_arrays(data: Any) -> bool:
-    """Whether nested lists hold values that bring a dtype of their own."""
-    if isinstance(data, (list, tuple)):
-        return any(_has_arrays(item) for item in data)
-    return isinstance(data, np.generic) or hasattr(data, "dtype")
-
-
-def _unwrapped(data: Any) -> Any:
-    if isinstance(data, (list, tuple)):
-        return [_unwrapped(item) for item in data]
-    return backend.to_host(data.array) if isinstance(data, Tensor) else data
+    return checked_dtype("dtype", np.float32 if dtype is None else dtype)
 
 
 def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
@@ -55,13 +48,7 @@ def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
         if hasattr(data, "__cuda_array_interface__"):
             data = backend.namespace(backend.device("cuda")).asarray(data)
         else:
-            source = data
-            try:
-                data = np.asarray(_unwrapped(source))
-            except ValueError as error:
-                raise ShapeError(f"data: nested lists of uneven lengths: {error}") from None
-            if data.dtype == np.float64 and dtype is None and not _has_arrays(source):
-                data = data.astype(np.float32)
+            data = array_of_lists("data", data, dtype and _dtype(dtype))
             if device is None:
                 device = backend.default_device()
     elif isinstance(data, np.ndarray):
@@ -208,8 +195,8 @@ def full(
     device: str | Device | None = None,
 ) -> Tensor:
     """Tensor of `shape` full of `fill_value`; float32 for a float, int64 for an int."""
-    if dtype is None and isinstance(fill_value, (bool, int)):
-        dtype = bool if isinstance(fill_value, bool) else np.int64
+    if dtype is None:
+        dtype = np.asarray(default_dtype(fill_value)).dtype
     return _make("full", device, shape, fill_value, dtype=_dtype(dtype))
 
 
@@ -265,24 +252,31 @@ def eye(
     return _make("eye", device, n_rows, n_cols, k, dtype=_dtype(dtype))
 
 
-def full_like(x: Tensor, /, fill_value: float, *, dtype: DType = None) -> Tensor:
-    """Tensor with the shape, device and (unless given) dtype of `x`, full of `fill_value`."""
-    array = raw_operand("full_like", x) if not isinstance(x, Tensor) else x.array
+def full_like(
+    x: Operand,
+    /,
+    fill_value: float,
+    *,
+    dtype: DType = None,
+    device: str | Device | None = None,
+) -> Tensor:
+    """Tensor with the shape and (unless given) dtype and device of `x`, full of `fill_value`."""
+    array = x.array if isinstance(x, Tensor) else raw_operand("full_like", x)
     if not backend.is_array(array):
-        raise DeviceMismatchError("full_like: x must be a tensor or an array")
-    with backend.on_device_of(array):
-        chosen = array.dtype if dtype is None else _dtype(dtype)
-        return wrap(backend.namespace(array).full(array.shape, fill_value, dtype=chosen))
+        raise TypeError(f"full_like: x must be a tensor or an array, got {type(x).__name__}")
+    where = backend.device_of(array) if device is None else device
+    chosen = array.dtype if dtype is None else _dtype(dtype)
+    return _make("full", where, array.shape, fill_value, dtype=chosen)
 
 
-def zeros_like(x: Tensor, /, *, dtype: DType = None) -> Tensor:
-    """Zeros with the shape, device and (unless given) dtype of `x`."""
-    return full_like(x, 0, dtype=dtype)
+def zeros_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
+    """Zeros with the shape and (unless given) dtype and device of `x`."""
+    return full_like(x, 0, dtype=dtype, device=device)
 
 
-def ones_like(x: Tensor, /, *, dtype: DType = None) -> Tensor:
-    """Ones with the shape, device and (unless given) dtype of `x`."""
-    return full_like(x, 1, dtype=dtype)
+def ones_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
+    """Ones with the shape and (unless given) dtype and device of `x`."""
+    return full_like(x, 1, dtype=dtype, device=device)
 
 
 def parameter(array: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """Dtypes and conversion between them."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,24 @@ _astype = Primitive(
 )
 
 
+def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    """The dtype that NumPy knows by this name or type, if elements can have it.
+
+    Raises
+    ------
+    DTypeError
+        Otherwise.
+    """
+    with contextlib.suppress(TypeError):  # of NumPy, for a name that is no dtype's
+        chosen: np.dtype[Any] = np.dtype(dtype)
+        if chosen.kind in "biufc":
+            return chosen
+    raise DTypeError(
+        f"{name}: {dtype!r} is not supported; elements are numbers or bool, for example "
+        "gt.float32, gt.int64 or gt.bool"
+    )
+
+
 def astype(x: Operand, dtype: Any, /) -> Tensor:
     """Copy of `x` with elements of another type. Gradients flow between floating point types.
 
@@ -66,7 +85,4 @@ def astype(x: Operand, dtype: Any, /) -> Tensor:
     DTypeError
         If `dtype` is not a type of numbers or bool.
     """
-    chosen = np.dtype(dtype)
-    if chosen.kind not in "biufc":
-        raise DTypeError(f"astype: dtype {chosen} is not supported; allowed are numbers and bool")
-    return _astype(x, dtype=chosen)
+    return _astype(x, dtype=checked_dtype("astype", dtype))

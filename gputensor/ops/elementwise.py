@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor.autograd import Operand, Primitive, Rule, Tensor
+from gputensor.autograd import Operand, Primitive, Rule, Tensor, default_dtype
+from gputensor.errors import DTypeError
 
 __all__ = [
     "abs",
@@ -14,6 +15,12 @@ __all__ = [
     "add",
     "asin",
     "atan",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
     "ceil",
     "clip",
     "cos",
@@ -154,10 +161,22 @@ def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
     return g * xp.where(flat, 0.0, out * xp.log(xp.where(flat, 1.0, x)))
 
 
-_pow = Primitive("pow", lambda xp, x, y: x**y, (_pow_base, _pow_exponent))
+def _power(xp: Any, x: Any, y: Any) -> Any:
+    try:
+        return x**y
+    except ValueError as error:
+        if "negative integer powers" not in str(error):
+            raise
+        raise DTypeError(
+            "pow: an integer to a negative power is no integer; convert it first, for example "
+            "x.astype(gt.float32)"
+        ) from None
+
+
+_pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
 _pow_number = Primitive(
     "pow_number",
-    lambda xp, x, exponent: x**exponent,
+    lambda xp, x, exponent: _power(xp, x, exponent),
     (lambda xp, g, _out, x, exponent: g * exponent * x ** (exponent - 1),),
 )
 
@@ -338,6 +357,8 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     Tensor
         Of the broadcast shape. What was not chosen gets gradient 0, even if it is NaN.
     """
+    if not any(hasattr(choice, "dtype") for choice in (x, y)):  # nothing else says of which dtype
+        x, y = default_dtype(x), default_dtype(y)
     return _where(condition, x, y)
 
 
@@ -349,6 +370,19 @@ less = _binary("less", "Whether ``x < y``.", None)
 less_equal = _binary("less_equal", "Whether ``x <= y``.", None)
 greater = _binary("greater", "Whether ``x > y``.", None)
 greater_equal = _binary("greater_equal", "Whether ``x >= y``.", None)
+bitwise_and = _binary("bitwise_and", "Bits set in both; of bools, whether both hold.", None)
+bitwise_or = _binary("bitwise_or", "Bits set in either; of bools, whether either holds.", None)
+bitwise_xor = _binary("bitwise_xor", "Bits set in just one; of bools, whether they differ.", None)
+bitwise_invert = _unary(
+    "bitwise_invert",
+    "Bits that are not set; of bools, whether it does not hold.",
+    None,
+    lambda xp, x: ~x,
+)
+bitwise_left_shift = _binary("bitwise_left_shift", "``x * 2**y``.", None, lambda xp, x, y: x << y)
+bitwise_right_shift = _binary(
+    "bitwise_right_shift", "Floor of ``x / 2**y``.", None, lambda xp, x, y: x >> y
+)
 logical_and = _binary("logical_and", "Whether both hold.", None)
 logical_or = _binary("logical_or", "Whether either holds.", None)
 logical_xor = _binary("logical_xor", "Whether just one holds.", None)

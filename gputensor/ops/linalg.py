@@ -4,9 +4,7 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-import numpy as np
-
-from gputensor.autograd import Operand, Primitive, Tensor
+from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 
 __all__ = ["einsum", "matmul"]
@@ -72,6 +70,10 @@ def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
         default=0,
     )
     dots = "".join(next(spare) for _ in range(longest))
+    if not all(c.isalpha() for c in (left + right).replace("...", "").replace(",", "")):
+        raise ShapeError(
+            f"einsum: subscripts {subscripts!r} may hold letters, commas, '...' and one '->'"
+        )
     full = []
     for term, ndim in zip(terms, ndims, strict=True):
         axes = ndim - len(term.replace("...", ""))
@@ -154,8 +156,8 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
         raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
     if not operands:
         raise ShapeError("einsum: there are no operands; give one for each term")
-    raw: list[Any] = [getattr(o, "array", o) for o in operands]
-    terms, output = _letters(subscripts, [np.ndim(array) for array in raw])
+    operands = tuple(as_array("einsum", o) for o in operands)
+    terms, output = _letters(subscripts, [len(getattr(o, "shape", ())) for o in operands])
     if not set(output) <= set("".join(terms)) or len(set(output)) != len(output):
         raise ShapeError(
             f"einsum: the output of {subscripts!r} must name letters of the operands, each once"

@@ -1,10 +1,13 @@
 """Shapes: reshape, transpose, broadcast, join."""
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
-from gputensor.autograd import Operand, Primitive, Tensor
+import numpy as np
+
+from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.ops.statistical import checked_axis
 
@@ -33,6 +36,20 @@ def _shape_of(x: Operand) -> tuple[int, ...]:
     return shape
 
 
+def _ints(name: str, argument: str, value: Any) -> tuple[int, ...]:
+    """An int or a sequence of ints as a tuple.
+
+    Raises
+    ------
+    TypeError
+        If it is neither, naming the argument.
+    """
+    try:
+        return tuple(map(operator.index, value if np.iterable(value) else (value,)))
+    except TypeError:
+        raise TypeError(f"{name}: {argument} must hold ints, got {value!r}") from None
+
+
 def reshape(x: Operand, /, shape: int | Sequence[int]) -> Tensor:
     """Same elements, row by row, in another shape.
 
@@ -52,8 +69,7 @@ def reshape(x: Operand, /, shape: int | Sequence[int]) -> Tensor:
     ShapeError
         If the number of elements differs.
     """
-    target = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    return _reshape(x, shape=target)
+    return _reshape(x, shape=_ints("reshape", "shape", shape))
 
 
 def flatten(x: Operand, /) -> Tensor:
@@ -80,15 +96,18 @@ def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
     ShapeError
         If `axes` does not name every axis of `x` once.
     """
+    x = as_array("permute_dims", x)
     shape = _shape_of(x)
-    checked_axis("permute_dims", x, tuple(axes))
+    axes = _ints("permute_dims", "axes", axes)
+    checked_axis("permute_dims", x, axes)
     if len(axes) != len(shape):
-        raise ShapeError(f"permute_dims: axes {tuple(axes)} must name each axis of shape {shape}")
+        raise ShapeError(f"permute_dims: axes {axes} must name each axis of shape {shape}")
     return _permute_dims(x, axes=tuple(a % len(shape) for a in axes))
 
 
 def transpose(x: Operand, /, axes: tuple[int, ...] | None = None) -> Tensor:
     """View with the axes reversed, or in the order of `axes`, as NumPy's transpose."""
+    x = as_array("transpose", x)
     return permute_dims(x, tuple(reversed(range(len(_shape_of(x))))) if axes is None else axes)
 
 
@@ -100,6 +119,7 @@ def matrix_transpose(x: Operand, /) -> Tensor:
     ShapeError
         If `x` has fewer than two axes.
     """
+    x = as_array("matrix_transpose", x)
     n = len(_shape_of(x))
     if n < 2:
         raise ShapeError(f"matrix_transpose: x needs two axes or more, its shape is {_shape_of(x)}")
@@ -121,15 +141,21 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
     ShapeError
         If `x` cannot be broadcast to `shape`.
     """
-    return _broadcast_to(x, shape=tuple(shape))
+    return _broadcast_to(x, shape=_ints("broadcast_to", "shape", shape))
 
 
 def expand_dims(x: Operand, /, axis: int = 0) -> Tensor:
     """View with a new axis of length 1 at position `axis` of the result."""
+    return _with_axis("expand_dims", x, axis)
+
+
+def _with_axis(name: str, x: Operand, axis: int) -> Tensor:
+    x = as_array(name, x)
     shape = _shape_of(x)
+    (axis,) = _ints(name, "axis", axis)
     if not -len(shape) - 1 <= axis <= len(shape):
         raise ShapeError(
-            f"expand_dims: axis {axis} is out of range for shape {shape}; "
+            f"{name}: axis {axis} is out of range for shape {shape}; "
             f"allowed are {-len(shape) - 1} to {len(shape)}"
         )
     at = axis % (len(shape) + 1)
@@ -144,9 +170,11 @@ def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     ShapeError
         If one is longer, or is not an axis of `x`.
     """
+    x = as_array("squeeze", x)
     shape = _shape_of(x)
-    checked_axis("squeeze", x, axis)
-    drop = {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
+    axes = _ints("squeeze", "axis", axis)
+    checked_axis("squeeze", x, axes)
+    drop = {a % len(shape) for a in axes}
     if any(shape[a] != 1 for a in drop):
         raise ShapeError(f"squeeze: axis {axis} of shape {shape} does not have length 1")
     return reshape(x, tuple(n for i, n in enumerate(shape) if i not in drop))
@@ -186,23 +214,34 @@ def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
     ShapeError
         If there are none, or their shapes do not fit.
     """
-    if not len(arrays):
-        raise ShapeError("concat: arrays is empty; give at least one")
+    given = _listed("concat", arrays)
     if axis is None:
-        return _concat(*[flatten(a) for a in arrays], axis=0)
-    checked_axis("concat", arrays[0], axis)
-    return _concat(*arrays, axis=axis)
+        return _concat(*[flatten(a) for a in given], axis=0)
+    if not _shape_of(given[0]):
+        raise ShapeError("concat: a 0-dimensional array has no axis to join along; use gt.stack")
+    (axis,) = _ints("concat", "axis", axis)
+    checked_axis("concat", given[0], axis)
+    return _concat(*given, axis=axis)
 
 
 def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Tensor:
     """Join arrays of one shape along a new axis at position `axis` of the result."""
-    if not len(arrays):
-        raise ShapeError("stack: arrays is empty; give at least one")
-    shapes = {_shape_of(a) for a in arrays}
+    given = _listed("stack", arrays)
+    shapes = {_shape_of(a) for a in given}
     if len(shapes) > 1:
         found = ", ".join(map(str, sorted(shapes)))
         raise ShapeError(f"stack: arrays must have one shape, found {found}")
-    return _concat(*[expand_dims(a, axis) for a in arrays], axis=axis)
+    return _concat(*[_with_axis("stack", a, axis) for a in given], axis=axis)
+
+
+def _listed(name: str, arrays: Any) -> list[Operand]:
+    """The operands of a join, nested lists among them as arrays, if there are any."""
+    if not np.iterable(arrays) or isinstance(arrays, str):
+        raise TypeError(f"{name}: arrays must be a sequence of them, got {arrays!r}")
+    given = [as_array(name, a) for a in arrays]
+    if not given:
+        raise ShapeError(f"{name}: arrays is empty; give at least one")
+    return given
 
 
 def size_of(shape: tuple[int, ...]) -> int:

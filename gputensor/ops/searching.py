@@ -1,6 +1,8 @@
 """Where the extremes are. The results are integers, gradients end here."""
 
-from gputensor.autograd import Operand, Primitive, Tensor
+import operator
+
+from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.ops.statistical import any_zero, checked_axis, kept_shape
 
@@ -11,8 +13,12 @@ _argmin = Primitive("argmin", lambda xp, x, axis: xp.argmin(x, axis=axis))
 
 
 def _arg(run: Primitive, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
-    if axis is not None and not isinstance(axis, int):
-        raise TypeError(f"{run.name}: axis must be an int or None, got {axis!r}")
+    if axis is not None:
+        try:
+            axis = operator.index(axis)
+        except TypeError:
+            raise TypeError(f"{run.name}: axis must be an int or None, got {axis!r}") from None
+    x = as_array(run.name, x)
     checked_axis(run.name, x, axis)
     shape = getattr(x, "shape", ())
     if any_zero(shape, axis):
