@@ -6,10 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-import standin
 from gputensor import backend, cli
 from gputensor.benchmarks import common, kernels, matmul, mnist, overhead
-from test_device import forget_cupy
 
 CPU = backend.device("cpu")
 NUMBERS = {"median", "low", "high", "gputensor/this"}
@@ -45,14 +43,10 @@ def test_every_case_runs_in_every_form(module, unit, capsys):
     assert ("of copy" in printed) == (module is kernels)
 
 
-@pytest.mark.skipif(standin.host_compiler() is None, reason="no C++ compiler")
-def test_cuda_cases_run_on_the_stand_in(capsys):
-    forget_cupy()
-    with standin.installed():
-        where = backend.device("cuda")
-        with where, backend.on_device_of(where):
-            report = kernels.run(where, ["numpy"], repeats=2, shrink=1_000_000)
-    forget_cupy()
+def test_cuda_cases_run(cupy, capsys):
+    where = backend.device("cuda")
+    with where, backend.on_device_of(where):
+        report = kernels.run(where, ["numpy"], repeats=2, shrink=1_000_000)
     rows = report.record["results"]
     assert all(any(name.startswith(c.name) for name in rows) for c in kernels.CASES)
     for row in rows.values():

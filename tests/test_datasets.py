@@ -31,7 +31,10 @@ from gputensor import config
 from gputensor.datasets import mnist
 from gputensor.errors import DatasetError
 
-pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # but where a test awaits one
+pytestmark = [
+    pytest.mark.cpu,
+    pytest.mark.filterwarnings("error::UserWarning"),  # but where a test awaits one
+]
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 IDX_NAMES = (

@@ -1,6 +1,5 @@
-"""Fused kernels on the CPU: the loop, the reference and float64 agree; special values; threads."""
+"""Fused kernels: loop, CUDA and reference agree on the table of cases; special values; threads."""
 
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,19 @@ from gputensor.kernels import (
     sgd_step,
     softmax_cross_entropy,
 )
+
+pytestmark = pytest.mark.cpu
+from kernel_cases import (
+    cases,
+    cases_of,
+    compare,
+    expected,
+    kernels_without_cases,
+    misaligned,
+    run,
+)
+from kernel_cases import DTYPES as CASE_DTYPES
+from kernel_cases import SHAPES as CASE_SHAPES
 
 FOLDER = Path(__file__).parent.parent / "kernels"
 SHAPES = [(1, 1), (3, 5), (64, 33), (257, 129), (0, 4)]
@@ -63,6 +75,56 @@ def test_which_implementation_runs(monkeypatch):
     monkeypatch.setenv("GPUTENSOR_KERNELS", "fastest")
     with pytest.raises(ValueError, match="'fastest'"):
         adam_step.implementation(x)
+
+
+def test_every_kernel_has_cases():
+    assert not kernels_without_cases(), "add their calls to kernel_cases.py"
+
+
+def check(found, place, how):
+    for case in found:
+        compare(case, run(case, place, how), expected(case))
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", CASE_SHAPES)
+def test_loops_equal_the_reference(shape, dtype, special):
+    check(cases(*shape, dtype, special=special), np.copy, "loop")
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (7, 128)])
+def test_loops_take_misaligned_arrays(shape):
+    check(cases(*shape), lambda a: misaligned(np, a), "loop")
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("shape", CASE_SHAPES)
+def test_cuda_equals_the_reference(cupy, shape, special):
+    check(cases(*shape, special=special), cupy.asarray, "cuda")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("shape", [(3, 5), (9, 64), (2, 600)])
+def test_cuda_in_other_dtypes(cupy, dtype, shape):
+    if dtype not in CASE_DTYPES:
+        pytest.skip("ml_dtypes is not installed")
+    for special in (False, True):
+        check(cases(*shape, CASE_DTYPES[dtype], special=special), cupy.asarray, "cuda")
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (7, 128)])
+def test_cuda_takes_misaligned_arrays(cupy, shape):
+    check(cases(*shape), lambda a: misaligned(cupy, a), "cuda")
+
+
+@pytest.mark.parametrize("dtype", CASE_DTYPES)
+def test_no_rows(dtype):
+    check(cases(0, 4, CASE_DTYPES[dtype]), np.copy, "reference")
+
+
+def test_no_rows_on_cuda(cupy):
+    check(cases(0, 4), cupy.asarray, "reference")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -270,14 +332,6 @@ def test_equal_inputs_give_equal_bits():
             first, bias_activation_backward.raw(g, out, out[0], kind="relu"), strict=True
         ):
             np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda f: f.name)
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc, CUDA's compiler, is not installed")
-def test_cuda_source_compiles(file, tmp_path):
-    command = ["nvcc", "-arch=sm_90", "-std=c++17", "-cubin", "-o", str(tmp_path / "out.cubin")]
-    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_every_cuda_file_has_its_python_file():

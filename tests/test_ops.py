@@ -77,7 +77,7 @@ CASES = {
     "maximum": [(gt.maximum, X, Y), (lambda x: gt.maximum(x, 0.1), X)],
     "minimum": [(gt.minimum, X, array(4))],
     "clip": [(lambda x: gt.clip(x, -1, 1), X), (lambda x: gt.clip(x, max=0.5), X)],
-    "where": [(lambda x, y: gt.where(MASK, x, y), X, array(4))],
+    "where": [(lambda x, y: gt.where(gt.asarray(MASK), x, y), X, array(4))],
     "sum": [(gt.sum, X), (lambda x: gt.sum(x, axis=0), X)],
     "mean": [(gt.mean, X), (lambda x: gt.mean(x, axis=(0, -1), keepdims=True), array(2, 3, 2))],
     "max": [(gt.max, X), (lambda x: gt.max(x, axis=1), X)],
@@ -92,11 +92,11 @@ CASES = {
         (lambda x: x[:, ::-2], X),
         (lambda x: x[..., None], X),
         (lambda x: x[[0, 2, 0]], X),
-        (lambda x: x[np.array([[0, 1], [2, 0]]), 1], X),
-        (lambda x: x[MASK], X),
-        (lambda x: gt.take(x, np.array([1, 1, 0]), axis=-1), X),
+        (lambda x: x[gt.tensor([[0, 1], [2, 0]]), 1], X),
+        (lambda x: x[gt.asarray(MASK)], X),
+        (lambda x: gt.take(x, gt.tensor([1, 1, 0]), axis=-1), X),
     ],
-    "index_add": [(lambda v: gt.index_add((4,), np.array([1, 3, 1]), v), array(3))],
+    "index_add": [(lambda v: gt.index_add((4,), gt.tensor([1, 3, 1]), v), array(3))],
     "index_put": [(lambda v: gt.index_put((4,), slice(1, 4), v), array(3))],
     "matmul": [
         (gt.matmul, X, array(4, 2)),
@@ -151,11 +151,11 @@ CASES = {
         ),
     ],
     "cross_entropy": [
-        (lambda x: gt.nn.functional.cross_entropy(x, LABELS), X),
-        (lambda x: gt.nn.functional.cross_entropy(x, POSITIVE, reduction="none"), X),
+        (lambda x: gt.nn.functional.cross_entropy(x, gt.asarray(LABELS)), X),
+        (lambda x: gt.nn.functional.cross_entropy(x, gt.asarray(POSITIVE), reduction="none"), X),
         (
             lambda x: gt.nn.functional.cross_entropy(
-                x, LABELS, label_smoothing=0.2, reduction="sum"
+                x, gt.asarray(LABELS), label_smoothing=0.2, reduction="sum"
             ),
             X,
         ),
@@ -510,7 +510,7 @@ def test_python_numbers_do_not_change_the_dtype():
 
 def test_tensor_copies_and_asarray_shares():
     data = np.ones(3)
-    copied, shared = gt.tensor(data), gt.asarray(data)
+    copied, shared = gt.tensor(data), gt.asarray(data, device="cpu")
     data[0] = 5
     assert copied.tolist() == [1, 1, 1]
     assert shared.tolist() == [5, 1, 1]
@@ -540,5 +540,23 @@ def test_methods_and_operators():
     assert (x == None) is False  # noqa: E711
     assert [row.tolist() for row in x] == x.tolist()
     assert x.reshape(4).shape == x.reshape((4,)).shape == x.flatten().shape == (4,)
-    assert (np.ones((2, 2), np.float32) @ x).tolist() == [[4, 2], [4, 2]]
     assert len(x) == 2
+
+
+def test_numpy_arrays_are_operands_of_cpu_tensors():
+    ones, index = np.ones((2, 2), np.float32), np.array([1, 0, 1])
+    found = []
+    for place in (np.asarray, lambda a: gt.asarray(a, device="cpu")):
+        x = gt.tensor([[1.0, -2.0], [3.0, 4.0]], device="cpu", requires_grad=True)
+        a, i, mask = place(ones), place(index), place(ones > 0)
+        parts = [
+            *(a @ x, x * a, gt.where(mask, x, a), x[i, i], x[mask], gt.take(x, i, axis=1)),
+            gt.index_add((2,), i[:2], x[0]),
+            gt.index_put((2,), i[:2], x[1]),
+            gt.nn.functional.cross_entropy(x, i[:2]),
+        ]
+        gt.concat([gt.reshape(part, (-1,)) for part in parts]).sum().backward()
+        found.append([part.tolist() for part in [*parts, x.grad]])
+    assert found[0] == found[1]
+    assert found[0][0] == [[4, 2], [4, 2]]
+    assert found[0][3] == [4, 1, 4]

@@ -16,6 +16,7 @@ threads hides, capture of graphs.
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -71,8 +72,7 @@ def install(devices: int = 1, order: str | None = None, contiguous: bool = True)
     if not _replaced:
         ours = [name for name in sys.modules if name.partition(".")[0] in ("cupy", "cupyx")]
         _replaced.update({name: sys.modules.pop(name) for name in ours})
-        # An installed cupyx would not find in the stand-in what it needs of CuPy.
-        sys.modules.update(make_modules(), cupyx=None)
+        sys.modules.update(make_modules())
         _replaced.setdefault("cupy", None)
     return sys.modules["cupy"]
 
@@ -92,8 +92,12 @@ def uninstall() -> None:
 def installed(
     devices: int = 1, order: str | None = None, contiguous: bool = True
 ) -> Iterator[ModuleType]:
-    """Install the stand-in for the length of a ``with`` block."""
+    """Install the stand-in for the length of a ``with`` block; one that is there stays."""
+    before = dataclasses.replace(settings) if _replaced else None
     try:
         yield install(devices, order, contiguous)
     finally:
-        uninstall()
+        if before:
+            install(**vars(before))
+        else:
+            uninstall()

@@ -334,6 +334,9 @@ def make_modules() -> dict[str, ModuleType]:
         memory=memory,
         nvrtc=nvrtc,
         runtime=runtime,
+        # Each array has memory of its own, whoever hands it out.
+        set_allocator=lambda allocator=None: None,
+        set_pinned_memory_allocator=lambda allocator=None: None,
         stream=stream,
     )
     cuda.__path__ = []

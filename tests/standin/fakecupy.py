@@ -7,6 +7,7 @@ to the host unnoticed.
 
 import collections
 import functools
+import importlib
 import importlib.machinery
 import inspect
 import operator
@@ -937,6 +938,15 @@ class _Random(ModuleType):
         raise RuntimeError(f"cupy.random.{name} is not to be used: results would differ from NumPy")
 
 
+class _Special(ModuleType):
+    """SciPy's special functions that are ufuncs there and in CuPy."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("erf", "erfc", "erfinv", "expit", "gammaln", "log_ndtr", "ndtr"):
+            raise AttributeError(name)
+        return _ufunc(getattr(importlib.import_module("scipy.special"), name))
+
+
 @functools.cache
 def make_modules() -> dict[str, ModuleType]:
     """Make ``cupy`` and what is below it, by their names."""
@@ -949,8 +959,14 @@ def make_modules() -> dict[str, ModuleType]:
         "cupy.exceptions": np.exceptions,
         **fakecuda.make_modules(),
     }
+    for name in ("cupyx", "cupyx.scipy"):
+        below[name] = ModuleType(name)
+        below[name].__path__ = []
+    below["cupyx.scipy.special"] = _Special("cupyx.scipy.special")
+    below["cupyx"].scipy = below["cupyx.scipy"]
+    below["cupyx.scipy"].special = below["cupyx.scipy.special"]
     for name, value in below.items():
-        if name.count(".") == 1:
+        if name.count(".") == 1 and name.startswith("cupy."):
             setattr(module, name.partition(".")[2], value)
     module.__path__ = []
     module.__version__ = "14.0.0"
