@@ -1,6 +1,8 @@
 """Train a 784-512-10 network on MNIST, entirely on the device, and draw what it learned."""
 
 import argparse
+import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,21 @@ from gputensor.keras.models import History, Sequential
 from gputensor.keras.optimizers import Adam
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, help="mnist.npz, or a folder with the IDX files")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
-    return parser.parse_args()
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive int")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: GPUTENSOR_DEVICE")
+    options.add_argument("--epochs", type=positive, default=10)
+    options.add_argument("--batch-size", type=positive, default=256)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--data", type=Path, help="mnist.npz, or a folder with the IDX files")
+    options.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
+    return options
 
 
 def draw_curves(history: History, file: Path) -> None:
@@ -60,14 +68,21 @@ def draw_digits(images: Any, labels: Any, probabilities: Any, file: Path) -> Non
 
 
 def main() -> None:
-    args = arguments()
-    device = gt.device(args.device)
-    print(f"Device: {device} ({gt.cuda_status().reason})")
-    (x_train, y_train), (x_test, y_test) = mnist.load_data(args.data)
+    options = parser()
+    args = options.parse_args()
+    asked = args.device or os.environ.get("GPUTENSOR_DEVICE") or "auto"
+    try:
+        device = gt.device(asked)
+        why = gt.cuda_status().reason if asked == "auto" or device != "cpu" else "as asked"
+        print(f"Device: {device} ({why})")
+        gt.manual_seed(args.seed)
+        args.out.mkdir(parents=True, exist_ok=True)
+        (x_train, y_train), (x_test, y_test) = mnist.load_data(args.data)
+    except (gt.errors.GPUTensorError, OSError, ValueError) as error:
+        options.error(str(error))
     print(f"Data: {len(x_train)} training and {len(x_test)} test images of {x_train.shape[1:]}")
 
-    gt.manual_seed(args.seed)
-    pixels = x_train[0].size
+    pixels = math.prod(x_train.shape[1:])
     x_train, flat_test = x_train.reshape(-1, pixels), x_test.reshape(-1, pixels)
     with device:
         model = Sequential(
@@ -88,13 +103,12 @@ def main() -> None:
             validation_data=(flat_test, y_test),
         )
         seconds = time.perf_counter() - began
-        scores = model.evaluate(flat_test, y_test, return_dict=True)
+        scores = model.evaluate(flat_test, y_test, verbose=0, return_dict=True)
         probabilities = model.predict(flat_test)
     assert isinstance(scores, dict)
     print(f"Trained {args.epochs} epochs in {seconds:.1f} s")
     print(f"Test accuracy: {scores['accuracy']:.2%}")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     draw_curves(history, args.out / "training.png")
     draw_digits(x_test, y_test, probabilities, args.out / "digits.png")
     print(f"Pictures: {args.out / 'training.png'}, {args.out / 'digits.png'}")

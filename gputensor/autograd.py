@@ -701,6 +701,7 @@ class Primitive:
             kinds = [type(a) for a in arrays]
         kind = kinds[0]
         if any(k is not kind for k in kinds):
+            kind = _follow(operands, arrays) or kind
             backend.same_device(self.name, arrays)
         try:
             out = self.bound[kind](*arrays, **attrs)
@@ -828,6 +829,19 @@ def raw_operand(name: str, operand: Any) -> Any:
 def as_array(name: str, x: Operand) -> Any:
     """The operand, nested lists as an array, for functions that need to know its shape."""
     return raw_operand(name, x) if isinstance(x, (list, tuple)) else x
+
+
+def _follow(operands: Sequence[Operand], arrays: list[Any]) -> type | None:
+    """Bring lists, which live anywhere as numbers do, to the others; the type of those."""
+    listed = [isinstance(operand, (list, tuple)) for operand in operands]
+    there = [a for a, new in zip(arrays, listed, strict=True) if backend.is_array(a) and not new]
+    if not there or not any(listed):
+        return None
+    home = backend.device_of(there[0])
+    arrays[:] = [
+        backend.to_device(a, home) if new else a for a, new in zip(arrays, listed, strict=True)
+    ]
+    return type(there[0])
 
 
 def _clearer(name: str, arrays: Sequence[Any], error: ValueError) -> ValueError:

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gputensor import backend
 from gputensor.autograd import Tensor
-from gputensor.errors import ShapeError
+from gputensor.errors import LabelError, ShapeError
 from gputensor.nn import functional
+from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import clip, log, square
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
@@ -22,6 +25,39 @@ __all__ = [
 ]
 
 _TINY = 1e-7  # Keras's backend.epsilon()
+
+
+def check_labels(name: str, labels: Any, classes: int) -> None:
+    """Check that class labels, a raw array of shape (n,), are in range; waits for the device.
+
+    Raises
+    ------
+    LabelError
+        Naming the first row that is not, its label and the range.
+    """
+    bad = (labels < 0) | (labels >= classes)
+    row = int(backend.namespace(labels).argmax(bad)) if len(labels) else 0
+    if len(labels) and bool(bad[row]):
+        raise LabelError(
+            f"{name}: row {row} has label {labels[row].item()}; labels must be in the range 0 to "
+            f"{classes - 1}, as there are {classes} outputs"
+        )
+
+
+def _one_hot(name: str, labels: Any, classes: int, dtype: Any) -> Any:
+    """Rows of class labels. A label out of range is an error on the CPU, and a row of NaN on CUDA,
+    where the error would wait for the device at every batch.
+    """
+    xp = backend.namespace(labels)
+    if isinstance(labels, np.ndarray):
+        check_labels(name, labels, classes)
+    rows = (labels[:, None] == xp.arange(classes)).astype(dtype)
+    rows[(labels < 0) | (labels >= classes)] = xp.nan
+    return rows
+
+
+def _raw(x: Any) -> Any:
+    return x.array if isinstance(x, Tensor) else asarray(x).array
 
 
 def categorical_crossentropy(
@@ -42,15 +78,14 @@ def categorical_crossentropy(
     -------
     Tensor of shape (n,)
     """
+    target, y_pred = _raw(y_true), asarray(y_pred)
     if from_logits:
         return functional.cross_entropy(
-            y_pred, y_true, label_smoothing=label_smoothing, reduction="none"
+            y_pred, target, label_smoothing=label_smoothing, reduction="none"
         )
-    target = y_true.array if isinstance(y_true, Tensor) else y_true
     classes = y_pred.shape[-1]
     if target.ndim == 1:
-        xp = backend.namespace(target)
-        target = (target[:, None] == xp.arange(classes)).astype(y_pred.dtype)
+        target = _one_hot("categorical_crossentropy: y_true", target, classes, y_pred.dtype)
     if target.shape != y_pred.shape:
         raise ShapeError(
             f"categorical_crossentropy: y_true has shape {target.shape}, y_pred {y_pred.shape}"
@@ -64,12 +99,13 @@ def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Tensor, from_logits: bool = False
 ) -> Tensor:
     """Cross-entropy of each row against class labels; otherwise as categorical_crossentropy."""
-    if y_true.ndim != 1:
+    target = _raw(y_true)
+    if target.ndim != 1:
         raise ShapeError(
-            f"sparse_categorical_crossentropy: y_true has shape {y_true.shape}; it must be class "
+            f"sparse_categorical_crossentropy: y_true has shape {target.shape}; it must be class "
             "labels of shape (n,). For one-hot rows use categorical_crossentropy"
         )
-    return categorical_crossentropy(y_true, y_pred, from_logits)
+    return categorical_crossentropy(target, y_pred, from_logits)
 
 
 def mean_squared_error(y_true: Any, y_pred: Tensor) -> Tensor:
@@ -84,6 +120,7 @@ def mean_squared_error(y_true: Any, y_pred: Tensor) -> Tensor:
     -------
     Tensor of shape (n,)
     """
+    y_true, y_pred = asarray(y_true), asarray(y_pred)
     if y_true.shape != y_pred.shape:
         raise ShapeError(
             f"mean_squared_error: y_true has shape {y_true.shape}, y_pred {y_pred.shape}; they "
@@ -106,6 +143,10 @@ class Loss(NamedTuple):
 
 def CategoricalCrossentropy(from_logits: bool = False, label_smoothing: float = 0.0) -> Loss:
     """Cross-entropy against one-hot rows or probabilities, with options."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"CategoricalCrossentropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"
+        )
     return Loss(
         "categorical_crossentropy",
         categorical_crossentropy,

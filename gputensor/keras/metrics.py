@@ -5,12 +5,13 @@ from typing import Any
 
 from gputensor import backend
 from gputensor.autograd import Tensor, wrap
+from gputensor.ops.creation import asarray
 
 __all__ = ["accuracy", "binary_accuracy", "get", "mean_squared_error"]
 
 
 def _raw(x: Any) -> Any:
-    return x.array if isinstance(x, Tensor) else x
+    return x.array if isinstance(x, Tensor) else asarray(x).array
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
@@ -20,8 +21,12 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     ----------
     y_true : array of class labels, shape (n,), or of shape (n, classes)
     y_pred : array of shape (n, classes)
+        With one column it is the probability of the second of two classes, as in
+        :func:`binary_accuracy`.
     """
     truth, prediction = _raw(y_true), _raw(y_pred)
+    if prediction.shape[-1] == 1:
+        return binary_accuracy(truth.reshape(-1), prediction.reshape(-1))
     xp = backend.namespace(prediction)
     answer = truth if truth.ndim == 1 else xp.argmax(truth, axis=-1)
     return wrap(xp.argmax(prediction, axis=-1) == answer)

@@ -17,7 +17,7 @@ import numpy as np
 from gputensor import backend, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array
-from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, LabelError, ShapeError
+from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, ShapeError
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
 from gputensor.kernels.gather_scale import gather_scale
@@ -39,11 +39,14 @@ class History:
     history : dict of list
         For each metric, and ``seconds``, its value in every epoch.
     epoch : list of int
+    params : dict
+        ``epochs``, ``steps`` (batches of an epoch) and ``verbose``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self.params = params or {}
 
     def add(self, epoch: int, values: dict[str, float]) -> None:
         """Append an epoch's values."""
@@ -95,6 +98,7 @@ class Sequential(nn.Sequential):
         self.input_shape: tuple[int, ...] | None = None
         self._loss: losses.Loss | None = None
         self.optimizer: optim.Optimizer | None = None
+        self.history: History | None = None  # of the last call of fit
         self._warned: set[str] = set()
         for layer in layers or ():
             self.add(layer)
@@ -112,6 +116,7 @@ class Sequential(nn.Sequential):
                 f"Sequential: a layer must be of gputensor.keras.layers, got {type(layer).__name__}"
             )
         self.layers.append(layer)
+        self.optimizer = None  # bound anew, to the new layer's parameters too, before training
         if len(self.layers) == 1 and layer.input_shape is not None:
             self.build(layer.input_shape)
         elif self.input_shape is not None:
@@ -145,7 +150,7 @@ class Sequential(nn.Sequential):
         self,
         optimizer: str | optimizers.Optimizer = "adam",
         loss: Any = None,
-        metrics: Sequence[Any] = (),
+        metrics: Sequence[Any] | None = None,
     ) -> None:
         """Say how to train.
 
@@ -162,7 +167,7 @@ class Sequential(nn.Sequential):
         if isinstance(metrics, str):
             raise TypeError(f"compile: metrics must be a list; write metrics=[{metrics!r}]")
         self._loss = losses.get(loss)
-        self._metrics = [_metrics_get(metric) for metric in metrics]
+        self._metrics = [_metrics_get(metric) for metric in metrics or ()]
         self._optimizer_choice = optimizers.get(optimizer)
         self.optimizer = None if self.input_shape is None else self._bind()
 
@@ -180,8 +185,11 @@ class Sequential(nn.Sequential):
         """Raw array of `data` on the model's device."""
         place = self.parameters()[0].device if self.parameters() else backend.default_device()
         raw = data.array if isinstance(data, Tensor) else data
-        if not backend.is_array(raw):
-            raw = np.asarray(raw)
+        if not backend.is_array(raw) or isinstance(raw, np.ndarray):
+            try:
+                raw = np.asarray(raw)  # a subclass, such as memmap, becomes a plain array
+            except ValueError as error:
+                raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
         if raw.dtype.kind not in "biuf":
             raise DTypeError(f"{name} has dtype {raw.dtype}; it must hold numbers")
         if isinstance(data, Tensor) and data.device != place:
@@ -200,16 +208,15 @@ class Sequential(nn.Sequential):
             raise ShapeError(f"x has shape {array.shape}; there must be a sample or more")
         if self.input_shape is None:
             self.build(array.shape[1:])
-            if self._loss is not None:
-                self.optimizer = self._bind()
         shape = self.input_shape
         assert shape is not None
         if array.shape[1:] == shape:
             return array
         if math.prod(array.shape[1:]) != math.prod(shape):
+            hint = "; for a single sample write x[None]" if array.shape == shape else ""
             raise ShapeError(
                 f"x has shape {array.shape}, samples of {array.shape[1:]}; the model takes samples "
-                f"of {shape}"
+                f"of {shape}{hint}"
             )
         self._warn_once(
             "shape",
@@ -226,6 +233,8 @@ class Sequential(nn.Sequential):
         if array.ndim == 0 or len(array) != rows:
             raise ShapeError(f"y has shape {array.shape}; x has {rows} samples, so must y")
         if not self._loss.cross_entropy:
+            if array.ndim == 1 and self.layers[-1].output_shape == (1,):
+                array = array.reshape(rows, 1)  # as Keras does
             return array.astype(np.float32, copy=False)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array.reshape(rows)
@@ -260,13 +269,7 @@ class Sequential(nn.Sequential):
                 "y = gputensor.keras.utils.to_categorical(y)",
             )
         array = array.astype(np.int64, copy=False)
-        bad = (array < 0) | (array >= classes)
-        row = int(xp.argmax(bad))
-        if bool(bad[row]):
-            raise LabelError(
-                f"y: row {row} has label {int(array[row])}; labels must be in the range 0 to "
-                f"{classes - 1}, as the model has {classes} outputs"
-            )
+        losses.check_labels("y", array, classes)
         return array
 
     def _batches(self, x: Array, order: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
@@ -338,7 +341,7 @@ class Sequential(nn.Sequential):
         self,
         x: Any,
         y: Any,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
         validation_split: float = 0.0,
@@ -353,7 +356,9 @@ class Sequential(nn.Sequential):
             Samples. Integers are uploaded as they are and converted batch by batch.
         y : array or Tensor
             Class labels of shape (n,), one-hot rows of shape (n, classes), or numbers.
-        batch_size, epochs : int
+        batch_size : int, optional
+            32 by default.
+        epochs : int
         verbose : {"auto", 0, 1, 2}
             0 prints nothing, 2 a line per epoch, 1 and "auto" a progress bar (on a terminal) too.
         validation_split : float
@@ -373,20 +378,24 @@ class Sequential(nn.Sequential):
             If the data do not fit the model. Nothing is trained then.
         """
         self._compiled()
-        for name, number in (("batch_size", batch_size), ("epochs", epochs)):
-            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-                raise ValueError(f"fit: {name} is {number!r}; it must be a positive int")
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(f"fit: verbose is {verbose!r}; allowed are 'auto', 0, 1 and 2")
-        if not 0 <= validation_split < 1:
+        batch_size = _positive("fit", "batch_size", 32 if batch_size is None else batch_size)
+        epochs = _positive("fit", "epochs", epochs)
+        _check_verbose("fit", verbose)
+        if not isinstance(validation_split, (int, float)) or not 0 <= validation_split < 1:
             raise ValueError(
-                f"fit: validation_split is {validation_split}; it must be at least 0 and below 1"
+                f"fit: validation_split is {validation_split!r}; it must be a number, at least 0 "
+                "and below 1"
             )
         x_all = self._inputs(x)
         with backend.on_device_of(x_all):
             y_all = self._targets(y, len(x_all))
             held: tuple[Array, Array] | None = None
             if validation_data is not None:
+                if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                    raise TypeError(
+                        "fit: validation_data must be a tuple (x, y), got "
+                        f"{type(validation_data).__name__}"
+                    )
                 held = self._held(*validation_data)
             elif validation_split:
                 keep = len(x_all) - int(len(x_all) * validation_split)
@@ -397,7 +406,11 @@ class Sequential(nn.Sequential):
                     )
                 held = x_all[keep:], y_all[keep:]
                 x_all, y_all = x_all[:keep], y_all[:keep]
-            history = History()
+            if self.optimizer is None:
+                self.optimizer = self._bind()
+            steps = -(-len(x_all) // batch_size)
+            history = History({"epochs": epochs, "steps": steps, "verbose": verbose})
+            self.history = history
             try:
                 for epoch in range(epochs):
                     began = time.perf_counter()
@@ -410,9 +423,9 @@ class Sequential(nn.Sequential):
                         values |= {f"val_{name}": value for name, value in found.items()}
                     history.add(epoch, values | {"seconds": seconds})
                     if verbose:
-                        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
                         rate = f"{len(x_all) / seconds:,.0f} samples/s"
-                        print(f"Epoch {epoch + 1}/{epochs}  {text}  {seconds:.2f} s  {rate}")
+                        text = f"{_in_words(values)}  {seconds:.2f} s  {rate}"
+                        print(f"Epoch {epoch + 1}/{epochs}  {text}")
             finally:
                 self.eval()
         return history
@@ -431,8 +444,6 @@ class Sequential(nn.Sequential):
         epoch: int,
         epochs: int,
     ) -> dict[str, float]:
-        from tqdm import tqdm
-
         optimizer = self.optimizer
         assert optimizer is not None
         where = backend.device_of(x)
@@ -441,15 +452,7 @@ class Sequential(nn.Sequential):
         else:
             order = backend.namespace(x).arange(len(x))
         sums = _Sums(["loss", *(name for name, _ in self._metrics)], x)
-        bar = tqdm(
-            total=len(x),
-            desc=f"Epoch {epoch + 1}/{epochs}",
-            unit=" samples",
-            unit_scale=True,
-            leave=False,
-            mininterval=0.25,
-            disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
-        )
+        bar = _progress(len(x), f"Epoch {epoch + 1}/{epochs}", verbose)
         with bar:
             for batch, rows in self._batches(x, order, size):
                 loss, values = self._loss_and_sums(batch, y[rows])
@@ -469,14 +472,22 @@ class Sequential(nn.Sequential):
         return sums.means()
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int = _EVALUATION_BATCH, return_dict: bool = False
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        return_dict: bool = False,
     ) -> float | list[float] | dict[str, float]:
         """Loss and metrics on samples.
 
         Parameters
         ----------
         x, y : as for :meth:`fit`
-        batch_size : int
+        batch_size : int, optional
+            1024 by default; it does not change the result but for rounding.
+        verbose : {"auto", 0, 1, 2}
+            0 prints nothing, the others a line.
         return_dict : bool
             Give a dict by name.
 
@@ -486,21 +497,30 @@ class Sequential(nn.Sequential):
             The loss; a list of loss and metrics if there are any.
         """
         self._compiled()
+        size = _evaluation_batch("evaluate", batch_size)
+        _check_verbose("evaluate", verbose)
         self.eval()
         inputs, targets = self._held(x, y)
         with backend.on_device_of(inputs):
-            values = self._evaluate(inputs, targets, batch_size)
+            values = self._evaluate(inputs, targets, size)
+        if verbose:
+            print(f"Evaluation  {_in_words(values)}")
         if return_dict:
             return values
         return list(values.values()) if self._metrics else values["loss"]
 
-    def predict(self, x: Any, batch_size: int = _EVALUATION_BATCH) -> "np.ndarray[Any, Any]":
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: int | str = "auto"
+    ) -> "np.ndarray[Any, Any]":
         """Outputs for samples, on the host.
 
         Parameters
         ----------
         x : array or Tensor of shape (n, ...)
-        batch_size : int
+        batch_size : int, optional
+            1024 by default.
+        verbose : {"auto", 0, 1, 2}
+            1 and "auto" show a progress bar on a terminal.
 
         Returns
         -------
@@ -508,16 +528,52 @@ class Sequential(nn.Sequential):
         """
         if not self.layers:
             raise GraphError("the model has no layers; add one with model.add(layer)")
+        size = _evaluation_batch("predict", batch_size)
+        _check_verbose("predict", verbose)
         self.eval()
         inputs = self._inputs(x)
+        parts = []
         with backend.on_device_of(inputs), no_grad():
             xp = backend.namespace(inputs)
-            order = xp.arange(len(inputs))
-            parts = [
-                self._outputs(batch, logits=False).array
-                for batch, _ in self._batches(inputs, order, batch_size)
-            ]
+            with _progress(len(inputs), "Prediction", verbose) as bar:
+                for batch, rows in self._batches(inputs, xp.arange(len(inputs)), size):
+                    parts.append(self._outputs(batch, logits=False).array)
+                    bar.update(len(rows))
             return backend.to_host(xp.concatenate(parts))
 
 
 _metrics_get = metrics.get
+
+
+def _positive(method: str, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{method}: {name} is {value!r}; it must be a positive int")
+    return int(value)
+
+
+def _evaluation_batch(method: str, batch_size: int | None) -> int:
+    return _positive(method, "batch_size", _EVALUATION_BATCH if batch_size is None else batch_size)
+
+
+def _check_verbose(method: str, verbose: int | str) -> None:
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"{method}: verbose is {verbose!r}; allowed are 'auto', 0, 1 and 2")
+
+
+def _in_words(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def _progress(total: int, text: str, verbose: int | str) -> Any:
+    """Progress bar, on a terminal and where it is wanted."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=text,
+        unit=" samples",
+        unit_scale=True,
+        leave=False,
+        mininterval=0.25,
+        disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
+    )

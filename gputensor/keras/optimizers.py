@@ -1,10 +1,12 @@
 """Optimizers with Keras's parameter names; ``compile`` binds them to the model's parameters."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from gputensor import optim
 from gputensor.autograd import Tensor
+from gputensor.optim.optimizers import _number
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "get"]
 
@@ -28,6 +30,7 @@ class Optimizer:
             )
         given = lr if learning_rate is None else learning_rate
         self.learning_rate = self._default if given is None else given
+        _number("learning_rate", self.learning_rate, 0, math.inf)
 
     def bind(self, parameters: Iterable[Tensor]) -> optim.Optimizer:
         """The optimizer of these parameters."""
@@ -73,6 +76,8 @@ class Adam(Optimizer):
         lr: float | None = None,
     ) -> None:
         super().__init__(learning_rate, lr)
+        for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+            _number(name, beta, 0, 1)
         self._options: dict[str, Any] = {"betas": (beta_1, beta_2), "eps": epsilon}
 
     def bind(self, parameters: Iterable[Tensor]) -> optim.Adam:

@@ -156,8 +156,8 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
         raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
     if not operands:
         raise ShapeError("einsum: there are no operands; give one for each term")
-    operands = tuple(as_array("einsum", o) for o in operands)
-    terms, output = _letters(subscripts, [len(getattr(o, "shape", ())) for o in operands])
+    given = [as_array("einsum", o) for o in operands]
+    terms, output = _letters(subscripts, [len(getattr(o, "shape", ())) for o in given])
     if not set(output) <= set("".join(terms)) or len(set(output)) != len(output):
         raise ShapeError(
             f"einsum: the output of {subscripts!r} must name letters of the operands, each once"
