@@ -32,28 +32,28 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if not on_gpu(config):
-        os.environ["GPUTENSOR_DEVICE"] = "cpu"
-        return
-    if not os.environ.get("GPUTENSOR_DEVICE", "").startswith("cuda"):
-        os.environ["GPUTENSOR_DEVICE"] = "cuda"
-    if REHEARSAL:
+    if on_gpu(config) and REHEARSAL:
         if standin.host_compiler() is None:
             raise pytest.UsageError("the stand-in needs a C++ compiler, and there is none")
         # In subprocesses `import cupy` finds the stand-in there.
         paths = [str(Path(__file__).parent / "standin" / "site"), os.environ.get("PYTHONPATH")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         standin.install(devices=2)
-    if config.option.no_pool and backend.cuda_status().available:
+    if not (on_gpu(config) and backend.cuda_status().available):
+        os.environ["GPUTENSOR_DEVICE"] = "cpu"
+        return
+    if not os.environ.get("GPUTENSOR_DEVICE", "").startswith("cuda"):
+        os.environ["GPUTENSOR_DEVICE"] = "cuda"
+    if config.option.no_pool:
         cuda = importlib.import_module("cupy").cuda
         cuda.set_allocator(None)
         cuda.set_pinned_memory_allocator(None)
 
 
 def pytest_report_header(config):
-    if not on_gpu(config):
-        return "device: cpu (python -m pytest -m gpu: CUDA)"
-    return f"device: {os.environ['GPUTENSOR_DEVICE']}, {backend.cuda_status().reason}"
+    if on_gpu(config):
+        return f"CUDA: {backend.cuda_status().reason}"
+    return "device of new tensors: cpu; with -m gpu it is cuda"
 
 
 @pytest.hookimpl(tryfirst=True)
