@@ -10,7 +10,9 @@ from gputensor.kernels.bias_activation import bias_activation, bias_activation_b
 from gputensor.kernels.declare import Kernel, kernel
 from gputensor.kernels.embedding import embedding, embedding_backward
 from gputensor.kernels.gather_scale import gather_scale
+from gputensor.kernels.grad_norm import clip_norm, squared_norm
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
+from gputensor.kernels.moments import row_moments
 from gputensor.kernels.philox import dropout, random_bits, random_normal, random_uniform
 from gputensor.kernels.runtime import Loop, split
 from gputensor.kernels.sgd import sgd_step
@@ -26,6 +28,7 @@ __all__ = [
     "bias_activation",
     "bias_activation_backward",
     "c_type",
+    "clip_norm",
     "dropout",
     "embedding",
     "embedding_backward",
@@ -35,6 +38,7 @@ __all__ = [
     "random_normal",
     "random_uniform",
     "row_layer_norm",
+    "row_moments",
     "row_norm_backward",
     "row_rms_norm",
     "row_softmax",
@@ -42,4 +46,5 @@ __all__ = [
     "sgd_step",
     "softmax_cross_entropy",
     "split",
+    "squared_norm",
 ]

@@ -8,6 +8,15 @@ template <int N, int GROUP, int KEPT, bool CENTER, typename T, typename A>
 __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 columns, A eps, A& mean,
                                            A& scale) {
     mean = 0;
+    if constexpr (CENTER && KEPT == 0) {  // what is not kept is read once, at least
+        Moments<A> found;
+        for_packs<N, GROUP, KEPT>(columns,
+                                  [&](int64 j, int k) { found.add(values.read(j, k)); });
+        found.template combine<GROUP>();
+        mean = found.mean;
+        scale = A(1) / sqrt(found.square / A(columns) + eps);
+        return;
+    }
     if (CENTER) {
         for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
             auto& pack = values.read(j, k);

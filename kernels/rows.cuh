@@ -93,6 +93,66 @@ __device__ __forceinline__ void group_max(T& value, int64& place) {
     }
 }
 
+// Mean and sum of squared deviations in one pass (Welford 1962; merged after Chan et al. 1983).
+template <typename A>
+struct Moments {
+    A count = 0, mean = 0, square = 0;
+
+    __device__ __forceinline__ void merge(const Moments& other) {
+        A total = count + other.count;
+        if (total == A(0)) return;
+        A distance = other.mean - mean, share = other.count / total;
+        // An infinite mean stays what it is: its distance to others would make it NaN.
+        mean += distance - distance == A(0) ? distance * share : other.mean;
+        square += other.square + distance * distance * count * share;
+        count = total;
+    }
+    template <int N, typename T>
+    __device__ __forceinline__ void add(const Pack<N, T>& values) {
+        Moments pack;
+        pack.count = N;
+        for (int n = 0; n < N; n++) pack.mean += A(values.at[n]) * (A(1) / N);
+        for (int n = 0; n < N; n++) {
+            A d = A(values.at[n]) - pack.mean;
+            pack.square += d * d;
+        }
+        merge(pack);
+    }
+    template <int GROUP>
+    __device__ __forceinline__ void combine() {
+        for (int offset = 16; offset > 0; offset /= 2) {
+            Moments other;
+            other.count = __shfl_xor_sync(ALL_LANES, count, offset);
+            other.mean = __shfl_xor_sync(ALL_LANES, mean, offset);
+            other.square = __shfl_xor_sync(ALL_LANES, square, offset);
+            // The lower lane's first in both, lest they differ in the last bit.
+            bool upper = threadIdx.x & offset;
+            Moments first = upper ? other : *this;
+            first.merge(upper ? *this : other);
+            *this = first;
+        }
+        if constexpr (GROUP > 32) {
+            __shared__ A counts[GROUP / 32], means[GROUP / 32], squares[GROUP / 32];
+            int warp = threadIdx.x / 32;
+            __syncthreads();
+            if (threadIdx.x % 32 == 0) {
+                counts[warp] = count;
+                means[warp] = mean;
+                squares[warp] = square;
+            }
+            __syncthreads();
+            *this = Moments();
+            for (int w = 0; w < GROUP / 32; w++) {
+                Moments other;
+                other.count = counts[w];
+                other.mean = means[w];
+                other.square = squares[w];
+                merge(other);
+            }
+        }
+    }
+};
+
 // Maximum and sum of exp(x - maximum) in one pass over the elements (Milakov & Gimelshein 2018),
 // and where the maximum stands first. NaN and +infinity make the sum NaN.
 template <typename A>

@@ -5,18 +5,29 @@ from typing import Any, TypeAlias
 
 from gputensor.autograd import Operand, Primitive, Tensor
 from gputensor.errors import ShapeError
-from gputensor.ops.elementwise import sqrt, square, subtract
+from gputensor.kernels import row_moments
+from gputensor.ops.elementwise import sqrt
 
 __all__ = ["all", "any", "max", "mean", "min", "std", "sum", "var"]
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
+def _axes(shape: tuple[int, ...], axis: Axis) -> list[int]:
+    """Axes that a reduction over `axis` takes away, in ascending order."""
+    if axis is None:
+        return list(range(len(shape)))
+    return sorted(a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis))
+
+
+def _count(shape: tuple[int, ...], axis: Axis) -> int:
+    """Elements that a reduction over `axis` makes one of."""
+    return math.prod(shape[a] for a in _axes(shape, axis))
+
+
 def kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """Shape that a reduction over `axis` has with ``keepdims=True``."""
-    if axis is None:
-        return (1,) * len(shape)
-    axes = {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
+    axes = _axes(shape, axis)
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
@@ -83,8 +94,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
 
 
 def _mean_rule(xp: Any, g: Any, _out: Any, _x: Any, axis: Axis, keepdims: bool) -> Any:
-    kept = kept_shape(_x.shape, axis)
-    count = math.prod(n for n, k in zip(_x.shape, kept, strict=True) if k == 1)
+    count = _count(_x.shape, axis)
     # Of no elements there is nothing to give a share to.
     return _spread(xp, g / count if count else g, _x.shape, axis)
 
@@ -101,18 +111,47 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
 
 
+def _var_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
+    shape = x.shape
+    axes, count = _axes(shape, axis), _count(shape, axis)
+    last = axes == list(range(len(shape) - len(axes), len(shape)))
+    if x.dtype.kind == "f" and x.size and last and x.flags.c_contiguous:
+        found = row_moments.raw(x.reshape(x.size // count, count))[1] * count
+    else:
+        deviation = x - xp.mean(x, axis=axis, keepdims=True)
+        found = xp.sum(deviation * deviation, axis=axis)
+    found = found / _freedom(count, correction)
+    if x.dtype.kind == "f":
+        found = xp.astype(found, x.dtype)
+    kept = [n for a, n in enumerate(shape) if a not in axes]
+    return xp.reshape(found, kept_shape(shape, axis) if keepdims else kept)
+
+
+def _freedom(count: int, correction: float) -> float:
+    """Degrees of freedom; NaN where none are left."""
+    return count - correction if count > correction else math.nan
+
+
+def _var_rule(
+    xp: Any, g: Any, _out: Any, x: Any, axis: Axis, correction: float, keepdims: bool
+) -> Any:
+    deviation = x - xp.mean(x, axis=axis, keepdims=True)
+    scale = 2 / _freedom(_count(x.shape, axis), correction)
+    return xp.reshape(g, kept_shape(x.shape, axis)) * scale * deviation
+
+
+_var = Primitive("var", _var_forward, (_var_rule,))
+
+
 def var(
     x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
-    """Variance along `axis`, of the population with ``correction=0``, of a sample with 1."""
-    axis = checked_axis("var", x, axis)
-    deviation = subtract(x, mean(x, axis=axis, keepdims=True))
-    result = mean(square(deviation), axis=axis, keepdims=keepdims)
-    if not correction:
-        return result
-    kept = kept_shape(deviation.shape, axis)
-    count = math.prod(n for n, k in zip(deviation.shape, kept, strict=True) if k == 1)
-    return result * (count / (count - correction))
+    """Variance along `axis`, of the population with ``correction=0``, of a sample with 1.
+
+    The sum of squared deviations is divided by their number less `correction`; it is NaN where
+    nothing is left to divide by. Other parameters are those of :func:`sum`.
+    """
+    return _var(x, axis=checked_axis("var", x, axis), correction=correction, keepdims=keepdims)
 
 
 def std(
@@ -150,9 +189,7 @@ def _not_empty(name: str, x: Operand, axis: Axis) -> None:
 
 def any_zero(shape: tuple[int, ...], axis: Axis) -> bool:
     """Whether a reduction of `shape` over `axis` has nothing to choose from."""
-    kept = kept_shape(shape, axis)
-    reduced = math.prod(n for n, k in zip(shape, kept, strict=True) if n != k)
-    return reduced == 0
+    return _count(shape, axis) == 0
 
 
 def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Tensor
+from gputensor.autograd import Leaf, Tensor, wrap
 from gputensor.backend import Array
-from gputensor.kernels import adam_step, sgd_step
+from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -77,6 +77,12 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+def _root(squared: Array) -> Tensor:
+    xp = backend.namespace(squared)
+    with backend.on_device_of(squared):
+        return wrap(xp.asarray(xp.sqrt(squared)))
+
+
 class Optimizer:
     """Base class: owns the flat buffers.
 
@@ -126,6 +132,53 @@ class Optimizer:
 
     def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
         raise NotImplementedError
+
+    def _gradients(self) -> list[Array]:
+        """Stretches of the flat buffers that hold gradients."""
+        return [flat.grads[start:stop] for flat in self._flats for start, stop in flat.runs()]
+
+    def grad_norm(self) -> Tensor:
+        """Euclidean norm of all gradients together; it stays on the device.
+
+        Returns
+        -------
+        float64 Tensor of shape ()
+            On the device of the first parameter; 0 if there are no gradients.
+        """
+        return _root(self._squared_norm(self._gradients()))
+
+    def _squared_norm(self, gradients: list[Array]) -> Array:
+        home = backend.device_of(self._flats[0].values)
+        parts = []
+        for g in gradients:
+            with backend.on_device_of(g):
+                parts.append(backend.to_device(squared_norm.raw(g), home))
+        with backend.on_device_of(home):
+            xp = backend.namespace(home)
+            return xp.asarray(sum(parts[1:], parts[0])) if parts else xp.zeros(())
+
+    def clip_grad_norm(self, max_norm: float) -> Tensor:
+        """Scale all gradients down so that their norm is `max_norm` at most; call before `step`.
+
+        Nothing is read by the host. A norm of NaN or infinity makes gradients NaN, not small.
+
+        Parameters
+        ----------
+        max_norm : float
+            Above 0.
+
+        Returns
+        -------
+        float64 Tensor of shape ()
+            The norm before, as of :meth:`grad_norm`.
+        """
+        most = _number("max_norm", max_norm, 0, float("inf"))
+        gradients = self._gradients()
+        squared = self._squared_norm(gradients)
+        for g in gradients:
+            with backend.on_device_of(g):
+                clip_norm.raw(g, backend.to_device(squared, backend.device_of(g)), most=most)
+        return _root(squared)
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the optimizer's state on the host."""
