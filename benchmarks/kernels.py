@@ -18,7 +18,9 @@ MATRICES = ((256, 512), (4096, 1024)), ((1 << 16, 1024),)
 VECTORS = ((407_050,), (25_000_000,)), ((1 << 26,),)
 BATCH = ((256, 784),), ()
 WORDS = ((1_000_000,),), ((1 << 26,),)
+TABLES = ((4096, 256),), ((1 << 18, 256),)
 IMAGES = 60_000
+ROWS = 10_000
 
 
 def _adam(p: Any, g: Any, m: Any, v: Any) -> Call:
@@ -77,6 +79,27 @@ def _torch_gather(torch: Any, data: Any, batches: Any) -> Call:
     return lambda: data[next(turn)].float().mul_(1 / 255)
 
 
+def _draw_norm(random: Random, rows: int, columns: int) -> dict[str, Any]:
+    vectors = {"weight": random.normal(columns), "bias": random.normal(columns)}
+    return {"x": random.normal(rows, columns), **vectors}
+
+
+def _torch_layer_norm_backward(torch: Any, g: Any, x: Any, weight: Any, bias: Any) -> Call:
+    backward = torch.ops.aten.native_layer_norm_backward
+    _, mean, scale = torch.ops.aten.native_layer_norm(x, weight.shape, weight, bias, 1e-5)
+    wanted = [True, True, True]
+    return lambda: backward(g, x, weight.shape, mean, scale, weight, bias, wanted)
+
+
+def _draw_table(random: Random, places: int, columns: int) -> dict[str, Any]:
+    index = random.integers(ROWS, places)
+    return {
+        "weight": random.normal(ROWS, columns),
+        "g": random.normal(places, columns),
+        "index": index,
+    }
+
+
 # A kernel is an entry here: name, shapes, shapes on CUDA only, bytes per element, inputs, forms.
 CASES = (
     Case(
@@ -109,6 +132,96 @@ CASES = (
         lambda random, r, c: {"logits": random.normal(r, c), "labels": random.integers(c, r)},
         lambda logits, labels: lambda: kernels.softmax_cross_entropy.raw(logits, labels),
         _torch_cross_entropy,
+    ),
+    Case(
+        "bias+GELU forward",
+        *MATRICES,
+        8,
+        lambda random, r, c: {"z": random.normal(r, c), "bias": random.normal(c)},
+        lambda z, bias: lambda: kernels.bias_activation.raw(z, bias, kind="gelu"),
+        lambda torch, z, bias: lambda: torch.nn.functional.gelu(z + bias),
+    ),
+    Case(
+        "softmax",
+        *MATRICES,
+        8,
+        lambda random, r, c: {"x": random.normal(r, c)},
+        lambda x: lambda: kernels.row_softmax.raw(x),
+        lambda torch, x: lambda: torch.softmax(x, 1),
+    ),
+    Case(
+        "softmax backward",
+        *MATRICES,
+        12,
+        lambda random, r, c: {"g": random.normal(r, c), "out": abs(random.normal(r, c))},
+        lambda g, out: lambda: kernels.row_softmax_backward.raw(g, out),
+        lambda torch, g, out: (
+            lambda: torch.ops.aten._softmax_backward_data(g, out, 1, torch.float32)
+        ),
+    ),
+    Case(
+        "layer_norm forward",
+        *MATRICES,
+        8,
+        _draw_norm,
+        lambda x, weight, bias: lambda: kernels.row_layer_norm.raw(x, weight, bias, eps=1e-5),
+        lambda torch, x, weight, bias: (
+            lambda: torch.nn.functional.layer_norm(x, weight.shape, weight, bias)
+        ),
+    ),
+    Case(
+        "layer_norm backward",
+        *MATRICES,
+        12,
+        lambda random, r, c: {"g": random.normal(r, c), **_draw_norm(random, r, c)},
+        lambda g, x, weight, bias: (
+            lambda: kernels.row_norm_backward.raw(g, x, weight, eps=1e-5, center=True)
+        ),
+        _torch_layer_norm_backward,
+    ),
+    Case(
+        "rms_norm forward",
+        *MATRICES,
+        8,
+        lambda random, r, c: {"x": random.normal(r, c), "weight": random.normal(c)},
+        lambda x, weight: lambda: kernels.row_rms_norm.raw(x, weight, eps=1e-5),
+        lambda torch, x, weight: (
+            lambda: torch.nn.functional.rms_norm(x, weight.shape, weight, 1e-5)
+        ),
+    ),
+    Case(
+        "mean and variance of rows",
+        *MATRICES,
+        4,
+        lambda random, r, c: {"x": random.normal(r, c)},
+        lambda x: lambda: kernels.row_moments.raw(x),
+        lambda torch, x: lambda: torch.var_mean(x, 1, correction=0),
+    ),
+    Case(
+        "embedding",
+        *TABLES,
+        8,
+        _draw_table,
+        lambda weight, g, index: lambda: kernels.embedding.raw(weight, index),
+        lambda torch, weight, g, index: lambda: torch.nn.functional.embedding(index, weight),
+    ),
+    Case(
+        "embedding backward",
+        *TABLES,
+        8,
+        _draw_table,
+        lambda weight, g, index: lambda: kernels.embedding_backward.raw(g, index, rows=len(weight)),
+        lambda torch, weight, g, index: (
+            lambda: torch.ops.aten.embedding_dense_backward(g, index, len(weight), -1, False)
+        ),
+    ),
+    Case(
+        "gradient norm",
+        *VECTORS,
+        4,
+        lambda random, n: {"g": random.normal(n)},
+        lambda g: lambda: kernels.squared_norm.raw(g),
+        lambda torch, g: lambda: torch.linalg.vector_norm(g),
     ),
     Case(
         "Adam",
