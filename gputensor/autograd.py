@@ -26,7 +26,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -83,48 +83,66 @@ def grad_enabled() -> bool:
     return _recording.enabled
 
 
-class no_grad(contextlib.ContextDecorator):
-    """Keep operations off the tape, in this thread; a context manager and a decorator.
+class GradMode(contextlib.ContextDecorator):
+    """Context and decorator of :func:`no_grad` and :func:`enable_grad`, in each thread for itself.
 
-    Examples
-    --------
-    >>> with gt.no_grad():
-    ...     prediction = model(x)
-    >>> @gt.no_grad()
-    ... def predict(x):
-    ...     return model(x)
+    Parameters
+    ----------
+    name : str
+        How users call it.
+    enabled : bool
+        Whether operations are put on the tape inside.
     """
 
-    _enabled = False
-
-    def __new__(cls, function: Callable[..., Any] | None = None, /) -> Any:
-        """Context, or with a function, as in ``@gt.no_grad``, that function inside it."""
-        context = super().__new__(cls)
-        return context if function is None else context(function)
+    def __init__(self, name: str, enabled: bool) -> None:
+        self.name = name
+        self.enabled = enabled
 
     def __call__(self, function: _Function) -> _Function:
         """`function`, called inside the context."""
         if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            name = type(self).__name__
             raise TypeError(
-                f"{name}: {function.__name__} is a generator or coroutine, whose body runs after "
-                f"the call has returned; write `with gt.{name}():` inside it"
+                f"{self.name}: {function.__name__} is a generator or coroutine, whose body runs "
+                f"after the call has returned; write `with gt.{self.name}():` inside it"
             )
         return super().__call__(function)
 
-    def __enter__(self) -> "no_grad":
+    def __enter__(self) -> "GradMode":
         _recording.before.append(_recording.enabled)
-        _recording.enabled = self._enabled
+        _recording.enabled = self.enabled
         return self
 
     def __exit__(self, *error: object) -> None:
         _recording.enabled = _recording.before.pop()
 
 
-class enable_grad(no_grad):
-    """Put operations on the tape again, inside :class:`no_grad`; used like it."""
+@overload
+def no_grad() -> GradMode: ...
+@overload
+def no_grad(function: _Function, /) -> _Function: ...
+def no_grad(function: Any = None, /) -> Any:
+    """Keep operations off the tape, in this thread; a context manager and a decorator.
 
-    _enabled = True
+    Examples
+    --------
+    >>> with gt.no_grad():
+    ...     prediction = model(x)
+    >>> @gt.no_grad
+    ... def predict(x):
+    ...     return model(x)
+    """
+    mode = GradMode("no_grad", False)
+    return mode if function is None else mode(function)
+
+
+@overload
+def enable_grad() -> GradMode: ...
+@overload
+def enable_grad(function: _Function, /) -> _Function: ...
+def enable_grad(function: Any = None, /) -> Any:
+    """Put operations on the tape again, inside :func:`no_grad`; used like it."""
+    mode = GradMode("enable_grad", True)
+    return mode if function is None else mode(function)
 
 
 class Leaf:
@@ -230,7 +248,24 @@ class Tensor:
         __rpow__: Callable[["Tensor", Any], "Tensor"]
         __matmul__: Callable[["Tensor", Any], "Tensor"]
         __rmatmul__: Callable[["Tensor", Any], "Tensor"]
+        __rfloordiv__: Callable[["Tensor", Any], "Tensor"]
+        __rmod__: Callable[["Tensor", Any], "Tensor"]
+        __and__: Callable[["Tensor", Any], "Tensor"]
+        __rand__: Callable[["Tensor", Any], "Tensor"]
+        __or__: Callable[["Tensor", Any], "Tensor"]
+        __ror__: Callable[["Tensor", Any], "Tensor"]
+        __xor__: Callable[["Tensor", Any], "Tensor"]
+        __rxor__: Callable[["Tensor", Any], "Tensor"]
+        __lshift__: Callable[["Tensor", Any], "Tensor"]
+        __rshift__: Callable[["Tensor", Any], "Tensor"]
         __neg__: Callable[["Tensor"], "Tensor"]
+        __pos__: Callable[["Tensor"], "Tensor"]
+
+        def __abs__(self) -> "Tensor": ...
+        def __eq__(self, other: object) -> "Tensor": ...  # type: ignore[override]
+        def __ne__(self, other: object) -> "Tensor": ...  # type: ignore[override]
+
+        __invert__: Callable[["Tensor"], "Tensor"]
         __lt__: Callable[["Tensor", Any], "Tensor"]
         __le__: Callable[["Tensor", Any], "Tensor"]
         __gt__: Callable[["Tensor", Any], "Tensor"]

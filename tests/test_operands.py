@@ -1,7 +1,13 @@
 """What operations take: lists, numbers, subclasses of NumPy's array; and how they refuse."""
 
+import ast
+import importlib
 import operator
+import subprocess
+import sys
 import threading
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +186,29 @@ def test_no_grad_refuses_bodies_that_run_later():
 def test_errors_name_the_argument_and_what_is_allowed(call, kind, text):
     with pytest.raises(kind, match=text):
         call()
+
+
+def test_type_checkers_see_every_public_name():
+    stub = Path(gt.__file__).with_suffix(".pyi")
+    seen = set()
+    for line in ast.parse(stub.read_text()).body:
+        if isinstance(line, ast.ImportFrom):
+            for name in line.names:
+                star = importlib.import_module(line.module).__all__ if name.name == "*" else ()
+                seen.update(star or {name.asname})
+    assert seen == set(gt.__all__)
+
+
+def test_every_package_is_installed_and_typed():
+    root = Path(__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [file.parent.relative_to(root) for file in (root / "gputensor").rglob("__init__.py")]
+    assert {".".join(folder.parts) for folder in found} <= set(listed)
+    assert (root / "gputensor" / "py.typed").exists()
+
+
+@pytest.mark.cpu
+def test_a_script_with_types_runs():
+    script = Path(__file__).parent / "typed_script.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

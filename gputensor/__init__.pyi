@@ -1,0 +1,33 @@
+# ruff: noqa: F403
+# The public names, for type checkers: mypy does not follow the lists of names in __init__.py.
+from gputensor import errors as errors
+from gputensor import kernels as kernels
+from gputensor import nn as nn
+from gputensor import optim as optim
+from gputensor import random as random
+from gputensor.autograd import Tensor as Tensor
+from gputensor.autograd import enable_grad as enable_grad
+from gputensor.autograd import no_grad as no_grad
+from gputensor.backend import Device as Device
+from gputensor.backend import cuda_status as cuda_status
+from gputensor.backend import device as device
+from gputensor.backend import synchronize as synchronize
+from gputensor.config import use_deterministic as use_deterministic
+from gputensor.kernels import kernel as kernel
+from gputensor.ops.creation import *
+from gputensor.ops.data_type import *
+from gputensor.ops.elementwise import *
+from gputensor.ops.indexing import *
+from gputensor.ops.linalg import *
+from gputensor.ops.manipulation import *
+from gputensor.ops.nn import log_softmax as log_softmax
+from gputensor.ops.nn import logsumexp as logsumexp
+from gputensor.ops.nn import softmax as softmax
+from gputensor.ops.searching import *
+from gputensor.ops.statistical import *
+from gputensor.random import manual_seed as manual_seed
+from gputensor.transforms import grad as grad
+from gputensor.transforms import gradcheck as gradcheck
+from gputensor.transforms import value_and_grad as value_and_grad
+
+__version__: str

@@ -1,0 +1,66 @@
+"""What a user writes who checks types: mypy must find every name, and the types that come back."""
+
+import numpy as np
+
+import gputensor as gt
+from gputensor import keras, nn, optim
+from gputensor.keras.layers import Dense, Flatten, Input, Rescaling
+from gputensor.keras.losses import categorical_crossentropy
+from gputensor.keras.models import History, Sequential
+from gputensor.keras.optimizers import Adam
+from gputensor.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        self.first = nn.Dense(4, 8, "relu")
+        self.last = nn.Dense(8, 2)
+
+    def forward(self, x: gt.Tensor) -> gt.Tensor:
+        return self.last(self.first(x))
+
+
+@gt.no_grad()
+def predict(net: Net, x: gt.Tensor) -> gt.Tensor:
+    return net(x)
+
+
+@gt.no_grad
+def first_row(x: gt.Tensor) -> gt.Tensor:
+    return x[0]
+
+
+def arrays() -> gt.Tensor:
+    x = gt.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=gt.float32, device="cpu", requires_grad=True)
+    y: gt.Tensor = gt.exp(x).sum(axis=1) + 2 * x.mean() - x[0, 1:] @ gt.ones(3)
+    y = 1 / (-y / 3 ** x.sum() + (x > 1).astype(gt.float32).max(0))
+    y.sum().backward()
+    assert x.grad is not None
+    shape: tuple[int, ...] = x.grad.numpy().shape
+    bits = (~(x > 1) & (x != x)) | (x == 1) ^ (x <= 3)
+    joined = gt.concat([gt.stack([x.T, +x.mT]), gt.where(x > 0, x, 0.0).reshape(1, 4, 1)])
+    rows = [gt.maximum(row, gt.clip(row, 0, 1)) for row in x if bool(bits.any())]
+    print(shape, joined.device == "cpu", rows, gt.einsum("ij->i", x), f"{abs(x).max():.2f}")
+    f = gt.grad(lambda t: (t * t).sum())
+    print(f(x), gt.value_and_grad(lambda t: t.sum())(x), gt.softmax(x, axis=1), 7 // x, 7 % x)
+    return first_row(x.detach())
+
+
+def training() -> History:
+    net, x = Net(), gt.ones((1, 4))
+    optimizer = optim.Adam(net.parameters(), lr=1e-3)
+    loss = F.cross_entropy(net(x), np.array([1]), label_smoothing=0.1)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with gt.device("cpu"), gt.no_grad():
+        print(predict(net, x).shape, net.state_dict()["first.weight"].shape, loss.item())
+    model = Sequential([Input((4,)), Rescaling(1.0), Flatten(), Dense(2, activation="softmax")])
+    model.compile(optimizer=Adam(lr=0.1), loss=categorical_crossentropy, metrics=["accuracy"])
+    history = model.fit(np.ones((3, 4)), keras.utils.to_categorical([0, 1, 0]), verbose=0)
+    print(model.predict(np.ones((3, 4))).shape, model.evaluate(np.ones((1, 4)), np.eye(2)[:1]))
+    return history
+
+
+if __name__ == "__main__":
+    print(arrays(), training().history["loss"])
