@@ -1,0 +1,414 @@
+"""Calls of every kernel: the one table for loops, CUDA on the stand-in, NVRTC and mutants.
+
+A new kernel gets its calls here, by a generator under :func:`calls_of`; a test fails until it has.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+from gputensor import backend, kernels
+from gputensor.kernels import (
+    CudaSource,
+    Kernel,
+    adam_step,
+    bias_activation,
+    bias_activation_backward,
+    clip_norm,
+    dropout,
+    embedding,
+    embedding_backward,
+    gather_scale,
+    random_bits,
+    random_normal,
+    random_uniform,
+    row_layer_norm,
+    row_moments,
+    row_norm_backward,
+    row_rms_norm,
+    row_softmax,
+    row_softmax_backward,
+    sgd_step,
+    softmax_cross_entropy,
+    squared_norm,
+)
+from gputensor.kernels.bias_activation import KINDS
+
+HOST = backend.NAMESPACES[np.ndarray]
+DTYPES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "float16": np.float16}
+with contextlib.suppress(ImportError):
+    import ml_dtypes
+
+    DTYPES["bfloat16"] = ml_dtypes.bfloat16
+_SMALLEST_NORMAL = {"float16": 2.0**-14, "float64": 2.0**-1022}  # others: 2**-126
+# One element, odd sizes, whole and broken packs, several blocks of columns, and rows that a warp, a
+# block and a block that reads them again takes, each in packs and one by one.
+SHAPES = [
+    *((1, 1), (3, 5), (9, 10), (7, 128), (5, 1000), (70, 33)),
+    *((2, 1003), (2, 4096), (2, 3001), (3, 9000)),
+]
+
+
+class Case(NamedTuple):
+    """A call of a kernel."""
+
+    kernel: Kernel
+    operands: tuple[Any, ...]
+    attrs: dict[str, Any]
+
+    def __str__(self) -> str:
+        attrs = "".join(f", {k}={v}" for k, v in self.attrs.items())
+        shapes = ", ".join(f"{a.dtype}{list(a.shape)}" for a in self.operands if a is not None)
+        return f"{self.kernel.name}({shapes}{attrs})"
+
+
+class Draw:
+    """Reproducible operands for a matrix of `rows` and `columns`.
+
+    With `special`, each of the first rows has one of NaN, the infinities, zeros of both signs,
+    subnormal and large numbers among its values.
+    """
+
+    def __init__(self, rows: int, columns: int, dtype: Any, special: bool = False) -> None:
+        self.rows, self.columns, self.dtype = rows, columns, np.dtype(dtype)
+        self.wide = self.dtype if self.dtype.itemsize > 2 else np.dtype(np.float32)
+        self.special = special
+        self.rng = np.random.default_rng([rows, columns, special])
+
+    def array(self, *shape: int, dtype: Any = None) -> Any:
+        """Standard normal numbers; without a shape, a matrix."""
+        shape = shape or (self.rows, self.columns)
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        values = self.rng.standard_normal(shape).astype(dtype)
+        if self.special and values.ndim == 2:
+            tiny = _SMALLEST_NORMAL.get(dtype.name, 2.0**-126)
+            numbers = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny / 4, -tiny / 2, 50, -90]
+            for i, number in enumerate(numbers):
+                if i < self.rows:
+                    values[i, self.rng.integers(self.columns)] = number
+        return values
+
+    def row(self) -> Any:
+        """One number for each column."""
+        return self.rng.standard_normal(self.columns).astype(self.dtype)
+
+    def flat(self, dtype: Any = None) -> Any:
+        """As many numbers as the matrix has."""
+        return self.array(dtype=dtype).reshape(-1)
+
+    def places(self) -> Any:
+        """Numbers of rows, some more than once."""
+        return self.rng.integers(0, max(self.rows, 1), self.rows and self.rows + 2)
+
+    def finite(self) -> Any:
+        """Parameters: as `flat`, but always plain, as loops add ``0 * p`` without weight decay."""
+        return self.rng.standard_normal(self.rows * self.columns).astype(self.dtype)
+
+
+Calls = Iterator[tuple[tuple[Any, ...], dict[str, Any]]]
+_TABLE: dict[Kernel, Callable[[Draw], Calls]] = {}
+
+
+def calls_of(kernel: Kernel) -> Callable[[Callable[[Draw], Calls]], Callable[[Draw], Calls]]:
+    """Decorate the generator of a kernel's calls: operands and attributes."""
+
+    def enter(calls: Callable[[Draw], Calls]) -> Callable[[Draw], Calls]:
+        _TABLE[kernel] = calls
+        return calls
+
+    return enter
+
+
+def cases(
+    rows: int, columns: int, dtype: Any = np.float32, *, special: bool = False
+) -> Iterator[Case]:
+    """Every call of every kernel for a matrix of that shape."""
+    for kernel in _TABLE:
+        yield from cases_of(kernel, rows, columns, dtype, special=special)
+
+
+def cases_of(
+    kernel: Kernel, rows: int, columns: int, dtype: Any = np.float32, *, special: bool = False
+) -> Iterator[Case]:
+    """Every call of one kernel for a matrix of that shape."""
+    with np.errstate(all="ignore"):
+        calls = list(_TABLE[kernel](Draw(rows, columns, dtype, special)))
+    for operands, attrs in calls:
+        yield Case(kernel, operands, attrs)
+
+
+def kernels_without_cases() -> set[Kernel]:
+    """What the table lacks."""
+    return {k for k in vars(kernels).values() if isinstance(k, Kernel)} - set(_TABLE)
+
+
+# ---------------------------------------------------------------- running a case
+
+
+def misaligned(xp: Any, array: Any) -> Any:
+    """A contiguous copy of `array` in `xp` that starts at no multiple of 16 bytes."""
+    if not isinstance(array, np.ndarray):
+        return array
+    room = xp.zeros(array.size + 1, array.dtype)
+    view = room[1:].reshape(array.shape)
+    view[...] = xp.asarray(array)
+    return view
+
+
+def run(case: Case, place: Callable[[Any], Any], how: str | None = None) -> list[Any]:
+    """Results of a case, and its operands afterwards, all on the host.
+
+    `place` moves an operand to a device; `how` is the implementation that must take them.
+    """
+    operands = [place(a) if isinstance(a, np.ndarray) else a for a in case.operands]
+    assert how in (None, case.kernel.implementation(*operands)), case
+    with np.errstate(all="ignore"):
+        out = case.kernel.raw(*operands, **case.attrs)
+    return _on_host(out, operands)
+
+
+def expected(case: Case) -> list[Any]:
+    """What the reference makes of a case, in the form of :func:`run`."""
+    operands = [a.copy() if isinstance(a, np.ndarray) else a for a in case.operands]
+    with np.errstate(all="ignore"):
+        out = case.kernel.reference(HOST, *operands, **case.attrs)
+    return _on_host(out, operands)
+
+
+def compare(case: Case, found: list[Any], wanted: list[Any]) -> None:
+    """Assert that the results in `found` are those in `wanted`, but for what rounding does."""
+    columns = case.operands[0].shape[-1]
+    dtypes = {a.dtype.name for a in case.operands if isinstance(a, np.ndarray)}
+    least = (
+        0.0 if dtypes <= {"float64", "int64", "uint8", "uint32"} else _allowed("float32", columns)
+    )
+    for i, (a, b) in enumerate(zip(found, wanted, strict=True)):
+        if not isinstance(b, np.ndarray):
+            assert a is b
+            continue
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{case}, array {i}"
+        if b.dtype.kind not in "fV":
+            np.testing.assert_array_equal(a, b, err_msg=f"{case}, array {i}")
+            continue
+        allowed = max(_allowed(b.dtype.name, columns), least)
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        np.testing.assert_allclose(a, b, allowed, allowed, err_msg=f"{case}, array {i}")
+
+
+def _allowed(dtype: str, columns: int) -> float:
+    """Relative and absolute error for what is computed in a dtype.
+
+    Wide sums differ by their order. A single column has variance 0, which leaves the norms the
+    root of ``eps`` to divide by.
+    """
+    wide = columns > 2000 or columns == 1
+    single = 1e-4 if wide else 2e-5
+    return {"float64": 1e-10, "float32": single, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
+
+
+def _on_host(out: Any, operands: list[Any]) -> list[Any]:
+    outs = [] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
+    return [backend.to_host(a) if backend.is_array(a) else a for a in (*outs, *operands)]
+
+
+class Launch(NamedTuple):
+    """A kernel as it was launched."""
+
+    source: CudaSource
+    entry: str
+    threads: int  # of a block, at most
+    shared: int  # bytes of dynamic shared memory, at most
+
+
+@contextlib.contextmanager
+def launches_recorded(launch: Any = None) -> Iterator[dict[tuple[str, str], Launch]]:
+    """Collect what is launched, by file and entry; nothing runs, unless by a function `launch`."""
+    seen: dict[tuple[str, str], Launch] = {}
+
+    def record(
+        source: CudaSource,
+        entry: str,
+        args: Any,
+        *,
+        threads: int | tuple[int, ...] = 256,
+        shared: int = 0,
+        **shape: Any,
+    ) -> None:
+        key = source.name, entry
+        before = seen.get(key, Launch(source, entry, 0, 0))
+        most = max(before.threads, int(np.prod(threads))), max(before.shared, shared)
+        seen[key] = Launch(source, entry, *most)
+        if launch is not None:
+            launch(source, entry, args, threads=threads, shared=shared, **shape)
+
+    with mock.patch.object(CudaSource, "launch", record):
+        yield seen
+
+
+def instantiations(xp: Any) -> dict[tuple[str, str], Launch]:
+    """What the launch code asks for: all dtypes, widths of a pack and layouts of a row.
+
+    `xp` is CuPy or the stand-in; nothing runs.
+    """
+    with launches_recorded() as seen:
+        for dtype in DTYPES.values():
+            for width in (1, 16 // np.dtype(dtype).itemsize):
+                for packs in (1, 33, 257, 2049):  # a first odd number of each layout
+                    for case in cases(1, packs * width, dtype):
+                        run(case, xp.asarray)
+    return seen
+
+
+# ---------------------------------------------------------------- the table
+
+
+@calls_of(bias_activation)
+def _(draw: Draw) -> Calls:
+    for kind in KINDS:
+        yield (draw.array(), draw.row()), {"kind": kind}
+
+
+@calls_of(bias_activation_backward)
+def _(draw: Draw) -> Calls:
+    for kind in KINDS:
+        yield (draw.array(), draw.array(), draw.row()), {"kind": kind}
+
+
+@calls_of(softmax_cross_entropy)
+def _(draw: Draw) -> Calls:
+    x = draw.array()
+    labels = draw.rng.integers(0, draw.columns, draw.rows)
+    first = np.argmax(x, axis=1).astype(np.int64)  # right answers, ties among them
+    x[0:1] = 0
+    # Rows that do not sum to 1 are weights.
+    weights = (draw.rng.random(x.shape) / draw.columns).astype(draw.dtype)
+    weights[:, ::3] = 0
+    yield (x, labels), {}
+    yield (x, first), {}
+    yield (x, labels), {"smoothing": 0.2}
+    yield (x, weights), {}
+    yield (x, weights), {"smoothing": 0.1}
+
+
+@calls_of(row_softmax)
+def _(draw: Draw) -> Calls:
+    for logarithm in (False, True):
+        yield (draw.array(),), {"logarithm": logarithm}
+
+
+@calls_of(row_softmax_backward)
+def _(draw: Draw) -> Calls:
+    for logarithm in (False, True):
+        out = row_softmax.reference(HOST, draw.array(), logarithm=logarithm)
+        yield (draw.array(), out), {"logarithm": logarithm}
+
+
+@calls_of(row_layer_norm)
+def _(draw: Draw) -> Calls:
+    yield (draw.array(), draw.row(), draw.row()), {"eps": 1e-5}
+
+
+@calls_of(row_rms_norm)
+def _(draw: Draw) -> Calls:
+    yield (draw.array(), draw.row()), {"eps": 1e-5}
+
+
+@calls_of(row_norm_backward)
+def _(draw: Draw) -> Calls:
+    for center in (True, False):
+        yield (draw.array(), draw.array(), draw.row()), {"eps": 1e-5, "center": center}
+
+
+@calls_of(adam_step)
+def _(draw: Draw) -> Calls:
+    rates = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99}
+    p, g, m = draw.finite(), draw.flat(), draw.flat(draw.wide)
+    v = draw.flat(draw.wide) ** 2
+    ticket = np.zeros(1, np.uint32)
+    for count, attrs in (
+        (0, {"eps": 1e-8}),
+        (3, {"eps": 1e-8, "weight_decay": 0.05}),
+        (7, {"eps": 1e-3, "weight_decay": 0.05, "decoupled": True}),
+        (2, {"eps": 1e-8, "advance": False}),
+    ):
+        yield (p, g, m, v, np.full(1, count), ticket), rates | attrs
+
+
+@calls_of(sgd_step)
+def _(draw: Draw) -> Calls:
+    p, g, velocity = draw.finite(), draw.flat(), draw.flat(draw.wide)
+    yield (p, g, None), {"lr": 0.1}
+    yield (p, g, None), {"lr": 0.1, "weight_decay": 0.05}
+    yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9}
+    yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
+
+
+@calls_of(gather_scale)
+def _(draw: Draw) -> Calls:
+    data, index = draw.array(), draw.places()
+    for dtype in DTYPES.values():
+        yield (data, index), {"dtype": dtype, "scale": 0.5, "offset": -0.25}
+    pixels = draw.rng.integers(0, 256, data.shape, dtype=np.uint8)
+    yield (pixels, index), {"dtype": draw.dtype, "scale": 1 / 255, "offset": 0.1}
+    yield (pixels, index), {"dtype": draw.dtype}
+
+
+# A key of which both halves count, and an offset whose counters carry into the upper word.
+_STREAM = {"key": 0x9ABCDEF012345678, "offset": 2**32 - 2}
+
+
+@calls_of(random_bits)
+def _(draw: Draw) -> Calls:
+    yield (np.zeros(draw.rows * draw.columns, np.uint32),), _STREAM
+
+
+@calls_of(random_uniform)
+def _(draw: Draw) -> Calls:
+    yield (draw.flat(),), _STREAM
+    yield (draw.flat(),), _STREAM | {"low": -3.0, "high": 0.5}
+
+
+@calls_of(random_normal)
+def _(draw: Draw) -> Calls:
+    yield (draw.flat(),), _STREAM
+    yield (draw.flat(),), _STREAM | {"mean": 1.5, "std": 0.25}
+
+
+@calls_of(dropout)
+def _(draw: Draw) -> Calls:
+    for p in (0.0, 0.3, 1.0):
+        yield (draw.array(),), {"p": p, **_STREAM}
+
+
+@calls_of(embedding)
+def _(draw: Draw) -> Calls:
+    yield (draw.array(), draw.places()), {}
+
+
+@calls_of(embedding_backward)
+def _(draw: Draw) -> Calls:
+    index = draw.places()
+    g = draw.array(len(index), draw.columns)
+    yield (g, index), {"rows": draw.rows + 1}  # the last row does not occur
+    yield (g, np.zeros_like(index)), {"rows": 1}
+
+
+@calls_of(squared_norm)
+def _(draw: Draw) -> Calls:
+    yield (draw.flat(),), {}
+
+
+@calls_of(clip_norm)
+def _(draw: Draw) -> Calls:
+    for squared in (0.25, 16.0, np.inf, np.nan):
+        yield (draw.flat(), np.asarray(squared)), {"most": 1.0}
+
+
+@calls_of(row_moments)
+def _(draw: Draw) -> Calls:
+    yield (draw.array(),), {}
+    if draw.columns > 2000:  # several chunks of a row
+        yield (draw.array(draw.rows, (1 << 14) + draw.columns),), {}
