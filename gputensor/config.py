@@ -5,7 +5,7 @@ variable               values (default first)     meaning
 =====================  =========================  =============================================
 ``GPUTENSOR_DEVICE``   auto, cpu, cuda, cuda:N    the device new tensors are put on
 ``GPUTENSOR_KERNELS``  auto, reference            fused kernels, or their plain array form
-``GPUTENSOR_CACHE``    a folder                   where downloaded data sets are kept
+``GPUTENSOR_CACHE``    a folder                   where data sets and compiled loops are kept
 ``GPUTENSOR_THREADS``  a count                    CPU threads of one fused kernel
 =====================  =========================  =============================================
 """
@@ -64,7 +64,7 @@ def cpu_threads() -> int:
 
 
 def cache_dir() -> Path:
-    """Folder for downloaded data sets: ``GPUTENSOR_CACHE``, else the user's cache folder."""
+    """Folder for data sets and compiled loops: ``GPUTENSOR_CACHE``, else the user's cache folder."""
     value = os.environ.get("GPUTENSOR_CACHE", "").strip()
     if value:
         return Path(value).expanduser()

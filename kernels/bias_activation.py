@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gputensor.backend import Array, namespace
-from gputensor.kernels.cpu_math import exp
+from gputensor.kernels.cpu_math import erf, exp
 from gputensor.kernels.declare import kernel
 from gputensor.kernels.rows import ColumnSums
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
@@ -64,7 +64,7 @@ def _gelu_loop(start, stop, z, bias, out):  # type: ignore[no-untyped-def]
         row, target = z[i], out[i]
         for j in range(target.size):
             t = row[j] + bias[j]
-            target[j] = half * t * (one + math.erf(t * root))
+            target[j] = half * t * (one + erf(t * root))
 
 
 @Loop
@@ -98,7 +98,7 @@ def _gelu_backward_loop(  # type: ignore[no-untyped-def]
         source, y, target = g[i, start:stop], z[i, start:stop], dz[i, start:stop]
         for j in range(target.size):
             t = y[j] + shift[j]
-            slope = half * (one + math.erf(t * root)) + t * density * exp(-half * t * t)
+            slope = half * (one + erf(t * root)) + t * density * exp(-half * t * t)
             target[j] = source[j] * slope
         for j in range(target.size):
             total[j] += target[j]

@@ -1,16 +1,18 @@
 """Functions for CPU loops that LLVM can vectorize, as it cannot the calls of the C library's.
 
 Range reduction and polynomial of exp after Cephes (Moshier 1989): the largest error seen is below
-one unit in the last place.
+one unit in the last place. erf in float32 is ``x * p(x**2)`` near zero and ``1 - exp(-q(|x|))``
+elsewhere, fitted for the least relative error: the largest seen is below three units.
 """
 
+from math import erf as c_erf
 from typing import Any
 
 import numpy as np
 
 from gputensor.kernels.runtime import Inline
 
-__all__ = ["exp", "row_max"]
+__all__ = ["erf", "exp", "row_max"]
 
 LANES = 16
 
@@ -77,5 +79,32 @@ def _row_max(x, lanes):  # type: ignore[no-untyped-def]
     return top
 
 
+def _erf32(x):  # type: ignore[no-untyped-def]
+    f = np.float32
+    a = abs(x)
+    s = x * x
+    near = f(-0.0006021808949299157)
+    near = near * s + f(0.004999601747840643)
+    near = near * s + f(-0.026771284639835358)
+    near = near * s + f(0.11281955242156982)
+    near = near * s + f(-0.3761250674724579)
+    near = near * s + f(1.1283791065216064)
+    c = f(3.95) if a > f(3.95) else a
+    p = f(0.0012401246931403875)
+    p = p * c + f(-0.015488555654883385)
+    p = p * c + f(0.09083002805709839)
+    p = p * c + f(0.6511750817298889)
+    p = p * c + f(1.1198828220367432)
+    p = p * c + f(0.001965890172868967)
+    far = f(1.0) - exp(-p)
+    far = -far if x < f(0.0) else far
+    return far if a >= f(0.92) else x * near  # NaN is not >= and stays
+
+
+def _erf64(x):  # type: ignore[no-untyped-def]
+    return c_erf(x)
+
+
 exp: Any = Inline({"float32": _exp32, "float64": _exp64})
+erf: Any = Inline({"float32": _erf32, "float64": _erf64})
 row_max: Any = Inline({None: _row_max})

@@ -1,10 +1,13 @@
 """What kernels share: dtypes, Numba, CPU threads."""
 
 import functools
+import hashlib
 import itertools
 import os
+import threading
 import types
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,20 +70,45 @@ class Inline:
         """What stands for it in compiled code."""
         import numba
 
-        forms = self._forms
-        names = next(iter(forms.values())).__code__.co_varnames
-        arguments = ", ".join(names[: next(iter(forms.values())).__code__.co_argcount])
+        forms = {dtype: _with_inlines(form) for dtype, form in self._forms.items()}
+        code = next(iter(forms.values())).__code__
+        names = code.co_varnames
+        arguments = ", ".join(names[: code.co_argcount])
         scope: dict[str, Any] = {"pick": lambda dtype: forms.get(str(dtype), forms.get(None))}
         exec(f"def stub({arguments}): ...\ndef choose({arguments}): return pick({names[0]})", scope)
         # Without "reassoc": the two parts of a constant must not be added up.
-        options = {"error_model": "numpy", "fastmath": {"contract"}}
+        options = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
         numba.extending.overload(scope["stub"], jit_options=options)(scope["choose"])
         stub: Callable[..., Any] = scope["stub"]
         return stub
 
 
+def _with_inlines(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, with stubs where it names an :class:`Inline`."""
+    named = {name: f.__globals__.get(name) for name in f.__code__.co_names}
+    inlines = {name: v.stub for name, v in named.items() if isinstance(v, Inline)}
+    function = types.FunctionType(f.__code__, f.__globals__ | inlines, f.__name__)
+    function.__qualname__, function.__module__ = f.__qualname__, f.__module__
+    return function
+
+
+_compiling = threading.Lock()  # as Numba's setting of the folder is one for all threads
+
+
+@functools.cache
+def _loop_folder(chosen: str) -> Path:
+    """Folder for compiled loops: under `chosen`, Numba's own setting, or the user's cache.
+
+    It is named after the sources of all kernels: Numba compiles again where the file of a loop has
+    changed, but would not know of an :class:`Inline` in another one.
+    """
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
+    return (Path(chosen) if chosen else config.cache_dir() / "loops") / digest
+
+
 class Loop:
-    """A CPU loop, compiled by Numba on its first call and cached on disk by Numba.
+    """A CPU loop, compiled by Numba on its first call and cached in a folder of the user's.
 
     ``nogil`` lets :func:`split` run parts of it on several threads. The fast-math flags are those
     that keep NaN, infinity and signed results: operations may be fused and reordered, no more.
@@ -102,13 +130,20 @@ class Loop:
     def _compiled(self) -> Callable[..., Any]:
         import numba
 
-        f = self._function
-        inlines = {k: v.stub for k, v in f.__globals__.items() if isinstance(v, Inline)}
-        function = types.FunctionType(f.__code__, f.__globals__ | inlines, f.__name__)
-        function.__qualname__, function.__module__ = f.__qualname__, f.__module__
-        compiled: Callable[..., Any] = numba.njit(
-            cache=True, nogil=True, error_model="numpy", fastmath=self._fastmath
-        )(function)
+        jit = functools.partial(
+            numba.njit, nogil=True, error_model="numpy", fastmath=self._fastmath
+        )
+        function = _with_inlines(self._function)
+        compiled: Callable[..., Any]
+        with _compiling:
+            before = numba.config.CACHE_DIR
+            numba.config.CACHE_DIR = str(_loop_folder(before))
+            try:
+                compiled = jit(cache=True)(function)
+            except RuntimeError:  # there is no folder that can be written to
+                compiled = jit()(function)
+            finally:
+                numba.config.CACHE_DIR = before
         return compiled
 
     def __call__(self, *args: Any) -> Any:

@@ -1,0 +1,177 @@
+"""CPU loops: their mathematics, their cache, their threads."""
+
+import math
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import special
+
+from gputensor.kernels import Loop, cpu_math, runtime
+
+exp, erf = cpu_math.exp, cpu_math.erf
+
+
+@Loop
+def exps(x, out):
+    for i in range(out.size):
+        out[i] = exp(x[i])
+
+
+@Loop
+def erfs(x, out):
+    for i in range(out.size):
+        out[i] = erf(x[i])
+
+
+@Loop.exact
+def scaled(x, out, y, z):
+    for i in range(out.size):
+        out[i] = x[i] * y + z
+
+
+def units(found, expected):
+    """Largest error in units of the last place of the result, subnormal ones too."""
+    rounded = expected.astype(found.dtype)
+    spacing = np.spacing(np.abs(rounded)).astype(float)
+    finite = np.isfinite(rounded)
+    assert np.array_equal(found[~finite], rounded[~finite], equal_nan=True)
+    return np.max(np.abs(found.astype(float)[finite] - expected[finite]) / spacing[finite])
+
+
+SPECIAL = [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-40, 1e-30]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exp_is_exact_to_rounding(dtype):
+    limit = 105 if dtype == np.float32 else 750
+    x = np.r_[np.linspace(-limit, limit, 1_000_001), SPECIAL].astype(dtype)
+    out = np.empty_like(x)
+    exps(x, out)
+    with np.errstate(over="ignore"):
+        expected = np.exp(x.astype(np.longdouble)).astype(float)
+        assert units(out, expected) < 1.1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_erf_is_exact_to_a_few_units(dtype):
+    x = np.r_[np.linspace(-6, 6, 1_000_001), SPECIAL].astype(dtype)
+    out = np.empty_like(x)
+    erfs(x, out)
+    assert units(out, special.erf(x.astype(float))) <= 3
+    assert np.abs(out[np.isfinite(out)]).max() <= 1
+
+
+def test_an_exact_loop_rounds_twice():
+    x = np.random.default_rng(1).normal(size=10_000).astype(np.float32)
+    y, z, out = np.float32(1.1), np.float32(-0.3), np.empty_like(x)
+    scaled(x, out, y, z)
+    np.testing.assert_array_equal(out, (x * y).astype(np.float32) + z)
+
+
+USE = """
+import numpy as np
+from gputensor.kernels import bias_activation
+loop = __import__("sys").modules["gputensor.kernels.bias_activation"]._relu_loop
+x = np.ones((3, 4), np.float32)
+bias_activation.raw(x, x[0], kind="relu")
+stats = loop._compiled.stats
+print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+"""
+
+
+def cached(**environment):
+    command = [sys.executable, "-c", USE]
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | environment
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_loops_are_compiled_once_and_kept_in_the_users_folder(tmp_path):
+    package = Path(runtime.__file__).parent
+    before = set(package.rglob("*.nb?"))
+    assert cached(GPUTENSOR_CACHE=str(tmp_path)) == [0, 1]
+    assert cached(GPUTENSOR_CACHE=str(tmp_path)) == [1, 0]
+    assert list(tmp_path.rglob("*_relu_loop*.nbc"))
+    assert set(package.rglob("*.nb?")) == before  # the package's folder may be read-only
+    other = tmp_path / "numba"
+    assert cached(GPUTENSOR_CACHE=str(tmp_path), NUMBA_CACHE_DIR=str(other)) == [0, 1]
+    assert list(other.rglob("*_relu_loop*.nbc"))
+
+
+def test_numbas_own_folder_is_left_alone():
+    import numba
+
+    before = numba.config.CACHE_DIR
+    scaled(np.ones(3), np.empty(3), 1.0, 2.0)
+    assert before == numba.config.CACHE_DIR
+
+
+def test_loops_work_where_nothing_can_be_cached(monkeypatch):
+    import numba
+
+    compile_it = numba.njit
+
+    def njit(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_it(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    loop = Loop(exps._function)
+    out = np.empty(2)
+    loop(np.array([0.0, 1.0]), out)
+    np.testing.assert_allclose(out, [1, math.e])
+
+
+@pytest.mark.parametrize("length", [1, 5, 6, 100])
+def test_parts_cover_the_range_once(length, monkeypatch):
+    monkeypatch.setattr(runtime, "_threads", lambda: 3)
+    runtime._pool.cache_clear()
+    seen = np.zeros(length, int)
+
+    def count(start, stop, array):
+        assert stop - start >= 3 or length < 6
+        array[start:stop] += 1
+
+    runtime.split(count, length, 3, seen)
+    np.testing.assert_array_equal(seen, 1)
+    runtime._pool.cache_clear()
+
+
+def test_an_error_in_a_part_is_raised(monkeypatch):
+    monkeypatch.setattr(runtime, "_threads", lambda: 2)
+    runtime._pool.cache_clear()
+
+    def fail(start, stop):
+        if start:
+            raise ZeroDivisionError("in the second part")
+
+    with pytest.raises(ZeroDivisionError, match="second"):
+        runtime.split(fail, 10, 1)
+    runtime._pool.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(runtime, "_threads", lambda: 2)
+    runtime._pool.cache_clear()
+    x, out = np.ones(100), np.empty(100)
+
+    def fill(start, stop, source, target):
+        target[start:stop] = source[start:stop] + 1
+
+    runtime.split(fill, 100, 1, x, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads
+        child = os.fork()
+    if child == 0:
+        runtime.split(fill, 100, 1, out, x)
+        os._exit(0 if (x == 3).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    runtime._pool.cache_clear()
