@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -83,6 +83,15 @@ class Signature(NamedTuple):
         return tuple(_parameter(text, name, replace) for text, name in self.parameters)
 
 
+# Compiled kernel, its parameters, and the Python type and dtype of each: see CudaSource.launch.
+_Entry: TypeAlias = tuple[Any, tuple[Parameter, ...], list[tuple[Any, Any]]]
+_POINTER = object()
+_PYTHON: dict[Any, type] = {  # what CuPy passes in the parameter's own type
+    np.dtype(np.int64): int,
+    np.dtype(np.float64): float,
+    np.dtype(np.bool_): bool,
+}
+
 _QUALIFIERS = r"\b(const|volatile|__restrict__|__restrict|restrict|__grid_constant__)\b"
 
 
@@ -134,7 +143,7 @@ class CudaSource:
     def __init__(self, code: str | Path, options: Sequence[str] = ()) -> None:
         self._code = code
         self.options = ("--std=c++17", f"-I{_HERE}", *options)
-        self._entries: dict[str, tuple[Any, tuple[Parameter, ...]]] = {}
+        self._entries: dict[str, _Entry] = {}
         _SOURCES.append(self)
 
     def __repr__(self) -> str:
@@ -181,8 +190,8 @@ class CudaSource:
             )
         return known.bind(types)
 
-    def _entry(self, entry: str) -> tuple[Any, tuple[Parameter, ...]]:
-        """Compiled kernel and its parameters."""
+    def _entry(self, entry: str) -> _Entry:
+        """Compiled kernel, its parameters, and what a launch checks of them."""
         import cupy  # type: ignore[import-not-found, unused-ignore]
 
         parameters = self.parameters(entry)
@@ -194,7 +203,8 @@ class CudaSource:
             if not hasattr(error, "get_message"):
                 raise
             raise CompileError(self._explain(entry, error.get_message())) from None
-        self._entries[entry] = module.get_function(entry), parameters
+        quick = [(_POINTER if p.pointer else _PYTHON.get(p.dtype), p.dtype) for p in parameters]
+        self._entries[entry] = module.get_function(entry), parameters, quick
         return self._entries[entry]
 
     def _explain(self, entry: str, log: str) -> str:
@@ -248,40 +258,48 @@ class CudaSource:
         CompileError
             If the source does not compile, with the line in question.
         """
-        function, parameters = self._entries.get(entry) or self._entry(entry)
+        function, parameters, quick = self._entries.get(entry) or self._entry(entry)
         if len(args) != len(parameters):
             wanted = ", ".join(f"{p.declared} {p.name}" for p in parameters)
             raise LaunchError(
                 f"{entry} takes {len(parameters)} arguments ({wanted}), {len(args)} given"
             )
-        values = []
-        device = None
-        for value, parameter in zip(args, parameters, strict=True):
-            if not parameter.pointer:
-                values.append(_number(entry, parameter, value))
+        values = list(args)
+        device = 0
+        i = -1
+        for value in args:
+            i += 1
+            kind, dtype = quick[i]
+            if kind is type(value):  # CuPy passes it as it is
+                continue
+            if kind is not _POINTER:
+                values[i] = _number(entry, parameters[i], value)
             elif value is None:
-                values.append(_NULL)
+                values[i] = _NULL
             else:
-                if not _fits(value, parameter.dtype):
-                    raise LaunchError(_misfit(entry, parameter, value))
-                device = value.device.id if device is None else device
-                values.append(value)
+                try:
+                    device = value.data.device_id
+                    fits = dtype is None or value.dtype is dtype or value.dtype == dtype
+                    fits = fits and value.flags.c_contiguous
+                except AttributeError:  # no CuPy array
+                    fits = False
+                if not fits:
+                    raise LaunchError(_misfit(entry, parameters[i], value))
         block = (threads,) if isinstance(threads, int) else threads
         if blocks is None:
-            limit = _BLOCKS_PER_MULTIPROCESSOR * _multiprocessors(device or 0)
+            limit = _BLOCKS_PER_MULTIPROCESSOR * _multiprocessors(device)
             blocks = (max(1, min(-(-(elements or 0) // block[0]), limit)),)
-        function(blocks, block, tuple(values), shared_mem=shared)
+        try:
+            function(blocks, block, tuple(values), shared_mem=shared)
+        except OverflowError:  # an int that takes more than 64 bits, which CuPy does not name
+            for value, parameter in zip(args, parameters, strict=True):
+                if not parameter.pointer:
+                    _number(entry, parameter, value)
+            raise
 
 
 _SOURCES: list[CudaSource] = []
 _NULL = np.uint64(0)
-
-
-def _fits(value: Any, dtype: np.dtype[Any] | None) -> bool:
-    """Whether a kernel may be given `value` for a pointer."""
-    if not hasattr(value, "flags") or not hasattr(value, "device"):
-        return False
-    return (dtype is None or value.dtype == dtype) and bool(value.flags.c_contiguous)
 
 
 def _number(entry: str, parameter: Parameter, value: Any) -> Any:
@@ -302,7 +320,8 @@ def _number(entry: str, parameter: Parameter, value: Any) -> Any:
 def _misfit(entry: str, parameter: Parameter, value: Any) -> str:
     if hasattr(value, "flags"):
         order = "" if value.flags.c_contiguous else ", not C-contiguous"
-        came = f"{value.dtype} array of shape {value.shape}{order}"
+        library = "NumPy " if isinstance(value, np.ndarray) else ""
+        came = f"{library}{value.dtype} array of shape {value.shape}{order}"
     else:
         came = f"{type(value).__name__} {value!r}"
     fix = ""

@@ -104,6 +104,7 @@ def test_python_numbers_take_the_parameters_type(cupy):
         ("scale", ("view", "x", 1.0, 4), r"not C-contiguous; give a C-contiguous float32 array"),
         ("scale", ("x", "x", "x", 4), r"factor is `float` in the source, got float32 array"),
         ("scale", ("x", "x", "word", 4), r"factor is `float` in the source, got str 'word'"),
+        ("scale", ("host", "x", 1.0, 4), r"x is `const float\*` .* got NumPy float32 array"),
         ("scale", ("x", 1.5, 1.0, 4), r"out is `float\*` in the source, got float 1.5"),
         ("scale", ("x", "x", 1.0, 4.0), r"size is `long long` in the source, got float 4.0"),
         ("scale", ("x", "x", 1.0, 2**63), r"size is `long long`"),
@@ -112,7 +113,12 @@ def test_python_numbers_take_the_parameters_type(cupy):
 )
 def test_arguments_that_do_not_fit_are_refused(cupy, entry, arguments, message):
     x = cupy.asarray(np.arange(4, dtype=np.float32))
-    values = {"x": x, "f64": cupy.zeros(4), "view": cupy.zeros((8,), np.float32)[::2]}
+    values = {
+        "x": x,
+        "f64": cupy.zeros(4),
+        "host": x.get(),
+        "view": cupy.zeros((8,), np.float32)[::2],
+    }
     arguments = [values.get(a, a) if isinstance(a, str) else a for a in arguments]
     standin.counters.reset()
     with pytest.raises(LaunchError, match=message):
