@@ -285,6 +285,13 @@ STANDARD_BINARY = [
 ]
 
 
+# CUDA's are a few units in the last place from NumPy's, which are no nearer to the truth.
+ROUNDED = {
+    *("acos", "asin", "atan", "cos", "cosh", "exp", "expm1", "log", "log1p", "log2", "log10"),
+    *("sin", "sinh", "tan", "tanh"),
+}
+
+
 @pytest.mark.parametrize("name", STANDARD_UNARY)
 @settings(deadline=None, max_examples=30)
 @given(x=FLOATS)
@@ -292,7 +299,10 @@ def test_values_equal_array_api_strict(name, x):
     with np.errstate(all="ignore"):
         expected = getattr(array_api_strict, name)(array_api_strict.asarray(x))
         found = getattr(gt, name)(gt.asarray(x))
-    np.testing.assert_array_equal(found.numpy(), np.asarray(expected))
+    if name in ROUNDED and found.device != "cpu":
+        np.testing.assert_allclose(found.numpy(), np.asarray(expected), rtol=2e-15, atol=0)
+    else:
+        np.testing.assert_array_equal(found.numpy(), np.asarray(expected))
     assert found.dtype == np.asarray(expected).dtype
 
 
@@ -484,7 +494,7 @@ def test_strided_and_read_only_arrays_work(view):
     strided[...] = values
     strided.flags.writeable = False
     x = gt.asarray(strided)
-    np.testing.assert_array_equal((x * 2 + gt.sin(x)).numpy(), values * 2 + np.sin(values))
+    np.testing.assert_array_equal((x * 2 + gt.abs(x)).numpy(), values * 2 + np.abs(values))
 
 
 @pytest.mark.parametrize(

@@ -638,6 +638,31 @@ def test_streams_events_and_properties(cupy):
     assert cupy.is_available()
 
 
+def test_powers_and_dtypes_are_refused_as_by_cupy(cupy):
+    x = cupy.asarray([2, -1, 1, 3])
+    assert (x**-3).get().tolist() == [0, -1, 1, 0]
+    assert (x ** cupy.asarray([-1, -2, 2, 2])).get().tolist() == [0, 1, 1, 9]
+    assert (cupy.asarray([2.0]) ** -1).get().tolist() == [0.5]
+    with pytest.raises(TypeError, match="Wrong type .* of arguments for cupy_bitwise_and"):
+        cupy.ones(2) & cupy.ones(2)
+
+
+def test_special_functions(cupy):
+    from cupyx.scipy.special import erf
+
+    found = erf(cupy.asarray([0.0, np.inf, np.nan]))
+    assert isinstance(found, cupy.ndarray)
+    np.testing.assert_array_equal(found.get(), [0, 1, np.nan])
+
+
+def test_one_that_is_installed_stays(cupy):
+    with standin.installed(devices=2) as inner:
+        assert inner is cupy
+        assert cupy.cuda.runtime.getDeviceCount() == 2
+    assert sys.modules["cupy"] is cupy
+    assert cupy.cuda.runtime.getDeviceCount() == 1
+
+
 def test_install_and_uninstall_leave_modules_as_they_were():
     before = [sys.modules.get(name) for name in ("cupy", "cupyx.scipy.special")]
     with standin.installed(devices=0):

@@ -163,6 +163,8 @@ def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
+        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "iu":
+            raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
         return x**y
     except ValueError as error:
         if "negative integer powers" not in str(error):
@@ -194,6 +196,12 @@ def pow(x: Operand, y: Operand, /) -> Tensor:
     Tensor
         Of the broadcast shape and the promoted dtype. The gradient towards `y` is NaN where `x`
         is negative.
+
+    Raises
+    ------
+    DTypeError
+        For integers to a negative power. On CUDA it is raised for a number `y` only; where `y` is
+        an array of integers, CuPy gives the quotient cut to an integer.
     """
     if isinstance(x, Tensor) and isinstance(y, (int, float)) and y not in (0, 1):
         return _pow_number(x, exponent=y)

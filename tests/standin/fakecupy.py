@@ -632,6 +632,15 @@ for _name, _function in {
 # ------------------------------------------------------------------ the functions
 
 
+def _power(x: Any, y: Any, **kwargs: Any) -> Any:
+    """Power; integers to negative powers are cut to integers, not refused as by NumPy."""
+    if np.result_type(x, y).kind != "i" or not np.less(y, 0).any():
+        return np.power(x, y, **kwargs)
+    found = np.power(x, np.abs(y), dtype=np.result_type(x, y))
+    cut = np.where(np.less(y, 0) & (np.abs(x) != 1), 0, found)
+    return np.positive(cut, **kwargs)
+
+
 class ufunc:
     """Universal function: arrays of the device and scalars, nothing else."""
 
@@ -663,7 +672,15 @@ class ufunc:
             kwargs["out"] = outs[0] if self.nout == 1 else outs
         if kwargs.get("out") is not None and not isinstance(kwargs["out"], ndarray | tuple):
             raise TypeError("Output arguments type must be cupy.ndarray")
-        return _call(self._function, self.name, args, kwargs)
+        try:
+            function = _power if self._function is np.power else self._function
+            return _call(function, self.name, args, kwargs)
+        except TypeError as error:
+            if "did not contain a loop" in str(error) or "for the input types" in str(error):
+                types = tuple(getattr(a, "dtype", np.dtype(type(a))).type for a in args)
+                text = f"Wrong type ({types}) of arguments for cupy_{self.name}"
+                raise TypeError(text) from None
+            raise
 
     def _method(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self.name not in UFUNC_METHODS[name]:
