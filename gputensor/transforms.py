@@ -41,6 +41,11 @@ def value_and_grad(
     def transformed(*args: Any, **kwargs: Any) -> Any:
         inputs = list(args)
         for i in positions:
+            if not isinstance(i, int) or not -len(args) <= i < len(args):
+                raise ValueError(
+                    f"grad: argnums names argument {i!r}, but the function was given {len(args)}; "
+                    "arguments are counted from 0"
+                )
             given = asarray(inputs[i])
             if given.dtype.kind != "f":
                 raise DTypeError(

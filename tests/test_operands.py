@@ -180,6 +180,7 @@ def test_no_grad_refuses_bodies_that_run_later():
         (lambda: gt.stack([x], axis=5), gt.errors.ShapeError, "stack: axis 5 is out of range"),
         (lambda: gt.einsum("i!->i", x), gt.errors.ShapeError, "may hold letters, commas"),
         (lambda: gt.device("cuda:\N{SUPERSCRIPT TWO}"), gt.errors.DeviceError, "is unknown"),
+        (lambda: gt.grad(gt.sin, 3)(x), ValueError, "argnums names argument 3, .* was given 1"),
         (lambda: gt.full_like(3, 1), TypeError, "full_like: x must be a tensor or an array, got"),
     ],
 )
