@@ -64,7 +64,7 @@ def cpu_threads() -> int:
 
 
 def cache_dir() -> Path:
-    """Folder for data sets and compiled loops: ``GPUTENSOR_CACHE``, else the user's cache folder."""
+    """Folder of data sets and compiled loops: ``GPUTENSOR_CACHE``, else the user's own."""
     value = os.environ.get("GPUTENSOR_CACHE", "").strip()
     if value:
         return Path(value).expanduser()
