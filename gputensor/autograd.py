@@ -797,7 +797,7 @@ class Primitive:
 
 primitive = Primitive
 
-# How NumPy and CuPy begin to say that a function is not for these dtypes.
+# How NumPy and CuPy say that a function is not for these dtypes.
 _DTYPE_COMPLAINTS = (
     *("not supported for the input types", "did not contain a loop"),  # NumPy's
     "Wrong type",  # CuPy's
