@@ -10,8 +10,12 @@ from gputensor.ops.creation import asarray
 __all__ = ["accuracy", "binary_accuracy", "get", "mean_squared_error"]
 
 
-def _raw(x: Any) -> Any:
-    return x.array if isinstance(x, Tensor) else asarray(x).array
+def _raw(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Raw targets and predictions; targets that are no Tensor go where the predictions are."""
+    prediction = asarray(y_pred)
+    if not isinstance(y_true, Tensor):
+        y_true = asarray(y_true, device=prediction.device)
+    return y_true.array, prediction.array
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
@@ -24,7 +28,7 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
         With one column it is the probability of the second of two classes, as in
         :func:`binary_accuracy`.
     """
-    truth, prediction = _raw(y_true), _raw(y_pred)
+    truth, prediction = _raw(y_true, y_pred)
     if prediction.shape[-1] == 1:
         return binary_accuracy(truth.reshape(-1), prediction.reshape(-1))
     xp = backend.namespace(prediction)
@@ -34,12 +38,14 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
 def binary_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     """Whether each prediction is on the target's side of 0.5; bool, shape of `y_pred`."""
-    return wrap((_raw(y_pred) > 0.5) == (_raw(y_true) > 0.5))
+    truth, prediction = _raw(y_true, y_pred)
+    return wrap((prediction > 0.5) == (truth > 0.5))
 
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     """Mean squared difference of each row, shape (n,)."""
-    difference = _raw(y_pred) - _raw(y_true)
+    truth, prediction = _raw(y_true, y_pred)
+    difference = prediction - truth
     return wrap((difference * difference).reshape(len(difference), -1).mean(axis=1))
 
 
