@@ -643,7 +643,7 @@ def test_powers_and_dtypes_are_refused_as_by_cupy(cupy):
     assert (x**-3).get().tolist() == [0, -1, 1, 0]
     assert (x ** cupy.asarray([-1, -2, 2, 2])).get().tolist() == [0, 1, 1, 9]
     assert (cupy.asarray([2.0]) ** -1).get().tolist() == [0.5]
-    with pytest.raises(TypeError, match="Wrong type .* of arguments for cupy_bitwise_and"):
+    with pytest.raises(TypeError, match=r"Wrong type .* of arguments for cupy_bitwise_and"):
         cupy.ones(2) & cupy.ones(2)
 
 
