@@ -4,6 +4,7 @@ A new kernel gets its calls here, by a generator under :func:`calls_of`; a test 
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from unittest import mock
@@ -156,6 +157,12 @@ def misaligned(xp: Any, array: Any) -> Any:
     view = room[1:].reshape(array.shape)
     view[...] = xp.asarray(array)
     return view
+
+
+def only(number: int, odd: Callable[[Any], Any], plain: Callable[[Any], Any]) -> Any:
+    """Places the array of that number by `odd`, the others by `plain`."""
+    places = itertools.chain([plain] * number, [odd], itertools.repeat(plain))
+    return lambda array: next(places)(array)
 
 
 def run(case: Case, place: Callable[[Any], Any], how: str | None = None) -> list[Any]:

@@ -1,8 +1,11 @@
 """The table of cases: loops and CUDA equal the reference, special values and sizes included."""
 
+import functools
+
 import numpy as np
 import pytest
 
+from gputensor.kernels import adam_step, embedding_backward, sgd_step, source
 from kernel_cases import (
     DTYPES,
     SHAPES,
@@ -11,6 +14,7 @@ from kernel_cases import (
     expected,
     kernels_without_cases,
     misaligned,
+    only,
     run,
 )
 
@@ -58,7 +62,43 @@ def test_cuda_in_other_dtypes(cupy, dtype, shape):
 
 @pytest.mark.parametrize("shape", [(3, 5), (7, 128)])
 def test_cuda_takes_misaligned_arrays(cupy, shape):
-    check(cases(*shape), lambda a: misaligned(cupy, a), "cuda")
+    def odd(array):
+        return misaligned(cupy, array)
+
+    check(cases(*shape), odd, "cuda")
+    for case in cases(*shape):
+        wanted = expected(case)
+        for i in range(sum(isinstance(a, np.ndarray) for a in case.operands)):
+            compare(case, run(case, only(i, odd, cupy.asarray), "cuda"), wanted)
+
+
+@pytest.mark.parametrize("shape", [(40, 64), (300, 7)])
+def test_grid_stride_loops_go_round(cupy, shape, monkeypatch):
+    monkeypatch.setattr(source, "_BLOCKS_PER_MULTIPROCESSOR", 1)
+    monkeypatch.setattr(source, "_multiprocessors", functools.cache(lambda _device: 1))
+    check(cases(*shape), cupy.asarray, "cuda")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_means_below_the_normal_numbers_become_zero(cupy, dtype):
+    tiny = np.finfo(dtype).tiny
+    # Halved, they are the smallest normal number, one half of it, and its negative.
+    start = cupy.asarray(np.array([2 * tiny, tiny, -2 * tiny, -tiny, np.nan], dtype))
+    p, g = cupy.ones(5, dtype), cupy.zeros(5, dtype)
+    m, v, velocity = (start.copy() for _ in range(3))
+    count, ticket = cupy.zeros(1, np.int64), cupy.zeros(1, np.uint32)
+    adam_step.raw(p, g, m, v, count, ticket, lr=0.1, beta1=0.5, beta2=0.5, eps=1e-8)
+    sgd_step.raw(p, g, velocity, lr=0.1, momentum=0.5)
+    for means in (m, velocity):
+        np.testing.assert_array_equal(means.get(), np.array([tiny, 0, -tiny, 0, np.nan], dtype))
+    np.testing.assert_array_equal(v.get(), np.array([tiny, 0, 0, 0, np.nan], dtype))
+
+
+def test_gradients_of_rows_that_are_not_there_are_left_out(cupy):
+    g = cupy.asarray(np.arange(16, dtype=np.float32).reshape(4, 4))
+    index = cupy.asarray(np.array([2, 0, -1, 0]))
+    grad = embedding_backward.raw(g, index, rows=2)
+    np.testing.assert_array_equal(grad.get(), [[16, 18, 20, 22], [0, 0, 0, 0]])
 
 
 @pytest.mark.cpu

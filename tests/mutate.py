@@ -1,0 +1,460 @@
+"""Mutants of the CUDA sources: one-line changes that the table of cases must notice.
+
+    python tests/mutate.py [--only rows.cuh softmax.cu] [--list] [--report tests/mutation.md]
+
+Works on a copy of the repository in a temporary folder. Each mutant is compiled for the host and
+run through `kernel_cases` on the stand-in in a process of its own, blocks and threads in all
+orders, until a result is wrong, the process crashes or its time is over: then it is killed.
+"""
+
+import argparse
+import collections
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT = 90  # seconds for one mutant; the unchanged source takes less than half
+
+# What a mutation cannot change on the stand-in or at all: a line's text or pattern, and why.
+EQUIVALENT = [
+    (r"#pragma|__forceinline__|alignas", "a matter of speed"),
+    (r"__threadfence\(\);$", "the stand-in has one memory, in which writes are seen at once"),
+]
+
+
+class Mutant(NamedTuple):
+    """A change of one line."""
+
+    file: str
+    number: int  # of the line, from 1
+    what: str
+    old: str
+    new: str
+
+
+# ---------------------------------------------------------------- making mutants
+
+_SWAPS = {
+    **{" < ": " <= ", " <= ": " < ", " > ": " >= ", " >= ": " > ", " == ": " != ", " != ": " == "},
+    **{" + ": " - ", " - ": " + ", " * ": " + ", " / ": " * ", " % ": " / "},
+    **{" += ": " -= ", " -= ": " += ", " *= ": " += ", " /= ": " *= "},
+    **{" && ": " || ", " || ": " && ", " & ": " | ", " | ": " & ", " ^ ": " | "},
+    **{" >> ": " << ", " << ": " >> ", "true": "false", "false": "true"},
+    **{"atomicMin(": "atomicMax(", "atomicAdd(": "atomicMax("},
+}
+_SWAP = re.compile("|".join(map(re.escape, sorted(_SWAPS, key=len, reverse=True))))
+_NUMBER = re.compile(r"(?<![\w.])(0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:e-?\d+)?)(?=[uUlL]*\b)(?!\w*::)")
+_SHUFFLE = re.compile(r"__shfl_xor_sync\(ALL_LANES, (\w+), \w+\)")
+_NEGATION = re.compile(
+    r"(?<=[(&|] )!(?=[\w(])|(?<=\()!(?=[\w(])|(?<=[(=?,:] )-(?=[\w(])|(?<=\()-(?=[\w(])"
+)
+_NO_CODE = re.compile(r"\s*(#|//|template\b|using\b|typedef\b|struct\b|static_assert|$)")
+
+
+def mutants_of(file: str, text: str) -> Iterator[Mutant]:
+    """All mutants of a source."""
+    lines = text.splitlines()
+    seen = set()
+    for number, line in enumerate(lines, 1):
+        code = re.sub(r"\s*//.*$", "", line)
+        if _NO_CODE.match(code) or any(re.search(p, code) for p, _ in EQUIVALENT):
+            continue
+        signature = re.search(r"__global__|__device__", code)
+        for what, new in (*_rewritten(code, bool(signature)),):
+            if (number, new) not in seen and new != code:
+                seen.add((number, new))
+                yield Mutant(file, number, what, code, new)
+
+
+def _rewritten(code: str, signature: bool) -> Iterator[tuple[str, str]]:
+    if not signature:
+        for match in _SWAP.finditer(code):
+            swapped = _SWAPS[match[0]]
+            new = code[: match.start()] + swapped + code[match.end() :]
+            yield f"`{match[0].strip()}` to `{swapped.strip()}`", new
+        for match in _NEGATION.finditer(code):
+            yield f"`{match[0]}` dropped", code[: match.start()] + code[match.end() :]
+        for match in re.finditer(r"\bif (?:constexpr )?\(", code):
+            end = _closing(code, match.end())
+            if end:
+                new = f"{code[: match.end()]}!({code[match.end() : end]}){code[end:]}"
+                yield "condition negated", new
+        for match in _SHUFFLE.finditer(code):
+            yield "shuffle dropped", code[: match.start()] + match[1] + code[match.end() :]
+        for match in re.finditer(r"(?<=\w)\[([^\[\]]+)\](?!\s*[;=]?\s*\{)", code):
+            if not re.match(r"\s*(__shared__|[\w<>:]+ \w+\[)", code):
+                yield "index + 1", code[: match.start(1)] + f"{match[1]} + 1" + code[match.end(1) :]
+        if _deletable(code):
+            yield "statement dropped", ""
+    body = code.index("{") if signature and "{" in code else 0
+    if not signature or body:
+        for match in _NUMBER.finditer(code, body):
+            base = 16 if match[1].startswith("0x") else 10
+            value = float(match[1]) + 1 if re.search(r"[.e]", match[1]) and base == 10 else None
+            new = (
+                repr(value)
+                if value is not None
+                else hex(int(match[1], 16) + 1)
+                if base == 16
+                else (str(int(match[1]) + 1))
+            )
+            yield f"`{match[1]}` to `{new}`", code[: match.start(1)] + new + code[match.end(1) :]
+
+
+def _closing(code: str, start: int) -> int | None:
+    """Place of the parenthesis that closes the one before `start`."""
+    depth = 1
+    for i in range(start, len(code)):
+        depth += {"(": 1, ")": -1}.get(code[i], 0)
+        if not depth:
+            return i
+    return None
+
+
+def _deletable(code: str) -> bool:
+    """Whether a line is a statement without which the source still compiles."""
+    text = code.strip()
+    if (
+        not text.endswith(";")
+        or text.count("(") != text.count(")")
+        or text.count("{") != text.count("}")
+    ):
+        return False
+    if re.match(r"(return\b.|constexpr|static|__shared__|asm)", text):
+        return False
+    if re.match(r"(if|for) \(", text):
+        return True
+    plain = re.sub(r"\[[^\]]*\]|\([^()]*\)|<[^<>]*>", "", text)
+    left = re.split(r" [-+*/^|&]?= ", plain)[0]
+    assigns = left != plain
+    return (
+        " " not in left.strip()
+        if assigns
+        else bool(re.match(r"[\w:.<>, \-]+\(.*\);|[\w.]+\+\+;|return;", text))
+    )
+
+
+# ---------------------------------------------------------------- running them
+
+
+def stage_copy(folder: Path) -> Path:
+    """Copy of what is imported, laid out as it is installed."""
+    copy = folder / "copy"
+    ignore = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
+    shutil.copytree(ROOT / "gputensor", copy / "gputensor", ignore=ignore)
+    shutil.copytree(ROOT / "kernels", copy / "gputensor" / "kernels", ignore=ignore)
+    shutil.copytree(ROOT / "tests", copy / "tests", ignore=ignore)
+    return copy
+
+
+class Stage(NamedTuple):
+    """Cases of one source, with what they must give, and the kernels that they launch."""
+
+    source: Any
+    name: str
+    entries: tuple[str, ...]
+    checks: list[Callable[[Any], None]]
+
+
+class Bench:
+    """Runs mutants of the sources in the copy that this process was started in."""
+
+    def __init__(self, copy: Path) -> None:
+        # Imported here: the copy's, not the repository's.
+        import gputensor
+        import standin
+        from standin import host_module
+
+        assert Path(gputensor.__file__).is_relative_to(copy), gputensor.__file__
+        self.kernels = copy / "gputensor" / "kernels"
+        kept = [f for f in host_module._FLAGS if f not in ("-g", "-O1")]
+        # A pack at an odd address is an error on a GPU alone; here it traps.
+        traps = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
+        host_module._FLAGS = (*kept, "-O0", *traps)
+        header = copy / "tests" / "standin" / "cuda_host.h"
+        made = [host_module.host_compiler(), *host_module._FLAGS, "-x", "c++-header", str(header)]
+        subprocess.run([*made, "-o", f"{header}.gch"], check=True)
+        self.cupy = standin.install(devices=2, order="compare")
+        self.stages = self._stages()
+
+    def _stages(self) -> dict[str, list[Stage]]:
+        """By source: the smallest cases first, as most mutants fall there."""
+        from kernel_cases import DTYPES, SHAPES, cases, launches_recorded, misaligned, only, run
+
+        def plain(array: Any) -> Any:
+            return self.cupy.asarray(array)
+
+        def odd(array: Any) -> Any:
+            return misaligned(self.cupy, array)
+
+        narrow = [d for name, d in DTYPES.items() if name != "float32"]
+        # Name, cases, what makes the function that places operands, and whether on few blocks.
+        plan: list[tuple[str, list[Any], Callable[[], Any], bool]] = [
+            ("first", [*cases(3, 5), *cases(7, 128)], lambda: plain, False),
+            (
+                "special",
+                [c for columns in (10, 128) for c in cases(9, columns, special=True)],
+                lambda: plain,
+                False,
+            ),
+            ("shapes", [c for s in SHAPES for c in cases(*s)], lambda: plain, False),
+            ("misaligned", list(cases(9, 64)), lambda: odd, False),
+            *(
+                (
+                    f"operand {i} misaligned",
+                    _of_arrays(cases(9, 64), i),
+                    _alone(only, i, odd, plain),
+                    False,
+                )
+                for i in range(4)
+            ),
+            ("few blocks", [*cases(40, 64), *cases(300, 7)], lambda: plain, True),
+            (
+                "dtypes",
+                [c for d in narrow for s in ((3, 5), (9, 64)) for c in cases(*s, d)],
+                lambda: plain,
+                False,
+            ),
+            (
+                "special dtypes",
+                [c for d in narrow for c in cases(9, 16, d, special=True)],
+                lambda: plain,
+                False,
+            ),
+        ]
+        found: dict[str, list[Stage]] = collections.defaultdict(list)
+        for name, listed, place, few in plan:
+            groups: dict[Any, tuple[dict[str, None], list[Any]]] = {}
+            for case in listed:
+                with launches_recorded() as seen:
+                    run(case, place())
+                for launch in seen.values():
+                    group = groups.setdefault(launch.source, ({}, []))
+                    group[0][launch.entry] = None
+                groups[launch.source][1].append(_check(case, place, few))
+            for source, (entries, checks) in groups.items():
+                found[source.name].append(Stage(source, name, tuple(entries), checks))
+        for name, tests in _tests().items():
+            found[name].append(Stage(found[name][0].source, "tests", (), tests))
+        return found
+
+    def users(self, file: str) -> list[str]:
+        """Sources that a file is part of, the smallest first."""
+        if file.endswith(".cu"):
+            return [file]
+        texts = {f.name: f.read_text() for f in self.kernels.glob("*.cu*")}
+        part = {file}
+        for _ in texts:
+            part |= {n for n, t in texts.items() if any(f'#include "{p}"' in t for p in part)}
+        return sorted((n for n in part if n.endswith(".cu")), key=lambda n: len(texts[n]))
+
+    def judge(self, mutant: Mutant | None, users: list[str]) -> str:
+        """What kills a mutant, or "survived", in a process of its own."""
+        path = self.kernels / (mutant.file if mutant else users[0])
+        text = path.read_text()
+        if mutant:
+            lines = text.splitlines()
+            lines[mutant.number - 1] = mutant.new
+            path.write_text("\n".join(lines) + "\n")
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            os.close(reader)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            os.write(writer, self._run(users).encode()[:300])
+            os._exit(0)
+        os.close(writer)
+        try:
+            end = time.monotonic() + TIMEOUT
+            while time.monotonic() < end:
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    said = os.read(reader, 1000).decode(errors="replace")
+                    return said or f"crash, signal {os.WTERMSIG(status)}"
+                time.sleep(0.01)
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return "time over"
+        finally:
+            os.close(reader)
+            path.write_text(text)
+
+    def _run(self, users: list[str]) -> str:
+        from gputensor.errors import CompileError
+
+        for name in users:
+            for stage in self.stages[name]:
+                stage.source.__dict__.pop("text", None)
+                stage.source.__dict__.pop("kernels", None)
+                stage.source._entries.clear()
+                try:
+                    self._build(stage)
+                    for check in stage.checks:
+                        check(self.cupy)
+                except (CompileError, CompileFailure):
+                    return "does not compile"
+                except BaseException as error:
+                    words = " ".join(str(error).split())
+                    kind = "wrong result" if isinstance(error, AssertionError) else words[:120]
+                    return f"{name}, {stage.name}: {kind}"
+        return "survived"
+
+    def _build(self, stage: Stage) -> None:
+        """Compile all kernels of a stage at once."""
+        source = stage.source
+        if not stage.entries:
+            return
+        templates = tuple(e for e in stage.entries if "<" in e)
+        module = self.cupy.RawModule(
+            code=source.text, options=source.options, name_expressions=templates or None
+        )
+        try:
+            module.compile()
+        except Exception as error:
+            raise CompileFailure(str(error)) from None
+        with mock.patch.object(self.cupy, "RawModule", return_value=module):
+            for entry in stage.entries:
+                source._entry(entry)
+
+
+class CompileFailure(Exception):
+    """A mutant that the compiler does not take."""
+
+
+def _alone(only: Any, number: int, odd: Any, plain: Any) -> Callable[[], Any]:
+    return lambda: only(number, odd, plain)
+
+
+def _of_arrays(cases: Iterator[Any], number: int) -> list[Any]:
+    """Those with more than that many arrays."""
+    return [c for c in cases if sum(hasattr(a, "dtype") for a in c.operands) > number]
+
+
+def _check(case: Any, place: Callable[[], Any], few: bool) -> Callable[[Any], None]:
+    """A case that is run and compared; on a device with room for one block only, if `few`."""
+    from gputensor.kernels import source
+    from kernel_cases import compare, expected, run
+
+    wanted = expected(case)
+
+    def check(_cupy: Any) -> None:
+        if few:
+            source._BLOCKS_PER_MULTIPROCESSOR = 1
+            source._multiprocessors = lambda _device: 1
+        compare(case, run(case, place()), wanted)
+
+    return check
+
+
+def _tests() -> dict[str, list[Callable[[Any], None]]]:
+    """Tests of the suite on what the table cannot hold."""
+    import test_embedding
+    import test_kernel_cases
+    import test_row_kernels
+
+    import test_device
+
+    def bad_index(cupy: Any) -> None:
+        test_embedding.test_a_number_out_of_range_is_found_when_the_host_next_reads(
+            cupy, "auto", mock.Mock()
+        )
+
+    def subnormal(cupy: Any) -> None:
+        test_kernel_cases.test_means_below_the_normal_numbers_become_zero(cupy, "float32")
+
+    return {
+        "adam.cu": [subnormal],
+        "sgd.cu": [subnormal],
+        "embedding.cu": [
+            bad_index,
+            test_kernel_cases.test_gradients_of_rows_that_are_not_there_are_left_out,
+        ],
+        "softmax_cross_entropy.cu": [
+            test_device.test_a_bad_label_is_found_when_the_host_next_reads,
+            test_row_kernels.test_wide_rows_name_the_first_bad_label,
+        ],
+    }
+
+
+def work(copy: Path, options: argparse.Namespace) -> None:
+    """Judge all mutants, print them and write the report."""
+    bench = Bench(copy)
+    files = sorted(f.name for f in bench.kernels.glob("*.cu*") if f.suffix in (".cu", ".cuh"))
+    counts: dict[str, collections.Counter[str]] = {}
+    survivors: list[Mutant] = []
+    for file in options.only or files:
+        users = bench.users(file)
+        began = time.monotonic()
+        found = bench.judge(None, users)
+        print(f"{file}, unchanged: {found} in {time.monotonic() - began:.1f} s", flush=True)
+        if found != "survived":
+            sys.exit(1)
+        counts[file] = collections.Counter()
+        for mutant in mutants_of(file, (bench.kernels / file).read_text()):
+            found = bench.judge(mutant, users)
+            kind = found if found in ("survived", "does not compile") else "killed"
+            counts[file][kind] += 1
+            if kind == "survived":
+                survivors.append(mutant)
+            print(f"{file}:{mutant.number}: {mutant.what}: {found}", flush=True)
+            if kind == "survived":
+                print(f"    {mutant.old.strip()}\n    {mutant.new.strip()}", flush=True)
+    lines = ["| file | mutants | killed | survived |", "|---|---:|---:|---:|"]
+    for file, count in counts.items():
+        total = count["killed"] + count["survived"]
+        lines.append(f"| {file} | {total} | {count['killed']} | {count['survived']} |")
+    lines.append("")
+    lines += [f"- {m.file}:{m.number}, {m.what}: `{m.old.strip()}`" for m in survivors]
+    print("\n".join(lines))
+    if options.report:
+        options.report.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Make the copy and start again in it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", metavar="FILE", help="these sources alone")
+    parser.add_argument("--list", action="store_true", help="print the mutants, run none")
+    parser.add_argument("--report", type=lambda p: Path(p).resolve(), metavar="FILE")
+    parser.add_argument("--copy", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.list:
+        for path in sorted((ROOT / "kernels").glob("*.cu*")):
+            if not options.only or path.name in options.only:
+                for m in mutants_of(path.name, path.read_text()):
+                    print(
+                        f"{m.file}:{m.number}: {m.what}\n    {m.old.strip()}\n    {m.new.strip()}"
+                    )
+        return
+    if options.copy:
+        work(options.copy, options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = stage_copy(Path(folder))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(copy), str(copy / "tests")]),
+            "GPUTENSOR_STANDIN_CACHE": f"{folder}/cache",
+        }
+        command = [sys.executable, str(copy / "tests" / "mutate.py"), *sys.argv[1:]]
+        with contextlib.suppress(KeyboardInterrupt):
+            done = subprocess.run([*command, "--copy", str(copy)], env=environment, check=False)
+            sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
