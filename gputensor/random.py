@@ -1,6 +1,6 @@
 """Random numbers from a counter-based stream, Philox4x32-10: the same on the CPU and on CUDA.
 
-Names and arguments are those of ``numpy.random.Generator``.
+Methods and their arguments are those of ``numpy.random.Generator``, in the same order.
 """
 
 import math
@@ -19,7 +19,7 @@ from gputensor.kernels.philox import words_of
 
 __all__ = ["Generator", "default_generator", "default_rng", "manual_seed"]
 
-Size: TypeAlias = int | tuple[int, ...] | None
+Shape: TypeAlias = int | tuple[int, ...] | None
 
 
 class Generator:
@@ -38,8 +38,8 @@ class Generator:
 
     Notes
     -----
-    In the methods `size` is the shape, ``()`` if it is None; `dtype` the dtype of the result,
-    and `device` its place, where the numbers are drawn.
+    In the methods `shape` is that of the result, ``()`` if it is None, in the place of NumPy's
+    `size`; `dtype` is its dtype and `device` its place, where the numbers are drawn.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -91,16 +91,16 @@ class Generator:
             return {"key": self._seed, "offset": offset}
 
     def random(
-        self, size: Size = None, *, dtype: Any = np.float32, device: str | Device | None = None
+        self, shape: Shape = None, *, dtype: Any = np.float32, device: str | Device | None = None
     ) -> Tensor:
         """Numbers evenly distributed over ``[0, 1)``."""
-        return self.uniform(size=size, dtype=dtype, device=device)
+        return self.uniform(shape=shape, dtype=dtype, device=device)
 
     def uniform(
         self,
         low: float = 0.0,
         high: float = 1.0,
-        size: Size = None,
+        shape: Shape = None,
         *,
         dtype: Any = np.float32,
         device: str | Device | None = None,
@@ -118,16 +118,16 @@ class Generator:
             raise ValueError(
                 f"uniform: low is {low}, high is {high}; they must be finite and low not above high"
             )
-        out, shape, where = _room("uniform", size, dtype, device)
+        out, sizes, where = _room("uniform", shape, dtype, device)
         with backend.on_device_of(where):
             state = self.take(out.size * words_of(out.dtype))
-            return wrap(random_uniform.raw(out, low=low, high=high, **state).reshape(shape))
+            return wrap(random_uniform.raw(out, low=low, high=high, **state).reshape(sizes))
 
     def normal(
         self,
         loc: float = 0.0,
         scale: float = 1.0,
-        size: Size = None,
+        shape: Shape = None,
         *,
         dtype: Any = np.float32,
         device: str | Device | None = None,
@@ -143,22 +143,22 @@ class Generator:
         """
         if not scale >= 0:
             raise ValueError(f"normal: scale is {scale}; it must not be negative")
-        out, shape, where = _room("normal", size, dtype, device)
+        out, sizes, where = _room("normal", shape, dtype, device)
         with backend.on_device_of(where):
             state = self.take((out.size + out.size % 2) * words_of(out.dtype))
-            return wrap(random_normal.raw(out, mean=loc, std=scale, **state).reshape(shape))
+            return wrap(random_normal.raw(out, mean=loc, std=scale, **state).reshape(sizes))
 
     def standard_normal(
-        self, size: Size = None, *, dtype: Any = np.float32, device: str | Device | None = None
+        self, shape: Shape = None, *, dtype: Any = np.float32, device: str | Device | None = None
     ) -> Tensor:
         """Normally distributed numbers of mean 0 and standard deviation 1."""
-        return self.normal(size=size, dtype=dtype, device=device)
+        return self.normal(shape=shape, dtype=dtype, device=device)
 
     def integers(
         self,
         low: int,
         high: int | None = None,
-        size: Size = None,
+        shape: Shape = None,
         *,
         dtype: Any = np.int64,
         endpoint: bool = False,
@@ -182,13 +182,13 @@ class Generator:
                 f"integers: the range is {first} to {last}; it must not be empty and fit "
                 f"{np.dtype(dtype)}, {info.min} to {info.max}"
             )
-        words, shape, where = _room("integers", size, np.uint32, device, 2)
+        words, sizes, where = _room("integers", shape, np.uint32, device, 2)
         with backend.on_device_of(where):
             pairs = random_bits.raw(words, **self.take(words.size)).astype(np.uint64).reshape(-1, 2)
             numbers = _high_product(pairs[:, 0], pairs[:, 1], last - first + 1)
             # Added modulo 2**64: a negative `first` is its complement.
             numbers += np.uint64(first % (1 << 64))
-            return wrap(numbers.astype(np.int64).astype(dtype, copy=False).reshape(shape))
+            return wrap(numbers.astype(np.int64).astype(dtype, copy=False).reshape(sizes))
 
     def permutation(self, n: int, *, device: str | Device | None = None) -> Tensor:
         """The numbers 0 to ``n - 1`` in random order, int64, drawn on the device.
@@ -203,19 +203,19 @@ class Generator:
 
 
 def _room(
-    name: str, size: Size, dtype: Any, device: str | Device | None, words: int = 0
+    name: str, shape: Shape, dtype: Any, device: str | Device | None, words: int = 0
 ) -> tuple[Array, tuple[int, ...], Device]:
     """Flat array to fill, `words` for an element if that is given, its shape to be, its place."""
-    shape = () if size is None else (size,) if isinstance(size, (int, np.integer)) else tuple(size)
-    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
-        raise ValueError(f"{name}: size is {size!r}; it must be a shape of non-negative ints")
+    sizes = () if shape is None else (shape,) if isinstance(shape, int | np.integer) else shape
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in sizes):
+        raise ValueError(f"{name}: shape is {shape!r}; it must be of non-negative ints")
     dtype = np.dtype(dtype)
     if not words and (dtype.kind not in "fV" or dtype.itemsize > 8):
         raise DTypeError(f"{name}: random numbers have a floating point dtype, not {dtype}")
     where = backend.device(device)
     with backend.on_device_of(where):
-        out = backend.namespace(where).empty(math.prod(shape) * (words or 1), dtype)
-    return out, shape, where
+        out = backend.namespace(where).empty(math.prod(sizes) * (words or 1), dtype)
+    return out, tuple(sizes), where
 
 
 def _high_product(high: Array, low: Array, span: int) -> Array:

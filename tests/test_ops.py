@@ -160,6 +160,12 @@ CASES = {
             X,
         ),
     ],
+    "var": [
+        (lambda x: gt.var(x), X),
+        (lambda x: gt.var(x, axis=0, correction=1), X),
+        (lambda x: gt.var(x, axis=-1, keepdims=True) * x, X),
+        (lambda x: gt.std(x.reshape(1, *x.shape), axis=(1, 2), correction=0.5), X),
+    ],
     "identity": [],
     "to": [(lambda x: x.to("cpu") * 2, X)],
 }

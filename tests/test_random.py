@@ -52,7 +52,7 @@ def test_parts_make_the_whole(setting, threads, monkeypatch):
 def draws(rng, device, dtype):
     on = {"dtype": dtype, "device": device}
     for size in ((), 1, 3, 4, (5, 7), 1002, (0, 3)):
-        yield rng.uniform(size=size, **on)
+        yield rng.uniform(shape=size, **on)
         yield rng.uniform(-3.7, 11.3, size, **on)
         yield rng.random(size, **on)
         x = gt.ones(size, **on)
@@ -115,7 +115,7 @@ def test_the_distributions(setting):
         z = rng.normal(1, 2, n, dtype=dtype).numpy()
         assert stats.kstest(z, stats.norm(1, 2).cdf).pvalue > 1e-3
         assert abs(np.corrcoef(z[::2], z[1::2])[0, 1]) < 0.03
-    counts = np.bincount(rng.integers(10, size=n).numpy(), minlength=10)
+    counts = np.bincount(rng.integers(10, shape=n).numpy(), minlength=10)
     assert stats.chisquare(counts).pvalue > 1e-3
     first = np.bincount([int(rng.permutation(5)[0].item()) for _ in range(2000)], minlength=5)
     assert stats.chisquare(first).pvalue > 1e-3
@@ -150,18 +150,23 @@ def test_uniform_numbers_stay_below_high(low, length, dtype):
 
 def test_all_integers_of_a_small_range_occur():
     assert set(gt.random.Generator(0).integers(-3, 4, 500).tolist()) == set(range(-3, 4))
-    assert set(gt.random.Generator(0).integers(3, size=500, endpoint=True).tolist()) == {0, 1, 2, 3}
+    assert set(gt.random.Generator(0).integers(3, shape=500, endpoint=True).tolist()) == {
+        0,
+        1,
+        2,
+        3,
+    }
     assert gt.random.Generator(0).integers(2, dtype=np.int8).dtype == np.int8
 
 
 def test_the_state_is_saved_and_restored():
     rng = gt.random.Generator(4)
-    rng.normal(size=5)
+    rng.normal(shape=5)
     state = rng.state
-    later = [rng.uniform(size=3).tolist(), rng.permutation(10).tolist()]
+    later = [rng.uniform(shape=3).tolist(), rng.permutation(10).tolist()]
     other = gt.random.Generator()
     other.state = state
-    assert [other.uniform(size=3).tolist(), other.permutation(10).tolist()] == later
+    assert [other.uniform(shape=3).tolist(), other.permutation(10).tolist()] == later
     assert gt.manual_seed(8).state == (8, 0)
     a = gt.nn.Dense(3, 4).weight.tolist()
     gt.manual_seed(8)
@@ -171,7 +176,7 @@ def test_the_state_is_saved_and_restored():
 def test_threads_take_different_numbers():
     rng = gt.random.Generator(6)
     with ThreadPoolExecutor(4) as pool:
-        drawn = list(pool.map(lambda _: tuple(rng.uniform(size=4).tolist()), range(200)))
+        drawn = list(pool.map(lambda _: tuple(rng.uniform(shape=4).tolist()), range(200)))
     assert len(set(drawn)) == 200
 
 
@@ -188,7 +193,7 @@ def test_dropout_and_its_gradient_drop_the_same(setting):
 
 @pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
 def test_dropout_against_finite_differences(setting, p):
-    x = gt.random.Generator(1).normal(size=(3, 4), dtype=gt.float64)
+    x = gt.random.Generator(1).normal(shape=(3, 4), dtype=gt.float64)
     x.requires_grad = True
 
     def drop(t):
@@ -216,11 +221,11 @@ def test_dropout_does_not_hide_nan(setting):
         (lambda rng: rng.uniform(math.nan, 1), ValueError, "low is nan"),
         (lambda rng: rng.normal(0, -1), ValueError, "scale is -1; it must not be negative"),
         (lambda rng: rng.uniform(dtype=gt.int32), gt.errors.DTypeError, "not int32"),
-        (lambda rng: rng.uniform(size=-1), ValueError, r"size is -1; .* non-negative"),
-        (lambda rng: rng.uniform(size=(2, 1.5)), ValueError, r"size is \(2, 1.5\)"),
+        (lambda rng: rng.uniform(shape=-1), ValueError, r"shape is -1; .* non-negative"),
+        (lambda rng: rng.uniform(shape=(2, 1.5)), ValueError, r"shape is \(2, 1.5\)"),
         (lambda rng: rng.integers(0), ValueError, "the range is 0 to -1; it must not be empty"),
         (lambda rng: rng.integers(0, 300, dtype=np.uint8), ValueError, "0 to 299; .* 0 to 255"),
-        (lambda rng: rng.permutation(-1), ValueError, "permutation: size is -1"),
+        (lambda rng: rng.permutation(-1), ValueError, "permutation: shape is -1"),
         (lambda rng: rng.manual_seed(-1), ValueError, "seed is -1"),
         (lambda rng: rng.manual_seed(1.5), TypeError, "seed must be an int, got float"),
         (lambda rng: setattr(rng, "state", (1, -1)), ValueError, "counter is -1"),
