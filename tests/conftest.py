@@ -87,6 +87,7 @@ def forget_cupy():
 def cupy(request, monkeypatch):
     """CuPy; where the session has no GPU its stand-in, with two orders of blocks and threads."""
     if on_gpu(request.config):
+        standin.counters.reset()
         yield importlib.import_module("cupy")
         backend.DEFERRED_CHECKS.clear()
         return
