@@ -168,7 +168,7 @@ def test_a_forked_child_has_threads_of_its_own(monkeypatch):
 
     runtime.split(fill, 100, 1, x, out)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads
+        warnings.simplefilter("ignore")  # of forking a process with threads, ours and JAX's
         child = os.fork()
     if child == 0:
         runtime.split(fill, 100, 1, out, x)

@@ -95,7 +95,7 @@ def test_dense_takes_strided_and_read_only_arrays(setting):
             ValueError,
             "'avg' is unknown",
         ),
-        (lambda: F.cross_entropy(gt.ones((2, 3)), [0, 1]), TypeError, "target must be"),
+        (lambda: F.cross_entropy(gt.ones((2, 3)), {0, 1}), TypeError, "target must be"),
         (lambda: F.dropout(gt.ones(2), 1.5), ValueError, "p is 1.5"),
         (lambda: gt.nn.Dense(0, 3), ValueError, "in_features is 0"),
         (lambda: gt.nn.Dense(3, 3, "elu"), ValueError, "'elu' is unknown"),
@@ -399,3 +399,55 @@ def test_gradients_and_second_derivatives_equal_jax():
     second = gt.grad(lambda v: gt.sum(gt.square(gt.grad(ours)(v))))(gt.asarray(x))
     expected = jax.grad(lambda v: (jax.grad(theirs)(v) ** 2).sum())(x)
     np.testing.assert_allclose(second.numpy(), expected, rtol=1e-8)
+
+
+class Nested(gt.nn.Module):
+    """Parameters and modules in containers."""
+
+    def __init__(self):
+        self.blocks = [gt.nn.Dense(2, 3), gt.nn.Dropout(0.5), gt.nn.Dense(3, 1)]
+        self.heads = {"a": gt.nn.Dense(1, 2)}
+        self.scales = (gt.tensor([1.0], requires_grad=True), 5)
+
+
+def test_modules_and_parameters_in_containers_are_found():
+    module = Nested()
+    names = {f"blocks.{i}.{p}" for i in (0, 2) for p in ("weight", "bias")}
+    assert set(module.state_dict()) == names | {"heads.a.weight", "heads.a.bias", "scales.0"}
+    module.eval()
+    assert not module.blocks[1].training
+    other = Nested()
+    other.load_state_dict(module.state_dict())
+    assert other.heads["a"].weight.tolist() == module.heads["a"].weight.tolist()
+
+
+def test_dense_promotes_as_the_operators_do():
+    x, w, b = gt.ones((2, 3)), gt.ones((3, 4)), gt.ones(4, dtype=gt.float64)
+    for activation in (None, "relu", "silu"):
+        assert F.dense(x, w, b, activation).dtype == (x @ w + b).dtype == gt.float64
+
+
+def test_targets_and_logits_that_are_no_tensors():
+    logits = np.array([[1.0, 2.0], [0.5, 0.0]], np.float32)
+    expected = F.cross_entropy(gt.asarray(logits), gt.asarray(np.array([1, 1]))).item()
+    assert F.cross_entropy(logits, [1, 1]).item() == pytest.approx(expected)
+    assert F.accuracy(logits, [1, 1]).item() == 0.5
+    with pytest.raises(TypeError, match="target must be a tensor, an array or a list, not str"):
+        F.cross_entropy(logits, "ab")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.dropout(gt.asarray(np.arange(3)), 0.3), TypeError, "x is int64"),
+        (lambda: F.dense(gt.ones((1, 1)), gt.ones((1, 1)), None, ["relu"]), ValueError, "relu"),
+        (lambda: gt.nn.Dense(1, 1, ["relu"]), ValueError, "unknown"),
+        (lambda: gt.nn.Dropout("a"), ValueError, "p is 'a'"),
+        (lambda: gt.nn.Flatten()(gt.ones(())), ValueError, r"x has shape \(\)"),
+        (lambda: gt.nn.Dense(1, 1).load_state_dict(None), TypeError, "got NoneType"),
+        (lambda: gt.optim.Adam([gt.tensor(1.0, requires_grad=True)], betas=0.9), TypeError, "pair"),
+    ],
+)
+def test_bad_arguments_of_layers(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -578,3 +578,14 @@ def test_numpy_arrays_are_operands_of_cpu_tensors():
     assert found[0] == found[1]
     assert found[0][0] == [[4, 2], [4, 2]]
     assert found[0][3] == [4, 1, 4]
+
+
+@pytest.mark.parametrize("reduce", [gt.sum, gt.mean, gt.max, gt.min, gt.var, gt.any, gt.logsumexp])
+def test_reductions_take_lists_and_integer_axes(reduce):
+    values = [[1.0, 2.0, 4.0], [0.0, 1.0, 3.0]]
+    expected = reduce(gt.tensor(values), axis=1)
+    np.testing.assert_array_equal(reduce(values, axis=np.int64(1)).numpy(), expected.numpy())
+    with pytest.raises(TypeError, match=r"axis must be an int, a tuple of ints or None, got 1\.0"):
+        reduce(values, axis=1.0)
+    with pytest.raises(gt.errors.ShapeError, match=r"axis 0 .* shape \(\); it has no axes"):
+        reduce(gt.tensor(1.0), axis=0)

@@ -67,6 +67,8 @@ def dropout(
     ------
     ValueError
         If `p` is not a probability.
+    DTypeError
+        If `x` is not floating point.
 
     Notes
     -----
@@ -75,6 +77,8 @@ def dropout(
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p}; it must be from 0 to 1")
+    if x.dtype.kind not in "fV":
+        raise DTypeError(f"dropout: x is {x.dtype}; only floating point can be scaled")
     if not training or p == 0:
         return x
     state = (generator or default_generator).take(x.size)

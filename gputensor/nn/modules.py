@@ -22,7 +22,7 @@ class Module:
     """Base class of layers and models.
 
     A subclass sets parameters (tensors with ``requires_grad=True``) and other modules as
-    attributes and defines ``forward``.
+    attributes, or in lists, tuples and dicts that are attributes, and defines ``forward``.
 
     Attributes
     ----------
@@ -39,15 +39,23 @@ class Module:
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
 
-    def children(self) -> Iterator[tuple[str, "Module"]]:
-        """Modules directly inside, by attribute name."""
+    def _members(self) -> Iterator[tuple[str, Any]]:
+        """Attributes and what their lists, tuples and dicts hold, by name."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
+            if isinstance(value, (list, tuple)):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
+            elif isinstance(value, dict):
+                yield from ((f"{name}.{key}", item) for key, item in value.items())
+            else:
                 yield name, value
+
+    def children(self) -> Iterator[tuple[str, "Module"]]:
+        """Modules directly inside, by name."""
+        return ((name, value) for name, value in self._members() if isinstance(value, Module))
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Parameters here and in all modules inside, by dotted name."""
-        for name, value in vars(self).items():
+        for name, value in self._members():
             if isinstance(value, Tensor) and isinstance(value._node, Leaf):
                 yield prefix + name, value
         for name, child in self.children():
@@ -87,6 +95,11 @@ class Module:
         ShapeError
             If a shape differs. Nothing is changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: state must be a mapping of names to arrays, as of state_dict(), "
+                f"got {type(state).__name__}"
+            )
         mine = dict(self.named_parameters())
         if missing := sorted(mine.keys() - state.keys()):
             raise KeyError(f"load_state_dict: state lacks {', '.join(missing)}")
@@ -138,7 +151,7 @@ class Dense(Module):
         generator: Generator | None = None,
     ) -> None:
         _check_sizes("Dense", in_features=in_features, out_features=out_features)
-        if activation not in ACTIVATIONS:
+        if not isinstance(activation, str | None) or activation not in ACTIVATIONS:
             allowed = ", ".join(repr(name) for name in ACTIVATIONS)
             raise ValueError(f"Dense: activation {activation!r} is unknown; allowed are {allowed}")
         limit = math.sqrt(6 / (in_features + out_features))
@@ -201,6 +214,8 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor of shape (n, features)."""
+        if not x.ndim:
+            raise ShapeError("Flatten: x has shape (); it must have an axis of samples")
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
@@ -215,8 +230,8 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, generator: Generator | None = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is {p}; it must be from 0 to 1")
+        if not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p is {p!r}; it must be a number from 0 to 1")
         self.p = p
         self.generator = generator
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gputensor import backend
-from gputensor.autograd import Operand, Primitive, Tensor, wrap
+from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import namespace
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import (
@@ -20,6 +20,7 @@ from gputensor.kernels import (
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
 from gputensor.kernels.softmax_cross_entropy import Result
+from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.statistical import checked_axis, kept_shape
@@ -60,6 +61,7 @@ _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`."""
+    x = as_array("logsumexp", x)
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
 
 
@@ -107,19 +109,21 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     ShapeError
         If `axis` is not an axis of `x`.
     """
+    x = as_array("softmax", x)
     return _softmax(x, axis=_one_axis("softmax", x, axis), logarithm=False)
 
 
 def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
+    x = as_array("log_softmax", x)
     return _softmax(x, axis=_one_axis("log_softmax", x, axis), logarithm=True)
 
 
 def _one_axis(name: str, x: Operand, axis: Any) -> int:
-    if not isinstance(axis, int):
+    if axis is None or isinstance(axis, (tuple, list)):
         raise TypeError(f"{name}: axis must be an int, got {axis!r}")
-    checked_axis(name, x, axis)
-    return axis
+    found: int = checked_axis(name, x, axis)  # type: ignore[assignment]
+    return found
 
 
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
@@ -195,7 +199,7 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     ValueError
         For another activation.
     """
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str | None) or activation not in ACTIVATIONS:
         allowed = ", ".join(repr(name) for name in ACTIVATIONS)
         raise ValueError(f"dense: activation {activation!r} is unknown; allowed are {allowed}")
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[0]:
@@ -207,6 +211,8 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
         return ACTIVATIONS[activation](x @ w)
     if b.shape != (w.shape[1],):
         raise ShapeError(f"dense: b has shape {b.shape}, it must be ({w.shape[1]},)")
+    if not x.dtype == w.dtype == b.dtype:
+        return ACTIVATIONS[activation](x @ w + b)  # by the rules of promotion
     rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
     if activation in FROM_RESULT:
         out = _dense(rows, w, b, kind=activation)
@@ -310,10 +316,23 @@ _cross_entropy = Primitive(
 )
 
 
+def _target(name: str, logits: Tensor, target: Operand) -> Any:
+    """Raw array of a target; a list goes to the device of the logits."""
+    if isinstance(target, (list, tuple)):
+        target = asarray(target, device=logits.device)
+    raw = target.array if isinstance(target, Tensor) else target
+    if not backend.is_array(raw):
+        raise TypeError(
+            f"{name}: target must be a tensor, an array or a list, not {type(raw).__name__}"
+        )
+    return raw
+
+
 def cross_entropy_and_result(
     logits: Tensor, target: Operand, label_smoothing: float, reduction: str
 ) -> tuple[Tensor, Result]:
     """Loss as of :func:`cross_entropy`, and all that the kernel computed with it."""
+    logits = asarray(logits)
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ShapeError(
             f"cross_entropy: logits have shape {logits.shape}; they must be (rows, classes) with "
@@ -329,9 +348,7 @@ def cross_entropy_and_result(
         raise ValueError(
             f"cross_entropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"
         )
-    raw = target.array if isinstance(target, Tensor) else target
-    if not backend.is_array(raw):
-        raise TypeError("cross_entropy: target must be a tensor or an array")
+    raw = _target("cross_entropy", logits, target)
     if isinstance(target, Tensor) and target.requires_grad:
         raise DTypeError("cross_entropy: gradients towards the target are not supported; detach it")
     if raw.shape not in ((len(logits.array),), logits.shape):
@@ -392,7 +409,11 @@ def cross_entropy(
 
 def accuracy(logits: Tensor, target: Operand) -> Tensor:
     """Share of rows whose largest entry is that of the target, a float64 tensor of shape ()."""
-    raw = target.array if isinstance(target, Tensor) else target
-    answer = raw if raw.ndim == 1 else backend.namespace(raw).argmax(raw, axis=1)
-    xp = backend.namespace(logits.array)
-    return wrap(xp.asarray(xp.mean(xp.argmax(logits.array, axis=1) == answer, dtype="float64")))
+    logits = asarray(logits)
+    raw = _target("accuracy", logits, target)
+    backend.same_device("accuracy", [logits.array, raw])
+    with backend.on_device_of(raw):
+        xp = backend.namespace(logits.array)
+        answer = raw if raw.ndim == 1 else xp.argmax(raw, axis=1)
+        found = xp.mean(xp.argmax(logits.array, axis=1) == answer, dtype="float64")
+        return wrap(xp.asarray(found))

@@ -1,9 +1,10 @@
 """Reductions over axes."""
 
 import math
+import operator
 from typing import Any, TypeAlias
 
-from gputensor.autograd import Operand, Primitive, Tensor
+from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
 from gputensor.ops.elementwise import sqrt
@@ -42,18 +43,21 @@ def checked_axis(name: str, x: Operand, axis: Axis) -> Axis:
     if axis is None:
         return None
     shape = getattr(x, "shape", ())
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    try:
+        axes = tuple(map(operator.index, axis if isinstance(axis, (tuple, list)) else (axis,)))
+    except TypeError:
+        raise TypeError(
+            f"{name}: axis must be an int, a tuple of ints or None, got {axis!r}"
+        ) from None
     for a in axes:
-        if not isinstance(a, int):
-            raise TypeError(f"{name}: axis must be an int, a tuple of ints or None, got {axis!r}")
         if not -len(shape) <= a < len(shape):
-            raise ShapeError(
-                f"{name}: axis {a} is out of range for shape {shape}; "
-                f"allowed are {-len(shape)} to {len(shape) - 1}"
+            allowed = (
+                f"allowed are {-len(shape)} to {len(shape) - 1}" if shape else "it has no axes"
             )
+            raise ShapeError(f"{name}: axis {a} is out of range for shape {shape}; {allowed}")
     if len({a % len(shape) for a in axes}) != len(axes):
         raise ShapeError(f"{name}: axis {axis} names an axis twice")
-    return axis if isinstance(axis, int) else axes
+    return axes if isinstance(axis, (tuple, list)) else axes[0]
 
 
 def _spread(xp: Any, g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
@@ -90,6 +94,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
     ShapeError
         If `axis` is not an axis of `x`.
     """
+    x = as_array("sum", x)
     return _sum(x, axis=checked_axis("sum", x, axis), dtype=dtype, keepdims=keepdims)
 
 
@@ -108,6 +113,7 @@ _mean = Primitive(
 
 def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN."""
+    x = as_array("mean", x)
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
 
 
@@ -151,6 +157,7 @@ def var(
     The sum of squared deviations is divided by their number less `correction`; it is NaN where
     nothing is left to divide by. Other parameters are those of :func:`sum`.
     """
+    x = as_array("var", x)
     return _var(x, axis=checked_axis("var", x, axis), correction=correction, keepdims=keepdims)
 
 
@@ -200,6 +207,7 @@ def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     ShapeError
         If there is no element, or `axis` is not an axis of `x`.
     """
+    x = as_array("max", x)
     axis = checked_axis("max", x, axis)
     _not_empty("max", x, axis)
     return _max(x, axis=axis, keepdims=keepdims)
@@ -207,6 +215,7 @@ def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def min(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; as :func:`max` otherwise."""
+    x = as_array("min", x)
     axis = checked_axis("min", x, axis)
     _not_empty("min", x, axis)
     return _min(x, axis=axis, keepdims=keepdims)
@@ -218,9 +227,11 @@ _all = Primitive("all", lambda xp, x, axis, keepdims: xp.all(x, axis=axis, keepd
 
 def any(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is true (not zero)."""
+    x = as_array("any", x)
     return _any(x, axis=checked_axis("any", x, axis), keepdims=keepdims)
 
 
 def all(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether all elements along `axis` are true (not zero)."""
+    x = as_array("all", x)
     return _all(x, axis=checked_axis("all", x, axis), keepdims=keepdims)

@@ -287,6 +287,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas must be a pair of numbers, such as (0.9, 0.999), got {betas!r}")
         self.betas = (_number("betas[0]", betas[0], 0, 1), _number("betas[1]", betas[1], 0, 1))
         self.eps = _number("eps", eps, 0, float("inf"))
         self.weight_decay = _number("weight_decay", weight_decay, 0, float("inf"))
