@@ -87,9 +87,8 @@ class Draw:
         if self.special and values.ndim == 2:
             tiny = _SMALLEST_NORMAL.get(dtype.name, 2.0**-126)
             numbers = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny / 4, -tiny / 2, 50, -90]
-            for i, number in enumerate(numbers):
-                if i < self.rows:
-                    values[i, self.rng.integers(self.columns)] = number
+            for row, number in zip(values, numbers, strict=False):
+                row[self.rng.integers(row.size)] = number
         return values
 
     def row(self) -> Any:
@@ -406,6 +405,8 @@ def _(draw: Draw) -> Calls:
 @calls_of(squared_norm)
 def _(draw: Draw) -> Calls:
     yield (draw.flat(),), {}
+    if draw.columns > 5000:  # more blocks than the last one has threads
+        yield (draw.array(1, 300_001).reshape(-1),), {}
 
 
 @calls_of(clip_norm)

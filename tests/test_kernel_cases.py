@@ -5,7 +5,9 @@ import functools
 import numpy as np
 import pytest
 
-from gputensor.kernels import adam_step, embedding_backward, sgd_step, source
+import gputensor as gt
+from gputensor.kernels import adam_step, bias_activation, embedding_backward, sgd_step, source
+from gputensor.nn import functional as F
 from kernel_cases import (
     DTYPES,
     SHAPES,
@@ -99,6 +101,21 @@ def test_gradients_of_rows_that_are_not_there_are_left_out(cupy):
     index = cupy.asarray(np.array([2, 0, -1, 0]))
     grad = embedding_backward.raw(g, index, rows=2)
     np.testing.assert_array_equal(grad.get(), [[16, 18, 20, 22], [0, 0, 0, 0]])
+
+
+def test_the_first_of_many_bad_numbers_is_named(cupy):
+    index = np.zeros(2000, np.int64)
+    index[[700, 1999]] = 5, 7  # in several blocks, which run in any order
+    out = F.embedding(index, gt.ones((5, 4), device="cuda"))
+    with pytest.raises(gt.errors.OutOfRangeError, match=r"index 5 at place 700 .* has 5 rows"):
+        out.numpy()
+
+
+def test_relu_of_minus_zero_is_zero(cupy):
+    z = cupy.asarray(np.array([[-0.0, -1.0, 0.0]], np.float32))
+    out = bias_activation.raw(z, cupy.asarray(np.float32([-0.0, 0, 0])), kind="relu").get()
+    np.testing.assert_array_equal(out, 0)
+    assert not np.signbit(out).any()
 
 
 @pytest.mark.cpu
