@@ -205,13 +205,8 @@ def compare(case: Case, found: list[Any], wanted: list[Any]) -> None:
 
 
 def _allowed(dtype: str, columns: int) -> float:
-    """Relative and absolute error for what is computed in a dtype.
-
-    Wide sums differ by their order. A single column has variance 0, which leaves the norms the
-    root of ``eps`` to divide by.
-    """
-    wide = columns > 2000 or columns == 1
-    single = 1e-4 if wide else 2e-5
+    """Relative and absolute error of what is computed in a dtype, in sums of any order."""
+    single = 1e-4 if columns > 2000 else 2e-5
     return {"float64": 1e-10, "float32": single, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
 
 
@@ -297,6 +292,9 @@ def _(draw: Draw) -> Calls:
     yield (x, labels), {"smoothing": 0.2}
     yield (x, weights), {}
     yield (x, weights), {"smoothing": 0.1}
+    ahead = draw.array()
+    ahead[:, 0] = 9  # the first of equal targets is the right answer
+    yield (ahead, np.full_like(weights, 0.5)), {}
 
 
 @calls_of(row_softmax)
@@ -314,18 +312,18 @@ def _(draw: Draw) -> Calls:
 
 @calls_of(row_layer_norm)
 def _(draw: Draw) -> Calls:
-    yield (draw.array(), draw.row(), draw.row()), {"eps": 1e-5}
+    yield (draw.array(), draw.row(), draw.row()), {"eps": 0.1}
 
 
 @calls_of(row_rms_norm)
 def _(draw: Draw) -> Calls:
-    yield (draw.array(), draw.row()), {"eps": 1e-5}
+    yield (draw.array(), draw.row()), {"eps": 0.1}
 
 
 @calls_of(row_norm_backward)
 def _(draw: Draw) -> Calls:
     for center in (True, False):
-        yield (draw.array(), draw.array(), draw.row()), {"eps": 1e-5, "center": center}
+        yield (draw.array(), draw.array(), draw.row()), {"eps": 0.1, "center": center}
 
 
 @calls_of(adam_step)
