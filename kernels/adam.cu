@@ -1,19 +1,21 @@
 // Adam and AdamW over a flat buffer, with the step counter on the device: one launch is one step.
 #include "common.cuh"
 
-// S is the type of the running means: float where T is a 16-bit type.
+// S is the type of the running means: float where T is a 16-bit type. `rate`, if not null, is the
+// learning rate in the place of `lr`.
 template <typename T, typename S>
 __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ticket, int64 size,
-                          double lr, double beta1, double beta2, double eps, double weight_decay,
+                          const double* rate, double lr, double beta1, double beta2, double eps, double weight_decay,
                           double small, bool decoupled, bool advance) {
     __shared__ S rates[2];
+    if (rate) lr = *rate;
     if (threadIdx.x == 0) {
         double t = double(*count + 1);
         rates[0] = S(lr / (1 - pow(beta1, t)));
         rates[1] = S(1 / sqrt(1 - pow(beta2, t)));
     }
     __syncthreads();
-    S rate = rates[0];
+    S step = rates[0];
     S root = rates[1];
     S b1 = S(beta1), c1 = S(1 - beta1), b2 = S(beta2), c2 = S(1 - beta2), e = S(eps);
     S decay = S(decoupled ? 0 : weight_decay);
@@ -34,7 +36,7 @@ __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ti
             if (square < least) square = 0;
             means.at[k] = mean;
             squares.at[k] = square;
-            x.at[k] = T(S(x.at[k]) * shrink - rate * mean / (sqrt(square) * root + e));
+            x.at[k] = T(S(x.at[k]) * shrink - step * mean / (sqrt(square) * root + e));
         }
         store(p + i, x);
         store(m + i, means);

@@ -8,7 +8,16 @@ import numpy as np
 
 from gputensor.backend import Array
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, negligible, packs, split, widen
+from gputensor.kernels.runtime import (
+    ALL_FLOATS,
+    LOOP_FLOATS,
+    Loop,
+    negligible,
+    number_or_array,
+    packs,
+    split,
+    widen,
+)
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["adam_step"]
@@ -44,7 +53,7 @@ def _on_cpu(
     count: Array,
     ticket: Array,
     *,
-    lr: float,
+    lr: float | Array,
     beta1: float,
     beta2: float,
     eps: float,
@@ -54,6 +63,7 @@ def _on_cpu(
 ) -> None:
     t = int(count[0]) + 1
     number = p.dtype.type
+    lr = float(lr)
     rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
     decay = 0.0 if decoupled else weight_decay
     shrink = 1 - lr * weight_decay if decoupled else 1.0
@@ -73,7 +83,7 @@ def _on_cuda(
     count: Array,
     ticket: Array,
     *,
-    lr: float,
+    lr: float | Array,
     beta1: float,
     beta2: float,
     eps: float,
@@ -82,7 +92,7 @@ def _on_cuda(
     advance: bool = True,
 ) -> None:
     small = negligible(m) if eps else 0.0
-    numbers = (lr, beta1, beta2, eps, weight_decay, small, decoupled, advance)
+    numbers = (*number_or_array(lr), beta1, beta2, eps, weight_decay, small, decoupled, advance)
     source.launch(
         f"adam_step<{c_type(p.dtype)}, {c_type(m.dtype)}>",
         (p, g, m, v, count, ticket, p.size, *numbers),
@@ -107,7 +117,7 @@ def adam_step(
     count: Array,
     ticket: Array,
     *,
-    lr: float,
+    lr: float | Array,
     beta1: float,
     beta2: float,
     eps: float,
@@ -138,6 +148,8 @@ def adam_step(
         Steps taken before; one is added if `advance`.
     ticket : uint32 array of shape (1,)
         Zero; scratch memory of the CUDA kernel.
+    lr : float or float64 array of shape ()
+        Learning rate; an array, on the device of `p`, may change without a word from the host.
     """
     t = (count + 1).astype(np.float64)
     rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))

@@ -1,5 +1,7 @@
 // Philox4x32-10: random words as a function of a key and a counter (Salmon et al. 2011), and the
 // numbers made from them. Number i has its own words, so the numbers do not depend on the launch.
+// `state`, if not null, is a key and a counter on the device: the key is the one to use, and `offset`
+// counts from that counter on.
 #include "common.cuh"
 
 struct Words {
@@ -20,6 +22,13 @@ __device__ __forceinline__ Words philox(uint64 key, uint64 counter) {
         k1 += 0xBB67AE85u;
     }
     return {{c0, c1, c2, c3}};
+}
+
+__device__ __forceinline__ void locate(const uint64* state, uint64& key, uint64& offset) {
+    if (state) {
+        key = state[0];
+        offset += state[1];
+    }
 }
 
 // COUNT words from word `first` on, a multiple of COUNT; COUNT is a power of two.
@@ -56,7 +65,9 @@ __device__ __forceinline__ double scaled(double x, double y, double z) {
     return __dadd_rn(__dmul_rn(x, y), z);
 }
 
-extern "C" __global__ void random_bits(uint32* out, int64 size, uint64 key, uint64 offset) {
+extern "C" __global__ void random_bits(uint32* out, int64 size, uint64 key, uint64 offset,
+                                       const uint64* state) {
+    locate(state, key, offset);
     elementwise<uint32>(size, aligned(out), [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
         Pack<N, uint32> words;
@@ -67,9 +78,10 @@ extern "C" __global__ void random_bits(uint32* out, int64 size, uint64 key, uint
 
 // `below` is the largest number of T below `high`, which rounding might reach.
 template <typename T>
-__global__ void random_uniform(T* out, int64 size, uint64 key, uint64 offset, double low,
-                               double high, double below) {
+__global__ void random_uniform(T* out, int64 size, uint64 key, uint64 offset,
+                               const uint64* state, double low, double high, double below) {
     using A = compute<T>;
+    locate(state, key, offset);
     constexpr int WORDS = sizeof(A) / 4;
     A span = A(high - low), start = A(low), most = A(below);
     elementwise<T>(size, aligned(out), [&](auto width, int64 i) {
@@ -87,9 +99,10 @@ __global__ void random_uniform(T* out, int64 size, uint64 key, uint64 offset, do
 
 // The transform of Box & Muller (1958): two numbers in [0, 1) give two normal ones.
 template <typename T>
-__global__ void random_normal(T* out, int64 size, uint64 key, uint64 offset, double mean,
-                              double std) {
+__global__ void random_normal(T* out, int64 size, uint64 key, uint64 offset,
+                              const uint64* state, double mean, double std) {
     using A = compute<T>;
+    locate(state, key, offset);
     constexpr int WORDS = 2 * sizeof(A) / 4;  // of a pair
     elementwise<T>(size, aligned(out), [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
@@ -114,9 +127,10 @@ __global__ void random_normal(T* out, int64 size, uint64 key, uint64 offset, dou
 
 // out[i] = x[i] * (0 with probability p, else `scale`); word i decides.
 template <typename T>
-__global__ void dropout(const T* x, T* out, int64 size, uint64 key, uint64 offset, double p,
-                        double scale) {
+__global__ void dropout(const T* x, T* out, int64 size, uint64 key, uint64 offset,
+                        const uint64* state, double p, double scale) {
     using A = compute<T>;
+    locate(state, key, offset);
     float threshold = float(p);
     elementwise<T>(size, aligned(x) && aligned(out), [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;

@@ -80,31 +80,35 @@ def _dropout_loop(start, stop, words, x, out, p, scale):  # type: ignore[no-unty
         out[i] = x[i] * (zero if drawn < p else scale)
 
 
-def _words_on_cpu(count: int, key: int, offset: int) -> Array:
+def _words_on_cpu(count: int, key: int, offset: int, state: Array | None) -> Array:
     """`count` words or up to three more."""
     counters = -(-count // 4)
     words = np.empty(4 * counters, np.uint32)
-    split(_words_loop, counters, _GRAIN, words, np.uint64(key), np.uint64(offset))
+    split(_words_loop, counters, _GRAIN, words, *_start(key, offset, state))
     return words
 
 
-def _words(xp: Any, count: int, key: int, offset: int) -> Array:
+def _start(key: int, offset: int, state: Array | None) -> tuple[Any, Any]:
+    """Key and first counter, uint64; where a state gives them they stay on its device."""
+    if state is None:
+        return np.uint64(key), np.uint64(offset)
+    with np.errstate(over="ignore"):  # counters go round
+        return state[0], state[1] + np.uint64(offset)
+
+
+def _words(xp: Any, count: int, key: int, offset: int, state: Array | None) -> Array:
     """`count` words by plain array calls."""
-    block = xp.arange(-(-count // 4), dtype=np.uint64) + np.uint64(offset)
+    start_key, start = _start(key, offset, state)
+    block = xp.arange(-(-count // 4), dtype=np.uint64) + start
     low, half = np.uint64(_LOW), np.uint64(32)
     c0, c1 = block & low, block >> half
     c2 = xp.zeros_like(block)
     c3 = xp.zeros_like(block)
-    k0, k1 = key & _LOW, key >> 32
+    k0, k1 = start_key & low, start_key >> half
     for _ in range(10):
         a, b = np.uint64(_M0) * c0, np.uint64(_M1) * c2
-        c0, c1, c2, c3 = (
-            (b >> half) ^ c1 ^ np.uint64(k0),
-            b & low,
-            (a >> half) ^ c3 ^ np.uint64(k1),
-            a & low,
-        )
-        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+        c0, c1, c2, c3 = (b >> half) ^ c1 ^ k0, b & low, (a >> half) ^ c3 ^ k1, a & low
+        k0, k1 = (k0 + np.uint64(_W0)) & low, (k1 + np.uint64(_W1)) & low
     return xp.stack([c0, c1, c2, c3], axis=1).astype(np.uint32).reshape(-1)[:count]
 
 
@@ -118,21 +122,23 @@ def _unit(words: Array, dtype: Any) -> Array:
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def _bits_on_cpu(out: Array, *, key: int, offset: int) -> Array:
+def _bits_on_cpu(out: Array, *, key: int, offset: int, state: Array | None = None) -> Array:
     if out.size % 4:
-        out[:] = _words_on_cpu(out.size, key, offset)[: out.size]
+        out[:] = _words_on_cpu(out.size, key, offset, state)[: out.size]
     else:
-        split(_words_loop, out.size // 4, _GRAIN, out, np.uint64(key), np.uint64(offset))
+        split(_words_loop, out.size // 4, _GRAIN, out, *_start(key, offset, state))
     return out
 
 
-def _bits_on_cuda(source: CudaSource, out: Array, *, key: int, offset: int) -> Array:
-    source.launch("random_bits", (out, out.size, key, offset), elements=packs(out))
+def _bits_on_cuda(
+    source: CudaSource, out: Array, *, key: int, offset: int, state: Array | None = None
+) -> Array:
+    source.launch("random_bits", (out, out.size, key, offset, state), elements=packs(out))
     return out
 
 
 @kernel(source=_SOURCE, cuda=_bits_on_cuda, loop=_bits_on_cpu, dtypes=("uint32",))
-def random_bits(xp: Any, out: Array, *, key: int, offset: int) -> Array:
+def random_bits(xp: Any, out: Array, *, key: int, offset: int, state: Array | None = None) -> Array:
     """Fill `out` with random words: those of the counters from `offset` on, four to a counter.
 
     Parameters
@@ -142,13 +148,15 @@ def random_bits(xp: Any, out: Array, *, key: int, offset: int) -> Array:
         The stream, 64 bits.
     offset : int
         First counter, 64 bits.
+    state : uint64 array of shape (2,), optional
+        A key to use in place of `key`, and a counter to add to `offset`, on the device of `out`.
 
     Returns
     -------
     array
         `out`.
     """
-    out[...] = _words(xp, out.size, key, offset)
+    out[...] = _words(xp, out.size, key, offset, state)
     return out
 
 
@@ -163,9 +171,15 @@ def _below(dtype: Any, low: float, high: float) -> float:
 
 
 def _uniform_on_cpu(
-    out: Array, *, key: int, offset: int, low: float = 0.0, high: float = 1.0
+    out: Array,
+    *,
+    key: int,
+    offset: int,
+    state: Array | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
 ) -> Array:
-    words = _words_on_cpu(out.size * words_of(out.dtype), key, offset)
+    words = _words_on_cpu(out.size * words_of(out.dtype), key, offset, state)
     number = out.dtype.type
     loop = _uniform64_loop if out.dtype == np.float64 else _uniform_loop
     numbers = number(high - low), number(low), number(_below(out.dtype, low, high))
@@ -174,11 +188,18 @@ def _uniform_on_cpu(
 
 
 def _uniform_on_cuda(
-    source: CudaSource, out: Array, *, key: int, offset: int, low: float = 0.0, high: float = 1.0
+    source: CudaSource,
+    out: Array,
+    *,
+    key: int,
+    offset: int,
+    state: Array | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
 ) -> Array:
     numbers = (low, high, _below(out.dtype, low, high))
     entry = f"random_uniform<{c_type(out.dtype)}>"
-    source.launch(entry, (out, out.size, key, offset, *numbers), elements=packs(out))
+    source.launch(entry, (out, out.size, key, offset, state, *numbers), elements=packs(out))
     return out
 
 
@@ -190,7 +211,14 @@ def _uniform_on_cuda(
     loop_dtypes=LOOP_FLOATS,
 )
 def random_uniform(
-    xp: Any, out: Array, *, key: int, offset: int, low: float = 0.0, high: float = 1.0
+    xp: Any,
+    out: Array,
+    *,
+    key: int,
+    offset: int,
+    state: Array | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
 ) -> Array:
     """Fill `out` with numbers evenly distributed over ``[low, high)``.
 
@@ -198,7 +226,7 @@ def random_uniform(
     ----------
     out : array of shape (n,)
         float64 takes 53 random bits a number, the other dtypes 24.
-    key, offset : int
+    key, offset, state
         As for :func:`random_bits`.
     low, high : float
 
@@ -207,7 +235,7 @@ def random_uniform(
     array
         `out`.
     """
-    drawn = _unit(_words(xp, out.size * words_of(out.dtype), key, offset), out.dtype)
+    drawn = _unit(_words(xp, out.size * words_of(out.dtype), key, offset, state), out.dtype)
     number = drawn.dtype.type
     out[...] = drawn * number(high - low) + number(low)
     below = out.dtype.type(_below(out.dtype, low, high))
@@ -229,19 +257,32 @@ def _normal_words(out: Array) -> int:
 
 
 def _normal_on_cpu(
-    out: Array, *, key: int, offset: int, mean: float = 0.0, std: float = 1.0
+    out: Array,
+    *,
+    key: int,
+    offset: int,
+    state: Array | None = None,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> Array:
     # NumPy's logarithm and sines are vectorized, Numba's are not.
     count = _normal_words(out)
-    words = _words_on_cpu(count, key, offset)[:count]
+    words = _words_on_cpu(count, key, offset, state)[:count]
     return _normals(namespace(out), words, out, mean, std)
 
 
 def _normal_on_cuda(
-    source: CudaSource, out: Array, *, key: int, offset: int, mean: float = 0.0, std: float = 1.0
+    source: CudaSource,
+    out: Array,
+    *,
+    key: int,
+    offset: int,
+    state: Array | None = None,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> Array:
     entry = f"random_normal<{c_type(out.dtype)}>"
-    source.launch(entry, (out, out.size, key, offset, mean, std), elements=packs(out))
+    source.launch(entry, (out, out.size, key, offset, state, mean, std), elements=packs(out))
     return out
 
 
@@ -253,14 +294,21 @@ def _normal_on_cuda(
     loop_dtypes=LOOP_FLOATS,
 )
 def random_normal(
-    xp: Any, out: Array, *, key: int, offset: int, mean: float = 0.0, std: float = 1.0
+    xp: Any,
+    out: Array,
+    *,
+    key: int,
+    offset: int,
+    state: Array | None = None,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> Array:
     """Fill `out` with normally distributed numbers, by the transform of Box & Muller (1958).
 
     Parameters
     ----------
     out : array of shape (n,)
-    key, offset : int
+    key, offset, state
         As for :func:`random_bits`; numbers 2 i and 2 i + 1 come from the same two uniform ones.
     mean, std : float
 
@@ -269,26 +317,30 @@ def random_normal(
     array
         `out`.
     """
-    return _normals(xp, _words(xp, _normal_words(out), key, offset), out, mean, std)
+    return _normals(xp, _words(xp, _normal_words(out), key, offset, state), out, mean, std)
 
 
 def _scale(p: float) -> float:
     return 1 / (1 - p) if p < 1 else 0.0
 
 
-def _dropout_on_cpu(x: Array, *, p: float, key: int, offset: int) -> Array:
+def _dropout_on_cpu(
+    x: Array, *, p: float, key: int, offset: int, state: Array | None = None
+) -> Array:
     out = np.empty_like(x)
-    words = _words_on_cpu(x.size, key, offset)
+    words = _words_on_cpu(x.size, key, offset, state)
     number = x.dtype.type
     flat = x.reshape(-1), out.reshape(-1)
     split(_dropout_loop, x.size, 4 * _GRAIN, words, *flat, np.float32(p), number(_scale(p)))
     return out
 
 
-def _dropout_on_cuda(source: CudaSource, x: Array, *, p: float, key: int, offset: int) -> Array:
+def _dropout_on_cuda(
+    source: CudaSource, x: Array, *, p: float, key: int, offset: int, state: Array | None = None
+) -> Array:
     out = namespace(x).empty_like(x)
     entry = f"dropout<{c_type(x.dtype)}>"
-    source.launch(entry, (x, out, x.size, key, offset, p, _scale(p)), elements=packs(x))
+    source.launch(entry, (x, out, x.size, key, offset, state, p, _scale(p)), elements=packs(x))
     return out
 
 
@@ -301,7 +353,7 @@ def _dropout_on_cuda(source: CudaSource, x: Array, *, p: float, key: int, offset
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
 )
-def dropout(xp: Any, x: Any, *, p: float, key: int, offset: int) -> Any:
+def dropout(xp: Any, x: Any, *, p: float, key: int, offset: int, state: Array | None = None) -> Any:
     """`x` times 0 with probability `p` and times ``1 / (1 - p)`` otherwise.
 
     Parameters
@@ -310,7 +362,7 @@ def dropout(xp: Any, x: Any, *, p: float, key: int, offset: int) -> Any:
         Any shape. NaN and infinity times 0 are NaN.
     p : float
         In [0, 1].
-    key, offset : int
+    key, offset, state
         As for :func:`random_bits`; word i decides about element i.
 
     Returns
@@ -318,6 +370,6 @@ def dropout(xp: Any, x: Any, *, p: float, key: int, offset: int) -> Any:
     array of the shape of `x`
     """
     raw = x if backend.is_array(x) else x.array  # a tensor where gradients are recorded
-    words = _words(namespace(raw), raw.size, key, offset)
+    words = _words(namespace(raw), raw.size, key, offset, state)
     factor = namespace(raw).where(_unit(words, np.float32) < np.float32(p), 0.0, _scale(p))
     return x * factor.astype(raw.dtype).reshape(raw.shape)

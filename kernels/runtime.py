@@ -25,6 +25,7 @@ __all__ = [
     "Loop",
     "narrow",
     "negligible",
+    "number_or_array",
     "packs",
     "split",
     "widen",
@@ -51,6 +52,11 @@ def _is_narrow(dtype: Any) -> bool:
 def packs(array: Array) -> int:
     """16-byte packs that an array has, the work items of a vectorized CUDA kernel."""
     return -(-array.size * array.itemsize // 16)
+
+
+def number_or_array(x: Any) -> tuple[Any, float]:
+    """Pointer and number of a parameter that comes as either: a null pointer with a number."""
+    return (x, 0.0) if hasattr(x, "flags") else (None, x)
 
 
 class Inline:

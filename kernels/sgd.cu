@@ -1,11 +1,12 @@
 // Stochastic gradient descent over a flat buffer, with (Nesterov) momentum and weight decay.
 #include "common.cuh"
 
-// `velocity`, of float where T is a 16-bit type, is null where there is no momentum.
+// `velocity`, of float where T is a 16-bit type, is null where there is no momentum; `rate`, if not
+// null, is the learning rate in the place of `lr`.
 template <typename T, typename S>
-__global__ void sgd_step(T* p, const T* g, S* velocity, int64 size, double lr, double momentum,
-                         double weight_decay, double small, bool nesterov) {
-    S rate = S(lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
+__global__ void sgd_step(T* p, const T* g, S* velocity, int64 size, const double* rate,
+                         double lr, double momentum, double weight_decay, double small, bool nesterov) {
+    S step = S(rate ? *rate : lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
     bool packs = aligned(p) && aligned(g) && (!velocity || aligned(velocity));
     elementwise<S>(size, packs, [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
@@ -21,7 +22,7 @@ __global__ void sgd_step(T* p, const T* g, S* velocity, int64 size, double lr, d
                 moved.at[k] = u;
                 d = nesterov ? d + keep * u : u;
             }
-            x.at[k] = T(S(x.at[k]) - rate * d);
+            x.at[k] = T(S(x.at[k]) - step * d);
         }
         store(p + i, x);
         if (velocity) store(velocity + i, moved);

@@ -5,7 +5,16 @@ from typing import Any
 
 from gputensor.backend import Array
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, negligible, packs, split, widen
+from gputensor.kernels.runtime import (
+    ALL_FLOATS,
+    LOOP_FLOATS,
+    Loop,
+    negligible,
+    number_or_array,
+    packs,
+    split,
+    widen,
+)
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["sgd_step"]
@@ -39,13 +48,13 @@ def _on_cpu(
     g: Array,
     velocity: Array | None,
     *,
-    lr: float,
+    lr: float | Array,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
 ) -> None:
     number = p.dtype.type
-    rate, keep, decay = number(lr), number(momentum), number(weight_decay)
+    rate, keep, decay = number(float(lr)), number(momentum), number(weight_decay)
     if velocity is None:
         split(_plain_loop, p.size, _GRAIN, p, g, rate, decay)
     else:
@@ -59,13 +68,18 @@ def _on_cuda(
     g: Array,
     velocity: Array | None,
     *,
-    lr: float,
+    lr: float | Array,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
 ) -> None:
     state = c_type(p.dtype) if p.dtype.char == "d" else "float"
-    numbers = (lr, momentum, weight_decay, 0.0 if velocity is None else negligible(velocity))
+    numbers = (
+        *number_or_array(lr),
+        momentum,
+        weight_decay,
+        0.0 if velocity is None else negligible(velocity),
+    )
     source.launch(
         f"sgd_step<{c_type(p.dtype)}, {state}>",
         (p, g, velocity, p.size, *numbers, nesterov),
@@ -87,7 +101,7 @@ def sgd_step(
     g: Array,
     velocity: Array | None,
     *,
-    lr: float,
+    lr: float | Array,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
@@ -107,6 +121,8 @@ def sgd_step(
     velocity : array of shape (n,), optional
         :math:`u`, of the dtype of `p`, or float32 where that has 16 bits; without it there is no
         momentum.
+    lr : float or float64 array of shape ()
+        Learning rate; an array, on the device of `p`, may change without a word from the host.
     """
     x, d = widen(xp, p), widen(xp, g)
     if weight_decay:
@@ -116,4 +132,4 @@ def sgd_step(
         velocity += d
         velocity[abs(velocity) < negligible(velocity)] = 0
         d = d + momentum * velocity if nesterov else velocity
-    p[...] = x - lr * d
+    p[...] = x - (lr.astype(x.dtype) if hasattr(lr, "flags") else lr) * d

@@ -12,7 +12,7 @@ from scipy import stats
 
 import gputensor as gt
 import standin
-from gputensor.kernels import random_bits, random_normal, random_uniform, runtime
+from gputensor.kernels import dropout, random_bits, random_normal, random_uniform, runtime
 from gputensor.random import _high_product
 
 DTYPES = [gt.float32, gt.float64, gt.float16]
@@ -95,6 +95,24 @@ def test_cuda_draws_the_same_integers_and_permutations(cupy):
             assert found.device == device
             assert found.tolist() == expected.tolist()
     assert standin.counters.synchronizations == standin.counters.transfers_to_host
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_key_and_counter_may_lie_on_the_device(cupy, kernels, monkeypatch):
+    monkeypatch.setenv("GPUTENSOR_KERNELS", kernels)
+    state = np.array([77, 2**64 - 9], np.uint64)
+    x = np.arange(1.0, 1001.0).astype(np.float32)
+    for place in (np.asarray, cupy.asarray):
+        for kernel, operand, extra in (
+            (random_bits, np.empty(1001, np.uint32), {}),
+            (random_uniform, np.empty(1001, np.float32), {"low": -1.0}),
+            (random_uniform, np.empty(1001, np.float64), {}),
+            (random_normal, np.empty(1001, np.float32), {}),
+            (dropout, x, {"p": 0.4}),
+        ):
+            expected = kernel.raw(operand.copy(), key=77, offset=3, **extra)
+            found = kernel.raw(place(operand), key=1, offset=12, state=place(state), **extra)
+            np.testing.assert_allclose(gt.asarray(found).numpy(), expected, rtol=2e-6, atol=1e-6)
 
 
 def test_misaligned_views_are_filled_alike(cupy):

@@ -1,12 +1,12 @@
 """Optimizers with Keras's parameter names; ``compile`` binds them to the model's parameters."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from gputensor import optim
 from gputensor.autograd import Tensor
-from gputensor.optim.optimizers import _number
+from gputensor.optim.optimizers import _number, checked_rate
+from gputensor.optim.schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "get"]
 
@@ -16,21 +16,24 @@ class Optimizer:
 
     Parameters
     ----------
-    learning_rate : float
-    lr : float
+    learning_rate : float or Schedule
+        See :mod:`gputensor.optim.schedules`.
+    lr : float or Schedule
         The same, as older scripts write it; only one may be given.
     """
 
     _default = 0.001
 
-    def __init__(self, learning_rate: float | None = None, lr: float | None = None) -> None:
+    def __init__(
+        self, learning_rate: float | Schedule | None = None, lr: float | Schedule | None = None
+    ) -> None:
         if learning_rate is not None and lr is not None:
             raise TypeError(
                 f"{type(self).__name__}: lr and learning_rate are the same; give one of them"
             )
         given = lr if learning_rate is None else learning_rate
         self.learning_rate = self._default if given is None else given
-        _number("learning_rate", self.learning_rate, 0, math.inf)
+        checked_rate("learning_rate", self.learning_rate)
 
     def bind(self, parameters: Iterable[Tensor]) -> optim.Optimizer:
         """The optimizer of these parameters."""
@@ -46,11 +49,11 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: float | Schedule | None = None,
         momentum: float = 0.0,
         nesterov: bool = False,
         *,
-        lr: float | None = None,
+        lr: float | Schedule | None = None,
     ) -> None:
         super().__init__(learning_rate, lr)
         self.momentum = momentum
@@ -68,12 +71,12 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: float | Schedule | None = None,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         *,
-        lr: float | None = None,
+        lr: float | Schedule | None = None,
     ) -> None:
         super().__init__(learning_rate, lr)
         for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
@@ -90,13 +93,13 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float | None = None,
+        learning_rate: float | Schedule | None = None,
         weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         *,
-        lr: float | None = None,
+        lr: float | Schedule | None = None,
     ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, lr=lr)
         self._options["weight_decay"] = weight_decay

@@ -1,5 +1,7 @@
-"""Optimizers on one flat buffer."""
+"""Optimizers, and schedules of their learning rates."""
 
+from gputensor.optim import schedules
 from gputensor.optim.optimizers import SGD, Adam, AdamW, Optimizer
+from gputensor.optim.schedules import Schedule
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Schedule", "schedules"]

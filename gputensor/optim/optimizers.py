@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Tensor, wrap
+from gputensor.autograd import Leaf, Tensor, no_grad, wrap
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
+from gputensor.ops.creation import tensor
+from gputensor.optim.schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -31,6 +33,7 @@ class _Flat:
             self.grads = xp.zeros(size, first.dtype)
             self.count = xp.zeros(1, np.int64)
             self.ticket = xp.zeros(1, np.uint32)
+            self.rate = xp.zeros((), np.float64)
             start = 0
             for p in parameters:
                 leaf = p._node
@@ -77,6 +80,21 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+def checked_rate(name: str, value: Any) -> float | Schedule:
+    """A learning rate, if it is a number from 0 on, or a schedule that gives a number."""
+    if not callable(value):
+        return _number(name, value, 0, float("inf"))
+    with no_grad():
+        first = value(tensor(0.0, dtype=np.float64, device="cpu"))
+    if not isinstance(first, Tensor) or first.shape != ():
+        raise TypeError(
+            f"{name}: a schedule must return a tensor of shape () for the number of steps taken, "
+            f"such a tensor too; it returned {first!r}"
+        )
+    schedule: Schedule = value
+    return schedule
+
+
 def _root(squared: Array) -> Tensor:
     xp = backend.namespace(squared)
     with backend.on_device_of(squared):
@@ -91,13 +109,20 @@ class Optimizer:
     parameters : iterable of Tensor
         Tensors made with ``requires_grad=True``; each becomes a view of a flat array. A tensor
         belongs to one optimizer at a time.
-    lr : float
-        Learning rate.
+    lr : float or Schedule
+        Learning rate, or a function of the number of steps taken that gives it, see
+        :mod:`gputensor.optim.schedules`.
+
+    Attributes
+    ----------
+    lr : float or Schedule
+        Settable. It is kept on the device, where steps read it.
     """
 
     _slots: tuple[str, ...] = ()  # names of the state arrays
+    _counts = False  # whether the kernel counts the steps
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         if isinstance(parameters, Tensor):
             raise TypeError("parameters must be an iterable of tensors; write [x] for one tensor")
         unique = list({id(p): p for p in parameters}.values())
@@ -110,9 +135,23 @@ class Optimizer:
                     f"parameters: item {i} must be a tensor made with requires_grad=True"
                 )
             groups.setdefault((p.dtype, str(p.device)), []).append(p)
-        self.lr = _number("lr", lr, 0, float("inf"))
+        lr = checked_rate("lr", lr)
         self._flats = [_Flat(group) for group in groups.values()]
         self._states = [[flat.state() for _ in self._slots] for flat in self._flats]
+        self.lr = lr
+
+    @property
+    def lr(self) -> float | Schedule:
+        """Learning rate, or its schedule."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float | Schedule) -> None:
+        self._lr = checked_rate("lr", value)
+        if not callable(self._lr):
+            for flat in self._flats:
+                with backend.on_device_of(flat.values):
+                    flat.rate.fill(self._lr)
 
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass overwrites them."""
@@ -125,10 +164,16 @@ class Optimizer:
         for flat, states in zip(self._flats, self._states, strict=True):
             runs = flat.runs()
             with backend.on_device_of(flat.values):
+                if callable(self._lr) and runs:
+                    with no_grad():
+                        steps = wrap(flat.count.reshape(()).astype(np.float64))
+                        flat.rate[...] = self._lr(steps).array
                 for start, stop in runs:
                     part = slice(start, stop)
                     arrays = [flat.values[part], flat.grads[part], *(s[part] for s in states)]
                     self._update(flat, arrays, last=stop == runs[-1][1])
+                if callable(self._lr) and runs and not self._counts:
+                    flat.count += 1
 
     def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
         raise NotImplementedError
@@ -181,8 +226,8 @@ class Optimizer:
         return _root(squared)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the optimizer's state on the host."""
-        state: dict[str, Any] = {"lr": self.lr}
+        """Copies of the optimizer's state on the host; a schedule is not part of it."""
+        state: dict[str, Any] = {} if callable(self.lr) else {"lr": self.lr}
         for key, array in self._named_state():
             state[key] = np.array(backend.to_host(array))
         return state
@@ -196,10 +241,12 @@ class Optimizer:
             If names are missing or unknown.
         """
         arrays = dict(self._named_state())
-        if state.keys() != arrays.keys() | {"lr"}:
-            expected = ", ".join(sorted(arrays.keys() | {"lr"}))
+        keys = arrays.keys() | (set() if callable(self.lr) else {"lr"})
+        if state.keys() != keys:
+            expected = ", ".join(sorted(keys))
             raise KeyError(f"load_state_dict: state must hold {expected}; it holds {list(state)}")
-        self.lr = _number("lr", state["lr"], 0, float("inf"))
+        if "lr" in state:
+            self.lr = state["lr"]
         for key, array in arrays.items():
             with backend.on_device_of(array):
                 array[...] = backend.to_device(np.asarray(state[key]), backend.device_of(array))
@@ -217,7 +264,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     parameters : iterable of Tensor
-    lr : float
+    lr : float or Schedule
         Learning rate.
     momentum : float
         In [0, 1).
@@ -230,7 +277,7 @@ class SGD(Optimizer):
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        lr: float = 0.01,
+        lr: float | Schedule = 0.01,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -249,7 +296,7 @@ class SGD(Optimizer):
             arrays[0],
             arrays[1],
             arrays[2] if self._slots else None,
-            lr=self.lr,
+            lr=flat.rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
@@ -265,7 +312,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     parameters : iterable of Tensor
-    lr : float
+    lr : float or Schedule
         Learning rate.
     betas : (float, float)
         Decay of the running means of the gradient and of its square, in [0, 1).
@@ -276,12 +323,13 @@ class Adam(Optimizer):
     """
 
     _slots = ("mean", "square")
+    _counts = True
     _decoupled = False
 
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        lr: float = 0.001,
+        lr: float | Schedule = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -299,7 +347,7 @@ class Adam(Optimizer):
             *arrays,
             flat.count,
             flat.ticket,
-            lr=self.lr,
+            lr=flat.rate,
             beta1=self.betas[0],
             beta2=self.betas[1],
             eps=self.eps,
@@ -317,7 +365,7 @@ class AdamW(Adam):
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        lr: float = 0.001,
+        lr: float | Schedule = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
