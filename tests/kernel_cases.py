@@ -281,9 +281,9 @@ def _(draw: Draw) -> Calls:
 @calls_of(softmax_cross_entropy)
 def _(draw: Draw) -> Calls:
     x = draw.array()
+    x[:1], x[1:2] = 0, -2  # ties of maxima
     labels = draw.rng.integers(0, draw.columns, draw.rows)
-    first = np.argmax(x, axis=1).astype(np.int64)  # right answers, ties among them
-    x[0:1] = 0
+    first = np.argmax(x, axis=1).astype(np.int64)  # right answers
     # Rows that do not sum to 1 are weights.
     weights = (draw.rng.random(x.shape) / draw.columns).astype(draw.dtype)
     weights[:, ::3] = 0
@@ -295,12 +295,21 @@ def _(draw: Draw) -> Calls:
     ahead = draw.array()
     ahead[:, 0] = 9  # the first of equal targets is the right answer
     yield (ahead, np.full_like(weights, 0.5)), {}
+    if draw.columns > 1000:  # the maximum in every warp of a block
+        width = 16 // draw.dtype.itemsize
+        step = 32 * (width if draw.columns % width == 0 else 1)
+        places = np.arange(min(32, draw.columns // step)) * step
+        peaks = np.zeros((len(places), draw.columns), draw.dtype)
+        peaks[np.arange(len(places)), places] = 9
+        yield (peaks, places), {}
 
 
 @calls_of(row_softmax)
 def _(draw: Draw) -> Calls:
     for logarithm in (False, True):
-        yield (draw.array(),), {"logarithm": logarithm}
+        x = draw.array()
+        x[1:2] = -2  # ties of maxima
+        yield (x,), {"logarithm": logarithm}
 
 
 @calls_of(row_softmax_backward)
@@ -383,7 +392,8 @@ def _(draw: Draw) -> Calls:
 
 @calls_of(dropout)
 def _(draw: Draw) -> Calls:
-    for p in (0.0, 0.3, 1.0):
+    word = random_bits.reference(HOST, np.zeros(1, np.uint32), **_STREAM)[0]
+    for p in (0.0, 0.3, 1.0, float(word >> 8) * 2**-24):  # the last is just what is drawn first
         yield (draw.array(),), {"p": p, **_STREAM}
 
 
