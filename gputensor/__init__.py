@@ -3,7 +3,7 @@
 from gputensor import errors, kernels, nn, ops, optim, random
 from gputensor.autograd import Tensor, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
-from gputensor.config import use_deterministic
+from gputensor.config import matmul_precision, use_deterministic
 from gputensor.kernels import kernel
 from gputensor.ops import *  # noqa: F403
 from gputensor.random import manual_seed
@@ -24,6 +24,7 @@ __all__ = [
     "kernel",
     "kernels",
     "manual_seed",
+    "matmul_precision",
     "nn",
     "no_grad",
     "optim",

@@ -12,6 +12,7 @@ from gputensor.backend import Device as Device
 from gputensor.backend import cuda_status as cuda_status
 from gputensor.backend import device as device
 from gputensor.backend import synchronize as synchronize
+from gputensor.config import matmul_precision as matmul_precision
 from gputensor.config import use_deterministic as use_deterministic
 from gputensor.kernels import kernel as kernel
 from gputensor.ops.creation import *

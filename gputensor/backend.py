@@ -205,8 +205,9 @@ class Namespace:
     operations instead, so what a rule calls must exist in all three.
     """
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, **own: Callable[..., Array]) -> None:
         self._module = module
+        vars(self).update(own)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
@@ -243,6 +244,10 @@ class Namespace:
         return out
 
 
+# What CuPy's namespace has in the place of CuPy's own functions; gputensor.ops puts them here.
+CUPY_FUNCTIONS: dict[str, Callable[..., Array]] = {}
+
+
 class _Namespaces(dict[type, Namespace]):
     """Namespace by array type; CuPy's is added when the first CuPy array is seen."""
 
@@ -252,7 +257,7 @@ class _Namespaces(dict[type, Namespace]):
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
             import cupy
 
-            self[kind] = Namespace(cupy)
+            self[kind] = Namespace(cupy, **CUPY_FUNCTIONS)
             return self[kind]
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 

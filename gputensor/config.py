@@ -19,6 +19,8 @@ __all__ = [
     "deterministic",
     "device_setting",
     "kernels_setting",
+    "matmul_precision",
+    "tf32_products",
     "use_deterministic",
 ]
 
@@ -109,3 +111,49 @@ class use_deterministic:
     def __exit__(self, *error: object) -> None:
         global _deterministic
         _deterministic = self._before
+
+
+_tf32 = False
+
+
+def tf32_products() -> bool:
+    """Whether ``matmul_precision("tf32")`` is in force."""
+    return _tf32
+
+
+class matmul_precision:
+    """How CUDA multiplies float32 matrices; in the whole process.
+
+    Parameters
+    ----------
+    mode : {"ieee", "tf32"}
+        ``"ieee"``, the default, keeps the 24 bits of float32. ``"tf32"`` rounds the factors to 11
+        and adds in float32, on the tensor cores of Ampere and later, several times as fast. On the
+        CPU, and for other dtypes than float32 and complex64, nothing changes.
+
+    Raises
+    ------
+    ValueError
+        For another mode.
+
+    Examples
+    --------
+    >>> gt.matmul_precision("tf32")
+    >>> with gt.matmul_precision("ieee"):  # for this block only
+    ...     loss.backward()
+    """
+
+    def __init__(self, mode: str) -> None:
+        global _tf32
+        if mode not in ("ieee", "tf32"):
+            raise ValueError(
+                f"matmul_precision: {mode!r} is unknown; allowed are 'ieee' and 'tf32'"
+            )
+        self._before, _tf32 = _tf32, mode == "tf32"
+
+    def __enter__(self) -> "matmul_precision":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        global _tf32
+        _tf32 = self._before

@@ -1,13 +1,17 @@
 """Products of matrices, and einsum."""
 
+import math
 from collections import Counter
 from itertools import count
 from typing import Any
 
+from gputensor import backend, blas
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 
 __all__ = ["einsum", "matmul"]
+
+backend.CUPY_FUNCTIONS["matmul"] = blas.matmul  # what rules call as xp.matmul
 
 
 def _matmul_left(xp: Any, g: Any, _out: Any, _x: Any, y: Any) -> Any:
@@ -89,6 +93,43 @@ def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
     return full, right.replace("...", dots)
 
 
+def _product(xp: Any, terms: list[str], output: str, x: Any, y: Any) -> Any:
+    """Einsum of two operands as one product of matrices, or of stacks of them; None if it is none.
+
+    Letters that both operands and the output have count the matrices, those that both have are
+    summed over, and the others are rows or columns.
+    """
+    left, right = terms
+    shared = set(left) & set(right)
+    summed = [c for c in left if c in shared and c not in output]
+    if (
+        not summed
+        or len(left) + len(right) != len(set(left)) + len(set(right))  # a diagonal
+        or not set(left) ^ set(right) <= set(output)  # summed in one operand alone
+        or any(x.shape[left.index(c)] != y.shape[right.index(c)] for c in shared)
+    ):
+        return None
+    stack = [c for c in output if c in shared]
+    rows = [c for c in output if c in left and c not in shared]
+    columns = [c for c in output if c in right and c not in shared]
+    x = xp.permute_dims(x, tuple(left.index(c) for c in stack + rows + summed))
+    y = xp.permute_dims(y, tuple(right.index(c) for c in stack + summed + columns))
+    lengths, k = x.shape[: len(stack)], math.prod(x.shape[len(stack + rows) :])
+    rest = x.shape[len(stack) : len(stack + rows)], y.shape[len(stack + summed) :]
+    x = xp.reshape(x, (*lengths, math.prod(rest[0]), k))
+    y = xp.reshape(y, (*lengths, k, math.prod(rest[1])))
+    out = xp.reshape(xp.matmul(x, y), (*lengths, *rest[0], *rest[1]))
+    found = stack + rows + columns
+    return xp.permute_dims(out, tuple(found.index(c) for c in output))
+
+
+def _contract(xp: Any, terms: list[str], output: str, *arrays: Any, **options: Any) -> Any:
+    found = _product(xp, terms, output, *arrays) if len(arrays) == 2 else None
+    if found is not None:
+        return found
+    return xp.einsum(",".join(terms) + "->" + output, *arrays, **options)
+
+
 def _einsum_rule(
     xp: Any, needs: Any, g: Any, _out: Any, *operands: Any, terms: list[str], output: str
 ) -> list[Any]:
@@ -116,14 +157,14 @@ def _einsum_rule(
                 inputs.append(letter)
                 arrays.append(xp.ones(sizes[letter], dtype=g.dtype))
             target += letter
-        parts.append(xp.einsum(",".join(inputs) + "->" + target, *arrays))
+        parts.append(_contract(xp, inputs, target, *arrays))
     return parts
 
 
 _einsum = Primitive(
     "einsum",
-    lambda xp, *arrays, terms, output: xp.einsum(
-        ",".join(terms) + "->" + output, *arrays, optimize=len(arrays) > 1
+    lambda xp, *arrays, terms, output: _contract(
+        xp, terms, output, *arrays, optimize=len(arrays) > 1
     ),
     _einsum_rule,
 )

@@ -9,10 +9,11 @@
 
 Arrays and functions keep CuPy's rules (`fakecupy`), and ``cupy.RawModule`` builds and runs the
 same CUDA C++ source as a device would (`host_module`, `cuda_host.h`). Memory errors, divergent
-barriers, arguments of a wrong type and hidden transfers become exceptions or counts.
+barriers, arguments of a wrong type and hidden transfers become exceptions or counts. Graphs are
+captured and replayed on the memory they were captured with (`streams`, `memory`).
 
 What it does not show: speed, the error of fast-math functions, races that every order of whole
-threads hides, capture of graphs.
+threads or streams hides.
 """
 
 import contextlib
@@ -22,9 +23,12 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
+from . import nvmath_cublas
+from . import memory, streams
 from .fakecupy import make_modules
 from .host_module import host_compiler
-from .memory import MAX_DEVICES, Counters, Settings, counters, current, settings
+from .memory import MAX_DEVICES
+from .state import Counters, Settings, counters, current, settings
 
 __all__ = [
     "Counters",
@@ -37,6 +41,7 @@ __all__ = [
     "uninstall",
 ]
 
+PACKAGES = ("cupy", "cupyx", "nvmath")
 ORDERS = ("forward", "reverse", "shuffle", "compare")
 
 _replaced: dict[str, ModuleType | None] = {}
@@ -68,11 +73,14 @@ def install(devices: int = 1, order: str | None = None, contiguous: bool = True)
         raise ValueError(f"{devices} devices; allowed are 0 to {MAX_DEVICES}")
     settings.devices, settings.order, settings.contiguous = devices, order, contiguous
     current.id = 0
+    streams.reset()
+    memory.reset()
     counters.reset()
     if not _replaced:
-        ours = [name for name in sys.modules if name.partition(".")[0] in ("cupy", "cupyx")]
+        ours = [name for name in sys.modules if name.partition(".")[0] in PACKAGES]
         _replaced.update({name: sys.modules.pop(name) for name in ours})
         sys.modules.update(make_modules())
+        sys.modules.update(nvmath_cublas.make_modules())
         _replaced.setdefault("cupy", None)
     return sys.modules["cupy"]
 
@@ -82,7 +90,7 @@ def uninstall() -> None:
     if not _replaced:
         return
     for name in list(sys.modules):
-        if name.partition(".")[0] in ("cupy", "cupyx"):
+        if name.partition(".")[0] in PACKAGES:
             del sys.modules[name]
     sys.modules.update({k: v for k, v in _replaced.items() if v is not None})
     _replaced.clear()
