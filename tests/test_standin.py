@@ -602,6 +602,8 @@ def test_memory_is_counted_and_limited(cupy):
     del y
     assert pool.used_bytes() == before
     assert pool.total_bytes() >= before + 4096
+    pool.free_all_blocks()
+    assert pool.total_bytes() == pool.used_bytes() == before
     pool.set_limit(before + 1000)
     with pytest.raises(MemoryError, match="Out of memory"):
         cupy.empty(1000, np.float32)
@@ -630,8 +632,6 @@ def test_streams_events_and_properties(cupy):
     start.record()
     end.record()
     assert cupy.cuda.get_elapsed_time(start, end) >= 0
-    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaErrorNotSupported"):
-        stream.begin_capture()
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     assert isinstance(properties["name"], bytes)
     assert cupy.cuda.Device().attributes["MultiProcessorCount"] > 0

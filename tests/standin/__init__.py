@@ -23,8 +23,7 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
-from . import nvmath_cublas
-from . import memory, streams
+from . import memory, nvmath_cublas, streams
 from .fakecupy import make_modules
 from .host_module import host_compiler
 from .memory import MAX_DEVICES

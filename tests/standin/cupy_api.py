@@ -1,4 +1,4 @@
-"""Where CuPy 14 offers less than NumPy 2: names it lacks, keywords it lacks, functions that wait.
+"""Where CuPy 14 offers less than NumPy 2: names and keywords it lacks, functions that wait.
 
 ``tests/test_standin.py`` compares these tables with an installed CuPy.
 """
@@ -6,8 +6,11 @@
 __all__ = [
     "ABSENT",
     "ABSENT_KEYWORDS",
+    "CUBLAS",
+    "MUTATING",
     "NEVER_KEYWORDS",
     "SYNCHRONIZING",
+    "THRUST",
     "UFUNC_KEYWORDS",
     "words",
 ]
@@ -90,3 +93,14 @@ SYNCHRONIZING = words("""
     nonzero setdiff1d setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse
     unique_values
     """)
+
+# Multiplied by cuBLAS where the numbers are floating; CuPy does not let it into a graph.
+CUBLAS = words("dot einsum inner matmul tensordot vdot")
+
+# Sorted by Thrust, which waits for its result.
+THRUST = words("""
+    argpartition argsort lexsort median nanmedian partition percentile quantile sort sort_complex
+    """)
+
+# Write to their first argument.
+MUTATING = words("copyto fill_diagonal nan_to_num place put put_along_axis putmask")

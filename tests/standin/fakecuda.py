@@ -1,27 +1,15 @@
-"""The ``cupy.cuda`` of the stand-in: devices, streams, events and the runtime's functions.
-
-Everything runs at once, in the calling thread, so a stream has nothing to wait for; waiting is
-counted all the same.
-"""
+"""The ``cupy.cuda`` of the stand-in: devices and the runtime's functions."""
 
 import ctypes
-import threading
-import time
 from types import ModuleType, TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
+from . import memory as fake_memory
+from . import streams
 from .host_module import CompileException, CUDADriverError
-from .memory import (
-    DEVICE_BYTES,
-    Allocation,
-    MemoryPointer,
-    MemoryPool,
-    OutOfMemoryError,
-    counters,
-    current,
-    pools,
-    settings,
-)
+from .memory import DEVICE_BYTES, Allocation, Block, MemoryPointer, MemoryPool, OutOfMemoryError
+from .state import counters, current, settings
+from .streams import CUDARuntimeError, Event, Graph, Stream, get_current_stream, get_elapsed_time
 
 __all__ = ["Device", "Event", "Stream", "get_current_stream", "make_modules"]
 
@@ -38,26 +26,6 @@ _ATTRIBUTES = {
     "MultiProcessorCount": 4,
     "WarpSize": 32,
 }
-
-
-class CUDARuntimeError(RuntimeError):
-    """A call that the CUDA runtime refuses.
-
-    Attributes
-    ----------
-    status : int
-        The runtime's error code.
-    """
-
-    messages: ClassVar[dict[int, str]] = {
-        1: "cudaErrorInvalidValue: invalid argument",
-        101: "cudaErrorInvalidDevice: invalid device ordinal",
-        801: "cudaErrorNotSupported: operation not supported",
-    }
-
-    def __init__(self, status: int) -> None:
-        super().__init__(self.messages.get(status, f"CUDA error {status}"))
-        self.status = status
 
 
 def _set_device(number: int) -> None:
@@ -99,6 +67,7 @@ class Device:
 
     def synchronize(self) -> None:
         """Wait for what runs on the device."""
+        streams.refuse_device_wait()
         counters.count("synchronizations")
 
     @property
@@ -114,7 +83,7 @@ class Device:
     @property
     def mem_info(self) -> tuple[int, int]:
         """Free and total bytes."""
-        return DEVICE_BYTES - pools[self.id].total_bytes(), DEVICE_BYTES
+        return DEVICE_BYTES - Block.driver_bytes[self.id], DEVICE_BYTES
 
     @property
     def pci_bus_id(self) -> str:
@@ -132,113 +101,6 @@ class Device:
 
     def __repr__(self) -> str:
         return f"<CUDA Device {self.id}>"
-
-
-class Stream:
-    """A stream; the work given to it is done already."""
-
-    null: ClassVar["Stream"]
-
-    def __init__(
-        self,
-        null: bool = False,
-        non_blocking: bool = False,
-        ptds: bool = False,
-        priority: int | None = None,
-    ) -> None:
-        self.ptr = 0 if null else id(self)
-        self.is_non_blocking = non_blocking
-        self.priority = priority or 0
-        self.device_id = current.id
-        self._outer: list[Stream] = []
-
-    def __enter__(self) -> "Stream":
-        self._outer.append(_streams.current)
-        _streams.current = self
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _streams.current = self._outer.pop()
-
-    def use(self) -> "Stream":
-        """Make it the calling thread's current stream."""
-        _streams.current = self
-        return self
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to wait for."""
-        return True
-
-    def synchronize(self) -> None:
-        """Wait for the stream."""
-        counters.count("synchronizations")
-
-    def record(self, event: "Event | None" = None) -> "Event":
-        """Put an event into the stream."""
-        event = event or Event()
-        event.record(self)
-        return event
-
-    def wait_event(self, event: "Event") -> None:
-        """Let the stream wait for an event, not the host."""
-
-    def is_capturing(self) -> bool:
-        """Whether a graph is recorded; the stand-in cannot."""
-        return False
-
-    def begin_capture(self, mode: int | None = None) -> None:
-        """Refuse: the stand-in records no graphs."""
-        raise CUDARuntimeError(801)
-
-    def end_capture(self) -> None:
-        """Refuse: the stand-in records no graphs."""
-        raise CUDARuntimeError(801)
-
-
-Stream.null = Stream(null=True)
-
-
-class _Streams(threading.local):
-    def __init__(self) -> None:
-        self.current = Stream.null
-
-
-_streams = _Streams()
-
-
-def get_current_stream(device_id: int | None = None) -> Stream:
-    """Get the calling thread's stream."""
-    return _streams.current
-
-
-class Event:
-    """A moment in a stream."""
-
-    def __init__(
-        self, block: bool = False, disable_timing: bool = False, interprocess: bool = False
-    ) -> None:
-        self.time = 0.0
-
-    done = True
-
-    def record(self, stream: Stream | None = None) -> None:
-        """Remember the time."""
-        self.time = time.perf_counter()
-
-    def synchronize(self) -> None:
-        """Wait until the stream has come here."""
-        counters.count("synchronizations")
-
-
-def get_elapsed_time(start_event: Event, end_event: Event) -> float:
-    """Milliseconds between two events."""
-    return (end_event.time - start_event.time) * 1e3
 
 
 def _get_device_properties(number: int) -> dict[str, Any]:
@@ -261,15 +123,19 @@ def _get_device_properties(number: int) -> dict[str, Any]:
 
 
 def _memcpy(target: int, source: int, size: int, kind: int) -> None:
-    if kind == 1:
-        counters.to_device(size)
-    elif kind == 2:
-        counters.to_host(size)
-    ctypes.memmove(target, source, size)
+    streams.refuse_unsafe()
+    _memcpy_async(target, source, size, kind, 0)
 
 
 def _memcpy_async(target: int, source: int, size: int, kind: int, stream: int) -> None:
-    _memcpy(target, source, size, kind)
+    if kind not in (1, 2):
+        fake_memory.copy_bytes(target, source, size, stream)
+        return
+    capture = streams.recording(stream)
+    if capture:
+        capture.fail(900)  # the host's memory is pageable
+    (counters.to_device if kind == 1 else counters.to_host)(size)
+    ctypes.memmove(target, source, size)
 
 
 def _module(name: str, **contents: Any) -> ModuleType:
@@ -297,7 +163,11 @@ def make_modules() -> dict[str, ModuleType]:
         memcpyHostToDevice=1,
         runtimeGetVersion=lambda: _VERSION,
         setDevice=_set_device,
-        streamSynchronize=lambda stream: counters.count("synchronizations"),
+        streamCaptureModeGlobal=streams.GLOBAL,
+        streamCaptureModeRelaxed=streams.RELAXED,
+        streamCaptureModeThreadLocal=streams.THREAD_LOCAL,
+        streamIsCapturing=lambda stream: streams.as_stream(stream).is_capturing(),
+        streamSynchronize=lambda stream: streams.as_stream(stream).synchronize(),
     )
     driver = _module(
         "cupy.cuda.driver", CUDADriverError=CUDADriverError, get_build_version=lambda: _VERSION
@@ -312,32 +182,42 @@ def make_modules() -> dict[str, ModuleType]:
         "cupy.cuda.memory",
         MemoryPointer=MemoryPointer,
         MemoryPool=MemoryPool,
+        alloc=fake_memory.alloc,
+        get_allocator=fake_memory.get_allocator,
+        set_allocator=fake_memory.set_allocator,
         OutOfMemoryError=OutOfMemoryError,
     )
+    graph = _module("cupy.cuda.graph", Graph=Graph)
     cuda = _module(
         "cupy.cuda",
         Device=Device,
         Event=Event,
+        Graph=Graph,
         Memory=Allocation,
         MemoryPointer=MemoryPointer,
         MemoryPool=MemoryPool,
         Stream=Stream,
-        alloc=lambda size: pools[current.id].malloc(size),
+        alloc=fake_memory.alloc,
         alloc_pinned_memory=lambda size: (ctypes.c_char * size)(),
         compiler=compiler,
         device=device,
         driver=driver,
+        get_allocator=fake_memory.get_allocator,
         get_current_stream=get_current_stream,
         get_device_id=lambda: current.id,
         get_elapsed_time=get_elapsed_time,
         is_available=lambda: settings.devices > 0,
         memory=memory,
+        graph=graph,
         nvrtc=nvrtc,
         runtime=runtime,
-        # Each array has memory of its own, whoever hands it out.
-        set_allocator=lambda allocator=None: None,
+        set_allocator=fake_memory.set_allocator,
         set_pinned_memory_allocator=lambda allocator=None: None,
         stream=stream,
+        using_allocator=fake_memory.using_allocator,
     )
     cuda.__path__ = []
-    return {m.__name__: m for m in (cuda, device, runtime, driver, compiler, nvrtc, stream, memory)}
+    return {
+        m.__name__: m
+        for m in (cuda, device, runtime, driver, compiler, nvrtc, stream, memory, graph)
+    }

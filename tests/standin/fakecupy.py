@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from . import fakecuda
+from . import fakecuda, streams
 from .cupy_api import (
     ABSENT,
     ABSENT_KEYWORDS,
+    CUBLAS,
+    MUTATING,
     NEVER_KEYWORDS,
     SYNCHRONIZING,
+    THRUST,
     UFUNC_KEYWORDS,
     UFUNC_METHODS,
     words,
@@ -30,13 +33,17 @@ from .cupy_api import (
 from .host_module import RawKernel, RawModule
 from .memory import (
     Allocation,
+    Block,
     MemoryPointer,
     MemoryPool,
-    counters,
-    current,
-    pools,
-    settings,
+    alloc,
+    default_pool,
+    memory_of,
+    require,
+    without_owner,
 )
+from .state import counters, current, settings
+from .streams import get_current_stream
 
 __all__ = ["make_modules", "ndarray"]
 
@@ -56,22 +63,21 @@ def _allocate(shape: Any, dtype: Any, order: str = "C", poison: bool = True) -> 
     size = 1
     for n in shape:
         size *= operator.index(n)
-    memory = Allocation(size * dtype.itemsize, f"{dtype} array of shape {shape}", poison)
-    return np.ndarray(shape, dtype, np.asarray(memory), order=order)
-
-
-def _memory_of(host: HostArray) -> Allocation | None:
-    """Device memory that a host array is a view of."""
-    base: Any = host
-    while base is not None and not isinstance(base, Allocation):
-        base = getattr(base, "base", None)
-    return base
+    pointer = alloc(size * dtype.itemsize)
+    memory = pointer.mem
+    memory.block.label = f"{dtype} array of shape {shape}"
+    offset = pointer.ptr - memory.ptr
+    if poison:
+        np.asarray(memory)[offset : offset + size * dtype.itemsize] = 0xFF
+    return np.ndarray(shape, dtype, np.asarray(memory), offset, order=order)
 
 
 def _copied(host: HostArray, order: str = "K") -> HostArray:
-    """Copy in new device memory."""
-    copy = _allocate_like(np.empty_like(host, order=order, subok=False))
-    copy[...] = host
+    """Copy in new device memory; while capturing only the memory, the values are for later."""
+    capturing = get_current_stream().capture is not None
+    copy = _allocate_like(np.empty_like(host, order=order, subok=False), poison=capturing)
+    if not capturing:
+        copy[...] = host
     return copy
 
 
@@ -94,8 +100,24 @@ def _array(host: HostArray) -> "ndarray":
 def _upload(value: Any, dtype: Any = None, order: str = "K") -> HostArray:
     """Values from the host in new device memory, counted."""
     host = np.asarray(value, dtype)
-    counters.to_device(host.nbytes)
+    _to_device(host.nbytes)
     return _copied(host, order)
+
+
+def _to_device(nbytes: int) -> None:
+    streams.refuse_upload()
+    counters.to_device(nbytes)
+
+
+def _to_host(nbytes: int, stream: Any = None) -> None:
+    streams.refuse_host(stream)
+    counters.to_host(nbytes)
+
+
+def _waits() -> None:
+    """Wait for a value that the host needs."""
+    streams.refuse_host()
+    counters.count("synchronizations")
 
 
 def _from_interface(value: Any) -> HostArray:
@@ -127,6 +149,7 @@ def _unwrap(value: Any) -> Any:
                 f"The device where the array resides ({device}) is different from the current "
                 f"device ({current.id}). Peer access is unavailable between these devices."
             )
+        require(value._memory)
         return value._host
     if isinstance(value, np.ndarray):
         raise _unsupported(value)
@@ -142,7 +165,7 @@ def _wrap(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if isinstance(value, np.ndarray):
-        return _array(value if _memory_of(value) else _copied(value))
+        return _array(value if memory_of(value) else _copied(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(_wrap, value))
     if type(value) in (list, tuple):
@@ -154,9 +177,97 @@ def _computed(value: Any) -> bool:
     """Whether a function of NumPy made something new, not just a view or a number."""
     if isinstance(value, list | tuple):
         return any(map(_computed, value))
-    return isinstance(value, np.generic) or (
-        isinstance(value, np.ndarray) and not _memory_of(value)
-    )
+    return isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not memory_of(value))
+
+
+def _mapped(change: Callable[[HostArray], Any], value: Any) -> Any:
+    """Arguments with each array of device memory changed."""
+    if isinstance(value, dict):
+        return {k: _mapped(change, v) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_mapped(change, v) for v in value)
+    return change(value) if isinstance(value, np.ndarray) and memory_of(value) else value
+
+
+def _leaves(value: Any) -> list[Any]:
+    """What lists and tuples hold in the end."""
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _perform(
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any] | None = None,
+    writes: Any = (),
+) -> Any:
+    """Run a function of NumPy on views of device memory, or record that while capturing.
+
+    Parameters
+    ----------
+    function : callable
+        What to run. It must not refer to arrays other than its arguments.
+    args, kwargs
+        Its arguments.
+    writes : sequence of ndarray
+        Those of them that it writes to.
+
+    Returns
+    -------
+    object
+        What it gives, on the device. While capturing nothing is written; what is new is garbage.
+    """
+    kwargs = kwargs or {}
+    capture = streams.recording()
+    if not capture:
+        with np.errstate(all="ignore"):  # a device does not warn
+            found = function(*args, **kwargs)
+        if found is None or writes or _computed(found):
+            counters.count("array_ops")
+        return _wrap(found)
+    # On copies it tells the shapes of what it makes.
+    copies = {id(host): host.copy() for host in writes}
+    trial = _mapped(lambda host: copies.get(id(host), host), (tuple(args), kwargs))
+    with np.errstate(all="ignore"):
+        found = function(*trial[0], **trial[1])
+    result = _wrap(found)
+    if not (found is None or writes or _computed(found)):
+        return result  # a view
+    blocks: dict[Block, int] = {}
+
+    def unowned(host: HostArray) -> HostArray:
+        return without_owner(host, blocks)
+
+    frozen_args, frozen_kwargs = _mapped(unowned, (tuple(args), kwargs))
+    outs = [
+        unowned(made._host) if _computed(leaf) else None
+        for leaf, made in zip(_leaves(found), _leaves(result), strict=True)
+    ]
+
+    def run() -> None:
+        with np.errstate(all="ignore"):
+            again = function(*frozen_args, **frozen_kwargs)
+        for out, value in zip(outs, _leaves(again), strict=True):
+            if out is not None:
+                out[...] = value
+
+    capture.work.append(streams.Work(run, "array_ops", blocks))
+    return result
+
+
+def _check_capturable(name: str, args: Any) -> None:
+    """Refuse what CuPy or CUDA refuse while capturing."""
+    if not get_current_stream().capture:
+        return
+    if name in CUBLAS:
+        hosts = [a for a in args if isinstance(a, np.ndarray)]
+        if len(hosts) > 1 and any(host.dtype.kind not in "biu" for host in hosts):
+            streams.refuse_library("cuBLAS")
+    elif name.startswith("linalg.") and name not in ("linalg.cross", "linalg.norm"):
+        streams.refuse_library("cuSOLVER")
+    elif name in THRUST:
+        streams.refuse_wait(None)
 
 
 def _call(
@@ -171,17 +282,14 @@ def _call(
         if keyword in NEVER_KEYWORDS or name in ABSENT_KEYWORDS.get(keyword, ()):
             raise TypeError(f"{name}() got an unexpected keyword argument {keyword!r}")
     if name in SYNCHRONIZING:
-        counters.count("synchronizations")
+        _waits()
     host_args = [_unwrap(a) for a in args]
     host_kwargs = {k: _unwrap(v) for k, v in kwargs.items()}
-    with np.errstate(all="ignore"):  # a device does not warn
-        result = function(*host_args, **host_kwargs, **fixed)
+    _check_capturable(name, host_args)
     out = kwargs.get("out")
-    if result is None or out is not None or _computed(result):
-        counters.count("array_ops")
-    if isinstance(out, ndarray):
-        return out
-    return _wrap(result)
+    writes = _leaves(host_kwargs["out"]) if out is not None else host_args[: name in MUTATING]
+    result = _perform(function, host_args, {**host_kwargs, **fixed}, writes)
+    return result if out is None else out
 
 
 # ------------------------------------------------------------------ the array
@@ -195,7 +303,7 @@ class _Flags:
         self.f_contiguous = host.flags.f_contiguous
         self.fnc = host.flags.fnc
         self.forc = host.flags.forc
-        memory = _memory_of(host)
+        memory = memory_of(host)
         self.owndata = memory is None or memory.nbytes == host.nbytes
 
     def __getitem__(self, name: str) -> bool:
@@ -246,6 +354,37 @@ def _forward(name: str) -> Callable[..., Any]:
     return method
 
 
+def _around(shape: tuple[int, ...], items: list[Any]) -> tuple[Any, ...]:
+    """Index for NumPy of an array of some shape."""
+    items = list(items)
+    consumed = sum(
+        k.ndim if isinstance(k, np.ndarray) and k.dtype == bool else 1
+        for k in items
+        if k is not None and k is not Ellipsis and not isinstance(k, bool)
+    )
+    axis = 0
+    for i, k in enumerate(items):
+        if k is Ellipsis:
+            axis += len(shape) - consumed
+        elif isinstance(k, np.ndarray) and k.dtype == bool:
+            axis += k.ndim
+        elif k is not None and not isinstance(k, bool):
+            # Unlike NumPy, CuPy takes what lies out of bounds around the end.
+            if isinstance(k, np.ndarray) and k.dtype.kind in "iu" and axis < len(shape):
+                items[i] = k % max(shape[axis], 1)
+            axis += 1
+    # Without an ellipsis NumPy would make scalars where CuPy makes 0-d views.
+    return tuple(items) if any(k is Ellipsis for k in items) else (*items, Ellipsis)
+
+
+def _picked(host: HostArray, items: list[Any]) -> HostArray:
+    return np.array(host[_around(host.shape, items)])
+
+
+def _put_in(host: HostArray, items: list[Any], value: Any) -> None:
+    host[_around(host.shape, items)] = value
+
+
 class ndarray:
     """Array on a device, with the interface of ``cupy.ndarray``."""
 
@@ -280,7 +419,7 @@ class ndarray:
 
     @property
     def _memory(self) -> Allocation:
-        memory = _memory_of(self._host)
+        memory = memory_of(self._host)
         assert memory is not None
         return memory
 
@@ -334,10 +473,9 @@ class ndarray:
         self.real[...] = value
 
     @property
-    def imag(self) -> "ndarray":
+    def imag(self) -> Any:
         """Imaginary part, a view; zeros for real numbers."""
-        host = self._host.imag
-        return _array(host if _memory_of(host) else _copied(host))
+        return _perform(lambda host: host.imag, (self._host,))
 
     @imag.setter
     def imag(self, value: Any) -> None:
@@ -370,7 +508,8 @@ class ndarray:
         self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
     ) -> HostArray:
         """Copy to the host."""
-        counters.to_host(self.nbytes)
+        require(self._memory)
+        _to_host(self.nbytes, stream)
         if out is None:
             return self._host.copy("A" if order == "A" else order)
         if not isinstance(out, np.ndarray):
@@ -386,7 +525,7 @@ class ndarray:
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         if arr.dtype != self.dtype or arr.shape != self.shape:
             raise TypeError(f"{arr.dtype}{arr.shape} cannot be set to {self.dtype}{self.shape}")
-        counters.to_device(arr.nbytes)
+        _to_device(arr.nbytes)
         self._host[...] = arr
 
     def item(self) -> Any:
@@ -470,72 +609,51 @@ class ndarray:
 
     # ---- indexing
 
-    def _index(self, key: Any) -> tuple[tuple[Any, ...], bool, bool]:
-        """Index for NumPy; whether there are arrays in it, and whether one is a mask."""
+    def _index(self, key: Any) -> tuple[list[Any], bool, bool]:
+        """Index of host arrays; whether there are arrays in it, and whether one is a mask."""
         items = [self._index_item(k) for k in (key if type(key) is tuple else (key,))]
         arrays = [k for k in items if isinstance(k, np.ndarray)]
-        consumed = sum(
-            k.ndim if isinstance(k, np.ndarray) and k.dtype == bool else 1
-            for k in items
-            if k is not None and k is not Ellipsis and not isinstance(k, bool)
-        )
-        axis = 0
-        for i, k in enumerate(items):
-            if k is Ellipsis:
-                axis += self.ndim - consumed
-            elif isinstance(k, np.ndarray) and k.dtype == bool:
-                axis += k.ndim
-            elif k is not None and not isinstance(k, bool):
-                # Unlike NumPy, CuPy takes what lies out of bounds around the end.
-                if isinstance(k, np.ndarray) and k.dtype.kind in "iu" and axis < self.ndim:
-                    items[i] = k % max(self.shape[axis], 1)
-                axis += 1
-        # Without an ellipsis NumPy would make scalars where CuPy makes 0-d views.
-        whole = tuple(items) if any(k is Ellipsis for k in items) else (*items, Ellipsis)
-        return whole, bool(arrays), any(a.dtype == bool for a in arrays)
+        return items, bool(arrays), any(a.dtype == bool for a in arrays)
 
     def _index_item(self, k: Any) -> Any:
         if isinstance(k, np.ndarray | list):
             host = np.asarray(k)
-            counters.to_device(host.nbytes)
+            _to_device(host.nbytes)
             return host.astype(np.int64) if host.size == 0 else host
         return _unwrap(k)
 
     def __getitem__(self, key: Any) -> "ndarray":
-        index, arrays, masked = self._index(key)
+        items, arrays, masked = self._index(key)
         if not arrays:
-            return _array(self._host[index])
-        result = _unwrap(self)[index]
-        counters.count("array_ops")
+            return _array(self._host[_around(self.shape, items)])
         if masked:
-            counters.count("synchronizations")
-        return _array(_copied(np.asarray(result)))
+            _waits()
+        picked: ndarray = _perform(_picked, (_unwrap(self), items))
+        return picked
 
     def __setitem__(self, key: Any, value: Any) -> None:
         host = _unwrap(value)
         if isinstance(host, list | tuple):
             raise _unsupported(value)
-        index, _, masked = self._index(key)
-        counters.count("array_ops")
+        items, _, masked = self._index(key)
         if masked and isinstance(host, np.ndarray) and host.ndim:
-            counters.count("synchronizations")
-        with np.errstate(all="ignore"):
-            _unwrap(self)[index] = host
+            _waits()
+        _perform(_put_in, (_unwrap(self), items, host), writes=[self._host])
 
     def __delitem__(self, key: Any) -> None:
         raise NotImplementedError
 
     # ---- copies and views
 
-    def copy(self, order: str = "C") -> "ndarray":
+    def copy(self, order: str = "C") -> Any:
         """Copy in new memory."""
-        counters.count("array_ops")
-        return _array(_copied(self._host, order))
+        require(self._memory)
+        return _perform(np.array, (self._host,), {"order": order})
 
-    def __copy__(self) -> "ndarray":
+    def __copy__(self) -> Any:
         return self.copy()
 
-    def __deepcopy__(self, memo: Any) -> "ndarray":
+    def __deepcopy__(self, memo: Any) -> Any:
         with self.device:
             return self.copy()
 
@@ -546,14 +664,12 @@ class ndarray:
         casting: Any = None,
         subok: Any = None,
         copy: bool = True,
-    ) -> "ndarray":
+    ) -> Any:
         """Copy with another dtype."""
         if not copy and np.dtype(dtype) == self.dtype:
             return self
-        counters.count("array_ops")
-        with np.errstate(all="ignore"):
-            host = _unwrap(self).astype(dtype, order, casting or "unsafe")
-        return _array(_copied(host))
+        args = (_unwrap(self), dtype, order, casting or "unsafe")
+        return _perform(np.ndarray.astype, args)
 
     def fill(self, value: Any) -> None:
         """Set every element."""
@@ -593,7 +709,7 @@ class ndarray:
         if _defers(self, other):
             return NotImplemented
         if other is None or isinstance(other, str):
-            return _wrap(np.full(self.shape, function is np.not_equal))
+            return _perform(np.full, (self.shape, function is np.not_equal))
         return _ufunc(function)(self, other)
 
 
@@ -714,10 +830,13 @@ class ufunc:
             raise NotImplementedError(f"`{self.name}.at` is not supported yet")
         if a.dtype.char not in dtypes:
             raise TypeError(f"`{self.name}.at` does not support {a.dtype}")
-        index, _, _ = a._index(indices)
-        counters.count("array_ops")
-        with np.errstate(all="ignore"):
-            self._function.at(_unwrap(a), index, _unwrap(b))
+        items, _, _ = a._index(indices)
+        function = self._function
+
+        def put(host: HostArray, items: list[Any], value: Any) -> None:
+            function.at(host, _around(host.shape, items), value)
+
+        _perform(put, (_unwrap(a), items, _unwrap(b)), writes=[a._host])
 
 
 # Types that the atomic operations behind `ufunc.at` exist for; int64 is not among them.
@@ -753,7 +872,7 @@ def _asarray(
     *,
     copy: bool | None = None,
     blocking: bool = False,
-) -> ndarray:
+) -> Any:
     order = order or "K"
     if isinstance(a, ndarray):
         moved = a._memory.device != current.id
@@ -764,8 +883,7 @@ def _asarray(
     elif copy is False:
         raise ValueError("Unable to avoid copy while creating an array as requested.")
     elif _holds_device_array(a):
-        counters.count("array_ops")
-        return _array(_copied(np.array(_unwrap(a), dtype), order))
+        return _perform(np.array, (_unwrap(a), dtype), {"order": order})
     else:
         return _array(_upload(a, dtype, order))
     fits = (order not in "CA" or host.flags.c_contiguous) and (
@@ -775,9 +893,7 @@ def _asarray(
         return a
     if copy is False:
         raise ValueError("Unable to avoid copy while creating an array as requested.")
-    counters.count("array_ops")
-    with np.errstate(all="ignore"):
-        return _array(_copied(host.astype(dtype or host.dtype, copy=False), order))
+    return _perform(np.array, (host, dtype or host.dtype), {"order": order})
 
 
 def _make_array(
@@ -888,10 +1004,10 @@ def _function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         if needs_array and args and not _holds_device_array(args[0]):
             raise _unsupported(args[0])
         if name in _DOWNLOADING:
-            counters.to_host(sum(a.nbytes for a in args if isinstance(a, ndarray)))
+            _to_host(sum(a.nbytes for a in args if isinstance(a, ndarray)))
         result = _call(function, name, args, kwargs)
         if name in _UPLOADING:
-            counters.to_device(result.nbytes)
+            _to_device(result.nbytes)
         return _wrap(np.asarray(result)) if name in _AS_ARRAY else result
 
     return call
@@ -912,7 +1028,7 @@ _OWN: dict[str, Any] = {
     "empty_like": _empty_like,
     "from_dlpack": _from_dlpack,
     "get_array_module": _get_array_module,
-    "get_default_memory_pool": lambda: pools[current.id],
+    "get_default_memory_pool": lambda: default_pool,
     "get_default_pinned_memory_pool": lambda: MemoryPool(),
     "is_available": lambda: settings.devices > 0,
     "ndarray": ndarray,

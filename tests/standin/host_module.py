@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .memory import Allocation, MemoryPointer, counters, current, settings
+from .memory import Allocation, Block, MemoryPointer, require
+from .state import current, settings
+from .streams import submit
 
 __all__ = ["CUDADriverError", "CompileException", "RawKernel", "RawModule", "host_compiler"]
 
@@ -329,13 +331,25 @@ class RawKernel:
             self.compile()
         shape = self._launch_shape(grid, block, shared_mem)
         values = self._convert(args)
+        memories = [_memory_of(a) for a in args]
+        blocks = [memory and memory.block for memory in memories]
+        used = {memory.block: memory.nbytes for memory in memories if memory}
+        submit(lambda: self._execute(shape, shared_mem, values, blocks), "launches", used, stream)
+
+    def _execute(
+        self,
+        shape: list[int],
+        shared_mem: int,
+        values: list["np.ndarray[Any, Any]"],
+        blocks: list[Block | None],
+    ) -> None:
+        """Run the kernel with arguments that are bytes by now."""
         pointers = (ctypes.c_void_p * max(len(values), 1))(*(v.ctypes.data for v in values))
-        counters.count("launches")
         with _lock:
             if settings.order == "compare":
-                self._compare(shape, shared_mem, pointers, args)
+                self._compare(shape, shared_mem, pointers, blocks)
             else:
-                self._launch(shape, shared_mem, settings.order, pointers, args)
+                self._launch(shape, shared_mem, settings.order, pointers, blocks)
 
     def _launch_shape(
         self, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int
@@ -384,16 +398,16 @@ class RawKernel:
         shared_mem: int,
         order: str,
         pointers: "ctypes.Array[ctypes.c_void_p]",
-        args: Sequence[Any],
+        blocks: list[Block | None],
     ) -> None:
         how = (ctypes.c_uint * 8)(*shape, shared_mem, _ORDERS[order])
         assert self._run is not None
         message = self._run(how, pointers)
-        places = {id(_memory_of(a)): self._place(i) for i, a in enumerate(args)}
+        places = {block: self._place(i) for i, block in enumerate(blocks)}
         damaged = [
-            f"{places.get(id(memory), 'an array that is no argument')}: {memory.label}: {damage}"
-            for memory in list(Allocation.live.values())
-            if (damage := memory.damage())
+            f"{places.get(block, 'an array that is no argument')}: {block.label}: {damage}"
+            for block in list(Block.guarded.values())
+            if (damage := block.damage())
         ]
         if damaged:
             raise RuntimeError(
@@ -407,20 +421,20 @@ class RawKernel:
         shape: list[int],
         shared_mem: int,
         pointers: "ctypes.Array[ctypes.c_void_p]",
-        args: Sequence[Any],
+        blocks: list[Block | None],
     ) -> None:
         """Launch in every order; the arrays must come out the same, bit for bit."""
         written = {
-            i: np.asarray(memory)
-            for i, (a, kind) in enumerate(zip(args, self._types, strict=True))
-            if kind.startswith("*") and "=" not in kind and (memory := _memory_of(a))
+            i: block.bytes
+            for i, (block, kind) in enumerate(zip(blocks, self._types, strict=True))
+            if kind.startswith("*") and "=" not in kind and block
         }
         before = {i: array.copy() for i, array in written.items()}
         first: dict[int, np.ndarray[Any, Any]] = {}
         for order in _ORDERS:
             for i, array in written.items():
                 array[...] = before[i]
-            self._launch(shape, shared_mem, order, pointers, args)
+            self._launch(shape, shared_mem, order, pointers, blocks)
             for i, array in written.items():
                 changed = np.flatnonzero(first.setdefault(i, array.copy()) != array)
                 if changed.size:
@@ -492,9 +506,16 @@ def _array_address(array: Any, kind: str) -> int:
 
 
 def _memory_of(value: Any) -> Allocation | None:
+    memory: Allocation | None = None
     if isinstance(value, MemoryPointer):
-        return value.mem
-    return value.data.mem if _is_array(value) else None
+        memory = value.mem
+    elif type(value) is int:
+        memory = Allocation.around(value)
+    elif _is_array(value):
+        memory = value.data.mem
+    if memory:
+        require(memory)
+    return memory
 
 
 def _is_array(value: Any) -> bool:

@@ -1,152 +1,193 @@
-"""Device memory on the host: guarded allocations, the memory pools, and counters of what happens.
+"""Device memory on the host: blocks between guards, and the pools that hand them out.
 
 A device array lies in an :class:`Allocation` with guard bytes on both sides, so that a kernel
-that writes past an array is found out after the launch. Memory nobody has written yet reads as
-NaN, or as -1.
+that writes past an array is found out after the launch. Memory nobody has written yet, and memory
+given back, reads as NaN, or as -1.
 """
 
+import contextlib
 import ctypes
-import sys
 import threading
 import weakref
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["Allocation", "Counters", "MemoryPointer", "MemoryPool", "Settings"]
+from .state import counters, current
+from .streams import (
+    CUDARuntimeError,
+    Stream,
+    get_current_stream,
+    refuse_unsafe,
+    spoil_unsafe,
+    submit,
+)
+
+__all__ = [
+    "Allocation",
+    "Block",
+    "MemoryPointer",
+    "MemoryPool",
+    "OutOfMemoryError",
+    "alloc",
+    "memory_of",
+    "without_owner",
+]
+
+HostArray = np.ndarray[Any, Any]
 
 ALIGNMENT = 256
 GUARD = 4096
+UNIT = 512
+DEVICE_BYTES = 8 << 30
+MAX_DEVICES = 16
 # Reads as NaN in float32 and float64, but not as the -1 that a kernel might well write.
 _PATTERN = np.frombuffer((0xFFFFDEAD).to_bytes(4, "little") * (GUARD // 4), np.uint8)
 _PATTERN_BYTES = _PATTERN.tobytes()
-
-
-@dataclass
-class Counters:
-    """What went on between host and device since the last :meth:`reset`.
-
-    With `logging` set, `log` gets a pair for each count: what was counted, and file and line of
-    the code that caused it.
-    """
-
-    transfers_to_host: int = 0
-    transfers_to_device: int = 0
-    bytes_to_host: int = 0
-    bytes_to_device: int = 0
-    synchronizations: int = 0
-    launches: int = 0
-    array_ops: int = 0
-    logging: bool = False
-    log: list[tuple[str, str]] = field(default_factory=list)
-
-    def reset(self) -> None:
-        """Set every count to zero and forget the log."""
-        for name, value in vars(Counters()).items():
-            if name != "logging":
-                setattr(self, name, value)
-
-    def count(self, kind: str) -> None:
-        """Add one to a count."""
-        setattr(self, kind, getattr(self, kind) + 1)
-        if self.logging:
-            self.log.append((kind, _caller()))
-
-    def to_host(self, nbytes: int) -> None:
-        """Count a copy to the host, which waits for the device."""
-        self.count("transfers_to_host")
-        self.count("synchronizations")
-        self.bytes_to_host += nbytes
-
-    def to_device(self, nbytes: int) -> None:
-        """Count a copy to the device."""
-        self.count("transfers_to_device")
-        self.bytes_to_device += nbytes
-
-
-def _caller() -> str:
-    """File and line of the innermost frame outside of this package and NumPy."""
-    inside = (str(Path(__file__).parent), str(Path(np.__file__).parent), "<__array_function__")
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-@dataclass
-class Settings:
-    """How the stand-in behaves; :func:`standin.install` sets it.
-
-    Attributes
-    ----------
-    devices : int
-        Number of CUDA devices there seem to be.
-    order : {"forward", "reverse", "shuffle", "compare"}
-        In which order blocks, and threads of a block, run. ``"compare"`` runs each launch in all
-        three and raises if the results differ in any bit.
-    contiguous : bool
-        Whether a kernel may only be given C-contiguous arrays.
-    """
-
-    devices: int = 1
-    order: str = "forward"
-    contiguous: bool = True
-
-
-counters = Counters()
-settings = Settings()
-
-
-class CurrentDevice(threading.local):
-    """Number of the calling thread's current device."""
-
-    id = 0
-
-
-current = CurrentDevice()
+_POISON = 0xFF
 
 
 class OutOfMemoryError(MemoryError):
-    """A pool's limit is reached."""
+    """A pool's limit is reached, or the end of the device's memory."""
 
 
-class Allocation:
-    """A piece of device memory between two guards.
+class Block:
+    """Memory from the driver, between two guards; what ``cudaMalloc`` gives.
 
     Parameters
     ----------
-    nbytes : int
-        Its size.
-    label : str
-        What it holds, for messages.
-    poison : bool
-        Whether to fill it as memory that nobody has written.
+    size : int
+        Its size in bytes.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_pool", "_start", "device", "label", "nbytes", "ptr")
+    __slots__ = (
+        *("__weakref__", "_buffer", "_start", "_used", "device", "end", "label", "ptr"),
+        *("released", "size", "stream"),
+    )
 
-    live: ClassVar["weakref.WeakValueDictionary[int, Allocation]"] = weakref.WeakValueDictionary()
+    # Those in use, by address: after a launch the guards of these are looked at.
+    guarded: ClassVar[dict[int, "Block"]] = {}
+    driver_bytes: ClassVar[dict[int, int]] = defaultdict(int)
 
-    def __init__(self, nbytes: int, label: str, poison: bool = True) -> None:
+    def __init__(self, size: int) -> None:
+        if size:
+            refuse_unsafe()
+            counters.count("driver_allocations")
         self.device = current.id
-        self._pool = pools[self.device]
-        self._pool.take(nbytes)
-        self.nbytes = nbytes
-        self.label = label
-        self._buffer = np.empty(nbytes + 2 * GUARD + ALIGNMENT, np.uint8)
+        if self.driver_bytes[self.device] + size > DEVICE_BYTES:
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
+        self.driver_bytes[self.device] += size
+        self.size, self.stream, self.released, self.label = size, 0, False, ""
+        self.end = self._used = 0
+        self._buffer = np.empty(size + 2 * GUARD + ALIGNMENT, np.uint8)
         address = self._buffer.ctypes.data
         self._start = GUARD + -(address + GUARD) % ALIGNMENT
         self.ptr = address + self._start
-        if poison:
-            self._buffer[self._start : self._start + nbytes] = 0xFF
-        self._write_guards()
+
+    @property
+    def bytes(self) -> HostArray:
+        """The bytes up to the guard, which keep no array alive."""
+        return self._buffer[self._start : self._start + self.end]
+
+    def view(self, host: HostArray) -> HostArray:
+        """Same elements as those of an array in the block, which keep no array alive."""
+        offset = host.__array_interface__["data"][0] - self.ptr + self._start
+        return np.ndarray(host.shape, host.dtype, self._buffer, offset, host.strides)
+
+    def occupy(self, nbytes: int, label: str) -> None:
+        """Give the first `nbytes` to an array."""
+        self.label = label
+        self._used = nbytes
+        self._set_guards(nbytes)
+        self.guarded[self.ptr] = self
+
+    def vacate(self) -> None:
+        """Take the memory back; who reads it still gets NaN."""
+        self.bytes[...] = _POISON
+        self._used = 0
+        self.guarded.pop(self.ptr, None)
+
+    def release(self) -> None:
+        """Give the memory to the driver."""
+        if not self.released:
+            if self.size:
+                spoil_unsafe()
+            self.vacate()
+            self.released = True
+            self.driver_bytes[self.device] -= self.size
+
+    def widen(self, end: int) -> None:
+        """Move the guard for a replay, which may write where there was a larger array."""
+        self._set_guards(max(end, self._used))
+        self.guarded[self.ptr] = self
+
+    def narrow(self) -> None:
+        """Move the guard back."""
+        if self._used:
+            self._set_guards(self._used)
+        else:
+            self.guarded.pop(self.ptr, None)
+
+    def _guards(self) -> tuple[slice, slice]:
+        end = self._start + self.end
+        return slice(self._start - GUARD, self._start), slice(end, end + GUARD)
+
+    def _set_guards(self, end: int) -> None:
+        self.end = end
+        for guard in self._guards():
+            self._buffer[guard] = _PATTERN
+
+    def damage(self) -> str | None:
+        """Say where the guards were overwritten, and mend them; None if they were not."""
+        for guard, side in zip(self._guards(), ("before the start", "past the end"), strict=True):
+            found = self._buffer[guard]
+            if found.tobytes() != _PATTERN_BYTES:
+                places = np.flatnonzero(found != _PATTERN)
+                distance = GUARD - places[-1] if side.startswith("before") else places[0] + 1
+                self._set_guards(self.end)
+                return f"{places.size} byte(s) changed {side}, the nearest at distance {distance}"
+        return None
+
+
+class Allocation:
+    """A piece of device memory that somebody holds; without a pool, like ``cupy.cuda.Memory``.
+
+    Parameters
+    ----------
+    size : int
+        Its size in bytes.
+    """
+
+    __slots__ = ("__weakref__", "_pool", "block", "device", "nbytes", "ptr")
+
+    live: ClassVar["weakref.WeakValueDictionary[int, Allocation]"] = weakref.WeakValueDictionary()
+
+    def __init__(self, size: int) -> None:
+        self._hold(Block(size), size, None)
+
+    @classmethod
+    def of_pool(cls, block: Block, nbytes: int, pool: "_DevicePool") -> "Allocation":
+        """Hold a block that is a pool's."""
+        memory = object.__new__(cls)
+        memory._hold(block, nbytes, weakref.ref(pool))
+        return memory
+
+    def _hold(self, block: Block, nbytes: int, pool: Any) -> None:
+        block.occupy(nbytes, f"{nbytes} bytes of malloc")
+        self.block, self.nbytes, self._pool = block, nbytes, pool
+        self.device, self.ptr = block.device, block.ptr
         self.live[self.ptr] = self
 
     def __del__(self) -> None:
-        if hasattr(self, "nbytes"):  # else the pool refused
-            self._pool.give_back(self.nbytes)
+        if not hasattr(self, "block"):  # the driver refused
+            return
+        pool = self._pool and self._pool()
+        if pool:
+            pool.give_back(self.block)
+        elif self._pool is None:
+            self.block.release()
 
     @property
     def __array_interface__(self) -> dict[str, object]:
@@ -163,25 +204,6 @@ class Allocation:
         """Bytes, as CuPy's memory objects call it."""
         return self.nbytes
 
-    def _guards(self) -> tuple[slice, slice]:
-        end = self._start + self.nbytes
-        return slice(self._start - GUARD, self._start), slice(end, end + GUARD)
-
-    def _write_guards(self) -> None:
-        for guard in self._guards():
-            self._buffer[guard] = _PATTERN
-
-    def damage(self) -> str | None:
-        """Say where the guards were overwritten, and mend them; None if they were not."""
-        for guard, side in zip(self._guards(), ("before the start", "past the end"), strict=True):
-            found = self._buffer[guard]
-            if found.tobytes() != _PATTERN_BYTES:
-                places = np.flatnonzero(found != _PATTERN)
-                distance = GUARD - places[-1] if side.startswith("before") else places[0] + 1
-                self._write_guards()
-                return f"{places.size} byte(s) changed {side}, the nearest at distance {distance}"
-        return None
-
     @classmethod
     def around(cls, address: int) -> "Allocation | None":
         """Allocation that an address points into, or at the end of."""
@@ -189,6 +211,25 @@ class Allocation:
             if memory.ptr <= address <= memory.ptr + memory.nbytes:
                 return memory
         return None
+
+
+def memory_of(host: HostArray) -> Allocation | None:
+    """Device memory that a host array is a view of."""
+    base: Any = host
+    while base is not None and not isinstance(base, Allocation):
+        base = getattr(base, "base", None)
+    return base
+
+
+def without_owner(host: HostArray, blocks: dict[Block, int]) -> HostArray:
+    """Same elements as those of a view of device memory, as recorded work needs them.
+
+    They keep no array alive; the block, and how much of it is used, is noted in `blocks`.
+    """
+    memory = memory_of(host)
+    assert memory is not None
+    blocks[memory.block] = memory.nbytes
+    return memory.block.view(host)
 
 
 class MemoryPointer:
@@ -212,83 +253,204 @@ class MemoryPointer:
         return self.mem.device
 
     def memset(self, value: int, size: int) -> None:
-        """Fill `size` bytes."""
-        ctypes.memset(self.ptr, value, size)
+        """Fill `size` bytes, on the legacy stream."""
+        refuse_unsafe()
+        self.memset_async(value, size, Stream.null)
 
     def memset_async(self, value: int, size: int, stream: object = None) -> None:
         """Fill `size` bytes."""
-        self.memset(value, size)
+        address = self.ptr
+        blocks = {self.mem.block: self.mem.nbytes}
+        submit(lambda: ctypes.memset(address, value, size) and None, "", blocks, stream)
 
     def copy_from_device(self, source: "MemoryPointer", size: int) -> None:
-        """Copy `size` bytes from another place on the device."""
-        ctypes.memmove(self.ptr, source.ptr, size)
+        """Copy `size` bytes from another place on the device, on the legacy stream."""
+        refuse_unsafe()
+        self.copy_from_device_async(source, size, Stream.null)
 
     def copy_from_device_async(
         self, source: "MemoryPointer", size: int, stream: object = None
     ) -> None:
         """Copy `size` bytes from another place on the device."""
-        self.copy_from_device(source, size)
+        copy_bytes(self.ptr, source.ptr, size, stream)
+
+
+def copy_bytes(target: int, source: int, size: int, stream: object = None) -> None:
+    """Copy between two addresses on the device."""
+    found = [memory for memory in map(Allocation.around, (target, source)) if memory]
+    blocks = {memory.block: memory.nbytes for memory in found}
+    submit(lambda: ctypes.memmove(target, source, size) and None, "", blocks, stream)
+
+
+# ------------------------------------------------------------------ pools
+
+
+class _DevicePool:
+    """Blocks of one device. A block freed on a stream is kept for that stream and that size."""
+
+    def __init__(self) -> None:
+        self.blocks: set[Block] = set()
+        self.free: defaultdict[tuple[int, int], list[Block]] = defaultdict(list)
+        self.limit = 0
+
+    def __del__(self) -> None:
+        # As with CuPy this takes the memory from under arrays that are still alive.
+        for block in self.blocks:
+            block.release()
+
+    def take(self, size: int) -> Block:
+        """Get a block, a kept one if there is one."""
+        stream = get_current_stream().ptr
+        kept = self.free[stream, size]
+        if kept:
+            return kept.pop()
+        try:
+            self._check_limit(size)
+            block = Block(size)
+        except OutOfMemoryError:
+            self.free_all()
+            self._check_limit(size)
+            block = Block(size)
+        block.stream = stream
+        self.blocks.add(block)
+        return block
+
+    def _check_limit(self, size: int) -> None:
+        total = self.total()
+        if self.limit and total + size > self.limit:
+            raise OutOfMemoryError(
+                f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, "
+                f"limit set to: {self.limit:,} bytes)."
+            )
+
+    def give_back(self, block: Block) -> None:
+        """Keep a block for later."""
+        block.vacate()
+        self.free[block.stream, block.size].append(block)
+
+    def free_all(self, stream: Stream | None = None) -> None:
+        """Give kept blocks to the driver."""
+        for key, kept in self.free.items():
+            if stream is None or key[0] == stream.ptr:
+                if kept:
+                    refuse_unsafe()
+                while kept:
+                    block = kept.pop()
+                    self.blocks.discard(block)
+                    block.release()
+
+    def kept(self) -> list[Block]:
+        """Blocks that nobody holds."""
+        return [block for blocks in list(self.free.values()) for block in blocks]
+
+    def total(self) -> int:
+        """Bytes that came from the driver."""
+        return sum(block.size for block in self.blocks)
 
 
 class MemoryPool:
-    """Counts the memory of one device, like ``cupy.cuda.MemoryPool``: freed memory is kept."""
+    """Keeps freed memory for later, like ``cupy.cuda.MemoryPool``; for the current device."""
 
-    unit = 512
+    def __init__(self, allocator: object = None) -> None:
+        self._pools: defaultdict[int, _DevicePool] = defaultdict(_DevicePool)
 
-    def __init__(self) -> None:
-        self._used = self._total = self._limit = 0
-
-    def _rounded(self, nbytes: int) -> int:
-        return -(-nbytes // self.unit) * self.unit
-
-    def take(self, nbytes: int) -> None:
-        """Count an allocation."""
-        used = self._used + self._rounded(nbytes)
-        if self._limit and used > self._limit:
-            raise OutOfMemoryError(
-                f"Out of memory allocating {self._rounded(nbytes):,} bytes (allocated so far: "
-                f"{self._used:,} bytes, limit set to: {self._limit:,} bytes)."
-            )
-        self._used = used
-        self._total = max(self._total, used)
-
-    def give_back(self, nbytes: int) -> None:
-        """Count the end of an allocation."""
-        self._used -= self._rounded(nbytes)
-
-    def used_bytes(self) -> int:
-        """Bytes in use."""
-        return self._used
-
-    def total_bytes(self) -> int:
-        """Bytes in use or kept for later."""
-        return self._total
-
-    def free_bytes(self) -> int:
-        """Bytes kept for later."""
-        return self._total - self._used
-
-    def n_free_blocks(self) -> int:
-        """Number of kept pieces; here they count as one."""
-        return int(self.free_bytes() > 0)
-
-    def free_all_blocks(self, stream: object = None) -> None:
-        """Drop what is kept for later."""
-        self._total = self._used
-
-    def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
-        """Refuse allocations beyond `size` bytes; 0 for no limit."""
-        self._limit = int(size if size is not None else (fraction or 0) * DEVICE_BYTES)
-
-    def get_limit(self) -> int:
-        """Upper limit in bytes; 0 for none."""
-        return self._limit
+    @property
+    def _pool(self) -> _DevicePool:
+        return self._pools[current.id]
 
     def malloc(self, size: int) -> MemoryPointer:
         """Allocate `size` bytes."""
-        return MemoryPointer(Allocation(size, f"{size} bytes of malloc"), 0)
+        if not size:
+            return _malloc(0)
+        pool = self._pool
+        return MemoryPointer(Allocation.of_pool(pool.take(-(-size // UNIT) * UNIT), size, pool), 0)
+
+    def used_bytes(self) -> int:
+        """Bytes in use."""
+        return self.total_bytes() - self.free_bytes()
+
+    def total_bytes(self) -> int:
+        """Bytes in use or kept for later."""
+        return self._pool.total()
+
+    def free_bytes(self) -> int:
+        """Bytes kept for later."""
+        return sum(block.size for block in self._pool.kept())
+
+    def n_free_blocks(self) -> int:
+        """Number of blocks kept for later."""
+        return len(self._pool.kept())
+
+    def free_all_blocks(self, stream: Stream | None = None) -> None:
+        """Give the driver what is kept for later, by default on any stream."""
+        self._pool.free_all(stream)
+
+    def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
+        """Take no more than `size` bytes from the driver; 0 for no limit."""
+        self._pool.limit = int(size if size is not None else (fraction or 0) * DEVICE_BYTES)
+
+    def get_limit(self) -> int:
+        """Upper limit in bytes; 0 for none."""
+        return self._pool.limit
 
 
-DEVICE_BYTES = 8 << 30
-MAX_DEVICES = 16
-pools = [MemoryPool() for _ in range(MAX_DEVICES)]
+def _malloc(size: int) -> MemoryPointer:
+    """Allocate without a pool."""
+    return MemoryPointer(Allocation(size), 0)
+
+
+Allocator = Callable[[int], MemoryPointer]
+default_pool = MemoryPool()
+
+
+class _Allocators(threading.local):
+    """The allocator of :func:`using_allocator` in the calling thread, and everybody's."""
+
+    local: Allocator | None = None
+    shared: ClassVar[Allocator] = default_pool.malloc
+
+
+_allocators = _Allocators()
+
+
+def alloc(size: int) -> MemoryPointer:
+    """Allocate `size` bytes by the current allocator."""
+    return get_allocator()(size)
+
+
+def get_allocator() -> Allocator:
+    """Get the current allocator."""
+    return _allocators.local or _Allocators.shared
+
+
+def set_allocator(allocator: Allocator | None = None) -> None:
+    """Set the allocator of all threads; None for memory straight from the driver."""
+    if _allocators.local:
+        raise ValueError(
+            "Can't change the global allocator inside `using_allocator` context manager"
+        )
+    _Allocators.shared = staticmethod(allocator or _malloc)
+
+
+@contextlib.contextmanager
+def using_allocator(allocator: Allocator | None = None) -> Iterator[None]:
+    """Set the calling thread's allocator for the length of a ``with`` block."""
+    before, _allocators.local = _allocators.local, allocator or _malloc
+    try:
+        yield
+    finally:
+        _allocators.local = before
+
+
+def require(memory: Allocation) -> None:
+    """Refuse memory that the driver has got back, as it does when the pool is gone."""
+    if memory.block.released:
+        raise CUDARuntimeError(700, f"{memory.block.label} was freed")
+
+
+def reset() -> None:
+    """Give back what the default pool keeps."""
+    set_allocator(default_pool.malloc)
+    for pool in list(default_pool._pools.values()):
+        pool.limit = 0
+        pool.free_all()

@@ -1,0 +1,449 @@
+"""Streams, events, and CUDA graphs: what records the work put on a stream, and what replays it.
+
+Everything runs at once, in the calling thread, so a stream has nothing to wait for; waiting is
+counted all the same. While a stream captures nothing is computed: memory keeps what it held. A
+recorded piece of work knows addresses, and keeps no array alive.
+"""
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+
+from .state import counters, current
+
+if TYPE_CHECKING:
+    from .memory import Block
+
+__all__ = ["CUDARuntimeError", "Event", "Graph", "Stream", "get_current_stream"]
+
+GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2  # cudaStreamCaptureMode
+
+
+class CUDARuntimeError(RuntimeError):
+    """A call that the CUDA runtime refuses.
+
+    Attributes
+    ----------
+    status : int
+        The runtime's error code.
+    """
+
+    messages: ClassVar[dict[int, str]] = {
+        1: "cudaErrorInvalidValue: invalid argument",
+        101: "cudaErrorInvalidDevice: invalid device ordinal",
+        401: "cudaErrorIllegalState: the operation cannot be performed in the present state",
+        700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
+        801: "cudaErrorNotSupported: operation not supported",
+        900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
+        901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during "
+        "capture",
+        902: "cudaErrorStreamCaptureMerge: operation would result in a merge of separate capture "
+        "sequences",
+        903: "cudaErrorStreamCaptureUnmatched: capture was not ended in the same stream as it "
+        "began",
+        904: "cudaErrorStreamCaptureUnjoined: capturing stream has unjoined work",
+        905: "cudaErrorStreamCaptureIsolation: dependency created on uncaptured work in another "
+        "stream",
+        906: "cudaErrorStreamCaptureImplicit: operation would make the legacy stream depend on a "
+        "capturing blocking stream",
+        907: "cudaErrorCapturedEvent: operation not permitted on an event last recorded in a "
+        "capturing stream",
+        908: "cudaErrorStreamCaptureWrongThread: attempt to terminate a thread-local capture "
+        "sequence from another thread",
+    }
+
+    def __init__(self, status: int, detail: str = "") -> None:
+        text = self.messages.get(status, f"CUDA error {status}")
+        super().__init__(f"{text} ({detail})" if detail else text)
+        self.status = status
+
+
+class Work(NamedTuple):
+    """A piece of recorded work.
+
+    Attributes
+    ----------
+    run : callable
+        Does it, on the memory at the recorded addresses.
+    kind : {"launches", "array_ops", ""}
+        What it would have counted as.
+    blocks : mapping of Block to int
+        Memory it uses, and up to which byte.
+    """
+
+    run: Callable[[], None]
+    kind: str
+    blocks: "Mapping[Block, int]"
+
+
+class Capture:
+    """A capture under way: what a stream, and those that joined it, were given."""
+
+    active: ClassVar[list["Capture"]] = []
+
+    def __init__(self, origin: "Stream", mode: int) -> None:
+        self.origin, self.mode, self.thread = origin, mode, threading.get_ident()
+        self.work: list[Work] = []
+        self.streams = {origin}
+        self.unjoined: set[Stream] = set()
+        self.invalid = False
+        for stream in self.streams:
+            stream.capture = self
+        self.active.append(self)
+
+    def join(self, stream: "Stream") -> None:
+        """Let another stream take part."""
+        stream.capture = self
+        self.streams.add(stream)
+        self.unjoined.add(stream)
+
+    def fail(self, status: int) -> NoReturn:
+        """Spoil the capture and raise."""
+        self.invalid = True
+        raise CUDARuntimeError(status)
+
+    def end(self) -> None:
+        """Leave the streams as they were."""
+        for stream in self.streams:
+            stream.capture = None
+        self.active.remove(self)
+
+
+def recording(stream: Any = None) -> Capture | None:
+    """Capture that work put on a stream, by default the current one, belongs to."""
+    stream = as_stream(stream)
+    capture: Capture | None = stream.capture
+    if capture is None:
+        _refuse_on_null(stream)
+    elif capture.invalid:
+        raise CUDARuntimeError(901)
+    elif stream is not capture.origin:
+        capture.unjoined.add(stream)
+    return capture
+
+
+def submit(
+    run: Callable[[], None], kind: str, blocks: "Mapping[Block, int]", stream: Any = None
+) -> None:
+    """Do a piece of work, or record it if its stream captures."""
+    capture = recording(stream)
+    if capture:
+        capture.work.append(Work(run, kind, blocks))
+        return
+    if kind:
+        counters.count(kind)
+    run()
+
+
+class Graph:
+    """Recorded work, like ``cupy.cuda.Graph``; :meth:`Stream.end_capture` makes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(
+            "currently this class cannot be initiated by the user and must be created via stream "
+            "capture"
+        )
+
+    @classmethod
+    def _of(cls, work: list[Work]) -> "Graph":
+        graph = object.__new__(cls)
+        graph.work = work
+        graph._blocks = {}
+        for _, _, blocks in work:
+            for block, end in blocks.items():
+                graph._blocks[block] = max(end, graph._blocks.get(block, 0))
+        return graph
+
+    work: list[Work]
+    _blocks: "dict[Block, int]"
+
+    def launch(self, stream: "Stream | None" = None) -> None:
+        """Replay the work, in order; into a stream that captures, record it once more.
+
+        Raises
+        ------
+        CUDARuntimeError
+            If the driver has got back memory that the work uses.
+        """
+        capture = recording(stream)
+        if capture:
+            capture.work += self.work
+            return
+        self._require_memory()
+        counters.count("graph_launches")
+        for block, end in self._blocks.items():
+            block.widen(end)
+        try:
+            for run, kind, _ in self.work:
+                if kind:
+                    counters.count(f"replayed_{kind}")
+                run()
+        finally:
+            for block in self._blocks:
+                block.narrow()
+
+    def upload(self, stream: "Stream | None" = None) -> None:
+        """Bring the graph to the device, ahead of its first launch."""
+        recording(stream)
+        self._require_memory()
+
+    def _require_memory(self) -> None:
+        gone = [block.label for block in self._blocks if block.released]
+        if gone:
+            raise CUDARuntimeError(700, f"the graph uses memory that was freed: {', '.join(gone)}")
+
+
+class Stream:
+    """A stream; the work given to it is done already, or recorded."""
+
+    null: ClassVar["Stream"]
+    by_address: ClassVar["weakref.WeakValueDictionary[int, Stream]"] = weakref.WeakValueDictionary()
+
+    def __init__(
+        self,
+        null: bool = False,
+        non_blocking: bool = False,
+        ptds: bool = False,
+        priority: int | None = None,
+    ) -> None:
+        self.ptr = 0 if null else id(self)
+        self.is_non_blocking = non_blocking
+        self.priority = priority or 0
+        self.device_id = current.id
+        self.capture: Capture | None = None
+        self._outer: list[Stream] = []
+        self.by_address.setdefault(self.ptr, self)
+
+    def __enter__(self) -> "Stream":
+        self._outer.append(_thread.stream)
+        _thread.stream = self
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _thread.stream = self._outer.pop()
+
+    def use(self) -> "Stream":
+        """Make it the calling thread's current stream."""
+        _thread.stream = self
+        return self
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to wait for; to ask spoils a capture."""
+        if self.capture:
+            self.capture.invalid = True
+        return self.capture is None
+
+    def synchronize(self) -> None:
+        """Wait for the stream."""
+        refuse_wait(self)
+        counters.count("synchronizations")
+
+    def record(self, event: "Event | None" = None) -> "Event":
+        """Put an event into the stream."""
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: "Event") -> None:
+        """Let the stream wait for an event, not the host; an event of a capture draws it in."""
+        ours, theirs = self.capture, event.capture
+        if ours is theirs is None:
+            return
+        if self.ptr == 0:
+            theirs.fail(906)
+        if theirs is None:
+            ours.fail(905)
+        if theirs not in Capture.active:
+            raise CUDARuntimeError(1)
+        if ours is None:
+            theirs.join(self)
+        elif ours is not theirs:
+            theirs.invalid = True
+            ours.fail(902)
+        elif event.stream is not self:
+            ours.unjoined.discard(event.stream)
+
+    def launch_host_func(self, callback: Callable[[Any], None], arg: Any) -> None:
+        """Call a function of the host when the stream comes to it."""
+        submit(lambda: callback(arg), "", {}, self)
+
+    def is_capturing(self) -> bool:
+        """Whether work is recorded instead of done."""
+        if self.ptr == 0 and any(not c.origin.is_non_blocking for c in Capture.active):
+            raise CUDARuntimeError(906)
+        return self.capture is not None
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        """Record from now on, in the relaxed mode unless told otherwise."""
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        if mode not in (None, GLOBAL, THREAD_LOCAL, RELAXED):
+            raise CUDARuntimeError(1)
+        if self.capture:
+            raise CUDARuntimeError(401)
+        Capture(self, RELAXED if mode is None else mode)
+
+    def end_capture(self) -> Graph:
+        """Get what was recorded as a graph."""
+        capture = self.capture
+        if capture is None:
+            raise CUDARuntimeError(401)
+        if self is not capture.origin:
+            capture.fail(903)
+        if capture.mode != RELAXED and capture.thread != threading.get_ident():
+            raise CUDARuntimeError(908)
+        capture.end()
+        if capture.invalid:
+            raise CUDARuntimeError(901)
+        if capture.unjoined:
+            raise CUDARuntimeError(904)
+        return Graph._of(capture.work)
+
+
+Stream.null = Stream(null=True)
+
+
+class _Thread(threading.local):
+    """The calling thread's stream."""
+
+    stream = Stream.null
+
+
+_thread = _Thread()
+
+
+def get_current_stream(device_id: int | None = None) -> Stream:
+    """Get the calling thread's stream."""
+    return _thread.stream
+
+
+def as_stream(stream: Any) -> Stream:
+    """Stream of an argument: None for the current one, an address, or a stream."""
+    if stream is None:
+        return _thread.stream
+    return Stream.by_address[stream] if isinstance(stream, int) else stream
+
+
+class Event:
+    """A moment in a stream."""
+
+    def __init__(
+        self, block: bool = False, disable_timing: bool = False, interprocess: bool = False
+    ) -> None:
+        self.time = 0.0
+        self.stream: Stream | None = None
+        self.capture: Capture | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream has come here; to ask for a captured one spoils the capture."""
+        if self.capture:
+            self.capture.invalid = True
+        elif not spoil_unsafe():
+            return True
+        return False
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Remember the time, or the place in a capture."""
+        self.stream = as_stream(stream)
+        _refuse_on_null(self.stream)
+        self.capture = self.stream.capture
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Wait until the stream has come here."""
+        if self.capture:
+            self.capture.fail(907)
+        refuse_unsafe()
+        counters.count("synchronizations")
+
+
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
+    """Milliseconds between two events."""
+    for event in (start_event, end_event):
+        if event.capture:
+            event.capture.fail(907)
+    return (end_event.time - start_event.time) * 1e3
+
+
+def reset() -> None:
+    """Forget captures that nobody ended."""
+    for capture in list(Capture.active):
+        capture.end()
+    _thread.stream = Stream.null
+
+
+# ------------------------------------------------------------------ what a capture forbids
+
+
+def _refuse_on_null(stream: "Stream") -> None:
+    """The legacy stream waits for all blocking streams, so it cannot while one captures."""
+    if stream.ptr == 0:
+        for capture in Capture.active:
+            if not capture.origin.is_non_blocking:
+                capture.fail(906)
+
+
+def spoil_unsafe() -> bool:
+    """Invalidate what a call such as ``cudaMalloc`` or ``cudaFree`` is forbidden in."""
+    spoiled = [
+        capture
+        for capture in Capture.active
+        if capture.mode == GLOBAL
+        or (capture.mode == THREAD_LOCAL and capture.thread == threading.get_ident())
+    ]
+    for capture in spoiled:
+        capture.invalid = True
+    return bool(spoiled)
+
+
+def refuse_unsafe() -> None:
+    """Refuse what might depend on captured work, as far as the modes of the captures say."""
+    if spoil_unsafe():
+        raise CUDARuntimeError(900)
+
+
+def refuse_wait(stream: Any) -> None:
+    """Refuse to wait for a stream that captures."""
+    stream = as_stream(stream)
+    if stream.capture:
+        stream.capture.fail(900)
+    _refuse_on_null(stream)
+    refuse_unsafe()
+
+
+def refuse_device_wait() -> None:
+    """Refuse to wait for a device while any of its streams captures."""
+    for capture in Capture.active:
+        capture.fail(900)
+
+
+def refuse_upload() -> None:
+    """Refuse a copy from memory of the host, which is pageable."""
+    if _thread.stream.capture:
+        _thread.stream.capture.fail(900)
+
+
+def refuse_host(stream: Any = None) -> None:
+    """Refuse what needs a value on the host; CuPy asks first, and spoils nothing."""
+    if as_stream(stream).capture:
+        raise RuntimeError(
+            "the current stream is capturing, so synchronous API calls are disallowed"
+        )
+
+
+def refuse_library(name: str) -> None:
+    """Refuse one of the libraries that CuPy does not let into a graph."""
+    if _thread.stream.capture:
+        raise NotImplementedError(
+            f"calling {name} API during stream capture is currently unsupported"
+        )
