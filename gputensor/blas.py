@@ -277,7 +277,9 @@ def _multiply(handle: _Handle, kind: _Kind, a: Array, b: Array, out: Array) -> N
     axes = _batch_axes(a, b, out) if out.ndim > 2 else []
     if axes and op_a == _N and axes[0].steps == (m * lda, 0, m * ldc):
         m *= axes.pop(0).length  # one product with all the rows
-    batch = max(axes, key=lambda axis: axis.length, default=None)
+    # Matrices of an `out` may be interleaved; those are written one by one.
+    apart = [axis for axis in axes if axis.steps[2] >= (m - 1) * ldc + n]
+    batch = max(apart, key=lambda axis: axis.length, default=None)
     product = handle.batched if batch else handle.gemm
     step_a, step_b, step_c = ((step,) for step in batch.steps) if batch else ((), (), ())
     count = (batch.length,) if batch else ()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import gputensor as gt
 import standin
 from gputensor import blas, config
-from gputensor.errors import DTypeError, ShapeError
+from gputensor.errors import DeviceError, DTypeError, ShapeError
 from gputensor.ops.nn import dense
 from standin import nvmath_cublas
 
@@ -402,6 +402,49 @@ def test_without_nvmath(cupy, bindings, monkeypatch, caplog):
     assert blas.prepare() is False
     with pytest.raises(ShapeError, match="do not fit"):
         blas.matmul(cupy.asarray(a), cupy.asarray(a))
+
+
+def test_captured_products_have_the_bits_of_eager_ones(cupy, bindings):
+    x, w, g = (cupy.asarray(normal(s, "float32")) for s in ((64, 30), (30, 20), (64, 20)))
+    outs = [cupy.zeros(s, "float32") for s in ((64, 20), (30, 20), (64, 30), (2, 32, 20))]
+
+    def step():
+        blas.matmul(x, w, out=outs[0])
+        blas.matmul(x.T, g, out=outs[1])
+        blas.matmul(g, w.T, out=outs[2])
+        blas.matmul(x.reshape(2, 32, 30), w, out=outs[3])
+
+    step()
+    eager = [out.get() for out in outs]
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        assert blas.prepare()
+        stream.begin_capture()
+        step()
+        graph = stream.end_capture()
+        for out in outs:
+            out.fill(0)
+        graph.launch()
+        stream.synchronize()
+    for out, expected in zip(outs, eager, strict=True):
+        np.testing.assert_array_equal(out.get(), expected)
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [(True, r"call gputensor.blas.prepare\(\) on it"), (False, "install nvmath-python: pip")],
+)
+def test_capture_that_is_not_prepared(cupy, bindings, monkeypatch, there, message):
+    a = cupy.ones((3, 3))
+    if not there:
+        monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", None)
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        try:
+            with pytest.raises(DeviceError, match=message):
+                blas.matmul(a, a, out=a)
+        finally:
+            stream.end_capture()
 
 
 def test_constants_are_those_of_nvmath():

@@ -2,7 +2,7 @@
 
 NumPy computes; what cuBLAS demands is checked first: handles that exist and belong to the current
 device and stream, a workspace, operations, dtypes and compute types that go together, leading
-dimensions, and matrices that lie within one allocation each.
+dimensions, and matrices that lie within one allocation each. A stream that captures records.
 """
 
 import ctypes
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .fakecuda import get_current_stream
-from .memory import Allocation, counters, current
+from .memory import Allocation, Block, without_owner
+from .state import current
+from .streams import get_current_stream, submit
 
 __all__ = ["ComputeType", "Math", "Operation", "PointerMode", "Status", "make_modules"]
 
@@ -72,7 +73,7 @@ class cuBLASError(Exception):
 class _Handle:
     device: int
     stream: int = 0
-    workspace: Allocation | None = None
+    workspace: tuple[int, int] | None = None  # address and size
     math: int = 0
 
 
@@ -114,7 +115,8 @@ def _handle(number: int) -> _Handle:
 
 def create() -> int:
     """Make a handle of the current device."""
-    _refuse_capture("create")
+    capturing = get_current_stream().is_capturing()
+    _require(not capturing, "create while the stream is capturing", Status.NOT_SUPPORTED)
     number = next(_numbers)
     _handles[number] = _Handle(current.id)
     return number
@@ -139,13 +141,9 @@ def set_stream(handle: int, stream_id: int) -> None:
 
 def set_workspace(handle: int, workspace: int, workspace_size_in_bytes: int) -> None:
     """Set the workspace, aligned to 256 bytes."""
-    found = Allocation.around(workspace)
     _require(workspace % 256 == 0, f"workspace at {workspace:#x} is not aligned to 256 bytes")
-    _require(
-        found is not None and workspace + workspace_size_in_bytes <= found.ptr + found.nbytes,
-        f"the workspace is no device memory of {workspace_size_in_bytes} bytes",
-    )
-    _handle(handle).workspace = found
+    _memory("the workspace", workspace, workspace_size_in_bytes)
+    _handle(handle).workspace = workspace, workspace_size_in_bytes
 
 
 def set_pointer_mode(handle: int, mode: int) -> None:
@@ -159,9 +157,18 @@ def set_math_mode(handle: int, mode: int) -> None:
     _handle(handle).math = Math(mode)
 
 
-def _refuse_capture(what: str) -> None:
-    if get_current_stream().is_capturing():
-        raise cuBLASError(Status.NOT_SUPPORTED, f"{what} while the stream is capturing")
+def _memory(name: str, address: int, nbytes: int) -> Allocation:
+    """Allocation that holds all bytes."""
+    memory = Allocation.around(address)
+    _require(
+        memory is not None
+        and address + nbytes <= memory.ptr + memory.nbytes
+        and memory.device == current.id,
+        f"{name} does not lie in one allocation of device {current.id}",
+        Status.EXECUTION_FAILED,
+    )
+    assert memory is not None
+    return memory
 
 
 def _scalar(address: int, dtype: np.dtype[Any]) -> Any:
@@ -183,15 +190,9 @@ def _matrices(
     _require(ld >= max(rows, 1), f"ld{name} is {ld}, the matrix has {rows} rows")
     _require(stride >= 0, f"stride{name} is {stride}")
     _require(address % size == 0, f"{name} at {address:#x} is not aligned to {size} bytes")
-    memory = Allocation.around(address)
-    end = address + size * ((count - 1) * stride + (columns - 1) * ld + rows)
-    _require(
-        memory is not None and end <= memory.ptr + memory.nbytes and memory.device == current.id,
-        f"{name} of {count} x {rows} x {columns} elements (ld {ld}, stride {stride}) does not lie "
-        f"in one allocation of device {current.id}",
-        Status.EXECUTION_FAILED,
-    )
-    assert memory is not None
+    nbytes = size * ((count - 1) * stride + (columns - 1) * ld + rows)
+    label = f"{name} of {count} x {rows} x {columns} elements (ld {ld}, stride {stride})"
+    memory = _memory(label, address, nbytes)
     strides = (stride * size, size, ld * size)
     return np.ndarray(shape, dtype, np.asarray(memory), address - memory.ptr, strides)
 
@@ -214,7 +215,7 @@ def gemm_strided_batched_ex_64(
     stream = get_current_stream()
     _require(found.stream == stream.ptr, "the handle is of another stream than the current one")
     _require(
-        found.workspace is not None or not stream.is_capturing(),
+        found.workspace is not None or not stream.capture,
         "cuBLAS would allocate a workspace while the stream is capturing",
         Status.NOT_SUPPORTED,
     )
@@ -237,6 +238,12 @@ def gemm_strided_batched_ex_64(
         | {"trans": (Operation(transa), Operation(transb)), "dtype": name, "math": found.math}
     )
 
+    blocks: dict[Block, int] = {}
+    x, y, z = (without_owner(v, blocks) for v in (x, y, z))
+    if found.workspace:
+        memory = _memory("the workspace", *found.workspace)
+        blocks[memory.block] = memory.nbytes
+
     def run() -> None:
         left, right = (
             np.conj(v.mT) if op == Operation.C else v.mT if op == Operation.T else v
@@ -248,8 +255,7 @@ def gemm_strided_batched_ex_64(
             product = factor * (left @ right)
             z[...] = product + share * z.astype(scale) if share else product
 
-    counters.count("launches")
-    run()
+    submit(run, "launches", blocks)
 
 
 def gemm_ex_64(
