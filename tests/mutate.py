@@ -57,7 +57,7 @@ EQUIVALENT = [
         "layer_norm.cu",
         "`==`|`0`",
         r"KEPT == 0",
-        "two formulas for the same, equal but for rounding",
+        "two formulas for the same",
     ),
     ("rows.cuh", r"`&` to", r"upper = ", "the lanes then differ in the last bit"),
     ("rows.cuh", "`0`|`<` to", r"KEPT > 0|k < KEPT", "the rest of the row is empty"),
@@ -73,7 +73,7 @@ UNSEEN = [
         "embedding.cu",
         "`>=?` to|`<` to",
         r"first > places|first >= places|first > 0|place < places",
-        "reads one number before or past an array, which holds no row number in the stand-in's guards",
+        "reads one number before or past an array, where the stand-in's guards hold no row number",
     ),
     (
         ".*",
@@ -464,6 +464,8 @@ def work(copy: Path, options: argparse.Namespace) -> None:
             sys.exit(1)
         counts[file] = collections.Counter()
         for mutant in mutants_of(file, (bench.kernels / file).read_text()):
+            if options.match not in mutant.old:
+                continue
             found = bench.judge(mutant, users)
             kind = found if found in ("survived", "does not compile") else "killed"
             if kind == "survived":
@@ -498,9 +500,9 @@ def _report(counts: dict[str, Any], survivors: dict[str, list[Mutant]]) -> str:
     lines = [
         "# Mutants of the CUDA sources",
         "",
-        "Made by `python tests/mutate.py --report tests/mutation.md`: one-line changes of `kernels/`",
-        "that the table of cases must notice on the stand-in. Equivalent ones give the same results;",
-        "unseen ones are wrong on a GPU alone.",
+        "Made by `python tests/mutate.py --report tests/mutation.md`: one-line changes of",
+        "`kernels/` that the table of cases must notice on the stand-in. Equivalent ones give the",
+        "same results; unseen ones are wrong on a GPU alone.",
         "",
         "| file | mutants | killed | equivalent | unseen | survived |",
         "|---|---:|---:|---:|---:|---:|",
@@ -523,6 +525,7 @@ def main() -> None:
     """Make the copy and start again in it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", metavar="FILE", help="these sources alone")
+    parser.add_argument("--match", default="", metavar="TEXT", help="lines with that text alone")
     parser.add_argument("--list", action="store_true", help="print the mutants, run none")
     parser.add_argument("--report", type=lambda p: Path(p).resolve(), metavar="FILE")
     parser.add_argument("--copy", type=Path, help=argparse.SUPPRESS)

@@ -7,7 +7,7 @@ stand-in: no second list.
 """
 
 import argparse
-import importlib.util
+import importlib
 import json
 import multiprocessing
 import os
@@ -34,9 +34,11 @@ REGISTERS = 65536  # of a multiprocessor, the same in all architectures
 def is_installed() -> bool:
     """Whether there are NVRTC, its bindings and bfloat16."""
     try:
-        return all(map(importlib.util.find_spec, ("cuda.bindings.nvrtc", "ml_dtypes")))
-    except ModuleNotFoundError:
+        importlib.import_module("ml_dtypes")
+        importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
+    except (ImportError, RuntimeError):  # the second without the library itself
         return False
+    return True
 
 
 class Usage(NamedTuple):
