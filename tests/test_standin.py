@@ -1,10 +1,12 @@
 """The stand-in for CuPy: its kernels compute, its checks catch, its rules are CuPy's."""
 
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -636,6 +638,594 @@ def test_streams_events_and_properties(cupy):
     assert isinstance(properties["name"], bytes)
     assert cupy.cuda.Device().attributes["MultiProcessorCount"] > 0
     assert cupy.is_available()
+
+
+# ------------------------------------------------------------------ graphs
+
+
+@contextlib.contextmanager
+def capturing(cupy, mode=None, stream=None):
+    """Capture on a new stream; gives a list that gets the graph."""
+    graphs = []
+    with stream or cupy.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture(mode)
+        yield graphs
+        graphs.append(stream.end_capture())
+
+
+def device(cupy, values, dtype=np.float32):
+    return cupy.asarray(np.array(values, dtype))
+
+
+SCALE = """
+extern "C" __global__ void k(const float* x, float* y, float by, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) y[i] = by * x[i];
+}
+"""
+
+
+@pytest.mark.parametrize("order", ["forward", "compare"])
+def test_a_graph_replays_kernels_and_array_operations(cupy, kernel, order):
+    standin.settings.order = order
+    scale, x = kernel(SCALE), device(cupy, [1, 2, 3])
+    y, steps = cupy.empty_like(x), cupy.zeros(1, np.int32)
+    by = np.array(2, np.float32)
+    with capturing(cupy) as graphs:
+        scale((1,), (32,), (x, y, by[()], np.int32(3)))
+        steps += 1
+        total = (y + 1).sum()
+    by[...] = 5
+    assert np.isnan(y.get()).all()  # nothing has run
+    assert np.isnan(total.get())
+    assert steps.tolist() == [0]
+    for i, values in enumerate([[1, 2, 3], [4, 5, 6]]):
+        x.set(np.array(values, np.float32))
+        graphs[0].launch()
+        assert y.tolist() == [2 * v for v in values]
+        assert (float(total), steps.tolist()) == (2 * sum(values) + 3, [i + 1])
+
+
+def test_a_graph_that_was_recorded_counts_as_one_launch(cupy, kernel):
+    scale, x = kernel(SCALE), device(cupy, [1, 2, 3])
+    counters.reset()
+    with capturing(cupy) as graphs:
+        for _ in range(3):
+            scale((1,), (32,), (x, x, np.float32(2), np.int32(3)))
+        x += 1
+    assert (counters.launches, counters.array_ops) == (0, 0)
+    for _ in range(2):
+        graphs[0].upload()
+        graphs[0].launch()
+    assert (counters.launches, counters.array_ops, counters.graph_launches) == (0, 0, 2)
+    assert (counters.replayed_launches, counters.replayed_array_ops) == (6, 2)
+    assert x.tolist() == [73, 137, 201]
+
+
+def _added_at(cupy, x, i):
+    cupy.add.at(x, i, x[0])
+
+
+def _put(cupy, x, i):
+    cupy.put(x, i, cupy.asarray(x[0]))
+
+
+def _copied_to(cupy, x, i):
+    cupy.copyto(x, x[0])
+
+
+def _bytes(cupy, x, i):
+    y = cupy.empty_like(x)
+    y.data.copy_from_device_async(x.data, 16)
+    (y.data + 16).memset_async(0, 16)
+    return y
+
+
+def _memcpy(cupy, x, i):
+    y = cupy.zeros_like(x)
+    stream = cupy.cuda.get_current_stream().ptr
+    cupy.cuda.runtime.memcpyAsync(y.data.ptr, x.data.ptr, 16, 3, stream)
+    return y
+
+
+ARRAY_WORK = {
+    "binary": lambda cupy, x, i: 2 * x + x[0],
+    "several results": lambda cupy, x, i: divmod(x, 3),
+    "views and results": lambda cupy, x, i: [x.T, -x, *cupy.split(x, 2)],
+    "reduction": lambda cupy, x, i: x.sum(axis=0) / x.max(),
+    "matrix of integers": lambda cupy, x, i: cupy.matmul(i, i),
+    "copy": lambda cupy, x, i: x.T.copy(),
+    "astype": lambda cupy, x, i: x.astype(np.float64),
+    "asarray": lambda cupy, x, i: cupy.asarray(x, np.float16),
+    "asarray of a list": lambda cupy, x, i: cupy.asarray([x[0], x[1]]),
+    "contiguous": lambda cupy, x, i: cupy.ascontiguousarray(x[:, ::-2]),
+    "indices": lambda cupy, x, i: x[i],
+    "take": lambda cupy, x, i: x.take(i, axis=1),
+    "take along": lambda cupy, x, i: cupy.take_along_axis(x, i[:, np.newaxis], 1),
+    "put along": lambda cupy, x, i: cupy.put_along_axis(x, i[:, np.newaxis], x[:, :1], 1),
+    "mask": lambda cupy, x, i: x.__setitem__(x > 4, 0.0),
+    "where": lambda cupy, x, i: cupy.where(x > 4, x, i[0]),
+    "constants": lambda cupy, x, i: (cupy.zeros(3), cupy.full(2, 7), cupy.arange(4)),
+    "joined": lambda cupy, x, i: cupy.concatenate([x, x[:1]]),
+    "in place": lambda cupy, x, i: x.__imul__(3),
+    "out": lambda cupy, x, i: cupy.exp(x, out=x),
+    "two outs": lambda cupy, x, i: cupy.divmod(x[0], 3, out=(x[1], x[0])),
+    "assignment": lambda cupy, x, i: x.__setitem__((slice(None), 1), x[:, 0]),
+    "assignment at indices": lambda cupy, x, i: x.__setitem__(i, x[0] * 2),
+    "fill": lambda cupy, x, i: x.fill(3),
+    "imaginary part": lambda cupy, x, i: x.imag,
+    "fft": lambda cupy, x, i: cupy.fft.fft(x),
+    "add at": _added_at,
+    "put": _put,
+    "copyto": _copied_to,
+    "bytes": _bytes,
+    "memcpy": _memcpy,
+}
+
+
+@pytest.mark.parametrize("what", ARRAY_WORK)
+def test_array_operations_are_recorded(cupy, what):
+    work, values = ARRAY_WORK[what], np.arange(8.0, dtype=np.float32).reshape(2, 4)
+
+    def lists(result):
+        results = result if isinstance(result, list | tuple) else [result]
+        return [None if r is None else r.get() for r in results]
+
+    expected_x, i = device(cupy, values), device(cupy, [[1, 0], [0, 1]], np.int64)
+    i = i if what == "matrix of integers" else i[0]
+    expected = lists(work(cupy, expected_x, i))
+    x = device(cupy, -values)
+    with capturing(cupy) as graphs:
+        result = work(cupy, x, i)
+    np.testing.assert_array_equal(x.get(), -values)
+    for _ in range(2):
+        x.set(values)
+        graphs[0].launch()
+        for found, right in zip(lists(result), expected, strict=True):
+            np.testing.assert_array_equal(found, right)
+        np.testing.assert_array_equal(x.get(), expected_x.get())
+
+
+def test_results_are_garbage_until_a_graph_is_launched(cupy):
+    x = device(cupy, [1, 2, 3])
+    pool = cupy.cuda.MemoryPool()
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        x + 1  # its memory is what is given out below
+        stream.begin_capture()
+        y = x + 1
+        z = x + y
+        graph = stream.end_capture()
+    for garbage in (y, z):
+        assert np.isnan(garbage.get()).all()
+    graph.launch()
+    assert z.tolist() == [3, 5, 7]
+
+
+REFUSED = {
+    # What CuPy notices itself leaves the capture as it is,
+    "get": (lambda cupy, x: x.get(), RuntimeError, "is capturing", True),
+    "item": (lambda cupy, x: x[0].item(), RuntimeError, "is capturing", True),
+    "bool": (lambda cupy, x: bool(x[0] > 0), RuntimeError, "is capturing", True),
+    "float": (lambda cupy, x: float(x[0]), RuntimeError, "is capturing", True),
+    "repr": (lambda cupy, x: repr(x), RuntimeError, "is capturing", True),
+    "asnumpy": (lambda cupy, x: cupy.asnumpy(x), RuntimeError, "is capturing", True),
+    "text": (lambda cupy, x: cupy.array_str(x), RuntimeError, "is capturing", True),
+    "nonzero": (lambda cupy, x: cupy.nonzero(x), RuntimeError, "is capturing", True),
+    "where": (lambda cupy, x: cupy.where(x > 0), RuntimeError, "is capturing", True),
+    "unique": (lambda cupy, x: cupy.unique(x), RuntimeError, "is capturing", True),
+    "mask": (lambda cupy, x: x[x > 0], RuntimeError, "is capturing", True),
+    "into a mask": (lambda cupy, x: x.__setitem__(x > 0, x), RuntimeError, "is capturing", True),
+    "matmul": (lambda cupy, x: x @ x, NotImplementedError, "cuBLAS", True),
+    "dot": (lambda cupy, x: x.dot(x), NotImplementedError, "cuBLAS", True),
+    "tensordot": (lambda cupy, x: cupy.tensordot(x, x, 1), NotImplementedError, "cuBLAS", True),
+    "einsum": (lambda cupy, x: cupy.einsum("i,i", x, x), NotImplementedError, "cuBLAS", True),
+    "inverse": (lambda cupy, x: cupy.linalg.inv(x), NotImplementedError, "cuSOLVER", True),
+    # what CUDA notices spoils it.
+    "sort": (lambda cupy, x: cupy.sort(x), None, "CaptureUnsupported", False),
+    "argsort": (lambda cupy, x: x.argsort(), None, "CaptureUnsupported", False),
+    "upload": (lambda cupy, x: cupy.asarray([1.0]), None, "CaptureUnsupported", False),
+    "set": (lambda cupy, x: x.set(np.ones(3, "f")), None, "CaptureUnsupported", False),
+    "list": (lambda cupy, x: x[[0, 1]], None, "CaptureUnsupported", False),
+    "memcpy": (
+        lambda cupy, x: cupy.cuda.runtime.memcpyAsync(
+            *(x.data.ptr, np.ones(3).ctypes.data, 8, 1, cupy.cuda.get_current_stream().ptr)
+        ),
+        *(None, "CaptureUnsupported", False),
+    ),
+    "stream": (
+        lambda cupy, x: cupy.cuda.get_current_stream().synchronize(),
+        *(None, "CaptureUnsupported", False),
+    ),
+    "stream's address": (
+        lambda cupy, x: cupy.cuda.runtime.streamSynchronize(cupy.cuda.get_current_stream().ptr),
+        *(None, "CaptureUnsupported", False),
+    ),
+    "device": (
+        lambda cupy, x: cupy.cuda.Device().synchronize(),
+        *(None, "CaptureUnsupported", False),
+    ),
+    "event": (
+        lambda cupy, x: cupy.cuda.get_current_stream().record().synchronize(),
+        *(None, "cudaErrorCapturedEvent", False),
+    ),
+    "foreign event": (
+        lambda cupy, x: cupy.cuda.get_current_stream().wait_event(cupy.cuda.Event()),
+        *(None, "CaptureIsolation", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_a_capture_forbids(cupy, what):
+    call, kind, message, goes_on = REFUSED[what]
+    x, stream = device(cupy, [1, 2, 3]), cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(kind or cupy.cuda.runtime.CUDARuntimeError, match=message):
+            call(cupy, x)
+        if goes_on:
+            x += 1
+            stream.end_capture().launch()
+            assert x.tolist() == [2, 3, 4]
+        else:
+            error = cupy.cuda.runtime.CUDARuntimeError
+            with pytest.raises(error, match="CaptureInvalidated") as caught:
+                x += 1
+            assert caught.value.status == 901
+            with pytest.raises(error, match="CaptureInvalidated"):
+                stream.end_capture()
+            assert x.tolist() == [1, 2, 3]
+        assert not stream.is_capturing()
+        stream.synchronize()
+
+
+def test_to_ask_whether_a_stream_is_done_spoils_its_capture(cupy):
+    for query in (lambda s: s.done, lambda s: s.record().done):
+        stream = cupy.cuda.Stream(non_blocking=True)
+        stream.begin_capture()
+        assert not query(stream)
+        with pytest.raises(RuntimeError, match="CaptureInvalidated"):
+            stream.end_capture()
+
+
+def test_captures_begin_and_end_as_they_must(cupy):
+    runtime, stream = cupy.cuda.runtime, cupy.cuda.Stream(non_blocking=True)
+    with pytest.raises(RuntimeError, match=r"cannot capture on the default \(legacy\) stream"):
+        cupy.cuda.Stream.null.begin_capture()
+    with pytest.raises(runtime.CUDARuntimeError, match="cudaErrorIllegalState"):
+        stream.end_capture()
+    with pytest.raises(runtime.CUDARuntimeError, match="cudaErrorInvalidValue"):
+        stream.begin_capture(mode=3)
+    with pytest.raises(NotImplementedError, match="stream capture"):
+        cupy.cuda.Graph()
+    stream.begin_capture(mode=runtime.streamCaptureModeThreadLocal)
+    assert stream.is_capturing() == runtime.streamIsCapturing(stream.ptr) == True  # noqa: E712
+    assert not cupy.cuda.get_current_stream().is_capturing()
+    with pytest.raises(runtime.CUDARuntimeError, match="cudaErrorIllegalState"):
+        stream.begin_capture()
+    assert isinstance(stream.end_capture(), cupy.cuda.Graph)
+
+
+def test_only_the_work_of_the_capturing_stream_is_recorded(cupy, kernel):
+    scale, x, y = kernel(SCALE), device(cupy, [1]), device(cupy, [1])
+    stream = cupy.cuda.Stream(non_blocking=True)
+    stream.begin_capture()
+    x += 1
+    scale((1,), (1,), (y, y, np.float32(3), np.int32(1)), stream=stream)
+    with cupy.cuda.Stream(non_blocking=True):
+        x *= 2
+    assert (x.tolist(), y.tolist()) == ([4], [1])
+    graph = stream.end_capture()
+    graph.launch(stream)
+    assert (x.tolist(), y.tolist()) == ([4], [3])
+    # A graph launched while capturing becomes a part of the next.
+    with capturing(cupy) as graphs:
+        graph.launch()
+        x += y
+    graphs[0].launch()
+    assert (x.tolist(), y.tolist()) == ([13], [9])
+
+
+def test_the_legacy_stream_cannot_be_used_while_a_blocking_stream_captures(cupy):
+    x, stream = device(cupy, [1]), cupy.cuda.Stream()
+    stream.begin_capture()
+    with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureImplicit"):
+        cupy.cuda.Stream.null.is_capturing()
+    stream.end_capture()
+    stream.begin_capture()
+    with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureImplicit"):
+        x += 1
+    with pytest.raises(RuntimeError, match="CaptureInvalidated"):
+        stream.end_capture()
+
+
+def test_streams_join_a_capture_through_events(cupy):
+    x = device(cupy, [1, 2])
+    first, second = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    for joined in (True, False):
+        with first:
+            first.begin_capture()
+            y = x * 10
+            second.wait_event(first.record())
+            assert second.is_capturing()
+            with second:
+                z = y + 1
+                event = second.record()
+            if joined:
+                first.wait_event(event)
+                first.end_capture().launch()
+                assert z.tolist() == [11, 21]
+            else:
+                with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureUnmatched"):
+                    second.end_capture()
+                with pytest.raises(RuntimeError, match="CaptureInvalidated"):
+                    first.end_capture()
+        assert not second.is_capturing()
+    first.begin_capture()
+    second.wait_event(first.record())
+    with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureUnjoined"):
+        first.end_capture()
+
+
+@pytest.mark.parametrize("mode", ["Global", "ThreadLocal", "Relaxed"])
+def test_modes_say_whose_unsafe_calls_are_forbidden(cupy, mode):
+    """A thread is as good as another stream in it: what counts is who began the capture."""
+    pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    unsafe = {
+        "malloc": lambda: pool.malloc(100),
+        "free": pool.free_all_blocks,
+        "memset": lambda: y.data.memset(0, 4),
+        "other stream": lambda: cupy.cuda.Stream(non_blocking=True).synchronize(),
+        "other event": lambda: cupy.cuda.Event().synchronize(),
+    }
+    y = cupy.zeros(4)
+    kept = pool.malloc(5000)
+    del kept
+    for elsewhere in (False, True):
+        allowed = mode == "Relaxed" or (mode == "ThreadLocal" and elsewhere)
+        for name, call in unsafe.items():
+            if name == "free":
+                kept = pool.malloc(5000 + 1000 * elsewhere)
+                del kept
+            if name == "malloc":
+                pool.free_all_blocks()
+            errors = []
+
+            def attempt(call=call, errors=errors):
+                try:
+                    call()
+                except cupy.cuda.runtime.CUDARuntimeError as error:
+                    errors.append(error.status)
+
+            stream.begin_capture(getattr(cupy.cuda.runtime, f"streamCaptureMode{mode}"))
+            if elsewhere:
+                thread = threading.Thread(target=attempt)
+                thread.start()
+                thread.join()
+            else:
+                attempt()
+            assert errors == ([] if allowed else [900]), name
+            if allowed:
+                stream.end_capture()
+            else:
+                with pytest.raises(RuntimeError, match="CaptureInvalidated"):
+                    stream.end_capture()
+
+
+def test_a_capture_of_a_thread_ends_in_it(cupy):
+    stream, errors = cupy.cuda.Stream(non_blocking=True), []
+
+    def end():
+        with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureWrongThread"):
+            stream.end_capture()
+        errors.append(True)
+
+    stream.begin_capture(cupy.cuda.runtime.streamCaptureModeThreadLocal)
+    thread = threading.Thread(target=end)
+    thread.start()
+    thread.join()
+    assert errors == [True]
+    stream.end_capture()
+
+
+def test_functions_of_the_host_are_replayed(cupy):
+    seen = []
+    with capturing(cupy) as graphs:
+        cupy.cuda.get_current_stream().launch_host_func(seen.append, 1)
+    assert seen == []
+    graphs[0].launch()
+    cupy.cuda.get_current_stream().launch_host_func(seen.append, 2)
+    assert seen == [1, 2]
+
+
+# ------------------------------------------------------------------ pools, and who holds memory
+
+
+def test_pools_keep_freed_memory_for_their_stream_and_size(cupy):
+    pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    counters.reset()
+    with cupy.cuda.using_allocator(pool.malloc):
+        x = cupy.ones(100, np.float32)
+        address = x.data.ptr
+        del x
+        assert (pool.used_bytes(), pool.free_bytes(), pool.n_free_blocks()) == (0, 512, 1)
+        y = cupy.empty(128, np.float32)
+        assert (y.data.ptr, pool.used_bytes(), counters.driver_allocations) == (address, 512, 1)
+        assert np.isnan(y.get()).all()
+        z = cupy.empty(129, np.float32)
+        assert (pool.total_bytes(), counters.driver_allocations) == (1536, 2)
+        del y, z
+        with stream:
+            w = cupy.empty(128, np.float32)
+        assert (w.data.ptr != address, counters.driver_allocations) == (True, 3)
+        del w
+        pool.free_all_blocks(stream)
+        assert pool.total_bytes() == 1536
+        pool.free_all_blocks()
+        assert pool.total_bytes() == 0
+        assert pool.malloc(0).mem.size == 0
+        with cupy.cuda.using_allocator(), pytest.raises(ValueError, match="global allocator"):
+            cupy.cuda.set_allocator()
+        assert cupy.cuda.get_allocator() == pool.malloc
+    assert pool.used_bytes() == 0
+    cupy.cuda.set_allocator()
+    before = counters.driver_allocations
+    for _ in range(2):
+        cupy.empty(3)
+    assert counters.driver_allocations == before + 2
+    with standin.installed() as again:  # begins with the default pool
+        again.empty(3), again.empty(3)
+        assert counters.driver_allocations == 1
+
+
+def test_limits_and_the_end_of_memory(cupy):
+    pool = cupy.cuda.MemoryPool()
+    pool.set_limit(2048)
+    kept = pool.malloc(1000)
+    del kept
+    assert pool.malloc(2000).mem.size == 2000  # for which the pool gives up what it kept
+    pool.set_limit(0)
+    free, total = cupy.cuda.Device().mem_info
+    assert free < total
+    with pytest.raises(MemoryError, match="Out of memory"):
+        pool.malloc(total + 1)
+
+
+def test_freed_memory_reads_as_nan(cupy):
+    x = cupy.ones(3, np.float32)
+    view = x.data.mem.block.view(x._host)
+    assert view.tolist() == [1, 1, 1]
+    del x
+    assert np.isnan(view).all()
+
+
+def test_what_a_graph_uses_is_not_kept_for_it(cupy):
+    """A replay writes over memory that was freed and given to somebody else."""
+    x = device(cupy, [1, 2, 3])
+    pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        stream.begin_capture()
+        total = ((x + 1) * 2).sum()  # in the memory of the first array; that of the second is free
+        graph = stream.end_capture()
+        assert pool.n_free_blocks() == 1
+        victim = cupy.zeros(100, np.float32)
+        graph.launch()
+        assert float(total) == 18
+        assert victim.tolist() == [4, 6, 8] + [0] * 97
+
+
+def test_an_input_that_was_freed_is_garbage(cupy):
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        x = cupy.ones(3, np.float32)
+        stream.begin_capture()
+        y = x + 1
+        graph = stream.end_capture()
+        graph.launch()
+        assert y.tolist() == [2, 2, 2]
+        del x
+        graph.launch()
+        assert np.isnan(y.get()).all()
+
+
+def test_warm_memory_serves_a_capture(cupy):
+    """Memory of the same stream and pool need not come from the driver."""
+    pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    x = device(cupy, [1, 2, 3])
+    mode = cupy.cuda.runtime.streamCaptureModeThreadLocal
+
+    def work():
+        y = x + 1
+        z = y * y
+        return (z - y).sum()
+
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        stream.begin_capture(mode)
+        with pytest.raises(RuntimeError, match="CaptureUnsupported"):
+            work()
+        with pytest.raises(RuntimeError, match="CaptureInvalidated"):
+            stream.end_capture()
+        work()
+        counters.reset()
+        stream.begin_capture(mode)
+        total = work()
+        graph = stream.end_capture()
+        assert counters.driver_allocations == 0
+        graph.launch()
+        assert float(total) == 20
+
+
+@pytest.mark.parametrize("how", ["free_all_blocks", "the pool dies", "no pool"])
+def test_a_graph_whose_memory_went_back_to_the_driver_is_refused(cupy, kernel, how):
+    pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    scale, x = kernel(SCALE), device(cupy, [1, 2, 3])
+    with cupy.cuda.using_allocator(None if how == "no pool" else pool.malloc), stream:
+        stream.begin_capture()
+        y = cupy.empty_like(x)
+        scale((1,), (32,), (x, y, np.float32(2), np.int32(3)))
+        graph = stream.end_capture()
+    graph.launch()
+    assert y.tolist() == [2, 4, 6]
+    if how != "the pool dies":
+        del y
+        pool.free_all_blocks()
+    del pool
+    for call in (graph.launch, graph.upload):
+        with pytest.raises(RuntimeError, match=r"illegal memory access.*float32 array of shape"):
+            call()
+    if how == "the pool dies":  # as CuPy's does, with all of its memory
+        by = np.float32(1), np.int32(1)
+        use = [y.get, y.copy, lambda: y + 1, lambda: scale((1,), (1,), (y, y, *by))]
+        for call in use:
+            with pytest.raises(RuntimeError, match="illegal memory access"):
+                call()
+
+
+def test_a_replay_out_of_bounds_is_caught(cupy, kernel):
+    run = kernel('extern "C" __global__ void k(float* x, const int* i) { x[*i] = 1.0f; }')
+    x, i = cupy.zeros((5, 7), np.float32), device(cupy, [34], np.int32)
+    with capturing(cupy) as graphs:
+        run((1,), (1,), (x, i))
+    graphs[0].launch()
+    assert float(x[4, 6]) == 1
+    i[0] = 35
+    for launch in (graphs[0].launch, lambda: run((1,), (1,), (x, i))):
+        with pytest.raises(RuntimeError, match=r"argument 0 \(x\).*\(5, 7\).*4 byte.*past the end"):
+            launch()
+    i[0] = 0
+    graphs[0].launch()
+
+
+def test_a_replay_in_memory_of_a_smaller_array_is_not_out_of_its_bounds(cupy, kernel):
+    fill = kernel('extern "C" __global__ void k(float* x) { x[threadIdx.x] = 1.0f; }')
+    with capturing(cupy) as graphs:
+        x = cupy.empty(100, np.float32)
+        fill((1,), (100,), (x,))
+        stream = cupy.cuda.get_current_stream()
+    address = x.data.ptr
+    del x
+    with stream:
+        y = cupy.zeros(90, np.float32)
+    assert y.data.ptr == address
+    graphs[0].launch()
+    assert y.tolist() == [1] * 90
+    with pytest.raises(RuntimeError, match="past the end"):
+        fill((1,), (91,), (y,))
+    del y
+    graphs[0].launch()
+
+
+def test_install_ends_what_was_left_over(cupy):
+    stream = cupy.cuda.Stream().use()
+    stream.begin_capture()
+    with standin.installed() as again:
+        assert again.cuda.get_current_stream() is again.cuda.Stream.null
+        assert not again.cuda.Stream.null.is_capturing()
+        assert again.ones(2).tolist() == [1, 1]
+
+
+# ------------------------------------------------------------------ more of CuPy's rules
 
 
 def test_powers_and_dtypes_are_refused_as_by_cupy(cupy):

@@ -74,10 +74,11 @@ class Block:
     def __init__(self, size: int) -> None:
         if size:
             refuse_unsafe()
-            counters.count("driver_allocations")
         self.device = current.id
         if self.driver_bytes[self.device] + size > DEVICE_BYTES:
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
+        if size:
+            counters.count("driver_allocations")
         self.driver_bytes[self.device] += size
         self.size, self.stream, self.released, self.label = size, 0, False, ""
         self.end = self._used = 0
