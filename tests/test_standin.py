@@ -1075,7 +1075,8 @@ def test_pools_keep_freed_memory_for_their_stream_and_size(cupy):
         cupy.empty(3)
     assert counters.driver_allocations == before + 2
     with standin.installed() as again:  # begins with the default pool
-        again.empty(3), again.empty(3)
+        for _ in range(2):
+            again.empty(3)
         assert counters.driver_allocations == 1
 
 
