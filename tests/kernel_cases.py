@@ -171,8 +171,9 @@ def run(case: Case, place: Callable[[Any], Any], how: str | None = None) -> list
     """
     operands = [place(a) if isinstance(a, np.ndarray) else a for a in case.operands]
     assert how in (None, case.kernel.implementation(*operands)), case
+    attrs = {k: place(v) if isinstance(v, np.ndarray) else v for k, v in case.attrs.items()}
     with np.errstate(all="ignore"):
-        out = case.kernel.raw(*operands, **case.attrs)
+        out = case.kernel.raw(*operands, **attrs)
     return _on_host(out, operands)
 
 
@@ -346,6 +347,7 @@ def _(draw: Draw) -> Calls:
         (3, {"eps": 1e-8, "weight_decay": 0.05}),
         (7, {"eps": 1e-3, "weight_decay": 0.05, "decoupled": True}),
         (2, {"eps": 1e-8, "advance": False}),
+        (1, {"eps": 1e-8, "lr": np.asarray(0.03)}),
     ):
         yield (p, g, m, v, np.full(1, count), ticket), rates | attrs
 
@@ -356,6 +358,7 @@ def _(draw: Draw) -> Calls:
     yield (p, g, None), {"lr": 0.1}
     yield (p, g, None), {"lr": 0.1, "weight_decay": 0.05}
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9}
+    yield (p, g, velocity), {"lr": np.asarray(0.03), "momentum": 0.9}
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
 
 
@@ -371,23 +374,26 @@ def _(draw: Draw) -> Calls:
 
 # A key of which both halves count, and an offset whose counters carry into the upper word.
 _STREAM = {"key": 0x9ABCDEF012345678, "offset": 2**32 - 2}
+# The same on the device, the offset going on from there.
+_STATE = {"key": 0, "offset": 7, "state": np.array([0x9ABCDEF012345678, 2**32 - 9], np.uint64)}
 
 
 @calls_of(random_bits)
 def _(draw: Draw) -> Calls:
-    yield (np.zeros(draw.rows * draw.columns, np.uint32),), _STREAM
+    for stream in (_STREAM, _STATE):
+        yield (np.zeros(draw.rows * draw.columns, np.uint32),), stream
 
 
 @calls_of(random_uniform)
 def _(draw: Draw) -> Calls:
     yield (draw.flat(),), _STREAM
-    yield (draw.flat(),), _STREAM | {"low": -3.0, "high": 0.5}
+    yield (draw.flat(),), _STATE | {"low": -3.0, "high": 0.5}
 
 
 @calls_of(random_normal)
 def _(draw: Draw) -> Calls:
     yield (draw.flat(),), _STREAM
-    yield (draw.flat(),), _STREAM | {"mean": 1.5, "std": 0.25}
+    yield (draw.flat(),), _STATE | {"mean": 1.5, "std": 0.25}
 
 
 @calls_of(dropout)
@@ -395,6 +401,7 @@ def _(draw: Draw) -> Calls:
     word = random_bits.reference(HOST, np.zeros(1, np.uint32), **_STREAM)[0]
     for p in (0.0, 0.3, 1.0, float(word >> 8) * 2**-24):  # the last is just what is drawn first
         yield (draw.array(),), {"p": p, **_STREAM}
+    yield (draw.array(),), {"p": 0.3, **_STATE}
 
 
 @calls_of(embedding)
