@@ -972,24 +972,21 @@ def test_streams_join_a_capture_through_events(cupy):
 def test_modes_say_whose_unsafe_calls_are_forbidden(cupy, mode):
     """A thread is as good as another stream in it: what counts is who began the capture."""
     pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    y = cupy.zeros(4)
     unsafe = {
         "malloc": lambda: pool.malloc(100),
         "free": pool.free_all_blocks,
         "memset": lambda: y.data.memset(0, 4),
+        "read": y.get,
         "other stream": lambda: cupy.cuda.Stream(non_blocking=True).synchronize(),
         "other event": lambda: cupy.cuda.Event().synchronize(),
     }
-    y = cupy.zeros(4)
-    kept = pool.malloc(5000)
-    del kept
     for elsewhere in (False, True):
         allowed = mode == "Relaxed" or (mode == "ThreadLocal" and elsewhere)
         for name, call in unsafe.items():
-            if name == "free":
-                kept = pool.malloc(5000 + 1000 * elsewhere)
-                del kept
-            if name == "malloc":
-                pool.free_all_blocks()
+            pool.free_all_blocks()
+            kept = pool.malloc(5000)
+            del kept
             errors = []
 
             def attempt(call=call, errors=errors):
@@ -1114,6 +1111,11 @@ def test_what_a_graph_uses_is_not_kept_for_it(cupy):
         graph.launch()
         assert float(total) == 18
         assert victim.tolist() == [4, 6, 8] + [0] * 97
+        block = victim.data.mem.block
+        del victim
+        graph.launch()
+        assert float(total) == 18
+        assert np.isnan(block.bytes.view(np.float32)).all()  # free again, hence garbage
 
 
 def test_an_input_that_was_freed_is_garbage(cupy):

@@ -125,11 +125,11 @@ class Block:
         self.guarded[self.ptr] = self
 
     def narrow(self) -> None:
-        """Move the guard back."""
+        """Move the guard back; what a replay left in memory that nobody holds is gone."""
         if self._used:
             self._set_guards(self._used)
         else:
-            self.guarded.pop(self.ptr, None)
+            self.vacate()
 
     def _guards(self) -> tuple[slice, slice]:
         end = self._start + self.end

@@ -90,8 +90,7 @@ class Capture:
         self.streams = {origin}
         self.unjoined: set[Stream] = set()
         self.invalid = False
-        for stream in self.streams:
-            stream.capture = self
+        origin.capture = self
         self.active.append(self)
 
     def join(self, stream: "Stream") -> None:
@@ -439,6 +438,7 @@ def refuse_host(stream: Any = None) -> None:
         raise RuntimeError(
             "the current stream is capturing, so synchronous API calls are disallowed"
         )
+    refuse_wait(stream)
 
 
 def refuse_library(name: str) -> None:
