@@ -15,7 +15,6 @@ import importlib
 import itertools
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +68,11 @@ _KINDS = {
 
 
 @functools.cache
+def _kind_of(dtype: "np.dtype[Any]") -> _Kind | None:
+    return _KINDS.get(dtype.name)
+
+
+@functools.cache
 def _bindings() -> Any:
     """Module ``nvmath.bindings.cublas``; None, and a line in the log, where it is not usable."""
     try:
@@ -97,7 +101,8 @@ class _Handle:
         self.gemm = cublas.gemm_ex_64
         self.batched = cublas.gemm_strided_batched_ex_64
         self.number = cublas.create()
-        self.workspace = cupy.cuda.alloc(size)
+        # Not from an allocator that is in force for a while only, such as that of a capture.
+        self.workspace = cupy.get_default_memory_pool().malloc(size)
         cublas.set_stream(self.number, stream)
         cublas.set_workspace(self.number, self.workspace.ptr, size)  # set_stream took it away
         cublas.set_pointer_mode(self.number, _POINTER_MODE_HOST)
@@ -177,7 +182,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
             raise DTypeError(f"matmul: out is {out.dtype}, which cannot take {dtype}")
     import cupy
 
-    kind = _KINDS.get(dtype.name)
+    kind = _kind_of(dtype)
     handle = _current_handle() if kind is not None else None
     if kind is None or handle is None:
         return cupy.matmul(a, b) if out is None else cupy.matmul(a, b, out=out)
@@ -233,18 +238,18 @@ def _folded(x: Array) -> tuple[int, int] | None:
     """
     size = x.itemsize
     rows, columns = x.shape[-2:]
-    down, across = x.strides[-2:]
-    if x.data.ptr % size or any(s < 0 or s % size for s in x.strides):
+    *stack, down, across = x.strides
+    if x.data.ptr % size or (stack and any(step < 0 or step % size for step in stack)):
         return None
     if columns == 1 or across == size:
         if rows == 1:
             return _N, columns
-        if down >= columns * size:
+        if down >= columns * size and not down % size:
             return _N, down // size
     if rows == 1 or down == size:
         if columns == 1:
             return _T, rows
-        if across >= rows * size:
+        if across >= rows * size and not across % size:
             return _T, across // size
     return None
 
@@ -274,23 +279,33 @@ def _multiply(handle: _Handle, kind: _Kind, a: Array, b: Array, out: Array) -> N
     b, op_b, ldb = _readable(b)
     m, n = out.shape[-2:]
     k = a.shape[-1]
-    axes = _batch_axes(a, b, out) if out.ndim > 2 else []
+    compute = kind.tf32 if config.tf32_products() else kind.compute
+    data = kind.data
+    axes = _stack_axes(a, b, out) if out.ndim > 2 else None
     if axes and op_a == _N and axes[0].steps == (m * lda, 0, m * ldc):
         m *= axes.pop(0).length  # one product with all the rows
+    at_a, at_b, at_c = a.data.ptr, b.data.ptr, out.data.ptr
+    if not axes:
+        handle.gemm(
+            *(handle.number, op_b, op_a, n, m, k, kind.one, at_b, data, ldb, at_a, data, lda),
+            *(kind.zero, at_c, data, ldc, compute, _GEMM_DEFAULT),
+        )
+        return
     # Matrices of an `out` may be interleaved; those are written one by one.
     apart = [axis for axis in axes if axis.steps[2] >= (m - 1) * ldc + n]
-    batch = max(apart, key=lambda axis: axis.length, default=None)
-    product = handle.batched if batch else handle.gemm
-    step_a, step_b, step_c = ((step,) for step in batch.steps) if batch else ((), (), ())
-    count = (batch.length,) if batch else ()
-    compute = kind.tf32 if config.tf32_products() else kind.compute
-    for skip_a, skip_b, skip_c in _skips([axis for axis in axes if axis is not batch]):
-        product(
+    stack = max(apart, key=lambda axis: axis.length, default=_Axis(1, (0, 0, 0)))
+    others = [axis for axis in axes if axis is not stack]
+    step_a, step_b, step_c = stack.steps
+    size = out.itemsize
+    for place in itertools.product(*(range(axis.length) for axis in others)):
+        skip_a, skip_b, skip_c = (
+            size * sum(i * axis.steps[array] for i, axis in zip(place, others, strict=True))
+            for array in range(3)
+        )
+        handle.batched(
             *(handle.number, op_b, op_a, n, m, k, kind.one),
-            *(b.data.ptr + skip_b * b.itemsize, kind.data, ldb, *step_b),
-            *(a.data.ptr + skip_a * a.itemsize, kind.data, lda, *step_a, kind.zero),
-            *(out.data.ptr + skip_c * out.itemsize, kind.data, ldc, *step_c, *count),
-            *(compute, _GEMM_DEFAULT),
+            *(at_b + skip_b, data, ldb, step_b, at_a + skip_a, data, lda, step_a),
+            *(kind.zero, at_c + skip_c, data, ldc, step_c, stack.length, compute, _GEMM_DEFAULT),
         )
 
 
@@ -301,7 +316,7 @@ class _Axis(NamedTuple):
     steps: tuple[int, int, int]
 
 
-def _batch_axes(*arrays: Array) -> list[_Axis]:
+def _stack_axes(*arrays: Array) -> list[_Axis]:
     """Leading axes, innermost first; those that are evenly spaced together become one."""
     axes: list[_Axis] = []
     for i in range(-3, -arrays[-1].ndim - 1, -1):
@@ -317,12 +332,3 @@ def _batch_axes(*arrays: Array) -> list[_Axis]:
         else:
             axes.append(_Axis(length, steps))  # type: ignore[arg-type]
     return axes
-
-
-def _skips(axes: list[_Axis]) -> Iterator[tuple[int, ...]]:
-    """How many elements to skip in `a`, `b` and `out` for each place on axes."""
-    for place in itertools.product(*(range(axis.length) for axis in axes)):
-        yield tuple(
-            sum(i * axis.steps[array] for i, axis in zip(place, axes, strict=True))
-            for array in range(3)
-        )

@@ -128,8 +128,8 @@ class matmul_precision:
     ----------
     mode : {"ieee", "tf32"}
         ``"ieee"``, the default, keeps the 24 bits of float32. ``"tf32"`` rounds the factors to 11
-        and adds in float32, on the tensor cores of Ampere and later, several times as fast. On the
-        CPU, and for other dtypes than float32 and complex64, nothing changes.
+        and adds in float32, on the tensor cores of Ampere and later, several times as fast. Nothing
+        changes on the CPU, for other dtypes than float32 and complex64, and without nvmath-python.
 
     Raises
     ------

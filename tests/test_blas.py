@@ -447,6 +447,56 @@ def test_capture_that_is_not_prepared(cupy, bindings, monkeypatch, there, messag
             stream.end_capture()
 
 
+@pytest.mark.standin
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"handle": 1}, "NOT_INITIALIZED"),
+        ({"transa": 5}, "5 is not a valid Operation"),
+        ({"lda": 2}, "lda is 2, the matrix has 3 rows"),
+        ({"m": 4, "lda": 4}, "a of 1 x 4 x 3 elements .* does not lie in one allocation"),
+        ({"ldc": 4}, "c of 1 x 3 x 3 elements"),
+        ({"a": 0}, "a of 1 x 3 x 3 elements"),
+        ({"atype": 1}, "types 1, 0, 0"),
+        ({"compute_type": 70}, "float32 with compute type 70"),
+        ({"algo": 3}, "algorithm 3"),
+        ({"k": 0}, "m, n, k are 3, 3, 0"),
+        ({"c": None}, "C overlaps A or B"),
+    ],
+)
+def test_stand_in_refuses_what_cublas_does(cupy, bindings, changed, message):
+    blas.prepare()
+    (handle,) = blas._handles.values()
+    a, b, c = (cupy.ones((3, 3), "float32") for _ in range(3))
+    kind = blas._kind_of(a.dtype)
+    arguments = {
+        **{"handle": handle.number, "transa": 0, "transb": 0, "m": 3, "n": 3, "k": 3},
+        **{"alpha": kind.one, "a": a.data.ptr, "atype": 0, "lda": 3},
+        **{"b": b.data.ptr, "btype": 0, "ldb": 3, "beta": kind.zero},
+        **{"c": c.data.ptr, "ctype": 0, "ldc": 3, "compute_type": 68, "algo": -1},
+    }
+    nvmath_cublas.gemm_ex_64(**arguments)
+    arguments |= {k: a.data.ptr if v is None else v for k, v in changed.items()}
+    with pytest.raises((ValueError, nvmath_cublas.cuBLASError), match=message):
+        nvmath_cublas.gemm_ex_64(**arguments)
+
+
+@pytest.mark.standin
+def test_stand_in_wants_a_workspace_that_stays(cupy, bindings):
+    blas.prepare()
+    (handle,) = blas._handles.values()
+    nvmath_cublas.set_stream(handle.number, 0)  # takes the workspace away
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        blas.prepare()
+        ours = blas._handles[0, stream.ptr, threading.get_ident()]
+        a = cupy.ones((3, 3), "float32")
+        nvmath_cublas.set_stream(ours.number, stream.ptr)
+        stream.begin_capture()
+        with pytest.raises(nvmath_cublas.cuBLASError, match="would allocate a workspace"):
+            blas.matmul(a, a, out=cupy.empty_like(a))
+        stream.end_capture()
+
+
 def test_constants_are_those_of_nvmath():
     """Not the stand-in: what is installed."""
     try:
