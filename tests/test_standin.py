@@ -692,7 +692,8 @@ def test_a_graph_that_was_recorded_counts_as_one_launch(cupy, kernel):
     with capturing(cupy) as graphs:
         for _ in range(3):
             scale((1,), (32,), (x, x, np.float32(2), np.int32(3)))
-        x += 1
+        row = cupy.reshape(x, (3, 1)).transpose()[0]  # views are no work
+        row += 1
     assert (counters.launches, counters.array_ops) == (0, 0)
     for _ in range(2):
         graphs[0].upload()
@@ -923,6 +924,7 @@ def test_only_the_work_of_the_capturing_stream_is_recorded(cupy, kernel):
     with capturing(cupy) as graphs:
         graph.launch()
         x += y
+    assert (x.tolist(), y.tolist()) == ([4], [3])
     graphs[0].launch()
     assert (x.tolist(), y.tolist()) == ([13], [9])
 
@@ -962,10 +964,15 @@ def test_streams_join_a_capture_through_events(cupy):
                 with pytest.raises(RuntimeError, match="CaptureInvalidated"):
                     first.end_capture()
         assert not second.is_capturing()
-    first.begin_capture()
-    second.wait_event(first.record())
-    with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureUnjoined"):
-        first.end_capture()
+    for work_later in (False, True):
+        first.begin_capture()
+        second.wait_event(first.record())
+        if work_later:
+            first.wait_event(second.record())
+            with second:
+                x + 1
+        with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureUnjoined"):
+            first.end_capture()
 
 
 @pytest.mark.parametrize("mode", ["Global", "ThreadLocal", "Relaxed"])
@@ -1183,6 +1190,22 @@ def test_a_graph_whose_memory_went_back_to_the_driver_is_refused(cupy, kernel, h
         for call in use:
             with pytest.raises(RuntimeError, match="illegal memory access"):
                 call()
+
+
+def test_copies_of_bytes_know_their_memory(cupy):
+    for work in (
+        lambda x, y: x.data.memset_async(0, 4),
+        lambda x, y: x.data.copy_from_device_async(y.data, 4),
+        lambda x, y: y.data.copy_from_device_async(x.data, 4),
+    ):
+        with cupy.cuda.using_allocator():
+            x, y = cupy.zeros(3), cupy.ones(3)
+        with capturing(cupy) as graphs:
+            work(x, y)
+        graphs[0].launch()
+        del x
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            graphs[0].launch()
 
 
 def test_a_replay_out_of_bounds_is_caught(cupy, kernel):
