@@ -525,7 +525,8 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
                 f"backward: a result of shape {out.shape} needs `gradient`, a tensor of that "
                 "shape; or reduce it to one element first, for example with .sum()"
             )
-        return backend.namespace(out.array).ones(out.shape, out.dtype)
+        with backend.on_device_of(out.array):
+            return backend.namespace(out.array).ones(out.shape, out.dtype)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradient must be a Tensor, got {type(gradient).__name__}")
     if gradient.shape != out.shape:

@@ -59,7 +59,7 @@ __global__ void cross_entropy_labels(const T* logits, const int64* labels, int64
             A loss = keep * (log_sum - A(logits[row * classes + (bad ? 0 : label)]));
             if (smoothing > 0) loss += A(smoothing) * log_sum - share * all;
             losses[row] = bad ? A(nan("")) : loss;
-            if (softmax.place == label && log_sum == log_sum)
+            if (softmax.place == label && softmax.sum > A(0))
                 atomicAdd((uint64*)correct, (uint64)1);
             if (bad) note_bad(flag, row);
         }
@@ -111,7 +111,7 @@ __global__ void cross_entropy_rows(const T* logits, const T* weights, int64 rows
         });
         if (group_rank<GROUP>() == 0) {
             losses[row] = mass * log_sum - dot;
-            if (softmax.place == label && log_sum == log_sum)
+            if (softmax.place == label && softmax.sum > A(0))
                 atomicAdd((uint64*)correct, (uint64)1);
         }
     }
