@@ -37,8 +37,9 @@ __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 column
 
 // CENTER: subtract the mean (layer normalization). `bias` may be null.
 template <typename T, int N, int GROUP, int KEPT, bool CENTER>
-__global__ void layer_norm(const T* x, const T* weight, const T* bias, T* out, int64 rows,
-                           int64 columns, double eps) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    layer_norm(const T* x, const T* weight, const T* bias, T* out, int64 rows, int64 columns,
+               double eps) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row >= rows) return;
@@ -61,9 +62,9 @@ __global__ void layer_norm(const T* x, const T* weight, const T* bias, T* out, i
 // With h = (x - mean) * scale and d = g * weight: dx = scale * (d - mean(d) - h * mean(d * h)); the
 // mean of d only with CENTER. Mean and scale are left for the gradients of weight and bias.
 template <typename T, int N, int GROUP, int KEPT, bool CENTER>
-__global__ void layer_norm_backward(const T* g, const T* x, const T* weight, T* dx,
-                                    compute<T>* means, compute<T>* scales, int64 rows,
-                                    int64 columns, double eps) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    layer_norm_backward(const T* g, const T* x, const T* weight, T* dx, compute<T>* means,
+                        compute<T>* scales, int64 rows, int64 columns, double eps) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row >= rows) return;

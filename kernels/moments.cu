@@ -2,8 +2,9 @@
 #include "rows.cuh"
 
 template <typename T, int N, int GROUP>
-__global__ void row_moments(const T* x, compute<T>* means, compute<T>* squares, int64 rows,
-                            int64 columns, int64 chunk) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    row_moments(const T* x, compute<T>* means, compute<T>* squares, int64 rows, int64 columns,
+                int64 chunk) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row >= rows) return;

@@ -4,6 +4,10 @@
 #pragma once
 #include "common.cuh"
 
+// Threads of a block, for __launch_bounds__: in a block of 1024 a thread has 64 registers, no more.
+template <int GROUP>
+constexpr int block_threads = GROUP > 32 ? GROUP : 128;
+
 // The row of this thread's group; groups are warps of a block, or the block.
 template <int GROUP>
 __device__ __forceinline__ int64 group_row() {
@@ -121,15 +125,20 @@ struct Moments {
     template <int GROUP>
     __device__ __forceinline__ void combine() {
         for (int offset = 16; offset > 0; offset /= 2) {
-            Moments other;
-            other.count = __shfl_xor_sync(ALL_LANES, count, offset);
-            other.mean = __shfl_xor_sync(ALL_LANES, mean, offset);
-            other.square = __shfl_xor_sync(ALL_LANES, square, offset);
-            // The lower lane's first in both, lest they differ in the last bit.
+            A n = __shfl_xor_sync(ALL_LANES, count, offset);
+            A m = __shfl_xor_sync(ALL_LANES, mean, offset);
+            A s = __shfl_xor_sync(ALL_LANES, square, offset);
+            // The lower lane's first in both, lest they differ in the last bit. Member by member: a
+            // choice between structs would take memory.
             bool upper = threadIdx.x & offset;
-            Moments first = upper ? other : *this;
-            first.merge(upper ? *this : other);
-            *this = first;
+            Moments second;
+            second.count = upper ? count : n;
+            second.mean = upper ? mean : m;
+            second.square = upper ? square : s;
+            count = upper ? n : count;
+            mean = upper ? m : mean;
+            square = upper ? s : square;
+            merge(second);
         }
         if constexpr (GROUP > 32) {
             __shared__ A counts[GROUP / 32], means[GROUP / 32], squares[GROUP / 32];

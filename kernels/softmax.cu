@@ -3,7 +3,8 @@
 
 // KIND 0 is softmax, 1 its logarithm.
 template <typename T, int N, int GROUP, int KEPT, int KIND>
-__global__ void softmax(const T* x, T* out, int64 rows, int64 columns) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    softmax(const T* x, T* out, int64 rows, int64 columns) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row >= rows) return;
@@ -29,7 +30,8 @@ __global__ void softmax(const T* x, T* out, int64 rows, int64 columns) {
 // From the gradient of the result and the result: out * (g - sum(g * out)) and, for the logarithm,
 // g - exp(out) * sum(g).
 template <typename T, int N, int GROUP, int KEPT, int KIND>
-__global__ void softmax_backward(const T* g, const T* out, T* dx, int64 rows, int64 columns) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    softmax_backward(const T* g, const T* out, T* dx, int64 rows, int64 columns) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row >= rows) return;

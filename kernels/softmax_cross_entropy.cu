@@ -22,9 +22,10 @@ __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* t
 }
 
 template <typename T, int N, int GROUP, int KEPT>
-__global__ void cross_entropy_labels(const T* logits, const int64* labels, int64 rows,
-                                     int64 classes, double smoothing, compute<T>* losses, T* grad,
-                                     int64* correct, double* total, uint32* ticket, int64* flag) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    cross_entropy_labels(const T* logits, const int64* labels, int64 rows, int64 classes,
+                         double smoothing, compute<T>* losses, T* grad, int64* correct,
+                         double* total, uint32* ticket, int64* flag) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row < rows) {
@@ -68,9 +69,10 @@ __global__ void cross_entropy_labels(const T* logits, const int64* labels, int64
 }
 
 template <typename T, int N, int GROUP, int KEPT>
-__global__ void cross_entropy_rows(const T* logits, const T* weights, int64 rows, int64 classes,
-                                   double smoothing, compute<T>* losses, T* grad, int64* correct,
-                                   double* total, uint32* ticket) {
+__global__ void __launch_bounds__(block_threads<GROUP>, 1)
+    cross_entropy_rows(const T* logits, const T* weights, int64 rows, int64 classes,
+                       double smoothing, compute<T>* losses, T* grad, int64* correct,
+                       double* total, uint32* ticket) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row < rows) {
