@@ -4,7 +4,7 @@
 #pragma once
 #include "common.cuh"
 
-// Threads of a block, for __launch_bounds__: in a block of 1024 a thread has 64 registers, no more.
+// Threads of a block, for __launch_bounds__: the larger, the fewer registers.
 template <int GROUP>
 constexpr int block_threads = GROUP > 32 ? GROUP : 128;
 

@@ -25,7 +25,8 @@ def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
     """Template arguments ``N, GROUP, KEPT`` and launch shape for arrays of shape (rows, columns).
 
     Rows of up to 8 packs a thread stay in the registers of a warp, or of a block of 256 threads;
-    longer ones are read again in each pass by a block of 1024.
+    longer ones are read again in each pass by a block of 512: in one of 1024 a thread has only 64
+    registers.
     """
     rows, columns = arrays[0].shape
     width = pack_width(*arrays)
@@ -36,7 +37,7 @@ def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
         return f"{width}, 32, {kept}", shape
     if packs <= 256 * 8:
         return f"{width}, 256, 8", {"blocks": (rows,), "threads": 256}
-    return f"{width}, 1024, 0", {"blocks": (rows,), "threads": 1024}
+    return f"{width}, 512, 0", {"blocks": (rows,), "threads": 512}
 
 
 class ColumnSums:
