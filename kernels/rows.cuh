@@ -29,6 +29,7 @@ __device__ __forceinline__ void for_packs(int64 columns, Body body) {
         for (int k = 0; k < KEPT; k++, j += GROUP * N)
             if (j < columns) body(j, k);
     } else {
+#pragma unroll 2  // more takes more registers than there are
         for (; j < columns; j += GROUP * N) body(j, 0);
     }
 }
