@@ -12,6 +12,7 @@ variable               values (default first)     meaning
 
 import os
 from pathlib import Path
+from typing import Any, Self
 
 __all__ = [
     "cache_dir",
@@ -74,15 +75,23 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "gputensor"
 
 
-_deterministic = False
+class _Setting:
+    """A value for the whole process; as a context manager for its block only."""
+
+    _value: Any
+
+    def __init__(self, value: Any) -> None:
+        self._before = self._value
+        type(self)._value = value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        type(self)._value = self._before
 
 
-def deterministic() -> bool:
-    """Whether :class:`use_deterministic` is in force."""
-    return _deterministic
-
-
-class use_deterministic:
+class use_deterministic(_Setting):
     """Equal inputs shall give equal bits, on CUDA too; in the whole process.
 
     gputensor's own kernels always do: none adds floating point numbers atomically. What changes is
@@ -101,27 +110,18 @@ class use_deterministic:
     ...     loss.backward()
     """
 
+    _value = False
+
     def __init__(self, mode: bool = True) -> None:
-        global _deterministic
-        self._before, _deterministic = _deterministic, bool(mode)
-
-    def __enter__(self) -> "use_deterministic":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        global _deterministic
-        _deterministic = self._before
+        super().__init__(bool(mode))
 
 
-_tf32 = False
+def deterministic() -> bool:
+    """Whether :class:`use_deterministic` is in force."""
+    return use_deterministic._value
 
 
-def tf32_products() -> bool:
-    """Whether ``matmul_precision("tf32")`` is in force."""
-    return _tf32
-
-
-class matmul_precision:
+class matmul_precision(_Setting):
     """How CUDA multiplies float32 matrices; in the whole process.
 
     Parameters
@@ -143,17 +143,16 @@ class matmul_precision:
     ...     loss.backward()
     """
 
+    _value = "ieee"
+
     def __init__(self, mode: str) -> None:
-        global _tf32
         if mode not in ("ieee", "tf32"):
             raise ValueError(
                 f"matmul_precision: {mode!r} is unknown; allowed are 'ieee' and 'tf32'"
             )
-        self._before, _tf32 = _tf32, mode == "tf32"
+        super().__init__(mode)
 
-    def __enter__(self) -> "matmul_precision":
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        global _tf32
-        _tf32 = self._before
+def tf32_products() -> bool:
+    """Whether ``matmul_precision("tf32")`` is in force."""
+    return matmul_precision._value == "tf32"

@@ -80,7 +80,7 @@ def _dropout_loop(start, stop, words, x, out, p, scale):  # type: ignore[no-unty
         out[i] = x[i] * (zero if drawn < p else scale)
 
 
-def _words_on_cpu(count: int, key: int, offset: int, state: Array | None) -> Array:
+def _words_on_cpu(count: int, key: int, offset: int, state: Array | None = None) -> Array:
     """`count` words or up to three more."""
     counters = -(-count // 4)
     words = np.empty(4 * counters, np.uint32)
@@ -88,12 +88,17 @@ def _words_on_cpu(count: int, key: int, offset: int, state: Array | None) -> Arr
     return words
 
 
-def _start(key: int, offset: int, state: Array | None) -> tuple[Any, Any]:
+def _start(key: int, offset: int, state: Array | None = None) -> tuple[Any, Any]:
     """Key and first counter, uint64; where a state gives them they stay on its device."""
     if state is None:
         return np.uint64(key), np.uint64(offset)
     with np.errstate(over="ignore"):  # counters go round
         return state[0], state[1] + np.uint64(offset)
+
+
+def _in_order(key: int, offset: int, state: Array | None = None) -> tuple[Any, ...]:
+    """Where words begin, as the parameters of the kernels."""
+    return key, offset, state
 
 
 def _words(xp: Any, count: int, key: int, offset: int, state: Array | None) -> Array:
@@ -122,18 +127,16 @@ def _unit(words: Array, dtype: Any) -> Array:
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def _bits_on_cpu(out: Array, *, key: int, offset: int, state: Array | None = None) -> Array:
+def _bits_on_cpu(out: Array, **start: Any) -> Array:
     if out.size % 4:
-        out[:] = _words_on_cpu(out.size, key, offset, state)[: out.size]
+        out[:] = _words_on_cpu(out.size, **start)[: out.size]
     else:
-        split(_words_loop, out.size // 4, _GRAIN, out, *_start(key, offset, state))
+        split(_words_loop, out.size // 4, _GRAIN, out, *_start(**start))
     return out
 
 
-def _bits_on_cuda(
-    source: CudaSource, out: Array, *, key: int, offset: int, state: Array | None = None
-) -> Array:
-    source.launch("random_bits", (out, out.size, key, offset, state), elements=packs(out))
+def _bits_on_cuda(source: CudaSource, out: Array, **start: Any) -> Array:
+    source.launch("random_bits", (out, out.size, *_in_order(**start)), elements=packs(out))
     return out
 
 
@@ -163,23 +166,13 @@ def random_bits(xp: Any, out: Array, *, key: int, offset: int, state: Array | No
 def _below(dtype: Any, low: float, high: float) -> float:
     """Largest number of a dtype below `high`; `low` where there is none from there on."""
     kind = np.dtype(dtype)
-    if (
-        kind.kind == "V"
-    ):  # bfloat16, which NumPy does not step through: the distance is at most this
+    if kind.kind == "V":  # bfloat16, whose numbers NumPy cannot step through, but lie this close
         return max(low, high - abs(high) * 2.0**-7)
     return float(np.nextafter(kind.type(high), kind.type(low)))
 
 
-def _uniform_on_cpu(
-    out: Array,
-    *,
-    key: int,
-    offset: int,
-    state: Array | None = None,
-    low: float = 0.0,
-    high: float = 1.0,
-) -> Array:
-    words = _words_on_cpu(out.size * words_of(out.dtype), key, offset, state)
+def _uniform_on_cpu(out: Array, *, low: float = 0.0, high: float = 1.0, **start: Any) -> Array:
+    words = _words_on_cpu(out.size * words_of(out.dtype), **start)
     number = out.dtype.type
     loop = _uniform64_loop if out.dtype == np.float64 else _uniform_loop
     numbers = number(high - low), number(low), number(_below(out.dtype, low, high))
@@ -188,18 +181,11 @@ def _uniform_on_cpu(
 
 
 def _uniform_on_cuda(
-    source: CudaSource,
-    out: Array,
-    *,
-    key: int,
-    offset: int,
-    state: Array | None = None,
-    low: float = 0.0,
-    high: float = 1.0,
+    source: CudaSource, out: Array, *, low: float = 0.0, high: float = 1.0, **start: Any
 ) -> Array:
     numbers = (low, high, _below(out.dtype, low, high))
     entry = f"random_uniform<{c_type(out.dtype)}>"
-    source.launch(entry, (out, out.size, key, offset, state, *numbers), elements=packs(out))
+    source.launch(entry, (out, out.size, *_in_order(**start), *numbers), elements=packs(out))
     return out
 
 
@@ -256,33 +242,18 @@ def _normal_words(out: Array) -> int:
     return (out.size + out.size % 2) * words_of(out.dtype)
 
 
-def _normal_on_cpu(
-    out: Array,
-    *,
-    key: int,
-    offset: int,
-    state: Array | None = None,
-    mean: float = 0.0,
-    std: float = 1.0,
-) -> Array:
+def _normal_on_cpu(out: Array, *, mean: float = 0.0, std: float = 1.0, **start: Any) -> Array:
     # NumPy's logarithm and sines are vectorized, Numba's are not.
     count = _normal_words(out)
-    words = _words_on_cpu(count, key, offset, state)[:count]
+    words = _words_on_cpu(count, **start)[:count]
     return _normals(namespace(out), words, out, mean, std)
 
 
 def _normal_on_cuda(
-    source: CudaSource,
-    out: Array,
-    *,
-    key: int,
-    offset: int,
-    state: Array | None = None,
-    mean: float = 0.0,
-    std: float = 1.0,
+    source: CudaSource, out: Array, *, mean: float = 0.0, std: float = 1.0, **start: Any
 ) -> Array:
     entry = f"random_normal<{c_type(out.dtype)}>"
-    source.launch(entry, (out, out.size, key, offset, state, mean, std), elements=packs(out))
+    source.launch(entry, (out, out.size, *_in_order(**start), mean, std), elements=packs(out))
     return out
 
 
@@ -324,23 +295,19 @@ def _scale(p: float) -> float:
     return 1 / (1 - p) if p < 1 else 0.0
 
 
-def _dropout_on_cpu(
-    x: Array, *, p: float, key: int, offset: int, state: Array | None = None
-) -> Array:
+def _dropout_on_cpu(x: Array, *, p: float, **start: Any) -> Array:
     out = np.empty_like(x)
-    words = _words_on_cpu(x.size, key, offset, state)
+    words = _words_on_cpu(x.size, **start)
     number = x.dtype.type
     flat = x.reshape(-1), out.reshape(-1)
     split(_dropout_loop, x.size, 4 * _GRAIN, words, *flat, np.float32(p), number(_scale(p)))
     return out
 
 
-def _dropout_on_cuda(
-    source: CudaSource, x: Array, *, p: float, key: int, offset: int, state: Array | None = None
-) -> Array:
+def _dropout_on_cuda(source: CudaSource, x: Array, *, p: float, **start: Any) -> Array:
     out = namespace(x).empty_like(x)
     entry = f"dropout<{c_type(x.dtype)}>"
-    source.launch(entry, (x, out, x.size, key, offset, state, p, _scale(p)), elements=packs(x))
+    source.launch(entry, (x, out, x.size, *_in_order(**start), p, _scale(p)), elements=packs(x))
     return out
 
 

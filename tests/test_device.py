@@ -5,7 +5,6 @@ import pytest
 
 import gputensor as gt
 import standin
-from conftest import forget_cupy  # noqa: F401
 from gputensor.keras.layers import Dense, Dropout, Rescaling
 from gputensor.keras.models import Sequential
 from gputensor.kernels import (

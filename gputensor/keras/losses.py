@@ -56,7 +56,7 @@ def _one_hot(name: str, labels: Any, classes: int, dtype: Any) -> Any:
     return rows
 
 
-def _pair(y_true: Any, y_pred: Any) -> tuple[Any, Tensor]:
+def pair(y_true: Any, y_pred: Any) -> tuple[Any, Tensor]:
     """Raw targets and predictions; targets that are no Tensor go where the predictions are."""
     prediction = asarray(y_pred)
     if not isinstance(y_true, Tensor):
@@ -82,7 +82,7 @@ def categorical_crossentropy(
     -------
     Tensor of shape (n,)
     """
-    target, y_pred = _pair(y_true, y_pred)
+    target, y_pred = pair(y_true, y_pred)
     if from_logits:
         return functional.cross_entropy(
             y_pred, target, label_smoothing=label_smoothing, reduction="none"
@@ -103,7 +103,7 @@ def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Tensor, from_logits: bool = False
 ) -> Tensor:
     """Cross-entropy of each row against class labels; otherwise as categorical_crossentropy."""
-    target, y_pred = _pair(y_true, y_pred)
+    target, y_pred = pair(y_true, y_pred)
     if target.ndim != 1:
         raise ShapeError(
             f"sparse_categorical_crossentropy: y_true has shape {target.shape}; it must be class "
@@ -124,7 +124,7 @@ def mean_squared_error(y_true: Any, y_pred: Tensor) -> Tensor:
     -------
     Tensor of shape (n,)
     """
-    y_true, y_pred = _pair(y_true, y_pred)
+    y_true, y_pred = pair(y_true, y_pred)
     if y_true.shape != y_pred.shape:
         raise ShapeError(
             f"mean_squared_error: y_true has shape {y_true.shape}, y_pred {y_pred.shape}; they "

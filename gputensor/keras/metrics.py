@@ -5,17 +5,15 @@ from typing import Any
 
 from gputensor import backend
 from gputensor.autograd import Tensor, wrap
-from gputensor.ops.creation import asarray
+from gputensor.keras.losses import pair
 
 __all__ = ["accuracy", "binary_accuracy", "get", "mean_squared_error"]
 
 
 def _raw(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Raw targets and predictions; targets that are no Tensor go where the predictions are."""
-    prediction = asarray(y_pred)
-    if not isinstance(y_true, Tensor):
-        y_true = asarray(y_true, device=prediction.device)
-    return y_true.array, prediction.array
+    """Raw targets and predictions."""
+    target, prediction = pair(y_true, y_pred)
+    return target, prediction.array
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
