@@ -17,6 +17,11 @@ the result, `out` the result, the others are the operands. It is written against
 differentiated again (``create_graph=True``), so that higher derivatives need no further code.
 A parameter whose name begins with an underscore is not kept for the rule: it arrives as an object
 that has only ``shape`` and ``dtype``.
+
+Complex gradients are PyTorch's, the direction of steepest ascent ``dL/da + i dL/db`` at
+``a + ib``. On the tape, and so in the rules, travels its conjugate: towards it a holomorphic
+function's rule reads as that of a real one, ``g * y`` for a product and not ``g * conj(y)``.
+:func:`propagate` conjugates at both ends, and passes on the real part to a real operand.
 """
 
 import contextlib
@@ -274,6 +279,8 @@ class Tensor:
         __iter__: Callable[["Tensor"], Iterator["Tensor"]]
         T: "Tensor"
         mT: "Tensor"
+        imag: "Tensor"
+        real: "Tensor"
         abs: Callable[..., "Tensor"]
         all: Callable[..., "Tensor"]
         any: Callable[..., "Tensor"]
@@ -281,6 +288,7 @@ class Tensor:
         argmin: Callable[..., "Tensor"]
         astype: Callable[..., "Tensor"]
         clip: Callable[..., "Tensor"]
+        conj: Callable[..., "Tensor"]
         exp: Callable[..., "Tensor"]
         flatten: Callable[..., "Tensor"]
         log: Callable[..., "Tensor"]
@@ -353,7 +361,7 @@ class Tensor:
         elif not value:
             self._node = None
         elif self._node is None:
-            if self.dtype.kind != "f":
+            if self.dtype.kind not in "fc":
                 raise DTypeError(
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
@@ -379,7 +387,7 @@ class Tensor:
         if value.device != self.device:
             raise DeviceMismatchError(f"grad is on {value.device}, the tensor on {self.device}")
         self._node.grad = None
-        self._node.accumulate(value.array.astype(self.dtype, copy=False), own=False)
+        self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
 
     def backward(self, gradient: "Tensor | None" = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
@@ -388,7 +396,7 @@ class Tensor:
         ----------
         gradient : Tensor, optional
             Gradient of the final result with respect to this tensor, of its shape; 1 for a
-            tensor of one element.
+            real tensor of one element.
         retain_graph : bool
             Keep the saved values for another backward pass.
 
@@ -396,9 +404,11 @@ class Tensor:
         ------
         GraphError
             If nothing here requires a gradient, the saved values are freed already, or
-            `gradient` is missing for a tensor of several elements.
+            `gradient` is missing for a tensor of several elements or a complex one.
         ShapeError
             If `gradient` has another shape.
+        DTypeError
+            If `gradient` is complex and this tensor is not.
         """
         node = self._node
         if node is None:
@@ -525,6 +535,11 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
                 f"backward: a result of shape {out.shape} needs `gradient`, a tensor of that "
                 "shape; or reduce it to one element first, for example with .sum()"
             )
+        if out.dtype.kind == "c":
+            raise GraphError(
+                f"backward: a {out.dtype} result needs `gradient`; or make it real first, for "
+                "example with gt.abs or gt.real"
+            )
         with backend.on_device_of(out.array):
             return backend.namespace(out.array).ones(out.shape, out.dtype)
     if not isinstance(gradient, Tensor):
@@ -532,7 +547,14 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
     if gradient.shape != out.shape:
         raise ShapeError(f"gradient has shape {gradient.shape}, the result has {out.shape}")
     backend.same_device("backward", [out.array, gradient.array])
-    return gradient.array.astype(out.dtype, copy=False)
+    return _cast("gradient", gradient.array, out.dtype)
+
+
+def _cast(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    """A gradient that the user gave, as `dtype`."""
+    if array.dtype.kind == "c" != dtype.kind:
+        raise DTypeError(f"{name} is {array.dtype}, the tensor is {dtype}; give its real part")
+    return array.astype(dtype, copy=False)
 
 
 Rule: TypeAlias = Callable[..., Any]
@@ -601,7 +623,9 @@ class Primitive:
         false where operand `i` needs no gradient, and may be an array of the operand's shape
         into which the gradient can be written (and which is then returned) to save a copy.
         None is for operations without gradients. Rules ignore broadcasting; gradients are summed
-        over broadcast axes afterwards. They must not return an operand or `out` itself.
+        over broadcast axes afterwards. They must not return an operand or `out` itself. The `g`
+        of a complex result, and what is returned for a complex operand, is the conjugate of its
+        gradient.
     reference : callable, optional
         ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
         fused operations whose rules cannot be differentiated again. Then all operands are kept.
@@ -763,12 +787,7 @@ class Primitive:
     ) -> Node | None:
         """Node of a result; None if its gradient cannot reach a parent."""
         dtype = out.dtype
-        if dtype.kind != "f":
-            if dtype.kind == "c":
-                raise DTypeError(
-                    f"{self.name}: complex gradients are not supported; "
-                    "compute with the real and imaginary parts, or under gt.no_grad()"
-                )
+        if dtype.kind not in "fc":
             return None
         if self.partial:
             parents = tuple(
@@ -958,6 +977,7 @@ def propagate(
     gradients: dict[Node | Leaf, Any] = {}
     waiting: list[tuple[int, Node]] = []  # a heap of the nodes in `gradients`, latest first
     for entry, g in roots:
+        g = _conjugate(g)
         if entry in gradients:
             gradients[entry] = gradients[entry] + g
         else:
@@ -978,7 +998,7 @@ def propagate(
             parents = node.parents
             if targets is not None:
                 if node in targets:
-                    results[node] = _array(g)
+                    results[node] = _conjugate(_array(g))
                 parents = tuple(p if p in reached else None for p in parents)
             out = node.out
             attrs = node.attrs
@@ -1016,6 +1036,8 @@ def propagate(
                 if part.shape != parent.shape:
                     part = sum_to(xp, part, parent.shape)
                 if part.dtype is not parent.dtype and part.dtype != parent.dtype:
+                    if part.dtype.kind == "c" != parent.dtype.kind:
+                        part = xp.real(part)
                     part = xp.astype(part, parent.dtype)
                 before = gradients.get(parent)
                 if before is not None:
@@ -1026,13 +1048,18 @@ def propagate(
                         heappush(waiting, (parent.order, parent))
     for entry, g in gradients.items():
         if targets is None or entry in targets:
-            results[entry] = _array(g)
+            results[entry] = _conjugate(_array(g))
     return results
 
 
 def _array(g: Any) -> Any:
     """`g`, a NumPy scalar as the 0-dimensional array that it came from."""
     return np.asarray(g) if isinstance(g, np.generic) else g
+
+
+def _conjugate(g: Any) -> Any:
+    """Gradient that enters or leaves the tape, where its conjugate travels."""
+    return g.conj() if g.dtype.kind == "c" else g
 
 
 def _joint_step(
@@ -1091,8 +1118,9 @@ def _through_reference(
     inner = [s if p is None else _identity(s) for s, p in zip(saved, parents, strict=True)]
     result = node.primitive.reference(xp, *inner, **node.attrs)  # type: ignore[misc]
     entries = [None if p is None else t._node for t, p in zip(inner, parents, strict=True)]
-    found = propagate([(result._node, g)], [e for e in entries if e is not None], create_graph=True)
-    return [None if e is None else found.get(e) for e in entries]
+    root = result._node, _conjugate(g)
+    found = propagate([root], [e for e in entries if e is not None], create_graph=True)
+    return [None if e not in found else _conjugate(found[e]) for e in entries]
 
 
 _identity = Primitive("identity", lambda xp, x: x[...], (lambda xp, g, _out, _x: g,))

@@ -21,7 +21,7 @@ def value_and_grad(
     Parameters
     ----------
     function : callable
-        Takes tensors (arrays are taken as such), returns a tensor of one element.
+        Takes tensors (arrays are taken as such), returns a real tensor of one element.
     argnums : int or sequence of ints
         Positions of the arguments to differentiate by.
 
@@ -47,7 +47,7 @@ def value_and_grad(
                     "arguments are counted from 0"
                 )
             given = asarray(inputs[i])
-            if given.dtype.kind != "f":
+            if given.dtype.kind not in "fc":
                 raise DTypeError(
                     f"grad: argument {i} is {given.dtype}; only floating point has gradients"
                 )
@@ -91,14 +91,17 @@ def gradcheck(
 ) -> bool:
     """Compare the tape's gradients of ``(function(*inputs) * weights).sum()`` with differences.
 
+    Of a complex sum it is the real part.
+
     Parameters
     ----------
     function : callable
-        Takes and returns float64 tensors; must be smooth around `inputs`.
+        Takes and returns float64 or complex128 tensors; must be smooth around `inputs`.
     *inputs : Tensor
-        float64; those with ``requires_grad`` are checked.
+        float64 or complex128; those with ``requires_grad`` are checked.
     eps : float
-        Half of the step of the central differences.
+        Half of the step of the central differences; complex elements also take it along the
+        imaginary axis.
     atol, rtol : float
         Allowed difference, absolute and relative to the numerical gradient.
 
@@ -112,34 +115,40 @@ def gradcheck(
     GradcheckError
         Naming the input, the element and both gradients, if one differs.
     DTypeError
-        If an input is not float64: differences would be rounding noise.
+        If an input is of lower precision: differences would be rounding noise.
     """
     for i, x in enumerate(inputs):
-        if x.dtype != np.float64:
-            raise DTypeError(f"gradcheck: input {i} is {x.dtype}; it must be float64")
+        if x.dtype not in (np.float64, np.complex128):
+            raise DTypeError(f"gradcheck: input {i} is {x.dtype}; it must be float64 or complex128")
     fresh = [tensor(x, requires_grad=x.requires_grad) for x in inputs]
     out = function(*fresh)
     weights = np.cos(np.arange(out.size, dtype=np.float64)).reshape(out.shape) + 1.5
+    if out.dtype.kind == "c":
+        weights = weights * np.exp(1j * weights)
     if out.requires_grad:
-        out.backward(tensor(weights, device=out.device))
+        out.backward(tensor(weights.conj(), device=out.device))
     if not any(x.requires_grad for x in inputs):
         raise GraphError("gradcheck: no input requires a gradient")
     for i, x in enumerate(fresh):
         if not x.requires_grad:
             continue
         analytic = np.zeros(x.shape) if x.grad is None else backend.to_host(x.grad.array)
+        steps = (eps, 1j * eps) if x.dtype.kind == "c" else (eps,)
         host = np.array(backend.to_host(x.array))
         for place in np.ndindex(*x.shape):
-            values = []
-            for sign in (1, -1):
-                moved = host.copy()
-                moved[place] += sign * eps
-                args = [
-                    tensor(moved, device=x.device) if k == i else f.detach()
-                    for k, f in enumerate(fresh)
-                ]
-                values.append(float((backend.to_host(function(*args).array) * weights).sum()))
-            numeric = (values[0] - values[1]) / (2 * eps)
+            numeric: complex = 0
+            for step in steps:
+                values = []
+                for move in (step, -step):
+                    moved = host.copy()
+                    moved[place] += move
+                    args = [
+                        tensor(moved, device=x.device) if k == i else f.detach()
+                        for k, f in enumerate(fresh)
+                    ]
+                    found = backend.to_host(function(*args).array) * weights
+                    values.append(float(found.real.sum()))
+                numeric += (values[0] - values[1]) / (2 * eps) * (step / eps)
             if not abs(analytic[place] - numeric) <= atol + rtol * abs(numeric):
                 raise GradcheckError(
                     f"gradcheck: input {i}, element {place}: the tape says {analytic[place]!r}, "

@@ -224,12 +224,6 @@ def test_grad_setter_checks():
         (x * 2).grad = gt.ones(2)
 
 
-def test_complex_gradients_are_refused():
-    x = leaf(1.0)
-    with pytest.raises(gt.errors.DTypeError, match="complex"):
-        x * 1j
-
-
 def test_numpy_of_a_tracked_tensor_is_an_error():
     x = gt.tensor([1.0], requires_grad=True, device="cpu")
     with pytest.raises(gt.errors.GraphError, match="detach"):

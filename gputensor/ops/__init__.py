@@ -135,11 +135,13 @@ _METHODS: dict[str, Any] = {
     "__getitem__": indexing.getitem,
     "__iter__": _iterate,
     "T": property(_t),
+    "imag": property(elementwise.imag),
+    "real": property(elementwise.real),
     "mT": property(manipulation.matrix_transpose),
 }
 for _module, _names, _form in (
     (data_type, "astype", None),
-    (elementwise, "abs clip exp log relu sigmoid sqrt square tanh", None),
+    (elementwise, "abs clip conj exp log relu sigmoid sqrt square tanh", None),
     (manipulation, "flatten squeeze", None),
     (manipulation, "permute_dims reshape transpose", _ints),
     (searching, "argmax argmin", _along),

@@ -23,6 +23,7 @@ __all__ = [
     "bitwise_xor",
     "ceil",
     "clip",
+    "conj",
     "cos",
     "cosh",
     "divide",
@@ -34,6 +35,7 @@ __all__ = [
     "floor_divide",
     "greater",
     "greater_equal",
+    "imag",
     "isfinite",
     "isinf",
     "isnan",
@@ -54,6 +56,7 @@ __all__ = [
     "not_equal",
     "positive",
     "pow",
+    "real",
     "reciprocal",
     "relu",
     "remainder",
@@ -158,7 +161,10 @@ def _pow_base(xp: Any, g: Any, _out: Any, x: Any, y: Any) -> Any:
 def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
     # 0 ** y is flat in y > 0, where log(0) would say -inf * 0.
     flat = xp.logical_and(xp.equal(x, 0), xp.greater(y, 0))
-    return g * xp.where(flat, 0.0, out * xp.log(xp.where(flat, 1.0, x)))
+    base = xp.where(flat, 1.0, x)
+    if out.dtype.kind == "c":  # log of a negative number
+        base = xp.astype(base, out.dtype)
+    return g * xp.where(flat, 0.0, out * xp.log(base))
 
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
@@ -210,11 +216,45 @@ def pow(x: Operand, y: Operand, /) -> Tensor:
 
 negative = _unary("negative", "Negation ``-x``.", lambda xp, g, _out, _x: -g)
 positive = _unary("positive", "A copy ``+x``.", lambda xp, g, _out, _x: g)
-abs = _unary("abs", "Absolute value; gradient 0 at 0.", lambda xp, g, _out, x: g * xp.sign(x))
+
+
+def _abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    return g * (xp.sign(x) if x.dtype.kind != "c" else xp.conj(_phase(xp, x)))
+
+
+def _phase(xp: Any, x: Any) -> Any:
+    """``x / abs(x)`` of complex numbers, and 0 of 0."""
+    size = xp.abs(x)
+    return x / xp.where(xp.equal(size, 0), 1, size)
+
+
+def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return xp.zeros_like(g)
+    # Only the part of a change that is perpendicular to x, as seen from 0, turns it.
+    phase, size = _phase(xp, x), xp.abs(x)
+    across = xp.imag(g * phase) / xp.where(xp.equal(size, 0), math.inf, size)
+    return 1j * across * xp.conj(phase)
+
+
+abs = _unary("abs", "Absolute value; gradient 0 at 0.", _abs_rule)
+real = _unary("real", "Real part.", lambda xp, g, _out, _x: g, lambda xp, x: xp.real(x)[...])
+imag = _unary(
+    "imag",
+    "Imaginary part; 0 for real numbers.",
+    lambda xp, g, _out, _x: -1j * g if _x.dtype.kind == "c" else xp.zeros_like(g),
+    lambda xp, x: xp.imag(x)[...],
+)
+conj = _unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
 sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: g * 0.5 / out)
 reciprocal = _unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out)
-sign = _unary("sign", "Sign: -1, 0, 1 or NaN.", _zero)
+sign = _unary(
+    "sign",
+    "Sign: -1, 0, 1 or NaN; of complex numbers ``x / abs(x)``.",
+    _sign_rule,
+    lambda xp, x: xp.sign(x) if x.dtype.kind != "c" else _phase(xp, x),
+)
 floor = _unary("floor", "Largest integer not above `x`.", _zero)
 ceil = _unary("ceil", "Smallest integer not below `x`.", _zero)
 trunc = _unary("trunc", "Integer part of `x`.", _zero)
@@ -255,6 +295,8 @@ tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
+    if x.dtype.kind == "c":
+        return 0.5 * xp.tanh(0.5 * x) + 0.5
     decay = xp.exp(-xp.abs(x))  # of a negative number: cannot overflow
     return xp.where(x < 0, decay, 1) / (1 + decay)
 

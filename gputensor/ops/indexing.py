@@ -49,6 +49,11 @@ def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
     An index into the first axis, and on CUDA any index where results must not depend on the order
     of atomic additions, is for the kernel of embeddings, which adds rows up in a fixed order.
     """
+    if values.dtype.kind == "c":
+        out = xp.empty(shape, values.dtype)
+        out.real = _scattered(xp, values.real, shape, key)
+        out.imag = _scattered(xp, values.imag, shape, key)
+        return out
     if values.size and values.dtype.kind == "f":
         if backend.is_array(key) and key.dtype.kind in "iu":
             rows = values.reshape(key.size, -1)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
-from gputensor.ops.elementwise import sqrt
+from gputensor.ops.elementwise import add, imag, real, sqrt
 
 __all__ = ["all", "any", "max", "mean", "min", "std", "sum", "var"]
 
@@ -155,9 +155,14 @@ def var(
     """Variance along `axis`, of the population with ``correction=0``, of a sample with 1.
 
     The sum of squared deviations is divided by their number less `correction`; it is NaN where
-    nothing is left to divide by. Other parameters are those of :func:`sum`.
+    nothing is left to divide by. Deviations of complex numbers count by their absolute value.
+    Other parameters are those of :func:`sum`.
     """
     x = as_array("var", x)
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and dtype.kind == "c":
+        parts = (real(x), imag(x))
+        return add(*(var(p, axis=axis, correction=correction, keepdims=keepdims) for p in parts))
     return _var(x, axis=checked_axis("var", x, axis), correction=correction, keepdims=keepdims)
 
 

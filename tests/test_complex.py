@@ -1,0 +1,231 @@
+"""Complex gradients: PyTorch's convention, of every operation that takes complex numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import gputensor as gt
+
+RNG = np.random.default_rng(11)
+
+
+def values(*shape):
+    """Complex numbers whose absolute values are from 0.3 to 1.3."""
+    return (RNG.random(shape) + 0.3) * np.exp(2j * np.pi * RNG.random(shape))
+
+
+def leaf(data):
+    return gt.tensor(data, requires_grad=True)
+
+
+Z, W, X = values(3, 4), values(3, 4), RNG.uniform(0.3, 1.3, (3, 4))
+INDEX = np.array([0, 2, 0])
+CASES = {
+    "add": [(gt.add, Z, X), (lambda z: z + 2j, X)],
+    "subtract": [(gt.subtract, X, Z), (lambda z: 1j - z, values(4))],
+    "multiply": [(gt.multiply, Z, W), (gt.multiply, X, values(1, 4)), (lambda x: x * 2j, X)],
+    "divide": [(gt.divide, Z, W), (gt.divide, X, Z), (gt.divide, Z, X)],
+    "pow": [(gt.pow, Z, W), (gt.pow, X, Z), (gt.pow, -X, Z), (lambda z: z**0, Z)],
+    "pow_number": [(lambda z: z**3, Z), (lambda z: z**-0.5, Z), (lambda x: x ** (1 + 2j), X)],
+    "negative": [(gt.negative, Z)],
+    "positive": [(gt.positive, Z)],
+    "abs": [(gt.abs, Z)],
+    "sign": [(gt.sign, Z)],
+    "real": [(gt.real, Z), (gt.real, X), (lambda z: z.real, Z)],
+    "imag": [(gt.imag, Z), (lambda z: z.imag, Z)],
+    "conj": [(gt.conj, Z), (lambda x: x.conj() * 1j, X)],
+    "square": [(gt.square, Z)],
+    "sqrt": [(gt.sqrt, Z)],
+    "reciprocal": [(gt.reciprocal, Z)],
+    "exp": [(gt.exp, Z)],
+    "expm1": [(gt.expm1, Z)],
+    "log": [(gt.log, Z)],
+    "log1p": [(gt.log1p, 0.5 * Z)],
+    "log2": [(gt.log2, Z)],
+    "log10": [(gt.log10, Z)],
+    "sin": [(gt.sin, Z)],
+    "cos": [(gt.cos, Z)],
+    "tan": [(gt.tan, 0.5 * Z)],
+    "asin": [(gt.asin, 0.5 * Z)],
+    "acos": [(gt.acos, 0.5 * Z)],
+    "atan": [(gt.atan, 0.5 * Z)],
+    "sinh": [(gt.sinh, Z)],
+    "cosh": [(gt.cosh, Z)],
+    "tanh": [(gt.tanh, Z)],
+    "sigmoid": [(gt.sigmoid, Z)],
+    "erf": [(gt.erf, Z)],
+    "where": [(lambda z, x: gt.where(gt.asarray(X > 0.8), z, x), Z, X)],
+    "sum": [(lambda z: gt.sum(z, axis=0), Z)],
+    "mean": [(lambda z: gt.mean(z, axis=1, keepdims=True), Z)],
+    "var": [(lambda z: gt.var(z, axis=0), Z), (gt.std, Z)],
+    "astype": [(lambda x: gt.astype(x, gt.complex128), X)],
+    "reshape": [(lambda z: gt.reshape(z, (2, -1)), Z)],
+    "permute_dims": [(lambda z: z.T, Z)],
+    "broadcast_to": [(lambda z: gt.broadcast_to(z, (2, 3, 4)), Z)],
+    "concat": [(lambda z, x: gt.concat([z, x]), Z, X)],
+    "getitem": [(lambda z: z[:, ::-2], Z), (lambda z: z[INDEX], Z), (lambda z: z[1, INDEX], Z)],
+    "index_add": [(lambda z: gt.index_add((4,), INDEX, z), values(3))],
+    "index_put": [(lambda z: gt.index_put((4,), slice(1, 4), z), values(3))],
+    "matmul": [
+        (gt.matmul, Z, values(4, 2)),
+        (gt.matmul, X, values(4)),
+        (gt.matmul, values(4), values(4)),
+        (gt.matmul, values(2, 3, 4), X.T),
+    ],
+    "einsum": [
+        (lambda x, y: gt.einsum("ij,kj->ik", x, y), Z, X),
+        (lambda x: gt.einsum("ii->i", x), values(3, 3)),
+        (lambda x, y: gt.einsum("ij,k->j", x, y), X, values(2)),
+    ],
+    # The order is NumPy's: by real parts.
+    "maximum": [(gt.maximum, Z, W), (gt.minimum, Z, X)],
+    "max": [(lambda z: gt.max(z, axis=0), Z), (gt.min, Z)],
+    "relu": [(gt.relu, Z)],
+    "clip": [(lambda z: gt.clip(z, -0.5, 0.5), Z)],
+    "dense": [(lambda z, w, b: gt.nn.functional.dense(z, w, b, "tanh"), Z, W.T, values(3))],
+    "softmax": [(gt.softmax, Z), (gt.log_softmax, Z)],
+    "logsumexp": [(lambda z: gt.logsumexp(z, axis=1), Z)],
+    "identity": [(lambda z: gt.grad(lambda v: gt.sum(gt.square(gt.abs(v) + 1)))(z), Z)],
+    "to": [(lambda z: z.to("cpu") * 2j, Z)],
+}
+CHECKS = [
+    pytest.param(function, inputs, id=f"{name}-{i}")
+    for name, cases in CASES.items()
+    for i, (function, *inputs) in enumerate(cases)
+]
+
+
+@pytest.mark.parametrize(("function", "inputs"), CHECKS)
+def test_gradient_equals_finite_differences(function, inputs):
+    assert gt.gradcheck(function, *map(leaf, inputs))
+
+
+@pytest.mark.parametrize(("function", "inputs"), CHECKS)
+def test_second_derivative_equals_finite_differences(function, inputs):
+    argnums = tuple(range(len(inputs)))
+
+    def gradients(*args):
+        parts = gt.grad(lambda *a: gt.sum(gt.square(gt.abs(function(*a) + 1))), argnums)(*args)
+        return gt.concat([gt.reshape(p, (-1,)) for p in parts])
+
+    assert gt.gradcheck(gradients, *map(leaf, inputs), eps=1e-5, atol=1e-4)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("abs", "acos", "asin", "atan", "conj", "cos", "cosh", "exp", "expm1", "log", "log10"),
+        *("log1p", "log2", "reciprocal", "sigmoid", "sin", "sinh", "sqrt", "square", "tan", "tanh"),
+        "sign",
+    ],
+)
+def test_gradient_equals_pytorch(name):
+    torch = pytest.importorskip("torch")
+    z, weights = leaf(Z), W if name != "abs" else X
+    getattr(gt, name)(z).backward(gt.tensor(weights))
+    theirs = torch.tensor(Z, requires_grad=True)
+    out = getattr(torch, "sgn" if name == "sign" else name)(theirs)
+    out.backward(torch.tensor(weights))
+    np.testing.assert_allclose(z.grad.numpy(), theirs.grad.resolve_conj().numpy(), rtol=1e-10)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["multiply", "divide", "pow", "matmul"])
+@pytest.mark.parametrize("real", [0, 1, None])
+def test_gradients_of_two_operands_equal_pytorch(name, real):
+    torch = pytest.importorskip("torch")
+    operands = [X if i == real else z for i, z in enumerate((Z, W))]
+    if name == "matmul":
+        operands[1] = operands[1].T
+    mine = [leaf(a) for a in operands]
+    theirs = [torch.tensor(a, requires_grad=True) for a in operands]
+    out = getattr(gt, name)(*mine)
+    weights = values(*out.shape)
+    out.backward(gt.tensor(weights))
+    cast = [t.to(torch.complex128) for t in theirs]  # its matmul takes one dtype only
+    getattr(torch, name)(*cast).backward(torch.tensor(weights))
+    for a, b in zip(mine, theirs, strict=True):
+        assert a.grad.dtype == a.dtype
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-10)
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data(), shape=hnp.array_shapes(max_dims=2, max_side=3))
+def test_gradient_of_the_squared_distance_is_twice_the_difference(data, shape):
+    numbers = st.complex_numbers(max_magnitude=100)
+    z, target = (data.draw(hnp.arrays(np.complex128, shape, elements=numbers)) for _ in range(2))
+    x = leaf(z)
+    gap = x - target
+    gt.sum(gt.real(gap * gap.conj())).backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * (z - target), atol=1e-12)
+
+
+@pytest.mark.parametrize(("real", "complex"), [("float32", "complex64"), ("float64", "complex128")])
+def test_gradients_keep_the_dtype_of_their_tensors(real, complex):
+    x, z = leaf(X.astype(real)), leaf(Z.astype(complex))
+    out = gt.abs(x * z) + gt.real(z)
+    assert out.dtype == real
+    out.sum().backward()
+    assert (x.grad.dtype, z.grad.dtype) == (real, complex)
+    parts = gt.grad(lambda a, b: gt.sum(gt.abs(a * b)), (0, 1))(x, z)
+    assert [p.dtype for p in parts] == [real, complex]
+
+
+def test_gradient_descent_reaches_a_complex_target():
+    z = leaf([3j, -1.0])
+    target = gt.tensor([1 + 1j, 2 - 1j])
+    for _ in range(60):
+        z.grad = None
+        gt.sum(gt.square(gt.abs(z - target))).backward()
+        z = leaf(z.detach() - 0.2 * z.grad)
+    np.testing.assert_allclose(z.detach().numpy(), target.numpy(), atol=1e-5)
+
+
+def test_absolute_value_and_sign_at_zero():
+    z = leaf([0j, 3 + 4j])
+    assert gt.sign(z).tolist() == pytest.approx([0, 0.6 + 0.8j])
+    gt.abs(z).sum().backward()
+    assert z.grad.tolist() == pytest.approx([0, 0.6 + 0.8j])
+
+
+def test_variance_of_complex_numbers_equals_numpy():
+    assert gt.var(gt.asarray(Z)).dtype == gt.float64
+    np.testing.assert_allclose(gt.var(gt.asarray(Z), axis=0).numpy(), Z.var(axis=0))
+    np.testing.assert_allclose(gt.std(gt.asarray(Z), correction=1).numpy(), Z.std(ddof=1))
+
+
+def test_accumulated_gradients_add_up():
+    z = leaf(Z)
+    for _ in range(2):
+        gt.sum(gt.real(z * 1j)).backward()
+    np.testing.assert_allclose(z.grad.numpy(), np.full(Z.shape, -2j))
+
+
+@pytest.mark.parametrize("rows", [2, None])
+def test_deterministic_indexing_adds_up(rows):
+    keys = {"index": [0, 2, 0], "elements": ([0, 2, 0], [1, 1, 1])}
+    found = {}
+    for mode in (False, True):
+        with gt.use_deterministic(mode):
+            z = leaf(Z)
+            index = keys["index"] if rows else keys["elements"]
+            gt.sum(gt.real(z[index] * 1j)).backward()
+            found[mode] = z.grad.numpy()
+    assert found[True][0, 1] == -2j
+    np.testing.assert_array_equal(found[True], found[False])
+
+
+def test_complex_results_need_a_gradient():
+    z = leaf([1j])
+    with pytest.raises(gt.errors.GraphError, match="complex64 result needs `gradient`"):
+        (z * 2).backward()
+    with pytest.raises(gt.errors.GraphError, match="complex64 result needs `gradient`"):
+        gt.grad(gt.square)(z)
+    with pytest.raises(gt.errors.DTypeError, match="gradient is complex64, the tensor is float32"):
+        gt.abs(z).backward(gt.tensor([1j]))
+    x = leaf([1.0])
+    with pytest.raises(gt.errors.DTypeError, match="grad is complex64, the tensor is float32"):
+        x.grad = gt.tensor([1j])
