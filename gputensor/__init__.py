@@ -3,7 +3,8 @@
 from gputensor import errors, kernels, nn, ops, optim, random
 from gputensor.autograd import Tensor, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
-from gputensor.config import matmul_precision, use_deterministic
+from gputensor.capture import capture
+from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.kernels import kernel
 from gputensor.ops import *  # noqa: F403
 from gputensor.random import manual_seed
@@ -15,6 +16,7 @@ __all__ = [
     *ops.__all__,
     "Device",
     "Tensor",
+    "capture",
     "cuda_status",
     "device",
     "enable_grad",
@@ -29,6 +31,7 @@ __all__ = [
     "no_grad",
     "optim",
     "random",
+    "sync_debug",
     "synchronize",
     "use_deterministic",
     "value_and_grad",

@@ -88,6 +88,20 @@ def grad_enabled() -> bool:
     return _recording.enabled
 
 
+_moves = 0
+
+
+def note_move() -> None:
+    """Count that a tensor's elements were moved to other memory, as an optimizer does."""
+    global _moves
+    _moves += 1
+
+
+def moves() -> int:
+    """How often :func:`note_move` was called; a captured graph holds only as long as it is not."""
+    return _moves
+
+
 class GradMode(contextlib.ContextDecorator):
     """Context and decorator of :func:`no_grad` and :func:`enable_grad`, in each thread for itself.
 
@@ -178,7 +192,11 @@ class Leaf:
                 self.buffer[...] = g
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
-            self.grad = wrap(_array(self.grad.array + g))
+            total = _array(self.grad.array + g)
+            if backend.capturing():  # a replay must find the sum where it was
+                self.grad.array[...] = total
+            else:
+                self.grad = wrap(total)
         else:
             self.grad = wrap(g if own else g.copy())
 

@@ -9,15 +9,18 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import linecache
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import ModuleType, TracebackType
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gputensor import config
-from gputensor.errors import DeviceError, DeviceMismatchError
+from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError, SyncError
 
 __all__ = [
     "Array",
@@ -25,10 +28,12 @@ __all__ = [
     "Device",
     "FollowDevice",
     "Namespace",
+    "capturing",
     "cuda_status",
     "default_device",
     "device",
     "device_of",
+    "expected_waits",
     "is_array",
     "namespace",
     "on_device_of",
@@ -36,6 +41,9 @@ __all__ = [
     "synchronize",
     "to_device",
     "to_host",
+    "user_line",
+    "wait_for_device",
+    "while_capturing",
 ]
 
 # A numpy.ndarray or a cupy.ndarray. Neither library types the common part of the two.
@@ -69,6 +77,8 @@ class CudaStatus(NamedTuple):
 class _Local(threading.local):
     def __init__(self) -> None:
         self.devices: list[Device] = []  # entered and not yet left
+        self.capturing = False  # whether work is recorded into a CUDA graph
+        self.expected = False  # whether waits for the device are meant to be
 
 
 _local = _Local()
@@ -345,6 +355,73 @@ class FollowDevice:
         self._context.__exit__(None, None, None)
 
 
+def capturing() -> bool:
+    """Whether this thread's work is being recorded into a CUDA graph, and not done."""
+    return _local.capturing
+
+
+@contextlib.contextmanager
+def while_capturing() -> Iterator[None]:
+    """Context in which the host cannot wait for the device: see :func:`wait_for_device`."""
+    _local.capturing = True
+    try:
+        yield
+    finally:
+        _local.capturing = False
+
+
+@contextlib.contextmanager
+def expected_waits() -> Iterator[None]:
+    """Context whose waits ``gt.sync_debug`` does not mind."""
+    before, _local.expected = _local.expected, True
+    try:
+        yield
+    finally:
+        _local.expected = before
+
+
+_LIBRARIES = {"contextlib", "cupy", "cupyx", "functools", "gputensor", "numpy", "nvmath"}
+
+
+def user_line(frames: Iterable[FrameType]) -> str:
+    """Where the user's code is in a stack, innermost frame first: ``file:line: source``."""
+    frames = list(frames)
+    outside = (
+        f for f in frames if f.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES
+    )
+    frame = next(outside, frames[-1])
+    name, number = frame.f_code.co_filename, frame.f_lineno
+    return f"{name}:{number}: {linecache.getline(name, number).strip()}"
+
+
+def _stack() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def wait_for_device(what: str) -> None:
+    """Say that the host is about to wait for a CUDA device.
+
+    Raises
+    ------
+    CaptureError
+        If work is being recorded, when there is nothing to wait for.
+    SyncError
+        Under ``gt.sync_debug("error")``, unless the wait is expected.
+    """
+    if _local.capturing:
+        raise CaptureError(f"{what} makes the host wait for values that are not computed yet")
+    mode = config.sync_debug_mode()
+    if mode == "off" or _local.expected:
+        return
+    text = f"{what} makes the host wait for the device, at {user_line(_stack())}"
+    if mode == "error":
+        raise SyncError(text)
+    warnings.warn(text, UserWarning, stacklevel=2)
+
+
 # What must be looked at before the host may believe a value: kernels that find bad input on the
 # device (a label out of range) cannot raise there, so they leave a callable here, once a key.
 DEFERRED_CHECKS: dict[str, Callable[[], None]] = {}
@@ -357,9 +434,12 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
     ------
     LabelError
         If a kernel launched before found a class label out of range.
+    CaptureError, SyncError
+        As of :func:`wait_for_device`.
     """
     if isinstance(array, np.ndarray):
         return array
+    wait_for_device("reading a tensor's values")
     while DEFERRED_CHECKS:
         DEFERRED_CHECKS.popitem()[1]()
     host: np.ndarray[Any, Any] = array.get()
@@ -373,6 +453,8 @@ def to_device(array: Array, where: Device) -> Array:
         return array
     if where.kind == "cpu":
         return to_host(array)
+    if _local.capturing and here.kind == "cpu":
+        raise CaptureError("copying from the host would be repeated with a stale array")
     with on_device_of(where):
         return namespace(where).asarray(array)
 
@@ -383,4 +465,5 @@ def synchronize(where: "str | Device | None" = None) -> None:
     if chosen.kind == "cuda":
         import cupy
 
+        wait_for_device("synchronize()")
         cupy.cuda.Device(chosen.index).synchronize()

@@ -21,6 +21,8 @@ __all__ = [
     "device_setting",
     "kernels_setting",
     "matmul_precision",
+    "sync_debug",
+    "sync_debug_mode",
     "tf32_products",
     "use_deterministic",
 ]
@@ -156,3 +158,42 @@ class matmul_precision(_Setting):
 def tf32_products() -> bool:
     """Whether ``matmul_precision("tf32")`` is in force."""
     return matmul_precision._value == "tf32"
+
+
+class sync_debug(_Setting):
+    """Find out where the host waits for a CUDA device; in the whole process.
+
+    Each wait keeps the device from being given work ahead. What is seen is what gputensor does:
+    values read (``item()``, ``float()``, ``numpy()``, printing), boolean masks and other results
+    whose shape depends on values, and ``gt.synchronize()``. The reads that ``fit`` and ``evaluate``
+    cannot do without, of the data at the beginning and of the sums at an epoch's end, are allowed.
+
+    Parameters
+    ----------
+    mode : {"off", "warn", "error"}
+        ``"warn"`` warns with the line that waits, ``"error"`` raises SyncError there, before.
+
+    Raises
+    ------
+    ValueError
+        For another mode.
+
+    Examples
+    --------
+    >>> with gt.sync_debug("error"):
+    ...     train_step(x, y)
+    """
+
+    _value = "off"
+
+    def __init__(self, mode: str) -> None:
+        if mode not in ("off", "warn", "error"):
+            raise ValueError(
+                f"sync_debug: {mode!r} is unknown; allowed are 'off', 'warn' and 'error'"
+            )
+        super().__init__(mode)
+
+
+def sync_debug_mode() -> str:
+    """Mode of :class:`sync_debug` that is in force."""
+    return str(sync_debug._value)

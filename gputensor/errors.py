@@ -5,6 +5,7 @@ Each one is also the built-in exception that NumPy code would expect in its plac
 """
 
 __all__ = [
+    "CaptureError",
     "CompileError",
     "DTypeError",
     "DatasetError",
@@ -19,6 +20,7 @@ __all__ = [
     "OutOfRangeError",
     "ParityError",
     "ShapeError",
+    "SyncError",
 ]
 
 
@@ -60,6 +62,14 @@ class GraphError(GPUTensorError, RuntimeError):
 
 class GradcheckError(GPUTensorError, AssertionError):
     """An analytical gradient that disagrees with finite differences."""
+
+
+class CaptureError(GPUTensorError, RuntimeError):
+    """A function with an operation that cannot be part of a CUDA graph."""
+
+
+class SyncError(GPUTensorError, RuntimeError):
+    """The host was about to wait for a device, under ``gt.sync_debug("error")``."""
 
 
 class CompileError(GPUTensorError, RuntimeError):

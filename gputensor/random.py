@@ -6,6 +6,7 @@ Methods and their arguments are those of ``numpy.random.Generator``, in the same
 import math
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,15 @@ from gputensor.kernels.philox import words_of
 __all__ = ["Generator", "default_generator", "default_rng", "manual_seed"]
 
 Shape: TypeAlias = int | tuple[int, ...] | None
+
+
+class _Recorder(threading.local):
+    """Who is told what a thread takes from generators: a capture, see :mod:`gputensor.capture`."""
+
+    note: "Callable[[Generator, int], dict[str, Any] | None] | None" = None
+
+
+recorder = _Recorder()
 
 
 class Generator:
@@ -80,15 +90,26 @@ class Generator:
         with self._lock:
             self._counter = int(counter)
 
-    def take(self, words: int) -> dict[str, int]:
-        """Key and counter of the next `words` random words, which are taken out of the stream.
+    def take(self, words: int) -> dict[str, Any]:
+        """Where the next `words` random words are, which are taken out of the stream.
 
-        For kernels that draw for themselves, such as :func:`gputensor.kernels.dropout`.
+        For kernels that draw for themselves, such as :func:`gputensor.kernels.dropout`: their
+        arguments ``key`` and ``offset``, and ``state`` in a CUDA graph that is being captured.
         """
+        counters = -(-words // 4)
+        taken = recorder.note(self, counters) if recorder.note else None
+        if taken is not None:
+            return taken
         with self._lock:
             offset = self._counter
-            self._counter = (offset + -(-words // 4)) % (1 << 64)
+            self._counter = (offset + counters) % (1 << 64)
             return {"key": self._seed, "offset": offset}
+
+    def advance(self, counters: int) -> "Generator":
+        """Skip the words of so many counters, four of each."""
+        with self._lock:
+            self._counter = (self._counter + counters) % (1 << 64)
+        return self
 
     def random(
         self, shape: Shape = None, *, dtype: Any = np.float32, device: str | Device | None = None

@@ -23,6 +23,7 @@ from gputensor.kernels import (
     embedding,
     embedding_backward,
     gather_scale,
+    next_rows,
     random_bits,
     random_normal,
     random_uniform,
@@ -370,6 +371,13 @@ def _(draw: Draw) -> Calls:
     pixels = draw.rng.integers(0, 256, data.shape, dtype=np.uint8)
     yield (pixels, index), {"dtype": draw.dtype, "scale": 1 / 255, "offset": 0.1}
     yield (pixels, index), {"dtype": draw.dtype}
+
+
+@calls_of(next_rows)
+def _(draw: Draw) -> Calls:
+    yield (draw.rng.permutation(2 * draw.rows), np.array([draw.rows])), {"rows": draw.rows}
+    if draw.rows:  # more than the block has threads
+        yield (draw.rng.permutation(1500), np.array([0])), {"rows": 1200}
 
 
 # A key of which both halves count, and an offset whose counters carry into the upper word.

@@ -16,11 +16,12 @@ import numpy as np
 
 from gputensor import backend, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
-from gputensor.backend import Array
-from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, ShapeError
+from gputensor.backend import Array, Device
+from gputensor.capture import Captured
+from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, GraphError, ShapeError
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
-from gputensor.kernels.gather_scale import gather_scale
+from gputensor.kernels import gather_scale, next_rows
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.statistical import mean
 from gputensor.random import default_generator
@@ -56,23 +57,113 @@ class History:
 
 
 class _Sums:
-    """Loss and metrics of an epoch, added up on the device."""
+    """Loss and metrics, added up on the device."""
 
     def __init__(self, names: list[str], place: Array) -> None:
         self.names = names
-        self.rows = 0
         self.array = backend.namespace(place).zeros(len(names), np.float64)
 
-    def add(self, values: list[Array], rows: int) -> None:
-        """Add sums over a batch of `rows`."""
-        self.rows += rows
+    def add(self, values: list[Array]) -> None:
+        """Add sums over a batch."""
         for i, value in enumerate(values):
             self.array[i] += value
 
-    def means(self) -> dict[str, float]:
+    def means(self, rows: int) -> dict[str, float]:
         """Means over all rows; reads the device once."""
-        sums = backend.to_host(self.array) / max(self.rows, 1)
-        return dict(zip(self.names, sums.tolist(), strict=True))
+        with backend.expected_waits():
+            sums = backend.to_host(self.array)
+        return dict(zip(self.names, (sums / rows).tolist(), strict=True))
+
+
+class _Display:
+    """Progress bar with the loss so far, on a terminal and where it is wanted.
+
+    The loss comes by a copy to pinned memory, begun at most four times a second and shown when it
+    has arrived, so that nobody waits for the device.
+    """
+
+    def __init__(self, total: int, text: str, verbose: int | str, sums: _Sums | None = None):
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=total,
+            desc=text,
+            unit=" samples",
+            unit_scale=True,
+            leave=False,
+            mininterval=0.25,
+            disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
+        )
+        self._sums = None if self._bar.disable else sums
+        self._rows = 0
+        self._next = 0.0
+        self._copy: tuple[np.ndarray[Any, Any], Any, int] | None = None
+
+    def __enter__(self) -> "_Display":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def update(self, rows: int) -> None:
+        """Say that so many more rows are done, or given to the device."""
+        self._bar.update(rows)
+        self._rows += rows
+        if self._sums is None:
+            return
+        if self._copy is not None and self._copy[1].done:
+            host, _, count = self._copy
+            self._copy = None
+            self._bar.set_postfix(loss=f"{host[0] / count:.4f}", refresh=False)
+        now = time.monotonic()
+        if self._copy is None and now >= self._next:
+            self._next = now + 0.25
+            self._copy = *_begin_copy(self._sums.array), self._rows
+
+
+class _Done:
+    """Stands for the event of a copy that needs none."""
+
+    done = True
+
+
+def _begin_copy(array: Array) -> tuple["np.ndarray[Any, Any]", Any]:
+    """Host array that a device array is being copied to, and the event after which it is there."""
+    if isinstance(array, np.ndarray):
+        return array.copy(), _Done()
+    import cupy
+
+    host = np.frombuffer(cupy.cuda.alloc_pinned_memory(array.nbytes), array.dtype, array.size)
+    stream = cupy.cuda.get_current_stream()
+    array.data.copy_to_host_async(host.ctypes.data, array.nbytes, stream)
+    return host, stream.record()
+
+
+class _Steps:
+    """Runs the training steps of :meth:`Sequential.fit`, as CUDA graphs where that is possible.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(rows)`` trains on the next batch.
+    capture : {"auto", True, False}
+    device : Device
+    """
+
+    def __init__(self, step: Callable[[int], None], capture: Any, device: Device) -> None:
+        self._step = step
+        self._must = capture is True
+        self._run: Callable[[int], None] = step if capture is False else Captured(step, device)
+
+    def __call__(self, rows: int) -> None:
+        try:
+            self._run(rows)
+        except CaptureError as error:
+            if self._must or self._run is self._step:
+                raise
+            _log.warning(f"fit goes on without a CUDA graph: {error}")
+            self._run = self._step
+            self._step(rows)
 
 
 class Sequential(nn.Sequential):
@@ -272,16 +363,18 @@ class Sequential(nn.Sequential):
         losses.check_labels("y", array, classes)
         return array
 
-    def _batches(self, x: Array, order: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
-        """Batches of `x` as the second layer's or the first layer's input, with their rows."""
+    def _batch(self, x: Array, rows: Array) -> Tensor:
+        """Rows of `x` as the second layer's or the first layer's input."""
         first = self.layers[0]
         scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
-        for start in range(0, len(order), size):
+        return wrap(gather_scale.raw(x, rows, dtype=np.float32, scale=scale, offset=offset))
+
+    def _batches(self, x: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
+        """Batches of `x` in order, with their rows."""
+        order = backend.namespace(x).arange(len(x))
+        for start in range(0, len(x), size):
             rows = order[start : start + size]
-            yield (
-                wrap(gather_scale.raw(x, rows, dtype=np.float32, scale=scale, offset=offset)),
-                rows,
-            )
+            yield self._batch(x, rows), rows
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""
@@ -347,6 +440,7 @@ class Sequential(nn.Sequential):
         validation_split: float = 0.0,
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
+        capture: bool | str = "auto",
     ) -> History:
         """Train.
 
@@ -367,6 +461,10 @@ class Sequential(nn.Sequential):
             Samples to evaluate on instead.
         shuffle : bool
             Whether each epoch has a new random order.
+        capture : {"auto", True, False}
+            Whether a step on CUDA is one CUDA graph, see :func:`gputensor.capture`; the results are
+            the same. With "auto" steps that cannot be captured, because of a loss, a metric or a
+            layer that reads values, are run one operation after the other, and the log says why.
 
         Returns
         -------
@@ -376,8 +474,12 @@ class Sequential(nn.Sequential):
         ------
         ShapeError, DTypeError, LabelError
             If the data do not fit the model. Nothing is trained then.
+        CaptureError
+            With ``capture=True``, if a step cannot be captured.
         """
         self._compiled()
+        if capture not in ("auto", True, False):
+            raise ValueError(f"fit: capture is {capture!r}; allowed are 'auto', True and False")
         batch_size = _positive("fit", "batch_size", 32 if batch_size is None else batch_size)
         epochs = _positive("fit", "epochs", epochs)
         _check_verbose("fit", verbose)
@@ -408,14 +510,29 @@ class Sequential(nn.Sequential):
                 x_all, y_all = x_all[:keep], y_all[:keep]
             if self.optimizer is None:
                 self.optimizer = self._bind()
-            steps = -(-len(x_all) // batch_size)
+            count = len(x_all)
+            steps = -(-count // batch_size)
             history = History({"epochs": epochs, "steps": steps, "verbose": verbose})
             self.history = history
+            xp = backend.namespace(x_all)
+            order, at = xp.arange(count), xp.zeros(1, np.int64)
+            sums = _Sums(["loss", *(name for name, _ in self._metrics)], x_all)
+            device = backend.device_of(x_all)
+            step = _Steps(self._train_step(x_all, y_all, order, at, sums), capture, device)
             try:
                 for epoch in range(epochs):
                     began = time.perf_counter()
                     self.train()
-                    values = self._epoch(x_all, y_all, batch_size, shuffle, verbose, epoch, epochs)
+                    if shuffle:
+                        order[...] = default_generator.permutation(count, device=device).array
+                    at.fill(0)
+                    sums.array.fill(0)
+                    with _Display(count, f"Epoch {epoch + 1}/{epochs}", verbose, sums) as display:
+                        for start in range(0, count, batch_size):
+                            rows = min(batch_size, count - start)
+                            step(rows)
+                            display.update(rows)
+                        values = sums.means(count)
                     seconds = time.perf_counter() - began
                     self.eval()
                     if held is not None:
@@ -423,7 +540,7 @@ class Sequential(nn.Sequential):
                         values |= {f"val_{name}": value for name, value in found.items()}
                     history.add(epoch, values | {"seconds": seconds})
                     if verbose:
-                        rate = f"{len(x_all) / seconds:,.0f} samples/s"
+                        rate = f"{count / seconds:,.0f} samples/s"
                         text = f"{_in_words(values)}  {seconds:.2f} s  {rate}"
                         print(f"Epoch {epoch + 1}/{epochs}  {text}")
             finally:
@@ -434,42 +551,29 @@ class Sequential(nn.Sequential):
         inputs = self._inputs(x)
         return inputs, self._targets(y, len(inputs))
 
-    def _epoch(
-        self,
-        x: Array,
-        y: Array,
-        size: int,
-        shuffle: bool,
-        verbose: int | str,
-        epoch: int,
-        epochs: int,
-    ) -> dict[str, float]:
+    def _train_step(
+        self, x: Array, y: Array, order: Array, at: Array, sums: _Sums
+    ) -> Callable[[int], None]:
+        """Function that trains on the next rows of `order`, from place `at` on."""
         optimizer = self.optimizer
         assert optimizer is not None
-        where = backend.device_of(x)
-        if shuffle:
-            order = default_generator.permutation(len(x), device=where).array
-        else:
-            order = backend.namespace(x).arange(len(x))
-        sums = _Sums(["loss", *(name for name, _ in self._metrics)], x)
-        bar = _progress(len(x), f"Epoch {epoch + 1}/{epochs}", verbose)
-        with bar:
-            for batch, rows in self._batches(x, order, size):
-                loss, values = self._loss_and_sums(batch, y[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                sums.add(values, len(rows))
-                bar.update(len(rows))
-            return sums.means()
+
+        def step(rows: int) -> None:
+            index = next_rows.raw(order, at, rows=rows)
+            loss, values = self._loss_and_sums(self._batch(x, index), y[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            sums.add(values)
+
+        return step
 
     def _evaluate(self, x: Array, y: Array, size: int) -> dict[str, float]:
         sums = _Sums(["loss", *(name for name, _ in self._metrics)], x)
-        order = backend.namespace(x).arange(len(x))
         with no_grad():
-            for batch, rows in self._batches(x, order, size):
-                sums.add(self._loss_and_sums(batch, y[rows])[1], len(rows))
-        return sums.means()
+            for batch, rows in self._batches(x, size):
+                sums.add(self._loss_and_sums(batch, y[rows])[1])
+        return sums.means(len(x))
 
     def evaluate(
         self,
@@ -534,12 +638,12 @@ class Sequential(nn.Sequential):
         inputs = self._inputs(x)
         parts = []
         with backend.on_device_of(inputs), no_grad():
-            xp = backend.namespace(inputs)
-            with _progress(len(inputs), "Prediction", verbose) as bar:
-                for batch, rows in self._batches(inputs, xp.arange(len(inputs)), size):
+            with _Display(len(inputs), "Prediction", verbose) as display:
+                for batch, rows in self._batches(inputs, size):
                     parts.append(self._outputs(batch, logits=False).array)
-                    bar.update(len(rows))
-            return backend.to_host(xp.concatenate(parts))
+                    display.update(len(rows))
+            with backend.expected_waits():
+                return backend.to_host(backend.namespace(inputs).concatenate(parts))
 
 
 _metrics_get = metrics.get
@@ -562,18 +666,3 @@ def _check_verbose(method: str, verbose: int | str) -> None:
 
 def _in_words(values: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-
-
-def _progress(total: int, text: str, verbose: int | str) -> Any:
-    """Progress bar, on a terminal and where it is wanted."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total,
-        desc=text,
-        unit=" samples",
-        unit_scale=True,
-        leave=False,
-        mininterval=0.25,
-        disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
-    )

@@ -32,6 +32,8 @@ def _checked_key(x: Operand, key: Any) -> Any:
     """Raw key, whose arrays are on the device of `x`."""
     raw = _raw_key(key)
     arrays = [k for k in (raw if isinstance(raw, tuple) else (raw,)) if backend.is_array(k)]
+    if any(k.dtype == bool and k.ndim and not isinstance(k, np.ndarray) for k in arrays):
+        backend.wait_for_device("an index of a boolean mask")
     backend.same_device("index", [x.array if isinstance(x, Tensor) else x, *arrays])
     return raw
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Tensor, no_grad, wrap
+from gputensor.autograd import Leaf, Tensor, no_grad, note_move, wrap
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 from gputensor.ops.creation import tensor
@@ -49,6 +49,7 @@ class _Flat:
                 self.leaves.append(leaf)
                 self.bounds.append((start, stop))
                 start = stop
+        note_move()
 
     def state(self) -> Array:
         """Zeros beside the values, float32 beside those of 16 bits."""

@@ -1,0 +1,505 @@
+"""Captured functions: the bits of eager ones, one launch a call, and errors that say where."""
+
+import contextlib
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+import gputensor as gt
+import standin
+from gputensor import backend, keras
+from gputensor.errors import (
+    CaptureError,
+    DeviceMismatchError,
+    LabelError,
+    SyncError,
+)
+from gputensor.keras.layers import Dense, Dropout
+from gputensor.optim import schedules
+
+RNG = np.random.default_rng(11)
+
+
+def network(device, dropout=0.3):
+    gt.manual_seed(5)
+    with gt.device(device):
+        return gt.nn.Sequential(
+            gt.nn.Dense(12, 16, "relu"), gt.nn.Dropout(dropout), gt.nn.Dense(16, 4)
+        )
+
+
+def trained(step_of, steps=100, captured=True):
+    """Losses, parameters and generator after steps, every fifth on a smaller batch."""
+    model = network("cuda")
+    optimizer = gt.optim.AdamW(model.parameters(), lr=schedules.cosine_decay(0.05, 40))
+
+    def step(x, y):
+        return step_of(model, optimizer, x, y)
+
+    run = gt.capture(step) if captured else step
+    rng = np.random.default_rng(3)
+    losses = []
+    for i in range(steps):
+        rows = 5 if i % 5 == 4 else 9
+        x = gt.tensor(rng.standard_normal((rows, 12)).astype(np.float32), device="cuda")
+        y = gt.tensor(rng.integers(0, 4, rows), device="cuda")
+        losses.append(run(x, y).item())
+    state = {f"p{i}": p.detach().numpy() for i, p in enumerate(model.parameters())}
+    return losses, state | optimizer.state_dict(), gt.random.default_generator.state
+
+
+def plain_step(model, optimizer, x, y):
+    loss = gt.nn.functional.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.clip_grad_norm(0.5)
+    optimizer.step()
+    return loss
+
+
+def test_captured_training_has_the_bits_of_eager_training(cupy):
+    eager = trained(plain_step, captured=False)
+    captured = trained(plain_step)
+    assert captured[0] == eager[0]
+    assert captured[2] == eager[2]
+    for name, value in eager[1].items():
+        np.testing.assert_array_equal(captured[1][name], value, err_msg=name)
+
+
+@pytest.mark.standin
+def test_a_replay_is_one_launch_and_allocates_nothing_from_the_driver(cupy):
+    model = network("cuda")
+    optimizer = gt.optim.Adam(model.parameters())
+    x = gt.tensor(RNG.standard_normal((9, 12)), dtype="float32", device="cuda")
+    y = gt.tensor(RNG.integers(0, 4, 9), device="cuda")
+
+    @gt.capture(device="cuda")
+    def step():
+        plain_step(model, optimizer, x, y)
+
+    for _ in range(3):
+        step()
+    assert step.graphs == 1
+    counters = standin.counters
+    counters.reset()
+    for _ in range(4):
+        step()
+    assert (counters.graph_launches, counters.launches, counters.array_ops) == (4, 0, 0)
+    assert counters.replayed_launches > 4 * 5
+    assert counters.driver_allocations == counters.synchronizations == 0
+    assert counters.transfers_to_device == counters.transfers_to_host == 0
+
+
+def test_results_are_copies_that_later_calls_leave_alone(cupy):
+    @gt.capture
+    def double(x):
+        return {"twice": x * 2, "pair": (x.array + 1, "text", None)}
+
+    results = [double(gt.full((3,), float(i), device="cuda")) for i in range(4)]
+    for i, result in enumerate(results):
+        assert result["twice"].tolist() == [2.0 * i] * 3
+        assert result["pair"][0].get().tolist() == [i + 1.0] * 3
+        assert result["pair"][1:] == ("text", None)
+
+
+def test_random_numbers_go_on_as_if_nothing_was_captured(cupy):
+    def numbers(captured):
+        generator, other = gt.random.Generator(3), gt.random.Generator(8)
+
+        def draw(n):
+            x = generator.normal(shape=n, device="cuda") + other.uniform(shape=n, device="cuda")
+            return x, generator.integers(0, 100, n, device="cuda")
+
+        def more():
+            return generator.uniform(shape=5, device="cuda")
+
+        if captured:
+            draw, more = gt.capture(draw, device="cuda"), gt.capture(more, device="cuda")
+        found = []
+        for i in range(6):
+            found += [*draw(7), more()]
+            if i == 3:
+                found.append(generator.uniform(shape=3, device="cuda"))  # on the host's count
+                other.manual_seed(99)
+            found += draw(4)
+        return [x.tolist() for x in found], generator.state, other.state
+
+    assert numbers(captured=True) == numbers(captured=False)
+
+
+def test_the_host_sets_rates_and_values_between_replays(cupy):
+    w = gt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    optimizer = gt.optim.SGD([w], lr=0.5)
+
+    @gt.capture(device="cuda")
+    def step():
+        optimizer.zero_grad()
+        (w * w).sum().backward()
+        optimizer.step()
+
+    for _ in range(2):
+        step()
+    assert w.tolist() == [0.0, 0.0]
+    w.array[...] = 1
+    optimizer.lr = 0.25
+    step()
+    assert w.tolist() == [0.5, 0.5]
+
+
+def test_gradients_add_up_where_no_optimizer_holds_them(cupy):
+    w = gt.tensor([1.0, -2.0], device="cuda", requires_grad=True)
+
+    @gt.capture(device="cuda")
+    def add():
+        (w * w).sum().backward()
+
+    for i in range(1, 6):
+        add()
+        assert w.grad.tolist() == [2.0 * i, -4.0 * i]
+
+
+def test_a_function_is_recorded_anew_once_parameters_have_moved(cupy):
+    w = gt.tensor([1.0], device="cuda", requires_grad=True)
+    double = gt.capture(lambda: w * 2, device="cuda")
+    for _ in range(3):
+        assert double().tolist() == [2.0]
+    optimizer = gt.optim.SGD([w], lr=1.0)
+    w.array[...] = 5
+    for _ in range(3):
+        assert double().tolist() == [10.0]
+    assert double.graphs == 1
+    assert optimizer.lr == 1.0
+
+
+def test_settings_are_part_of_a_signature(cupy, monkeypatch):
+    w = gt.tensor([3.0], device="cuda", requires_grad=True)
+    seen = []
+
+    @gt.capture(device="cuda")
+    def f(power):
+        seen.append(power)
+        return w**power
+
+    for _ in range(3):
+        f(2)
+        f(2.0)
+    with gt.no_grad():
+        assert f(2).tolist() == [9.0]
+    monkeypatch.setenv("GPUTENSOR_KERNELS", "reference")
+    f(2)
+    assert seen == [2, 2.0, 2, 2.0, 2, 2]
+
+
+def test_captured_functions_may_call_captured_functions(cupy):
+    inner = gt.capture(lambda x: x + 1)
+
+    @gt.capture
+    def outer(x):
+        return inner(x) * inner(x * 2)
+
+    for i in range(4):
+        assert outer(gt.tensor([float(i)], device="cuda")).tolist() == [(i + 1.0) * (2 * i + 1)]
+    assert (outer.graphs, inner.graphs) == (1, 0)
+
+
+def test_threads_share_a_captured_function(cupy):
+    square = gt.capture(lambda x: x * x)
+    found = {}
+
+    def work(i):
+        with backend.on_device_of(gt.device("cuda")):
+            x = gt.full((4,), float(i), device="cuda")
+            found[i] = [square(x).tolist() for _ in range(5)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {i: [[float(i * i)] * 4] * 5 for i in range(4)}
+
+
+def test_other_streams_may_replay(cupy):
+    triple = gt.capture(lambda x: x * 3)
+    for i in range(5):
+        with cupy.cuda.Stream(non_blocking=True) as stream:
+            x = gt.full((4,), float(i), device="cuda")
+            out = triple(x)
+            stream.synchronize()
+            assert out.tolist() == [3.0 * i] * 4
+
+
+# What cannot be captured
+
+
+def reads_a_value(x):
+    return x * x.sum().item()
+
+
+def asks_for_truth(x):
+    return x if (x > 0).all() else -x
+
+
+def prints(x):
+    str(x)
+    return x
+
+
+def selects(x):
+    return x[x > 0]
+
+
+def copies_to_host(x):
+    return x.cpu().to("cuda")
+
+
+def brings_from_host(x):
+    return x + gt.tensor([1.0, 2.0], device="cuda")
+
+
+def waits(x):
+    gt.synchronize("cuda")
+    return x
+
+
+def reads_raw(x):
+    return x * float(x.array.sum())
+
+
+@pytest.mark.parametrize(
+    ("function", "what", "source"),
+    [
+        (reads_a_value, "reading a tensor's values", "x.sum().item()"),
+        (asks_for_truth, "reading a tensor's values", "(x > 0).all()"),
+        (prints, "reading a tensor's values", "str(x)"),
+        (selects, "boolean mask", "x[x > 0]"),
+        (copies_to_host, "reading a tensor's values", "x.cpu()"),
+        (brings_from_host, "from the host", "gt.tensor([1.0, 2.0]"),
+        (waits, "synchronize()", 'gt.synchronize("cuda")'),
+        (reads_raw, "capturing", "float(x.array.sum())"),
+    ],
+)
+def test_what_cannot_be_captured_is_named_with_its_line(cupy, function, what, source):
+    run = gt.capture(function)
+    x = gt.tensor([1.0, 2.0], device="cuda")
+    expected = function(x).tolist()
+    assert run(x).tolist() == expected
+    for _ in range(2):
+        with pytest.raises(CaptureError) as caught:
+            run(x)
+        assert what in str(caught.value)
+        place = str(caught.value).splitlines()[-1]
+        assert "test_capture.py:" in place
+        assert source in place
+    # The stream and the thread are as before: work goes on.
+    assert function(x).tolist() == expected
+    fine = gt.capture(lambda x: x + 1)
+    for _ in range(3):
+        assert fine(x).tolist() == [2.0, 3.0]
+
+
+def test_effects_of_a_call_that_cannot_be_captured_do_not_happen(cupy):
+    w = gt.tensor([1.0], device="cuda", requires_grad=True)
+    optimizer = gt.optim.SGD([w], lr=1.0)
+    generator = gt.random.Generator(4)
+
+    @gt.capture(device="cuda")
+    def step():
+        optimizer.zero_grad()
+        (w * generator.uniform(shape=1, device="cuda")).sum().backward()
+        optimizer.step()
+        return w.item()
+
+    value = step()
+    state = generator.state
+    with pytest.raises(CaptureError, match="reading a tensor's values"):
+        step()
+    assert generator.state == state
+    assert w.item() == value
+
+
+def test_an_error_caught_in_the_function_does_not_pass_unseen(cupy):
+    @gt.capture
+    def careless(x):
+        with contextlib.suppress(RuntimeError):
+            x.array.device.synchronize()
+        return x
+
+    x = gt.ones(2, device="cuda")
+    careless(x)
+    with pytest.raises(CaptureError, match="caught its error"):
+        careless(x)
+
+
+def test_other_errors_come_as_they_are(cupy):
+    calls = []
+
+    @gt.capture
+    def f(x):
+        calls.append(1)
+        if len(calls) in (1, 3):
+            raise KeyError("mine")
+        return x + 1
+
+    x = gt.ones(2, device="cuda")
+    with pytest.raises(KeyError, match="mine"):
+        f(x)
+    f(x)  # runs as it stands: the call before did not end
+    with pytest.raises(KeyError, match="mine"):
+        f(x)
+    for _ in range(2):
+        assert f(x).tolist() == [2.0, 2.0]
+    assert len(calls) == 4
+
+
+def test_bad_labels_are_noticed_after_a_replay(cupy):
+    loss = gt.capture(lambda x, y: gt.nn.functional.cross_entropy(x, y))
+    x = gt.ones((3, 4), device="cuda")
+    good, bad = (gt.tensor(y, device="cuda") for y in ([0, 1, 2], [0, 7, 2]))
+    for _ in range(2):
+        loss(x, good).item()
+    out = loss(x, bad)
+    with pytest.raises(LabelError, match="row 1 has label 7"):
+        out.item()
+    assert loss(x, good).item() == pytest.approx(np.log(4))
+
+
+def test_bad_arguments(cupy):
+    f = gt.capture(lambda x, *rest: x + 1)
+    x = gt.ones(2, device="cuda")
+    with pytest.raises(CaptureError, match=r"requires a gradient.*x.detach\(\)"):
+        f(gt.ones(2, device="cuda") * gt.tensor(1.0, device="cuda", requires_grad=True))
+    with pytest.raises(DeviceMismatchError, match="cpu, cuda:0; move its arguments"):
+        f(x, gt.ones(2, device="cpu"))
+    with pytest.raises(CaptureError, match="neither a tensor nor hashable"):
+        f(x, {1, 2})
+    for i in range(32):
+        f(x, i)
+    with pytest.raises(CaptureError, match=r"more than 32 signatures.*pass numbers that change"):
+        f(x, 32)
+    assert "captured" in repr(f)
+
+
+def test_on_the_cpu_the_function_runs_as_it_is():
+    seen = []
+
+    @gt.capture
+    def f(x, *, scale):
+        """Scale."""
+        seen.append(scale)
+        return x * scale * gt.tensor(1.0, device="cpu", requires_grad=True)
+
+    for _ in range(3):
+        out = f(gt.ones(2, device="cpu"), scale=3)
+        assert out.tolist() == [3.0, 3.0]
+        assert not out.requires_grad
+    assert seen == [3, 3, 3]
+    assert f.__doc__ == "Scale."
+    assert f.__name__ == "f"
+
+
+# Keras
+
+
+def data(rows=70):
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 256, (rows, 12), dtype=np.uint8)
+    return x, rng.integers(0, 4, rows)
+
+
+def fitted(
+    capture,
+    loss="sparse_categorical_crossentropy",
+    metrics=("accuracy",),
+    sync_debug="error",  # which minds no wait that is meant to be
+    **options,
+):
+    gt.manual_seed(1)
+    with gt.device("cuda"):
+        model = keras.Sequential(
+            [
+                keras.layers.Rescaling(1 / 255, input_shape=(12,)),
+                Dense(16, activation="relu"),
+                Dropout(0.25),
+                Dense(4, activation="softmax"),
+            ]
+        )
+        model.compile(optimizer="adam", loss=loss, metrics=list(metrics))
+        options = {"epochs": 3, "batch_size": 16, "verbose": 0} | options
+        with gt.sync_debug(sync_debug):
+            history = model.fit(*data(), capture=capture, **options)
+    weights = [p.detach().numpy() for p in model.parameters()]
+    history.history.pop("seconds")
+    return history.history, weights
+
+
+def test_fit_has_the_same_bits_captured_and_eager(cupy):
+    histories = [fitted(capture) for capture in (False, True, "auto")]
+    for history, weights in histories[1:]:
+        assert history == histories[0][0]
+        for found, expected in zip(weights, histories[0][1], strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.standin
+def test_an_epoch_of_fit_is_one_launch_a_step_and_one_read(cupy):
+    counters = standin.counters
+    found = []
+
+    for epochs in (3, 4):
+        counters.reset()
+        fitted(True, epochs=epochs)
+        found.append((counters.graph_launches, counters.synchronizations))
+    assert found[1][0] - found[0][0] == 5  # steps of an epoch, the last one smaller
+    assert found[1][1] - found[0][1] == 2  # the sums, and the flag of bad labels
+
+
+def test_fit_waits_for_the_device_where_it_must_only(cupy):
+    fitted("auto", validation_data=data(20))
+    fitted(False, validation_split=0.2)
+    with pytest.raises(SyncError, match=r"test_capture.py:\d+: y_pred.sum\(\).item\(\)"):
+        fitted(False, loss=reading_loss, metrics=())
+
+
+def reading_loss(y_true, y_pred):
+    y_pred.sum().item()
+    return gt.square(y_pred[:, 0] - gt.astype(gt.asarray(y_true), "float32"))
+
+
+def test_fit_goes_on_without_a_graph_where_none_is_possible(cupy, caplog):
+    with caplog.at_level(logging.WARNING, logger="gputensor.keras"):
+        found = fitted("auto", loss=reading_loss, metrics=(), sync_debug="off")
+    assert len(caplog.records) == 1
+    assert "y_pred.sum().item()" in caplog.text
+    expected = fitted(False, loss=reading_loss, metrics=(), sync_debug="off")
+    assert found[0] == expected[0]
+    for a, b in zip(found[1], expected[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(CaptureError, match="reading a tensor's values"):
+        fitted(True, loss=reading_loss, metrics=(), sync_debug="off")
+    with pytest.raises(ValueError, match="capture is 'yes'; allowed are 'auto', True and False"):
+        fitted("yes")
+
+
+# Waiting for the device
+
+
+def test_sync_debug_names_the_line(cupy):
+    x = gt.tensor([1.0, -1.0], device="cuda")
+    with gt.sync_debug("warn"), pytest.warns(UserWarning, match=r"test_capture.py:\d+: float\("):
+        assert (
+            float(x[0]) == 1.0  # the line that waits
+        )
+    with gt.sync_debug("error"):
+        with pytest.raises(
+            SyncError, match=r"boolean mask .* at .*test_capture.py:\d+: x\[x > 0\]"
+        ):
+            x[x > 0]
+        with pytest.raises(SyncError, match=r"synchronize\(\) makes the host wait"):
+            gt.synchronize("cuda")
+        assert gt.ones(2, device="cpu").sum().item() == 2.0
+    assert x[x > 0].tolist() == [1.0]
+    with pytest.raises(ValueError, match="'loud' is unknown; allowed are 'off', 'warn'"):
+        gt.sync_debug("loud")
