@@ -208,6 +208,10 @@ def default_device() -> Device:
     return _configured_device(config.device_setting())
 
 
+# What both libraries have in SciPy's part of theirs, which takes long to import.
+_SPECIAL = {"digamma", "erf", "erfc", "erfinv", "gammaln", "polygamma"}
+
+
 class Namespace:
     """The functions of NumPy or CuPy, plus the few that the two spell differently.
 
@@ -220,20 +224,16 @@ class Namespace:
         vars(self).update(own)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._module, name)
+        place = self._module
+        if name in _SPECIAL:
+            prefix = "scipy" if place is np else "cupyx.scipy"
+            place = importlib.import_module(f"{prefix}.special")
+        value = getattr(place, name)
         setattr(self, name, value)  # the next look-up finds it without coming here
         return value
 
     def __repr__(self) -> str:
         return f"Namespace({self._module.__name__})"
-
-    @functools.cached_property
-    def erf(self) -> Callable[[Array], Array]:
-        """Error function, which both libraries have in SciPy's part of theirs."""
-        name = "scipy.special" if self._module is np else "cupyx.scipy.special"
-        special = importlib.import_module(name)
-        function: Callable[[Array], Array] = special.erf
-        return function
 
     def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
         """Copy of `x` with `shape`; ten times quicker than a view for small NumPy arrays."""

@@ -1,40 +1,53 @@
 """Elementwise functions: each is a line with its derivative beside it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor.autograd import Operand, Primitive, Rule, Tensor, default_dtype
+from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
 from gputensor.errors import DTypeError
+from gputensor.ops.data_type import astype
 
 __all__ = [
     "abs",
     "acos",
+    "acosh",
     "add",
     "asin",
+    "asinh",
     "atan",
+    "atan2",
+    "atanh",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "cbrt",
     "ceil",
     "clip",
     "conj",
+    "copysign",
     "cos",
     "cosh",
+    "digamma",
     "divide",
     "equal",
     "erf",
+    "erfc",
+    "erfinv",
     "exp",
+    "exp2",
     "expm1",
     "floor",
     "floor_divide",
+    "gammaln",
     "greater",
     "greater_equal",
+    "hypot",
     "imag",
     "isfinite",
     "isinf",
@@ -45,6 +58,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "logaddexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -52,8 +66,11 @@ __all__ = [
     "maximum",
     "minimum",
     "multiply",
+    "nan_to_num",
     "negative",
+    "nextafter",
     "not_equal",
+    "polygamma",
     "positive",
     "pow",
     "real",
@@ -61,10 +78,14 @@ __all__ = [
     "relu",
     "remainder",
     "round",
+    "select",
     "sigmoid",
     "sign",
+    "signbit",
     "sin",
+    "sinc",
     "sinh",
+    "softplus",
     "sqrt",
     "square",
     "subtract",
@@ -171,7 +192,9 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
         if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "iu":
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
-        return x**y
+        out = x**y
+        half = isinstance(out, (np.ndarray, np.generic)) and out.dtype.kind == "f" and y == 0.5
+        return out if half is False or not np.any(half) else _root(x, half, out)
     except ValueError as error:
         if "negative integer powers" not in str(error):
             raise
@@ -179,6 +202,12 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
             "pow: an integer to a negative power is no integer; convert it first, for example "
             "x.astype(gt.float32)"
         ) from None
+
+
+def _root(x: Any, half: Any, out: Any) -> Any:
+    """NumPy's ``x ** y`` with its square roots put right, which are -0 of -0, NaN of -infinity."""
+    odd = np.logical_and(half, np.logical_or(np.equal(x, 0), np.equal(x, -math.inf)))
+    return np.where(odd, np.abs(x), out) if odd.any() else out
 
 
 _pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
@@ -248,6 +277,15 @@ imag = _unary(
 conj = _unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
 sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: g * 0.5 / out)
+cbrt = _unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
+hypot = _binary(
+    "hypot",
+    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0.",
+    (
+        lambda xp, g, out, x, _y: g * x / xp.where(xp.equal(out, 0), 1, out),
+        lambda xp, g, out, _x, y: g * y / xp.where(xp.equal(out, 0), 1, out),
+    ),
+)
 reciprocal = _unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out)
 sign = _unary(
     "sign",
@@ -255,25 +293,82 @@ sign = _unary(
     _sign_rule,
     lambda xp, x: xp.sign(x) if x.dtype.kind != "c" else _phase(xp, x),
 )
-floor = _unary("floor", "Largest integer not above `x`.", _zero)
-ceil = _unary("ceil", "Smallest integer not below `x`.", _zero)
-trunc = _unary("trunc", "Integer part of `x`.", _zero)
+
+
+def _whole(name: str) -> Callable[..., Any]:
+    """Rounding that leaves integers what they are; CuPy's would make them float64."""
+    return lambda xp, x: x.copy() if x.dtype.kind in "iu" else getattr(xp, name)(x)
+
+
+floor = _unary("floor", "Largest integer not above `x`.", _zero, _whole("floor"))
+ceil = _unary("ceil", "Smallest integer not below `x`.", _zero, _whole("ceil"))
+trunc = _unary("trunc", "Integer part of `x`.", _zero, _whole("trunc"))
 round = _unary("round", "Nearest integer, halves to even.", _zero)
-floor_divide = _binary("floor_divide", "Floor of ``x / y``.", (_zero, _zero))
+
+
+def _endless(x: Any) -> bool:
+    """Whether an array of NumPy's or a number holds an infinity or a NaN."""
+    floating = isinstance(x, float) or (hasattr(x, "dtype") and x.dtype.kind == "f")
+    return floating and not np.isfinite(x).all()
+
+
+def _floor_divide(xp: Any, x: Any, y: Any) -> Any:
+    on_cpu = isinstance(x, np.ndarray) or isinstance(y, np.ndarray)
+    if not (on_cpu and (_endless(x) or _endless(y))):
+        return xp.floor_divide(x, y)
+    # CuPy rounds the quotient. NumPy takes a remainder off first, which of infinities is NaN.
+    with np.errstate(invalid="ignore"):
+        infinite = np.logical_or(np.isinf(x), np.isinf(y))
+        return np.where(infinite, np.floor(np.divide(x, y)), np.floor_divide(x, y))
+
+
+floor_divide = _binary(
+    "floor_divide",
+    "Floor of ``x / y``; of infinities as IEEE 754 has the quotient.",
+    (_zero, _zero),
+    _floor_divide,
+)
 remainder = _binary(
     "remainder",
-    "Remainder ``x % y``, with the sign of `y`.",
+    "Remainder ``x % y``, with the sign of `y`; on CUDA NaN where `y` is infinite, as CuPy has it.",
     (lambda xp, g, _out, _x, _y: g, lambda xp, g, _out, x, y: -g * xp.floor(x / y)),
 )
 
 # Exponentials and logarithms
 
 exp = _unary("exp", "Exponential.", lambda xp, g, out, _x: g * out)
-expm1 = _unary("expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: g * (out + 1))
+exp2 = _unary("exp2", "Power ``2 ** x``.", lambda xp, g, out, _x: g * out * math.log(2))
+
+
+def _expm1(xp: Any, x: Any) -> Any:
+    out = xp.expm1(x)
+    if x.dtype.kind != "c":
+        return out
+    # Of infinities exp knows which part vanishes; the formula of expm1 gives NaN.
+    return xp.where(xp.isfinite(x), out, xp.exp(x) - 1)
+
+
+expm1 = _unary(
+    "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: g * (out + 1), _expm1
+)
 log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
 log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1))
 log2 = _unary("log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))))
 log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10))))
+logaddexp = _binary(
+    "logaddexp",
+    "``log(exp(x) + exp(y))``, without overflow.",
+    (
+        lambda xp, g, out, x, _y: g * xp.exp(x - out),
+        lambda xp, g, out, _x, y: g * xp.exp(y - out),
+    ),
+)
+softplus = _unary(
+    "softplus",
+    "``log(1 + exp(x))``, without overflow.",
+    lambda xp, g, out, _x: -g * xp.expm1(-out),
+    lambda xp, x: xp.logaddexp(x, 0),
+)
 
 # Trigonometric and hyperbolic functions
 
@@ -283,15 +378,105 @@ tan = _unary("tan", "Tangent of radians.", lambda xp, g, out, _x: g * (1 + out *
 asin = _unary("asin", "Inverse sine, in radians.", lambda xp, g, _out, x: g / xp.sqrt(1 - x * x))
 acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g / xp.sqrt(1 - x * x))
 atan = _unary("atan", "Inverse tangent, in radians.", lambda xp, g, _out, x: g / (1 + x * x))
+atan2 = _binary(
+    "atan2",
+    "Angle of the point ``(y, x)``, in radians: of ``x / y`` in its quadrant.",
+    (
+        lambda xp, g, _out, x, y: g * (y / xp.hypot(x, y)) / xp.hypot(x, y),
+        lambda xp, g, _out, x, y: -g * (x / xp.hypot(x, y)) / xp.hypot(x, y),
+    ),
+)
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
-erf = _unary(
-    "erf",
-    "Error function.",
-    lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x),
-    forward=lambda xp, x: xp.erf(x),  # looked up when called, as it imports SciPy
-)
 tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out * out))
+asinh = _unary("asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: g / xp.sqrt(1 + x * x))
+acosh = _unary(
+    "acosh",
+    "Inverse hyperbolic cosine.",
+    # Not the root of x * x - 1, which has another branch cut.
+    lambda xp, g, _out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)),
+)
+atanh = _unary("atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: g / (1 - x * x))
+
+
+def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    u = math.pi * x
+    small = xp.less(xp.abs(u), 0.25)
+    # Near 0 both terms of the quotient cancel; their power series does not.
+    v = u * u
+    series = -1 / 3 + v * (1 / 30 + v * (-1 / 840 + v * (1 / 45360 - v / 3991680)))
+    far = (xp.cos(u) - out) / xp.where(small, 1, x)
+    return g * xp.where(small, math.pi * u * series, far)
+
+
+sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
+
+# Special functions, which NumPy and CuPy leave to SciPy and their part of it: looked up when called
+
+
+def _special(name: str, text: str, rule: Rule) -> Unary:
+    return _unary(name, text, rule, lambda xp, x: getattr(xp, name)(x))
+
+
+erf = _special(
+    "erf", "Error function.", lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
+)
+erfc = _special(
+    "erfc",
+    "Complementary error function ``1 - erf(x)``, exact where it is small.",
+    lambda xp, g, _out, x: -g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x),
+)
+erfinv = _special(
+    "erfinv",
+    "Inverse of :func:`erf`.",
+    lambda xp, g, out, _x: g * (math.sqrt(math.pi) / 2) * xp.exp(out * out),
+)
+gammaln = _special(
+    "gammaln",
+    "Logarithm of the absolute value of the gamma function.",
+    lambda xp, g, _out, x: g * xp.digamma(x),
+)
+digamma = _special(
+    "digamma",
+    "Derivative of :func:`gammaln`.",
+    lambda xp, g, _out, x: g * xp.polygamma(1, x),
+)
+
+
+def _polygamma_forward(xp: Any, x: Any, n: int) -> Any:
+    out = xp.polygamma(n, x)
+    return xp.astype(out, x.dtype) if x.dtype.kind == "f" else out
+
+
+_polygamma = Primitive(
+    "polygamma",
+    _polygamma_forward,
+    (lambda xp, g, _out, x, n: g * xp.polygamma(n + 1, x),),
+)
+
+
+def polygamma(n: int, x: Operand, /) -> Tensor:
+    """Derivative `n` of :func:`digamma`.
+
+    Parameters
+    ----------
+    n : int
+        0 or more.
+    x : Tensor or array
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        If `n` is no int or negative.
+    """
+    if not isinstance(n, (int, np.integer)) or n < 0:
+        raise ValueError(f"polygamma: n is {n!r}; it must be an int, 0 or more")
+    return _polygamma(x, n=int(n))
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
@@ -335,6 +520,16 @@ minimum = _binary(
 )
 
 
+copysign = _binary(
+    "copysign",
+    "Absolute value of `x` with the sign of `y`.",
+    (
+        lambda xp, g, _out, x, y: xp.where(xp.equal(xp.signbit(x), xp.signbit(y)), g, -g),
+        _zero,
+    ),
+)
+
+
 def _outside(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
     if low is None:
         return xp.greater(x, high)
@@ -364,7 +559,8 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
     Returns
     -------
     Tensor
-        Of the shape of `x`. NaN stays NaN.
+        Of the shape that all broadcast to, and of the dtype of `x` unless integers meet floating
+        point bounds. NaN stays NaN, and a bound that is NaN makes it.
 
     Raises
     ------
@@ -376,10 +572,51 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
             return positive(x)
         if min is not None and max is not None and min > max:
             raise ValueError(f"clip: min is {min}, above max {max}; min must not be above max")
-        return _clip(x, low=min, high=max)
-    if min is not None:
-        x = maximum(x, min)
-    return positive(x) if max is None else minimum(x, max)
+        return _clip(x, low=_plain(min), high=_plain(max))
+    x = as_array("clip", x)
+    out = x if min is None else maximum(x, min)
+    out = out if max is None else minimum(out, max)
+    own = getattr(x, "dtype", out.dtype)
+    same_kind = own.kind == out.dtype.kind or (own.kind in "iu" and out.dtype.kind in "iu")
+    return astype(out, own) if own != out.dtype and same_kind else out
+
+
+def _plain(number: Any) -> Any:
+    """A number that takes the dtype of what it meets, which NumPy's numbers do not."""
+    return number.item() if isinstance(number, np.generic) else number
+
+
+_nan_to_num = Primitive(
+    "nan_to_num",
+    lambda xp, x, **values: xp.nan_to_num(x, **values),
+    (lambda xp, g, _out, x, **_values: xp.where(xp.isfinite(x), g, 0),),
+)
+
+
+def nan_to_num(
+    x: Operand,
+    /,
+    *,
+    nan: float = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:
+    """Copy with numbers in the place of NaN and infinities, which get gradient 0.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    nan : float
+        What NaN becomes.
+    posinf, neginf : float, optional
+        What infinities become; by default the largest and the least finite number of the dtype.
+
+    Returns
+    -------
+    Tensor
+        Of the shape and dtype of `x`.
+    """
+    return _nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
 
 _where = Primitive(
@@ -412,6 +649,38 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     return _where(condition, x, y)
 
 
+def select(
+    conditions: Sequence[Operand], choices: Sequence[Operand], /, default: Operand = 0
+) -> Tensor:
+    """Elements of the first of `choices` whose condition holds, of `default` where none does.
+
+    Parameters
+    ----------
+    conditions : sequence of Tensor or array of bool
+    choices : sequence of Tensor, array or Python number
+        As many. All broadcast together.
+    default : Tensor, array or Python number
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If there are no conditions, or not as many as choices.
+    """
+    if not conditions or len(conditions) != len(choices):
+        raise ValueError(
+            f"select: {len(conditions)} conditions for {len(choices)} choices; give as many, and "
+            "one at least"
+        )
+    found = where(conditions[-1], choices[-1], default)
+    for condition, choice in zip(reversed(conditions[:-1]), reversed(choices[:-1]), strict=True):
+        found = where(condition, choice, found)
+    return found
+
+
 # Comparisons and logic: results are bool, gradients end here.
 
 equal = _binary("equal", "Whether ``x == y``; false for NaN.", None)
@@ -437,6 +706,8 @@ logical_and = _binary("logical_and", "Whether both hold.", None)
 logical_or = _binary("logical_or", "Whether either holds.", None)
 logical_xor = _binary("logical_xor", "Whether just one holds.", None)
 logical_not = _unary("logical_not", "Whether it does not hold.", None)
+signbit = _unary("signbit", "Whether the sign is minus, that of -0 and NaN included.", None)
+nextafter = _binary("nextafter", "Next number after `x` towards `y`.", None)
 isnan = _unary("isnan", "Whether it is NaN.", None)
 isinf = _unary("isinf", "Whether it is infinite.", None)
 isfinite = _unary("isfinite", "Whether it is neither infinite nor NaN.", None)

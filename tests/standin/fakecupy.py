@@ -1075,9 +1075,12 @@ class _Special(ModuleType):
     """SciPy's special functions that are ufuncs there and in CuPy."""
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("erf", "erfc", "erfinv", "expit", "gammaln", "log_ndtr", "ndtr"):
+        special = importlib.import_module("scipy.special")
+        if name == "polygamma":
+            return lambda n, x: _call(special.polygamma, name, (n, x), {})
+        if name not in words("digamma erf erfc erfinv expit gammaln log_ndtr ndtr"):
             raise AttributeError(name)
-        return _ufunc(getattr(importlib.import_module("scipy.special"), name))
+        return _ufunc(getattr(special, name))
 
 
 @functools.cache
