@@ -207,7 +207,7 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
 def _root(x: Any, half: Any, out: Any) -> Any:
     """NumPy's ``x ** y`` with its square roots put right, which are -0 of -0, NaN of -infinity."""
     odd = np.logical_and(half, np.logical_or(np.equal(x, 0), np.equal(x, -math.inf)))
-    return np.where(odd, np.abs(x), out) if odd.any() else out
+    return np.where(odd, np.asarray(np.abs(x), out.dtype), out) if odd.any() else out
 
 
 _pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
