@@ -7,6 +7,7 @@ from gputensor.capture import capture
 from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.kernels import kernel
 from gputensor.ops import *  # noqa: F403
+from gputensor.ops.precision import autocast
 from gputensor.random import manual_seed
 from gputensor.transforms import grad, gradcheck, value_and_grad
 
@@ -16,6 +17,7 @@ __all__ = [
     *ops.__all__,
     "Device",
     "Tensor",
+    "autocast",
     "capture",
     "cuda_status",
     "device",

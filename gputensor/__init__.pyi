@@ -26,6 +26,7 @@ from gputensor.ops.manipulation import *
 from gputensor.ops.nn import log_softmax as log_softmax
 from gputensor.ops.nn import logsumexp as logsumexp
 from gputensor.ops.nn import softmax as softmax
+from gputensor.ops.precision import autocast as autocast
 from gputensor.ops.searching import *
 from gputensor.ops.statistical import *
 from gputensor.random import manual_seed as manual_seed

@@ -102,8 +102,29 @@ def moves() -> int:
     return _moves
 
 
-class GradMode(contextlib.ContextDecorator):
-    """Context and decorator of :func:`no_grad` and :func:`enable_grad`, in each thread for itself.
+class Mode(contextlib.ContextDecorator):
+    """Context and decorator that changes how operations run, in each thread for itself.
+
+    Attributes
+    ----------
+    name : str
+        How users call it.
+    """
+
+    name: str
+
+    def __call__(self, function: _Function) -> _Function:
+        """`function`, called inside the context."""
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"{self.name}: {function.__name__} is a generator or coroutine, whose body runs "
+                f"after the call has returned; write `with gt.{self.name}(...):` inside it"
+            )
+        return super().__call__(function)
+
+
+class GradMode(Mode):
+    """Context and decorator of :func:`no_grad` and :func:`enable_grad`.
 
     Parameters
     ----------
@@ -116,15 +137,6 @@ class GradMode(contextlib.ContextDecorator):
     def __init__(self, name: str, enabled: bool) -> None:
         self.name = name
         self.enabled = enabled
-
-    def __call__(self, function: _Function) -> _Function:
-        """`function`, called inside the context."""
-        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"{self.name}: {function.__name__} is a generator or coroutine, whose body runs "
-                f"after the call has returned; write `with gt.{self.name}():` inside it"
-            )
-        return super().__call__(function)
 
     def __enter__(self) -> "GradMode":
         _recording.before.append(_recording.enabled)
@@ -379,7 +391,7 @@ class Tensor:
         elif not value:
             self._node = None
         elif self._node is None:
-            if self.dtype.kind not in "fc":
+            if self.dtype.kind not in "fcV":
                 raise DTypeError(
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
@@ -805,7 +817,7 @@ class Primitive:
     ) -> Node | None:
         """Node of a result; None if its gradient cannot reach a parent."""
         dtype = out.dtype
-        if dtype.kind not in "fc":
+        if dtype.kind not in "fcV":  # V is bfloat16's
             return None
         if self.partial:
             parents = tuple(
@@ -897,7 +909,7 @@ def raw_operand(name: str, operand: Any) -> Any:
             f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
             f"not {type(operand).__name__}"
         )
-    if operand.dtype.kind not in "biufc":
+    if operand.dtype.kind not in "biufc" and operand.dtype.name != "bfloat16":
         raise DTypeError(f"{name} does not take operands of dtype {operand.dtype}")
     return operand
 

@@ -12,6 +12,7 @@ from gputensor.kernels.embedding import embedding, embedding_backward
 from gputensor.kernels.gather_scale import gather_scale
 from gputensor.kernels.grad_norm import clip_norm, squared_norm
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
+from gputensor.kernels.loss_scale import unscale, update_scale
 from gputensor.kernels.moments import row_moments
 from gputensor.kernels.next_rows import next_rows
 from gputensor.kernels.philox import dropout, random_bits, random_normal, random_uniform
@@ -49,4 +50,6 @@ __all__ = [
     "softmax_cross_entropy",
     "split",
     "squared_norm",
+    "unscale",
+    "update_scale",
 ]

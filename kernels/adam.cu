@@ -2,11 +2,12 @@
 #include "common.cuh"
 
 // S is the type of the running means: float where T is a 16-bit type. `rate`, if not null, is the
-// learning rate in the place of `lr`.
+// learning rate in the place of `lr`. Where `skip` is not 0, nothing is done.
 template <typename T, typename S>
-__global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ticket, int64 size,
-                          const double* rate, double lr, double beta1, double beta2, double eps, double weight_decay,
+__global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ticket, const uint32* skip,
+                          int64 size, const double* rate, double lr, double beta1, double beta2, double eps, double weight_decay,
                           double small, bool decoupled, bool advance) {
+    if (skip && *skip) return;
     __shared__ S rates[2];
     if (rate) lr = *rate;
     if (threadIdx.x == 0) {

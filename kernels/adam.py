@@ -16,6 +16,7 @@ from gputensor.kernels.runtime import (
     number_or_array,
     packs,
     split,
+    undone,
     widen,
 )
 from gputensor.kernels.source import CudaSource, c_type
@@ -60,7 +61,10 @@ def _on_cpu(
     weight_decay: float = 0.0,
     decoupled: bool = False,
     advance: bool = True,
+    skip: Array | None = None,
 ) -> None:
+    if skip is not None and skip[0]:
+        return
     t = int(count[0]) + 1
     number = p.dtype.type
     lr = float(lr)
@@ -90,12 +94,13 @@ def _on_cuda(
     weight_decay: float = 0.0,
     decoupled: bool = False,
     advance: bool = True,
+    skip: Array | None = None,
 ) -> None:
     small = negligible(m) if eps else 0.0
     numbers = (*number_or_array(lr), beta1, beta2, eps, weight_decay, small, decoupled, advance)
     source.launch(
         f"adam_step<{c_type(p.dtype)}, {c_type(m.dtype)}>",
-        (p, g, m, v, count, ticket, p.size, *numbers),
+        (p, g, m, v, count, ticket, skip, p.size, *numbers),
         elements=packs(m),
     )
 
@@ -124,6 +129,7 @@ def adam_step(
     weight_decay: float = 0.0,
     decoupled: bool = False,
     advance: bool = True,
+    skip: Array | None = None,
 ) -> None:
     r"""One step of Adam, in place.
 
@@ -150,6 +156,8 @@ def adam_step(
         Zero; scratch memory of the CUDA kernel.
     lr : float or float64 array of shape ()
         Learning rate; an array, on the device of `p`, may change without a word from the host.
+    skip : uint32 array of shape (1,), optional
+        If not 0, nothing is done, and nothing counted.
     """
     t = (count + 1).astype(np.float64)
     rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
@@ -157,14 +165,15 @@ def adam_step(
     x, g = widen(xp, p), widen(xp, g)
     if weight_decay and not decoupled:
         g = g + weight_decay * x
-    m *= beta1
-    m += (1 - beta1) * g
-    v *= beta2
-    v += (1 - beta2) * g * g
-    m[xp.abs(m) < small] = 0
-    v[v < small] = 0
-    if weight_decay and decoupled:
-        x = x * (1 - lr * weight_decay)
-    p[...] = x - rate * m / (xp.sqrt(v) * root + eps)
-    if advance:
-        count += 1
+    with undone(xp, skip, p, m, v, count):
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * g * g
+        m[xp.abs(m) < small] = 0
+        v[v < small] = 0
+        if weight_decay and decoupled:
+            x = x * (1 - lr * weight_decay)
+        p[...] = x - rate * m / (xp.sqrt(v) * root + eps)
+        if advance:
+            count += 1

@@ -1,12 +1,13 @@
 """What kernels share: dtypes, Numba, CPU threads."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import os
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,13 @@ __all__ = [
     "LOOP_FLOATS",
     "Inline",
     "Loop",
+    "is_narrow",
     "narrow",
     "negligible",
     "number_or_array",
     "packs",
     "split",
+    "undone",
     "widen",
 ]
 
@@ -37,21 +40,31 @@ LOOP_FLOATS = ("float32", "float64")  # what Numba computes with on the CPU
 
 def widen(xp: Any, x: Any) -> Any:
     """`x` in float32 if it is of a 16-bit floating point dtype: the rest is not computed with."""
-    return xp.astype(x, np.float32) if _is_narrow(x.dtype) else x
+    return xp.astype(x, np.float32) if is_narrow(x.dtype) else x
 
 
 def narrow(xp: Any, y: Any, like: Any) -> Any:
     """`y` in the dtype of `like`, if :func:`widen` changed that."""
-    return xp.astype(y, like.dtype) if _is_narrow(like.dtype) else y
+    return xp.astype(y, like.dtype) if is_narrow(like.dtype) else y
 
 
-def _is_narrow(dtype: Any) -> bool:
+def is_narrow(dtype: Any) -> bool:
+    """Whether it is a floating point dtype of 16 bits."""
     return dtype.itemsize == 2 and dtype.kind in "fV"  # V is bfloat16's
 
 
 def packs(array: Array) -> int:
     """16-byte packs that an array has, the work items of a vectorized CUDA kernel."""
     return -(-array.size * array.itemsize // 16)
+
+
+@contextlib.contextmanager
+def undone(xp: Any, skip: Array | None, *arrays: Array) -> Iterator[None]:
+    """What is done to `arrays` inside is undone where the flag `skip` is not 0, for references."""
+    before = [] if skip is None else [a.copy() for a in arrays]
+    yield
+    for a, old in zip(arrays, before, strict=False):
+        a[...] = xp.where(skip != 0, old, a)
 
 
 def number_or_array(x: Any) -> tuple[Any, float]:

@@ -2,10 +2,11 @@
 #include "common.cuh"
 
 // `velocity`, of float where T is a 16-bit type, is null where there is no momentum; `rate`, if not
-// null, is the learning rate in the place of `lr`.
+// null, is the learning rate in the place of `lr`. Where `skip` is not 0, nothing is done.
 template <typename T, typename S>
-__global__ void sgd_step(T* p, const T* g, S* velocity, int64 size, const double* rate,
-                         double lr, double momentum, double weight_decay, double small, bool nesterov) {
+__global__ void sgd_step(T* p, const T* g, S* velocity, const uint32* skip, int64 size,
+                         const double* rate, double lr, double momentum, double weight_decay, double small, bool nesterov) {
+    if (skip && *skip) return;
     S step = S(rate ? *rate : lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
     bool packs = aligned(p) && aligned(g) && (!velocity || aligned(velocity));
     elementwise<S>(size, packs, [&](auto width, int64 i) {

@@ -13,6 +13,7 @@ from gputensor.kernels.runtime import (
     number_or_array,
     packs,
     split,
+    undone,
     widen,
 )
 from gputensor.kernels.source import CudaSource, c_type
@@ -52,7 +53,10 @@ def _on_cpu(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    skip: Array | None = None,
 ) -> None:
+    if skip is not None and skip[0]:
+        return
     number = p.dtype.type
     rate, keep, decay = number(float(lr)), number(momentum), number(weight_decay)
     if velocity is None:
@@ -72,6 +76,7 @@ def _on_cuda(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    skip: Array | None = None,
 ) -> None:
     state = c_type(p.dtype) if p.dtype.char == "d" else "float"
     numbers = (
@@ -82,7 +87,7 @@ def _on_cuda(
     )
     source.launch(
         f"sgd_step<{c_type(p.dtype)}, {state}>",
-        (p, g, velocity, p.size, *numbers, nesterov),
+        (p, g, velocity, skip, p.size, *numbers, nesterov),
         elements=packs(p),
     )
 
@@ -105,6 +110,7 @@ def sgd_step(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    skip: Array | None = None,
 ) -> None:
     r"""One step of gradient descent, in place.
 
@@ -123,13 +129,16 @@ def sgd_step(
         momentum.
     lr : float or float64 array of shape ()
         Learning rate; an array, on the device of `p`, may change without a word from the host.
+    skip : uint32 array of shape (1,), optional
+        If not 0, nothing is done.
     """
     x, d = widen(xp, p), widen(xp, g)
     if weight_decay:
         d = d + weight_decay * x
-    if velocity is not None:
-        velocity *= momentum
-        velocity += d
-        velocity[abs(velocity) < negligible(velocity)] = 0
-        d = d + momentum * velocity if nesterov else velocity
-    p[...] = x - (lr.astype(x.dtype) if hasattr(lr, "flags") else lr) * d
+    with undone(xp, skip, *((p,) if velocity is None else (p, velocity))):
+        if velocity is not None:
+            velocity *= momentum
+            velocity += d
+            velocity[abs(velocity) < negligible(velocity)] = 0
+            d = d + momentum * velocity if nesterov else velocity
+        p[...] = x - (lr.astype(x.dtype) if hasattr(lr, "flags") else lr) * d

@@ -36,6 +36,8 @@ from gputensor.kernels import (
     sgd_step,
     softmax_cross_entropy,
     squared_norm,
+    unscale,
+    update_scale,
 )
 from gputensor.kernels.bias_activation import KINDS
 
@@ -349,6 +351,8 @@ def _(draw: Draw) -> Calls:
         (7, {"eps": 1e-3, "weight_decay": 0.05, "decoupled": True}),
         (2, {"eps": 1e-8, "advance": False}),
         (1, {"eps": 1e-8, "lr": np.asarray(0.03)}),
+        (1, {"eps": 1e-8, "skip": np.zeros(1, np.uint32)}),
+        (1, {"eps": 1e-8, "skip": np.ones(1, np.uint32)}),
     ):
         yield (p, g, m, v, np.full(1, count), ticket), rates | attrs
 
@@ -361,6 +365,9 @@ def _(draw: Draw) -> Calls:
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9}
     yield (p, g, velocity), {"lr": np.asarray(0.03), "momentum": 0.9}
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
+    for skip in (0, 1):
+        yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "skip": np.full(1, skip, np.uint32)}
+    yield (p, g, None), {"lr": 0.1, "skip": np.ones(1, np.uint32)}
 
 
 @calls_of(gather_scale)
@@ -436,6 +443,25 @@ def _(draw: Draw) -> Calls:
 def _(draw: Draw) -> Calls:
     for squared in (0.25, 16.0, np.inf, np.nan):
         yield (draw.flat(), np.asarray(squared)), {"most": 1.0}
+
+
+@calls_of(unscale)
+def _(draw: Draw) -> Calls:
+    for values, scale, found in ((draw.finite(), 4, 0), (draw.finite(), 3, 1), (draw.flat(), 8, 0)):
+        yield (values, np.float32([scale]), np.full(1, found, np.uint32)), {}
+    for bad in (np.nan, np.inf, -np.inf):
+        values = draw.finite()
+        values[-1:] = bad
+        yield (values, np.float32([2]), np.zeros(1, np.uint32)), {}
+
+
+@calls_of(update_scale)
+def _(draw: Draw) -> Calls:
+    attrs = {"growth": 2.0, "backoff": 0.5, "interval": 3}
+    states = ((8, 0, 0), (8, 2, 0), (8, 2, 1), (8, 0, 1), (2.0**127, 2, 0)) if draw.rows else ()
+    for scale, streak, found in states:
+        flags = np.full(1, streak, np.uint32), np.full(1, found, np.uint32)
+        yield (np.float32([scale]), *flags), attrs
 
 
 @calls_of(row_moments)

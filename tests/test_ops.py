@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
+from gputensor.ops import linalg
 
 RNG = np.random.default_rng(7)
 
@@ -128,6 +129,10 @@ CASES = {
         (gt.matmul, array(4), array(2, 4, 3)),
         (gt.matmul, array(2, 1, 3, 4), array(5, 4, 2)),
         (gt.matmul, array(2, 3, 4), array(4)),
+    ],
+    "narrow_matmul": [
+        (linalg._narrow_matmul, X, array(4, 2)),
+        (linalg._narrow_matmul, array(4), array(2, 4, 3)),
     ],
     "einsum": [
         (lambda x, y: gt.einsum("ij,kj->ik", x, y), X, array(2, 4)),

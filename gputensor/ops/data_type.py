@@ -59,7 +59,7 @@ def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     """
     with contextlib.suppress(TypeError):  # of NumPy, for a name that is no dtype's
         chosen: np.dtype[Any] = np.dtype(dtype)
-        if chosen.kind in "biufc":
+        if chosen.kind in "biufc" or chosen.name == "bfloat16":
             return chosen
     raise DTypeError(
         f"{name}: {dtype!r} is not supported; elements are numbers or bool, for example "

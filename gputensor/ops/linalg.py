@@ -5,9 +5,13 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
+import numpy as np
+
 from gputensor import backend, blas
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
+from gputensor.kernels.runtime import is_narrow, narrow, widen
+from gputensor.ops.precision import casting, lowered
 
 __all__ = ["einsum", "matmul"]
 
@@ -38,6 +42,44 @@ def _matmul_right(xp: Any, g: Any, _out: Any, x: Any, _y: Any) -> Any:
 _matmul = Primitive("matmul", None, (_matmul_left, _matmul_right)).binary()
 
 
+def product(xp: Any, x: Any, y: Any, out: Any = None) -> Any:
+    """``x @ y``; of 16-bit numbers as cuBLAS has it, added up in float32 and rounded once."""
+    if is_narrow(x.dtype) and x.dtype == y.dtype:
+        if isinstance(x, Tensor):
+            return _narrow_matmul(x, y)
+        if isinstance(x, np.ndarray):
+            wide = np.matmul(x.astype(np.float32), y.astype(np.float32))
+            if out is None:
+                return wide.astype(x.dtype)
+            out[...] = wide
+            return out
+    return xp.matmul(x, y) if out is None else xp.matmul(x, y, out=out)
+
+
+class _Products:
+    """The namespace `xp` with :func:`product` in the place of its matmul."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return product(self._xp, x, y)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+
+# Apart from the other, which so goes to NumPy without a look at the dtype.
+_narrow_matmul = Primitive(
+    "narrow_matmul",
+    product,
+    (
+        lambda xp, g, _out, _x, y: _matmul_left(_Products(xp), g, _out, _x, y),
+        lambda xp, g, _out, x, _y: _matmul_right(_Products(xp), g, _out, x, _y),
+    ),
+).binary()
+
+
 def matmul(x: Operand, y: Operand, /) -> Tensor:
     """Matrix product ``x @ y``, over leading axes that broadcast.
 
@@ -56,6 +98,9 @@ def matmul(x: Operand, y: Operand, /) -> Tensor:
     ShapeError
         If the shapes do not fit, or an operand has no axis.
     """
+    if casting.dtype is not None:
+        x, y = lowered("matmul", x, y)
+        return _narrow_matmul(x, y)
     return _matmul(x, y)
 
 
@@ -118,7 +163,7 @@ def _product(xp: Any, terms: list[str], output: str, x: Any, y: Any) -> Any:
     rest = x.shape[len(stack) : len(stack + rows)], y.shape[len(stack + summed) :]
     x = xp.reshape(x, (*lengths, math.prod(rest[0]), k))
     y = xp.reshape(y, (*lengths, k, math.prod(rest[1])))
-    out = xp.reshape(xp.matmul(x, y), (*lengths, *rest[0], *rest[1]))
+    out = xp.reshape(product(xp, x, y), (*lengths, *rest[0], *rest[1]))
     found = stack + rows + columns
     return xp.permute_dims(out, tuple(found.index(c) for c in output))
 
@@ -127,7 +172,10 @@ def _contract(xp: Any, terms: list[str], output: str, *arrays: Any, **options: A
     found = _product(xp, terms, output, *arrays) if len(arrays) == 2 else None
     if found is not None:
         return found
-    return xp.einsum(",".join(terms) + "->" + output, *arrays, **options)
+    subscripts = ",".join(terms) + "->" + output
+    if any(not is_narrow(a.dtype) for a in arrays):
+        return xp.einsum(subscripts, *arrays, **options)
+    return narrow(xp, xp.einsum(subscripts, *(widen(xp, a) for a in arrays), **options), arrays[0])
 
 
 def _einsum_rule(
@@ -203,4 +251,6 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
         raise ShapeError(
             f"einsum: the output of {subscripts!r} must name letters of the operands, each once"
         )
+    if casting.dtype is not None:
+        operands = lowered("einsum", *operands)
     return _einsum(*operands, terms=terms, output=output)

@@ -19,10 +19,13 @@ from gputensor.kernels import (
     softmax_cross_entropy,
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
+from gputensor.kernels.runtime import is_narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
+from gputensor.ops.linalg import product
 from gputensor.ops.manipulation import reshape
+from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.statistical import checked_axis, kept_shape
 
 __all__ = [
@@ -61,7 +64,7 @@ _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`."""
-    x = as_array("logsumexp", x)
+    x = widened(as_array("logsumexp", x))
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
 
 
@@ -109,13 +112,13 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     ShapeError
         If `axis` is not an axis of `x`.
     """
-    x = as_array("softmax", x)
+    x = widened(as_array("softmax", x))
     return _softmax(x, axis=_one_axis("softmax", x, axis), logarithm=False)
 
 
 def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
-    x = as_array("log_softmax", x)
+    x = widened(as_array("log_softmax", x))
     return _softmax(x, axis=_one_axis("log_softmax", x, axis), logarithm=True)
 
 
@@ -127,7 +130,7 @@ def _one_axis(name: str, x: Operand, axis: Any) -> int:
 
 
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
-    z = xp.matmul(x, w)
+    z = product(xp, x, w)
     if kind:
         return bias_activation.raw(z, b, kind=kind, out=z)
     z += b
@@ -140,15 +143,19 @@ def _dense_rule(
     into_w, into_b = (None if isinstance(need, bool) else need for need in needs[1:])
     if kind:
         g, b_grad = bias_activation_backward.raw(g, out, b, kind=kind, bias_grad=into_b)
+    elif needs[2] is False:
+        b_grad = None
+    elif is_narrow(g.dtype):
+        b_grad = xp.sum(widen(xp, g), axis=0)
     else:
-        b_grad = None if needs[2] is False else xp.sum(g, axis=0, out=into_b)
-    x_grad = None if needs[0] is False else xp.matmul(g, w.T)
-    w_grad = None if needs[1] is False else xp.matmul(x.T, g, out=into_w)
+        b_grad = xp.sum(g, axis=0, out=into_b)
+    x_grad = None if needs[0] is False else product(xp, g, w.T)
+    w_grad = None if needs[1] is False else product(xp, x.T, g, out=into_w)
     return x_grad, w_grad, b_grad
 
 
 def _dense_reference(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
-    z = xp.matmul(x, w)
+    z = product(xp, x, w)
     return bias_activation.reference(xp, z, b, kind=kind) if kind else z + b
 
 
@@ -211,6 +218,8 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
         return ACTIVATIONS[activation](x @ w)
     if b.shape != (w.shape[1],):
         raise ShapeError(f"dense: b has shape {b.shape}, it must be ({w.shape[1]},)")
+    if casting.dtype is not None:
+        x, w, b = lowered("dense", x, w, b)
     if not x.dtype == w.dtype == b.dtype:
         return ACTIVATIONS[activation](x @ w + b)  # by the rules of promotion
     rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
@@ -245,6 +254,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     ShapeError
         If the shapes do not fit.
     """
+    x = widened(x)
     rows = _norm_rows("layer_norm", x, weight=weight, bias=bias)
     return reshape(_layer_norm(rows, weight, bias, eps=eps), x.shape)
 
@@ -254,6 +264,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
 
     Parameters, result and errors are those of :func:`layer_norm`.
     """
+    x = widened(x)
     rows = _norm_rows("rms_norm", x, weight=weight)
     return reshape(_rms_norm(rows, weight, eps=eps), x.shape)
 
@@ -332,13 +343,13 @@ def cross_entropy_and_result(
     logits: Tensor, target: Operand, label_smoothing: float, reduction: str
 ) -> tuple[Tensor, Result]:
     """Loss as of :func:`cross_entropy`, and all that the kernel computed with it."""
-    logits = asarray(logits)
+    logits = widened(asarray(logits))
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ShapeError(
             f"cross_entropy: logits have shape {logits.shape}; they must be (rows, classes) with "
             "one class or more"
         )
-    if logits.dtype.kind != "f":
+    if logits.dtype.kind not in "fV":
         raise DTypeError(f"cross_entropy: logits must be floating point, not {logits.dtype}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(

@@ -8,6 +8,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
 from gputensor.ops.elementwise import add, imag, real, sqrt
+from gputensor.ops.precision import widened
 
 __all__ = ["all", "any", "max", "mean", "min", "std", "sum", "var"]
 
@@ -94,7 +95,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
     ShapeError
         If `axis` is not an axis of `x`.
     """
-    x = as_array("sum", x)
+    x = widened(as_array("sum", x))
     return _sum(x, axis=checked_axis("sum", x, axis), dtype=dtype, keepdims=keepdims)
 
 
@@ -113,7 +114,7 @@ _mean = Primitive(
 
 def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN."""
-    x = as_array("mean", x)
+    x = widened(as_array("mean", x))
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
 
 
@@ -158,7 +159,7 @@ def var(
     nothing is left to divide by. Deviations of complex numbers count by their absolute value.
     Other parameters are those of :func:`sum`.
     """
-    x = as_array("var", x)
+    x = widened(as_array("var", x))
     dtype = getattr(x, "dtype", None)
     if dtype is not None and dtype.kind == "c":
         parts = (real(x), imag(x))

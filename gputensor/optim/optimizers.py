@@ -160,10 +160,19 @@ class Optimizer:
             for leaf in flat.leaves:
                 leaf.grad = None
 
-    def step(self) -> None:
-        """Move the parameters that have gradients; the others stay as they are."""
+    def step(self, *, skip: Array | None = None) -> None:
+        """Move the parameters that have gradients; the others stay as they are.
+
+        Parameters
+        ----------
+        skip : uint32 array of shape (1,), optional
+            A flag on the device: where it is not 0, nothing moves and nothing counts.
+        """
         for flat, states in zip(self._flats, self._states, strict=True):
             runs = flat.runs()
+            there = skip
+            if skip is not None:
+                there = backend.to_device(skip, backend.device_of(flat.values))
             with backend.on_device_of(flat.values):
                 if callable(self._lr) and runs:
                     with no_grad():
@@ -172,11 +181,11 @@ class Optimizer:
                 for start, stop in runs:
                     part = slice(start, stop)
                     arrays = [flat.values[part], flat.grads[part], *(s[part] for s in states)]
-                    self._update(flat, arrays, last=stop == runs[-1][1])
+                    self._update(flat, arrays, there, last=stop == runs[-1][1])
                 if callable(self._lr) and runs and not self._counts:
-                    flat.count += 1
+                    flat.count += 1 if there is None else there == 0
 
-    def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
+    def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         raise NotImplementedError
 
     def _gradients(self) -> list[Array]:
@@ -292,7 +301,7 @@ class SGD(Optimizer):
         self._slots = ("velocity",) if momentum else ()
         super().__init__(parameters, lr)
 
-    def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
+    def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         sgd_step.raw(
             arrays[0],
             arrays[1],
@@ -301,6 +310,7 @@ class SGD(Optimizer):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
+            skip=skip,
         )
 
 
@@ -343,7 +353,7 @@ class Adam(Optimizer):
         self.weight_decay = _number("weight_decay", weight_decay, 0, float("inf"))
         super().__init__(parameters, lr)
 
-    def _update(self, flat: _Flat, arrays: list[Array], last: bool) -> None:
+    def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         adam_step.raw(
             *arrays,
             flat.count,
@@ -355,6 +365,7 @@ class Adam(Optimizer):
             weight_decay=self.weight_decay,
             decoupled=self._decoupled,
             advance=last,
+            skip=skip,
         )
 
 
