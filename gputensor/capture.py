@@ -22,6 +22,7 @@ from gputensor import autograd, backend, config, random
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError
+from gputensor.ops import precision
 from gputensor.random import Generator
 
 __all__ = ["Captured", "capture"]
@@ -67,6 +68,7 @@ class Captured:
             structure,
             tuple((a.shape, a.dtype) for a in arrays),
             autograd.grad_enabled(),
+            precision.casting.dtype,
             config.deterministic(),
             config.kernels_setting(),
             config.matmul_precision._value,

@@ -310,6 +310,33 @@ def test_the_host_reads_nothing(cupy, make):
         assert scaler.factor.item() < 2.0**40
 
 
+def test_captured_steps_equal_eager_ones(cupy):
+    x, y = (gt.asarray(a, device="cuda") for a in (X, Y))
+    found = []
+    for capture in (lambda f: f, gt.capture):
+        with gt.device("cuda"):
+            model = network()
+            optimizer = gt.optim.Adam(model.parameters(), lr=0.02)
+            scaler = gt.optim.GradScaler(2.0**40, growth_interval=2)
+
+            @capture
+            def step(x, y, model=model, optimizer=optimizer, scaler=scaler):
+                loss = F.cross_entropy(model(x), y)
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                return loss
+
+            losses = []
+            for dtype in [*["float16"] * 5, None, *["float16"] * 2, None]:
+                with gt.autocast(dtype):
+                    losses.append(step(x, y).item())
+            found.append([*losses, scaler.factor.item(), model[0].weight.tolist()])
+    assert found[0] == found[1]
+    assert step.graphs == 2
+
+
 def test_on_cuda_as_on_the_cpu(cupy):
     found = []
     for device in ("cpu", "cuda"):
