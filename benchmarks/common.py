@@ -369,10 +369,12 @@ def kernels_setting(value: str) -> Iterator[None]:
     """Set ``GPUTENSOR_KERNELS`` for a while."""
     before = os.environ.get("GPUTENSOR_KERNELS", "")
     os.environ["GPUTENSOR_KERNELS"] = value
+    config.kernels_setting.cache_clear()
     try:
         yield
     finally:
         os.environ["GPUTENSOR_KERNELS"] = before
+        config.kernels_setting.cache_clear()
 
 
 # Comparisons

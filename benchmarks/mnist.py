@@ -1,14 +1,15 @@
-"""Training of 784-512-10 on MNIST, batch 256: seconds per epoch side by side, accuracy, memory."""
+"""Training on MNIST: seconds per epoch side by side, accuracy, memory."""
 
+import functools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,14 +22,43 @@ from gputensor.datasets import mnist
 from gputensor.keras.layers import Dense, Rescaling
 from gputensor.keras.models import Sequential
 
-BATCH = 256
-TITLE = "One epoch of MNIST, 784-512-10, batch 256"
 REPEATS = 7
 
 
-def model(seed: int = 0) -> Sequential:
+class Sizes(NamedTuple):
+    """Units of the hidden layer, rows of a batch."""
+
+    hidden: int
+    batch: int
+
+    @property
+    def title(self) -> str:
+        return f"One epoch of MNIST, 784-{self.hidden}-10, batch {self.batch}"
+
+    def floor(self) -> dict[str, float]:
+        """What a step has to compute and to move at least.
+
+        Three products a layer, but none for the gradient of the input; Adam reads four arrays of
+        the parameters' size and writes three.
+        """
+        weights = 784 * self.hidden, self.hidden * 10
+        parameters = sum(weights) + self.hidden + 10
+        return {
+            "FLOP": 2 * self.batch * (2 * weights[0] + 3 * weights[1]),
+            "bytes": 4 * 7 * parameters + self.batch * 784,
+        }
+
+
+USUAL = Sizes(512, 256)
+
+
+def model(seed: int = 0, sizes: Sizes = USUAL) -> Sequential:
     gt.manual_seed(seed)
-    layers = [Rescaling(1 / 255, input_shape=(784,)), Dense(512, "relu"), Dense(10, "softmax")]
+    layers = [
+        Rescaling(1 / 255, input_shape=(784,)),
+        Dense(sizes.hidden, "relu"),
+        Dense(10, "softmax"),
+    ]
     built = Sequential(layers)
     built.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
     return built
@@ -39,52 +69,78 @@ def load(path: Path | None) -> tuple[Any, ...]:
     return x.reshape(-1, 784), y.astype(np.int64), x_test.reshape(-1, 784), y_test.astype(np.int64)
 
 
-def gputensor_epoch(x: Any, y: Any, where: Device) -> Call:
-    network = model()
+def gputensor_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    return _gputensor_epoch(x, y, sizes, "auto")
+
+
+def eager_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    return _gputensor_epoch(x, y, sizes, False)
+
+
+def _gputensor_epoch(x: Any, y: Any, sizes: Sizes, capture: Any) -> Call:
+    network = model(sizes=sizes)
     x, y = gt.asarray(x), gt.asarray(y)
-    return lambda: network.fit(x, y, batch_size=BATCH, verbose=0)
+    return lambda: network.fit(x, y, batch_size=sizes.batch, verbose=0, capture=capture)
 
 
-def pytorch_epoch(x: Any, y: Any, where: Device) -> Call:
+def pytorch_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    return _pytorch_epoch(x, y, where, sizes, lambda function: function)
+
+
+def compiled_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    import torch
+
+    compiled = functools.partial(torch.compile, mode="reduce-overhead")
+    return _pytorch_epoch(x, y, where, sizes, compiled)
+
+
+def _pytorch_epoch(
+    x: Any, y: Any, where: Device, sizes: Sizes, transform: Callable[[Any], Any]
+) -> Call:
     import torch
 
     device = torch.device(str(where))
     images, labels = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
     network = torch.nn.Sequential(
-        torch.nn.Linear(784, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
+        torch.nn.Linear(784, sizes.hidden), torch.nn.ReLU(), torch.nn.Linear(sizes.hidden, 10)
     ).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
     loss_of = torch.nn.CrossEntropyLoss()
+
+    @transform
+    def outputs(batch: Any, target: Any) -> tuple[Any, Any]:
+        out = network(batch)
+        return loss_of(out, target), (out.detach().argmax(1) == target).sum()
 
     def epoch() -> None:
         order = torch.randperm(len(x), device=device)
         total = torch.zeros((), device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
-        for rows in order.split(BATCH):
+        for rows in order.split(sizes.batch):
             batch, target = images[rows].float().mul_(1 / 255), labels[rows]
-            out = network(batch)
-            loss = loss_of(out, target)
+            loss, right = outputs(batch, target)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(rows)
-            correct += (out.detach().argmax(1) == target).sum()
+            correct += right
         total.item(), correct.item()
 
     return epoch
 
 
-def jax_epoch(x: Any, y: Any, where: Device) -> Call:
+def jax_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_default_device", jax.devices("cpu" if where == "cpu" else "gpu")[0])
     images, labels = jnp.asarray(x), jnp.asarray(y, dtype=jnp.int32)
     keys = jax.random.split(jax.random.key(0), 3)
+    hidden, bound = sizes.hidden, (6 / (sizes.hidden + 10)) ** 0.5
     weights = [
-        jax.random.uniform(keys[0], (784, 512), minval=-0.068, maxval=0.068),
-        jnp.zeros(512),
-        jax.random.uniform(keys[1], (512, 10), minval=-0.107, maxval=0.107),
+        jax.random.uniform(keys[0], (784, hidden), minval=-0.068, maxval=0.068),
+        jnp.zeros(hidden),
+        jax.random.uniform(keys[1], (hidden, 10), minval=-bound, maxval=bound),
         jnp.zeros(10),
     ]
 
@@ -117,27 +173,28 @@ def jax_epoch(x: Any, y: Any, where: Device) -> Call:
         key[0], now = jax.random.split(key[0])
         order = jax.random.permutation(now, len(x))
         state[4:] = [0.0, 0]
-        for start in range(0, len(x), BATCH):
-            state[:] = step(tuple(state), images, labels, order[start : start + BATCH])
+        for start in range(0, len(x), sizes.batch):
+            state[:] = step(tuple(state), images, labels, order[start : start + sizes.batch])
         jax.block_until_ready(state)
 
     return epoch
 
 
-def numpy_epoch(x: Any, y: Any, where: Device) -> Call:
+def numpy_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
     rng = np.random.default_rng(0)
+    hidden = sizes.hidden
     w, v = (
         rng.uniform(-a, a, s).astype(np.float32)
-        for a, s in ((0.068, (784, 512)), (0.107, (512, 10)))
+        for a, s in ((0.068, (784, hidden)), ((6 / (hidden + 10)) ** 0.5, (hidden, 10)))
     )
-    weights = [w, np.zeros(512, np.float32), v, np.zeros(10, np.float32)]
+    weights = [w, np.zeros(hidden, np.float32), v, np.zeros(10, np.float32)]
     means, squares = ([np.zeros_like(w) for w in weights] for _ in range(2))
     count = [0]
 
     def epoch() -> None:
         order = rng.permutation(len(x))
-        for start in range(0, len(x), BATCH):
-            rows = order[start : start + BATCH]
+        for start in range(0, len(x), sizes.batch):
+            rows = order[start : start + sizes.batch]
             batch, target = x[rows].astype(np.float32) * np.float32(1 / 255), y[rows]
             w, b, v, c = weights
             h = np.maximum(batch @ w + b, 0)
@@ -162,17 +219,18 @@ def numpy_epoch(x: Any, y: Any, where: Device) -> Call:
     return epoch
 
 
-def products_epoch(x: Any, y: Any, where: Device) -> Call:
+def products_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
     xp = backend.namespace(where)
     normal = common.Random(where).normal
-    w, v, sizes = normal(784, 512), normal(512, 10), {BATCH, len(x) % BATCH} - {0}
-    sets = {n: (normal(n, 784), normal(n, 512), normal(n, 10)) for n in sizes}
-    outs = {n: (normal(n, 512), normal(n, 10), normal(n, 512)) for n in sizes}
+    hidden = sizes.hidden
+    w, v, rows = normal(784, hidden), normal(hidden, 10), {sizes.batch, len(x) % sizes.batch} - {0}
+    sets = {n: (normal(n, 784), normal(n, hidden), normal(n, 10)) for n in rows}
+    outs = {n: (normal(n, hidden), normal(n, 10), normal(n, hidden)) for n in rows}
     dw, dv = xp.empty_like(w), xp.empty_like(v)
 
     def epoch() -> None:
-        for start in range(0, len(x), BATCH):
-            n = min(BATCH, len(x) - start)
+        for start in range(0, len(x), sizes.batch):
+            n = min(sizes.batch, len(x) - start)
             (batch, d, p), (h, out, e) = sets[n], outs[n]
             xp.matmul(batch, w, out=h)
             xp.matmul(h, v, out=out)
@@ -183,12 +241,16 @@ def products_epoch(x: Any, y: Any, where: Device) -> Call:
     return epoch
 
 
-CASES = {
+CASES: dict[str, tuple[str, Callable[[Any, Any, Device, Sizes], Call]]] = {
     "gputensor": ("", gputensor_epoch),
     "PyTorch eager, fused Adam": ("torch", pytorch_epoch),
     "JAX jit": ("jax", jax_epoch),
     "NumPy by hand": ("numpy", numpy_epoch),
     "matrix products alone": ("numpy", products_epoch),
+}
+ON_CUDA: dict[str, tuple[str, Callable[[Any, Any, Device, Sizes], Call]]] = {
+    "gputensor, not captured": ("", eager_epoch),
+    "PyTorch compiled, reduce-overhead": ("torch", compiled_epoch),
 }
 PEERS = ("torch", "jax", "numpy")
 
@@ -242,7 +304,7 @@ def accuracies(data: tuple[Any, ...]) -> dict[str, Any]:
     first: dict[str, Any] = {}
     for seed in (0, 1, 2, 0):
         network = model(seed)
-        network.fit(x, y, batch_size=BATCH, epochs=10, verbose=0)
+        network.fit(x, y, batch_size=USUAL.batch, epochs=10, verbose=0)
         score = network.evaluate(x_test, y_test, return_dict=True)
         assert isinstance(score, dict)
         weights = network.state_dict()
@@ -254,6 +316,32 @@ def accuracies(data: tuple[Any, ...]) -> dict[str, Any]:
             if seed == 0:
                 first = weights
     return found
+
+
+def epochs(
+    where: Device, peers: Sequence[str], repeats: int, shrink: int, arrays: Any, sizes: Sizes
+) -> dict[str, Any]:
+    """Record of the contestants' epochs, printed."""
+    x, y = (a[: len(a) // shrink] for a in arrays[:2])
+    cases = CASES if where == "cpu" else CASES | ON_CUDA
+    calls = {
+        name: make(x, y, where, sizes)
+        for name, (peer, make) in cases.items()
+        if not peer or peer in peers
+    }
+    timers = common.timers(calls, common.host_clock(where))
+    table = common.summary(common.interleaved(timers, repeats))
+    common.print_table(sizes.title, "s", table)
+    steps = -(-len(x) // sizes.batch)
+    step = {"µs": table["gputensor"]["median"] / steps * 1e6, **sizes.floor()}
+    print("  ".join(f"{name} of a step: {value:,.0f}" for name, value in step.items()))
+    record = {"title": sizes.title, "unit": "s", "machine": common.machine(where)}
+    return record | {"results": table, "step": step}
+
+
+def report(record: dict[str, Any]) -> Report:
+    """A record with its bars for a chart."""
+    return Report(record, {name: row["median"] for name, row in record["results"].items()}, "s")
 
 
 def run(
@@ -282,20 +370,12 @@ def run(
     Report
     """
     arrays = load(data)
-    x, y = (a[: len(a) // shrink] for a in arrays[:2])
-    cases = {
-        name: make(x, y, where) for name, (peer, make) in CASES.items() if not peer or peer in peers
-    }
-    timers = common.timers(cases, common.host_clock(where))
-    table = common.summary(common.interleaved(timers, repeats))
-    common.print_table(TITLE, "s", table)
-    record: dict[str, Any] = {"title": TITLE, "unit": "s", "machine": common.machine(where)}
-    record["results"] = table
+    record = epochs(where, peers, repeats, shrink, arrays, USUAL)
     record["start"] = start_and_memory(data, where)
     if accuracy:
         record["accuracy"] = accuracies(arrays)
     print(json.dumps({k: record[k] for k in ("start", "accuracy") if k in record}, indent=2))
-    return Report(record, {name: row["median"] for name, row in table.items()}, "s")
+    return report(record)
 
 
 if __name__ == "__main__":

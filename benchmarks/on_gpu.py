@@ -28,7 +28,7 @@ from gputensor.benchmarks import common
 
 ROOT = Path(__file__).resolve().parents[1]
 SANITIZERS = ("memcheck", "racecheck", "initcheck")
-BENCHMARKS = ("kernels", "matmul", "mnist", "overhead")
+BENCHMARKS = ("kernels", "matmul", "mnist", "small", "overhead")
 STEPS = ("tests", *SANITIZERS, *BENCHMARKS)
 TESTS: tuple[str, ...] = ("tests",)
 KERNEL_TESTS: tuple[str, ...] = (
@@ -168,7 +168,7 @@ def benchmark(name: str, folder: Path, args: argparse.Namespace) -> Step:
     command = [sys.executable, "-m", "gputensor", "bench", name, f"--device={args.device}"]
     command += [f"--compare={args.compare}", f"--json={figures}"]
     command += [f"--repeats={args.repeats}"] if args.repeats else []
-    command += [f"--data={args.data}"] if args.data and name == "mnist" else []
+    command += [f"--data={args.data}"] if args.data and name in ("mnist", "small") else []
     step = run(command)
     step["record"] = json.loads(figures.read_text()) if figures.exists() else {}
     where = step["record"].get("machine", {}).get("device", "")

@@ -310,6 +310,8 @@ def same_device(name: str, arrays: list[Array]) -> None:
     DeviceMismatchError
         Naming the operation, the devices and the fix.
     """
+    if all(type(a) is np.ndarray for a in arrays):  # quicker than to name their device
+        return
     devices = [device_of(a) for a in arrays if is_array(a)]
     if any(d != devices[0] for d in devices[1:]):
         found = ", ".join(str(d) for d in devices)
@@ -327,10 +329,15 @@ def _cuda_device(index: int) -> Iterator[None]:
         yield
 
 
+_NO_CONTEXT = contextlib.nullcontext()
+
+
 def on_device_of(place: "Array | Device") -> contextlib.AbstractContextManager[None]:
     """Make the CUDA device of an array current, so that results and launches go there."""
+    if type(place) is np.ndarray:
+        return _NO_CONTEXT
     where = place if isinstance(place, Device) else device_of(place)
-    return contextlib.nullcontext() if where.kind == "cpu" else _cuda_device(where.index)
+    return _NO_CONTEXT if where.kind == "cpu" else _cuda_device(where.index)
 
 
 class FollowDevice:
@@ -338,7 +345,7 @@ class FollowDevice:
 
     def __init__(self) -> None:
         self._entered: Device | None = None
-        self._context: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        self._context: contextlib.AbstractContextManager[None] = _NO_CONTEXT
 
     def __enter__(self) -> "FollowDevice":
         return self

@@ -75,6 +75,7 @@ _BENCHMARKS = {
     "matmul": "matrix products",
     "mnist": "an epoch of training",
     "overhead": "cost of the tape, with thirty small operations",
+    "small": "an epoch of training a small model, with small batches",
 }
 
 
@@ -118,7 +119,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         name: names.add_parser(name, help=text, description=text, parents=[shared])
         for name, text in _BENCHMARKS.items()
     }
-    parsers["mnist"].add_argument("--data", type=Path, help="a data set of MNIST's form")
+    for name in ("mnist", "small"):
+        parsers[name].add_argument("--data", type=Path, help="a data set of MNIST's form")
     parsers["mnist"].add_argument(
         "--accuracy", action="store_true", help="ten epochs for seeds 0, 1, 2 too"
     )

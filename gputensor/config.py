@@ -10,6 +10,7 @@ variable               values (default first)     meaning
 =====================  =========================  =============================================
 """
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +34,7 @@ def device_setting() -> str:
     return os.environ.get("GPUTENSOR_DEVICE", "").strip().lower() or "auto"
 
 
+@functools.cache  # asked for by every kernel, and the environment takes 2 µs to look at
 def kernels_setting() -> str:
     """Value of ``GPUTENSOR_KERNELS``: ``"auto"`` or ``"reference"``.
 

@@ -86,13 +86,11 @@ class Kernel:
             return "reference"
         dtype = None
         for a in arrays:
-            if not _is_array(a):
+            if type(a) is not np.ndarray and not _is_array(a):
                 continue
             if dtype is None:
                 dtype, kind = a.dtype, type(a)
-            elif (
-                not self.mixed and dtype.kind in "fV" and a.dtype.kind in "fV" and a.dtype != dtype
-            ):
+            elif a.dtype is not dtype and not self.mixed and _differ(a.dtype, dtype):
                 return "reference"
             if not a.size or not a.flags.c_contiguous:
                 return "reference"
@@ -181,6 +179,11 @@ class Kernel:
                 )
         outs = [] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
         return [backend.to_host(a) if backend.is_array(a) else a for a in (*outs, *copies)]
+
+
+def _differ(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether two dtypes are different ones of floating point."""
+    return one.kind in _FLOATS and other.kind in _FLOATS and one != other
 
 
 def _is_array(operand: Any) -> bool:

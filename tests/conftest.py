@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 import standin
-from gputensor import backend, blas
+from gputensor import backend, blas, config
 from gputensor.kernels import flags, source
 
 capture = importlib.import_module("gputensor.capture")  # gputensor.capture is its function
 
+# Tests change the environment.
+config.kernels_setting = config.kernels_setting.__wrapped__
+config.kernels_setting.cache_clear = lambda: None
 backend._LIBRARIES.add("standin")  # no user's code, where lines of it are named
 REHEARSAL = os.environ.get("GPUTENSOR_TEST_STANDIN") == "1"
 

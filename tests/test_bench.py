@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gputensor import backend, cli
-from gputensor.benchmarks import common, kernels, matmul, mnist, overhead
+from gputensor.benchmarks import common, kernels, matmul, mnist, overhead, small
 
 CPU = backend.device("cpu")
 NUMBERS = {"median", "low", "high", "gputensor/this"}
@@ -85,6 +85,12 @@ def test_mnist(tmp_path, monkeypatch, capsys):
     check(report.record["results"])
     assert {"gputensor", "NumPy by hand"} <= set(report.record["results"])
     assert "import" in capsys.readouterr().out
+    report = small.run(CPU, ["numpy"], repeats=2, shrink=4, data=path)
+    assert "784-64-10, batch 32" in report.record["title"]
+    step = report.record["step"]
+    median = report.record["results"]["gputensor"]["median"]
+    assert step["µs"] == pytest.approx(median / 4 * 1e6)
+    assert step["FLOP"] == 2 * 32 * (2 * 784 * 64 + 3 * 640)
 
 
 def test_files_hold_the_machine_and_the_figures(tmp_path, capsys):
