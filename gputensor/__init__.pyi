@@ -17,10 +17,12 @@ from gputensor.config import matmul_precision as matmul_precision
 from gputensor.config import sync_debug as sync_debug
 from gputensor.config import use_deterministic as use_deterministic
 from gputensor.kernels import kernel as kernel
+from gputensor.ops.constants import *
 from gputensor.ops.creation import *
 from gputensor.ops.data_type import *
 from gputensor.ops.elementwise import *
 from gputensor.ops.indexing import *
+from gputensor.ops.inspection import *
 from gputensor.ops.linalg import *
 from gputensor.ops.manipulation import *
 from gputensor.ops.nn import log_softmax as log_softmax

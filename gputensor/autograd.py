@@ -292,7 +292,10 @@ class Tensor:
         __xor__: Callable[["Tensor", Any], "Tensor"]
         __rxor__: Callable[["Tensor", Any], "Tensor"]
         __lshift__: Callable[["Tensor", Any], "Tensor"]
+        __rlshift__: Callable[["Tensor", Any], "Tensor"]
         __rshift__: Callable[["Tensor", Any], "Tensor"]
+        __rrshift__: Callable[["Tensor", Any], "Tensor"]
+        __array_namespace__: Callable[..., Any]
         __neg__: Callable[["Tensor"], "Tensor"]
         __pos__: Callable[["Tensor"], "Tensor"]
 
@@ -467,6 +470,18 @@ class Tensor:
         """Same values on the CPU."""
         return self.to("cpu")
 
+    def to_device(self, device: str | Device, /, *, stream: None = None) -> "Tensor":
+        """:meth:`to` under the name of the array API standard.
+
+        Raises
+        ------
+        ValueError
+            If a stream is given: transfers take the current one.
+        """
+        if stream is not None:
+            raise ValueError("to_device: stream must be None; enter a CuPy stream to use it")
+        return self.to(device)
+
     def numpy(self) -> "np.ndarray[Any, Any]":
         """NumPy array: of the same memory on the CPU, a copy from CUDA (this waits for it).
 
@@ -475,12 +490,38 @@ class Tensor:
         GraphError
             If the tensor is on the tape: NumPy would lose the gradient. Use ``x.detach()``.
         """
+        self._leave_tape("numpy", "x.detach().numpy()")
+        return backend.to_host(self.array)
+
+    def _leave_tape(self, name: str, instead: str) -> None:
         if self._node is not None and _recording.enabled:
             raise GraphError(
-                "numpy: this tensor requires a gradient, which NumPy would lose; "
-                "write x.detach().numpy()"
+                f"{name}: this tensor requires a gradient, which would be lost; write {instead}"
             )
-        return backend.to_host(self.array)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Capsule for another library's ``from_dlpack``, as NumPy's or CuPy's array gives it.
+
+        Raises
+        ------
+        GraphError
+            If the tensor is on the tape: the gradient would be lost. Use ``x.detach()``.
+        """
+        self._leave_tape("__dlpack__", "x.detach()")
+        return self.array.__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, index = self.array.__dlpack_device__()
+        return kind, index
 
     def item(self) -> Any:
         """Python number of a tensor with one element; waits for the device.
@@ -503,6 +544,9 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":

@@ -32,6 +32,10 @@ class ShapeError(GPUTensorError, ValueError):
     """Operands whose shapes or axes do not fit the operation."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis that the operand does not have."""
+
+
 class DTypeError(GPUTensorError, TypeError):
     """An operand whose dtype the operation does not take."""
 

@@ -271,3 +271,165 @@ def test_nan_to_num():
     assert found.tolist() == [1, 5, -5, 2]
     assert x.grad.tolist() == [0, 0, 0, 1]
     assert gt.nan_to_num(x)[1].item() == np.finfo(np.float32).max
+
+
+# Dtypes and what is made of nothing
+
+
+@pytest.mark.parametrize("name", REAL + COMPLEX + ("float16",))
+def test_finfo_gives_python_numbers(name):
+    found = gt.finfo(getattr(gt, name))
+    wanted = np.finfo(name)
+    assert [type(n) for n in found[:5]] == [int, float, float, float, float]
+    assert found[:5] == (wanted.bits, wanted.eps, wanted.max, wanted.min, wanted.smallest_normal)
+    assert found.dtype == np.finfo(name).dtype
+    assert gt.finfo(gt.zeros(1, dtype=name)) == found
+    with pytest.raises(gt.errors.DTypeError, match="is not of integers"):
+        gt.iinfo(getattr(gt, name))
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_iinfo_gives_python_numbers(name):
+    found = gt.iinfo(name)
+    assert [type(n) for n in found[:3]] == [int, int, int]
+    assert found == (np.iinfo(name).bits, np.iinfo(name).max, np.iinfo(name).min, np.dtype(name))
+    with pytest.raises(gt.errors.DTypeError, match="is not floating point"):
+        gt.finfo(name)
+
+
+def test_promotion_equals_array_api_strict():
+    names = (*REAL, *COMPLEX, *INTEGERS, "bool")
+    for a in names:
+        assert gt.isdtype(getattr(gt, a), "integral") is (a in INTEGERS)
+        for b in names:
+            try:
+                wanted = strict.result_type(getattr(strict, a), getattr(strict, b))
+            except TypeError:  # kinds that the standard does not mix
+                continue
+            assert gt.result_type(a, gt.zeros(2, dtype=b)) == str(wanted).removeprefix(
+                "array_api_strict."
+            )
+            if a == str(wanted).removeprefix("array_api_strict."):
+                assert gt.can_cast(getattr(gt, b), getattr(gt, a)) is True
+    assert gt.result_type(gt.int8, 3) == gt.int8
+    assert gt.result_type(gt.float32, 3, 2.5) == gt.float32
+    assert gt.result_type(2j, gt.tensor(1.0)) == gt.complex64
+    assert gt.can_cast(gt.float64, gt.float32) is False
+    with pytest.raises(ValueError, match="give at least one array or dtype"):
+        gt.result_type(1.0)
+
+
+def test_astype_copies_if_it_has_to():
+    x = gt.tensor([1.5, 2.0], requires_grad=True)
+    assert gt.astype(x, gt.float32, copy=False) is x
+    assert gt.astype(x, gt.float32) is not x
+    wide = gt.astype(x, gt.float64, copy=False, device=x.device)
+    (wide * wide).sum().backward()
+    assert x.grad.tolist() == [3, 4]
+
+
+def test_creation_equals_array_api_strict():
+    for name, args, kwargs in [
+        ("meshgrid", (np.arange(2.0), np.arange(3.0), np.float64(4)), {}),
+        ("meshgrid", (np.arange(2.0), np.arange(3.0), np.arange(4.0)), {"indexing": "ij"}),
+        ("meshgrid", (np.arange(2.0),), {}),
+        ("broadcast_arrays", (np.arange(2.0), np.ones((3, 1))), {}),
+    ]:
+        if not hasattr(gt, name):
+            continue
+        found = getattr(gt, name)(*args, **kwargs)
+        wanted = getattr(strict, name)(*(strict.asarray(a) for a in args), **kwargs)
+        assert len(found) == len(wanted)
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+    x = np.arange(24.0).reshape(2, 3, 4)
+    for k in (-5, -1, 0, 2, 7):
+        for name in ("tril", "triu"):
+            check(name, x, k=k)
+    assert gt.linspace(0, 1j, 3).dtype == gt.complex64
+    assert gt.full((), 2j).dtype == gt.complex64
+    assert gt.empty_like(gt.zeros((2, 0), dtype=gt.int8)).dtype == gt.int8
+    assert gt.empty_like(gt.zeros((2, 0)), dtype=gt.int8).shape == (2, 0)
+    assert gt.meshgrid() == []
+    assert (gt.ones(2)[gt.newaxis].shape, gt.pi, gt.e, gt.inf) == ((1, 2), math.pi, math.e, inf)
+
+
+def test_gradients_of_a_grid_are_summed():
+    x, y = gt.tensor([1.0, 2.0], requires_grad=True), gt.tensor([3.0, 4.0, 5.0])
+    a, b = gt.meshgrid(x, y)
+    (a * b).sum().backward()
+    assert x.grad.tolist() == [12, 12]
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (lambda: gt.meshgrid([1.0], indexing="xz"), ValueError, "indexing is 'xz'"),
+        (lambda: gt.meshgrid([[1.0]]), gt.errors.ShapeError, r"array 0 has shape \(1, 1\)"),
+        (lambda: gt.tril([1.0]), gt.errors.ShapeError, "tril: x needs two axes or more"),
+        (lambda: gt.expand_dims([1.0], axis=4), IndexError, "axis 4 is out of range"),
+        (lambda: gt.sum(gt.ones(2), axis=1), gt.errors.AxisError, "axis 1 is out of range"),
+        (lambda: gt.ones(1).__array_namespace__(api_version="1999.1"), ValueError, "2024.12"),
+        (lambda: gt.ones(1).to_device("cpu", stream=1), ValueError, "stream must be None"),
+        (lambda: gt.tensor([1.0, 2.0]).__complex__(), gt.errors.ShapeError, "only one element"),
+    ],
+)
+def test_what_is_refused(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call()
+
+
+# The array object, and what programs ask
+
+
+def test_namespace_and_its_answers():
+    x = gt.ones(2)
+    assert x.__array_namespace__() is x.__array_namespace__(api_version="2023.12") is gt
+    assert gt.__array_api_version__ == "2024.12"
+    info = gt.__array_namespace_info__()
+    assert info.default_device() in info.devices()
+    assert info.capabilities()["boolean indexing"] is True
+    for device in info.devices():
+        defaults = info.default_dtypes(device=device)
+        assert defaults["real floating"] == gt.asarray(1.0).dtype
+        assert defaults["complex floating"] == gt.asarray(1j).dtype
+        assert defaults["integral"] == gt.asarray(1).dtype
+        assert defaults["indexing"] == gt.argmax(x).dtype
+    theirs = strict.__array_namespace_info__()
+    for kind in (None, "bool", "integral", "numeric", ("real floating", "signed integer")):
+        assert info.dtypes(kind=kind).keys() == theirs.dtypes(kind=kind).keys()
+
+
+def test_a_tensor_of_one_element_becomes_a_number():
+    assert complex(gt.tensor(2.0)) == 2
+    assert complex(gt.tensor(1 + 2j)) == 1 + 2j
+    assert (2 << gt.tensor([1, 3])).tolist() == [4, 16]
+    assert (16 >> gt.tensor([1, 3])).tolist() == [8, 2]
+    x = gt.ones(2)
+    assert x.to_device(x.device) is x
+
+
+@pytest.mark.cpu
+def test_dlpack_shares_memory_both_ways():
+    data = np.arange(3.0)
+    x = gt.from_dlpack(data)
+    y = np.from_dlpack(x)
+    data[0] = 7
+    assert x.tolist() == y.tolist() == [7, 1, 2]
+    assert not np.shares_memory(gt.from_dlpack(data, copy=True).array, data)
+    assert gt.from_dlpack(x, device="cpu", copy=False).array.base is not None
+    assert x.__dlpack_device__() == (1, 0)
+    x.__dlpack__(max_version=(1, 0), dl_device=(1, 0), copy=True)
+    with pytest.raises(gt.errors.GraphError, match=r"x\.detach\(\)"):
+        np.from_dlpack(gt.ones(2) * gt.tensor(1.0, requires_grad=True))
+
+
+@pytest.mark.standin
+def test_dlpack_between_devices(cupy):
+    x = gt.tensor([1.0, 2.0], device="cuda")
+    assert x.__dlpack_device__() == (2, 0)
+    assert gt.from_dlpack(x).device == "cuda:0"
+    assert gt.from_dlpack(x, device="cpu").tolist() == [1, 2]
+    assert gt.from_dlpack(np.ones(2), device="cuda").device == "cuda:0"
+    with pytest.raises(ValueError, match="copy=False, but x is on cuda:0 and shall be on cpu"):
+        gt.from_dlpack(x, device="cpu", copy=False)

@@ -104,6 +104,8 @@ CASES = {
     "max": [(gt.max, X), (lambda x: gt.max(x, axis=1), X)],
     "min": [(gt.min, X), (lambda x: gt.min(x, axis=0, keepdims=True), X)],
     "astype": [(lambda x: gt.astype(x, gt.float64), X)],
+    "tril": [(gt.tril, X), (lambda x: gt.tril(x, k=1), array(2, 3, 3))],
+    "triu": [(gt.triu, X), (lambda x: gt.triu(x, k=-1), array(2, 3, 3))],
     "reshape": [(lambda x: gt.reshape(x, (2, -1)), X)],
     "permute_dims": [(lambda x: gt.permute_dims(x, (2, 0, 1)), array(2, 3, 4)), (lambda x: x.T, X)],
     "broadcast_to": [(lambda x: gt.broadcast_to(x, (2, 3, 4)), X)],

@@ -14,19 +14,23 @@ from gputensor import autograd, backend
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.ops import (
+    constants,
     creation,
     data_type,
     elementwise,
     indexing,
+    inspection,
     linalg,
     manipulation,
     searching,
     statistical,
 )
+from gputensor.ops.constants import *  # noqa: F403
 from gputensor.ops.creation import *  # noqa: F403
 from gputensor.ops.data_type import *  # noqa: F403
 from gputensor.ops.elementwise import *  # noqa: F403
 from gputensor.ops.indexing import *  # noqa: F403
+from gputensor.ops.inspection import *  # noqa: F403
 from gputensor.ops.linalg import *  # noqa: F403
 from gputensor.ops.manipulation import *  # noqa: F403
 from gputensor.ops.nn import log_softmax, logsumexp, softmax
@@ -34,10 +38,12 @@ from gputensor.ops.searching import *  # noqa: F403
 from gputensor.ops.statistical import *  # noqa: F403
 
 __all__ = [
+    *constants.__all__,
     *creation.__all__,
     *data_type.__all__,
     *elementwise.__all__,
     *indexing.__all__,
+    *inspection.__all__,
     *linalg.__all__,
     *manipulation.__all__,
     *searching.__all__,
@@ -97,6 +103,19 @@ def _iterate(x: Tensor) -> Iterator[Tensor]:
     return (x[i] for i in range(len(x)))
 
 
+def _array_namespace(x: Tensor, /, *, api_version: str | None = None) -> Any:
+    """The package, as namespace of the Python Array API standard.
+
+    Raises
+    ------
+    ValueError
+        If it does not follow that version.
+    """
+    if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+        raise ValueError(f"api_version is {api_version!r}; followed are 2021.12 to 2024.12")
+    return sys.modules[__package__.partition(".")[0]]
+
+
 _METHODS: dict[str, Any] = {
     "__add__": elementwise.add,
     "__radd__": _reversed(elementwise.add),
@@ -126,6 +145,9 @@ _METHODS: dict[str, Any] = {
     "__rxor__": _reversed(elementwise.bitwise_xor),
     "__lshift__": elementwise.bitwise_left_shift,
     "__rshift__": elementwise.bitwise_right_shift,
+    "__rlshift__": _reversed(elementwise.bitwise_left_shift),
+    "__rrshift__": _reversed(elementwise.bitwise_right_shift),
+    "__array_namespace__": _array_namespace,
     "__eq__": _comparable(elementwise.equal),
     "__ne__": _comparable(elementwise.not_equal),
     "__lt__": elementwise.less,

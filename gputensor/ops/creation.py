@@ -8,27 +8,35 @@ from gputensor import backend
 from gputensor.autograd import (
     Leaf,
     Operand,
+    Primitive,
     Tensor,
     array_of_lists,
+    as_array,
     default_dtype,
     raw_operand,
     wrap,
 )
 from gputensor.backend import Device
-from gputensor.errors import ShapeError
+from gputensor.errors import DeviceError, ShapeError
 from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.manipulation import broadcast_to, reshape
 
 __all__ = [
     "arange",
     "asarray",
     "empty",
+    "empty_like",
     "eye",
+    "from_dlpack",
     "full",
     "full_like",
     "linspace",
+    "meshgrid",
     "ones",
     "ones_like",
     "tensor",
+    "tril",
+    "triu",
     "zeros",
     "zeros_like",
 ]
@@ -189,7 +197,7 @@ def ones(
 
 def full(
     shape: int | tuple[int, ...],
-    fill_value: float,
+    fill_value: complex,
     *,
     dtype: DType = None,
     device: str | Device | None = None,
@@ -226,8 +234,8 @@ def arange(
 
 
 def linspace(
-    start: float,
-    stop: float,
+    start: complex,
+    stop: complex,
     /,
     num: int,
     *,
@@ -235,7 +243,9 @@ def linspace(
     dtype: DType = None,
     device: str | Device | None = None,
 ) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop`; float32 by default."""
+    """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default."""
+    if dtype is None and any(isinstance(end, complex) for end in (start, stop)):
+        dtype = np.complex64
     return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
 
 
@@ -252,21 +262,34 @@ def eye(
     return _make("eye", device, n_rows, n_cols, k, dtype=_dtype(dtype))
 
 
+def _like(
+    name: str, x: Operand, dtype: DType, device: str | Device | None
+) -> tuple[tuple[int, ...], np.dtype[Any], str | Device]:
+    """Shape, dtype and device of what shall be like `x`."""
+    array = x.array if isinstance(x, Tensor) else raw_operand(name, x)
+    if not backend.is_array(array):
+        raise TypeError(f"{name}: x must be a tensor or an array, got {type(x).__name__}")
+    where = backend.device_of(array) if device is None else device
+    return array.shape, array.dtype if dtype is None else _dtype(dtype), where
+
+
 def full_like(
     x: Operand,
     /,
-    fill_value: float,
+    fill_value: complex,
     *,
     dtype: DType = None,
     device: str | Device | None = None,
 ) -> Tensor:
     """Tensor with the shape and (unless given) dtype and device of `x`, full of `fill_value`."""
-    array = x.array if isinstance(x, Tensor) else raw_operand("full_like", x)
-    if not backend.is_array(array):
-        raise TypeError(f"full_like: x must be a tensor or an array, got {type(x).__name__}")
-    where = backend.device_of(array) if device is None else device
-    chosen = array.dtype if dtype is None else _dtype(dtype)
-    return _make("full", where, array.shape, fill_value, dtype=chosen)
+    shape, chosen, where = _like("full_like", x, dtype, device)
+    return _make("full", where, shape, fill_value, dtype=chosen)
+
+
+def empty_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
+    """Tensor with the shape and (unless given) dtype and device of `x`; values by chance."""
+    shape, chosen, where = _like("empty_like", x, dtype, device)
+    return _make("empty", where, shape, dtype=chosen)
 
 
 def zeros_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
@@ -277,6 +300,141 @@ def zeros_like(x: Operand, /, *, dtype: DType = None, device: str | Device | Non
 def ones_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
     """Ones with the shape and (unless given) dtype and device of `x`."""
     return full_like(x, 1, dtype=dtype, device=device)
+
+
+# Kinds of devices in DLPack; pinned and managed memory is the host's and the device's as well.
+_DLPACK_CPU, _DLPACK_CUDA = (1, 3), (2, 13)
+
+
+def from_dlpack(
+    x: Any, /, *, device: str | Device | None = None, copy: bool | None = None
+) -> Tensor:
+    """Tensor of another library's array, in the same memory where that is possible.
+
+    Parameters
+    ----------
+    x : object with ``__dlpack__`` and ``__dlpack_device__``
+        Of PyTorch, JAX, NumPy, CuPy and others.
+    device : str or Device, optional
+        Where to put it; by default it stays where it is.
+    copy : bool, optional
+        True always copies; False raises instead of copying; None copies if needed.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        With ``copy=False`` if it has to go to another device.
+    DeviceError
+        If it is on a kind of device that is not supported.
+    """
+    kind, index = (int(n) for n in x.__dlpack_device__())
+    if kind not in (*_DLPACK_CPU, *_DLPACK_CUDA):
+        raise DeviceError(
+            f"from_dlpack: x is on a device of DLPack's kind {kind}; allowed are memory of the CPU "
+            "and of CUDA devices"
+        )
+    here = backend.device("cpu" if kind in _DLPACK_CPU else f"cuda:{index}")
+    target = here if device is None else backend.device(device)
+    if copy is False and target != here:
+        raise ValueError(f"from_dlpack: copy=False, but x is on {here} and shall be on {target}")
+    if isinstance(x, Tensor):  # CuPy asks for more than DLPack's methods
+        x._leave_tape("from_dlpack", "gt.from_dlpack(x.detach())")
+        x = x.array
+    with backend.on_device_of(here):
+        array = backend.namespace(here).from_dlpack(x)
+        _dtype(array.dtype)
+        return wrap(backend.to_device(array.copy() if copy else array, target))
+
+
+def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:
+    """Coordinates of every point of a grid: each array repeated along the axes of the others.
+
+    Parameters
+    ----------
+    *arrays : Tensor or array
+        One axis each, or none.
+    indexing : {"xy", "ij"}
+        Whether the first two axes of the results are those of the second and the first array,
+        as rows and columns of a picture, or all are in order.
+
+    Returns
+    -------
+    list of Tensor
+        One for each array. Gradients are summed along the axes that it was repeated along.
+
+    Raises
+    ------
+    ShapeError
+        If an array has several axes.
+    ValueError
+        If `indexing` is another.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing is {indexing!r}; allowed are 'xy' and 'ij'")
+    given = [asarray(a) for a in arrays]
+    for i, a in enumerate(given):
+        if a.ndim > 1:
+            raise ShapeError(f"meshgrid: array {i} has shape {a.shape}; give arrays of one axis")
+    order = list(range(len(given)))
+    if indexing == "xy":
+        order[:2] = reversed(order[:2])  # of no more than there are
+    shape = tuple(given[i].size for i in order)
+    places = {i: place for place, i in enumerate(order)}
+    lines = [
+        reshape(a, tuple(a.size if k == places[i] else 1 for k in range(len(given))))
+        for i, a in enumerate(given)
+    ]
+    return [broadcast_to(line, shape) for line in lines]
+
+
+def _triangle(name: str) -> Primitive:
+    """The rule is the operation itself: what was cut off gets no gradient."""
+    return Primitive(
+        name,
+        lambda xp, x, k: getattr(xp, name)(x, k=k),
+        (lambda xp, g, _out, _x, k: getattr(xp, name)(g, k=k),),
+    )
+
+
+_tril, _triu = _triangle("tril"), _triangle("triu")
+
+
+def _matrices(name: str, x: Operand) -> Operand:
+    x = as_array(name, x)
+    if len(getattr(x, "shape", ())) < 2:
+        raise ShapeError(f"{name}: x needs two axes or more, its shape is {np.shape(x)}")
+    return x
+
+
+def tril(x: Operand, /, *, k: int = 0) -> Tensor:
+    """Lower triangle of the last two axes, zeros above.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., m, n)
+    k : int
+        The last diagonal that stays: 0 is the main one, above it they are positive.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has fewer than two axes.
+    """
+    return _tril(_matrices("tril", x), k=k)
+
+
+def triu(x: Operand, /, *, k: int = 0) -> Tensor:
+    """Upper triangle of the last two axes, zeros below; `k` is the first diagonal that stays."""
+    return _triu(_matrices("triu", x), k=k)
 
 
 def parameter(array: Any) -> Tensor:

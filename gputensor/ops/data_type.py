@@ -1,25 +1,33 @@
 """Dtypes and conversion between them."""
 
+import builtins
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor
+from gputensor.backend import Device
 from gputensor.errors import DTypeError
 
 __all__ = [
     "astype",
     "bool",
+    "can_cast",
     "complex64",
     "complex128",
+    "finfo",
     "float16",
     "float32",
     "float64",
+    "iinfo",
     "int8",
     "int16",
     "int32",
     "int64",
+    "isdtype",
+    "result_type",
     "uint8",
     "uint16",
     "uint32",
@@ -67,13 +75,24 @@ def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     )
 
 
-def astype(x: Operand, dtype: Any, /) -> Tensor:
+def astype(
+    x: Operand,
+    dtype: Any,
+    /,
+    *,
+    copy: builtins.bool = True,
+    device: str | Device | None = None,
+) -> Tensor:
     """Copy of `x` with elements of another type. Gradients flow between floating point types.
 
     Parameters
     ----------
     x : Tensor or array
     dtype : dtype
+    copy : bool
+        False returns a tensor that has the dtype and is on the device as it is.
+    device : str or Device, optional
+        Where the result shall be; by default where `x` is.
 
     Returns
     -------
@@ -85,4 +104,147 @@ def astype(x: Operand, dtype: Any, /) -> Tensor:
     DTypeError
         If `dtype` is not a type of numbers or bool.
     """
-    return _astype(x, dtype=checked_dtype("astype", dtype))
+    chosen = checked_dtype("astype", dtype)
+    kept = not copy and isinstance(x, Tensor) and x.dtype == chosen
+    found: Tensor = x if kept else _astype(x, dtype=chosen)
+    return found if device is None else found.to(device)
+
+
+def _dtype_of(name: str, x: Any) -> np.dtype[Any]:
+    """The dtype that an array has, or a dtype itself."""
+    has_one = isinstance(x, (Tensor, np.generic)) or backend.is_array(x)
+    return checked_dtype(name, x.dtype if has_one else x)
+
+
+def can_cast(from_: Any, to: Any, /) -> builtins.bool:
+    """Whether every value of one dtype is a value of another, so that promotion may turn to it.
+
+    Parameters
+    ----------
+    from_ : dtype, Tensor or array
+    to : dtype
+
+    Returns
+    -------
+    bool
+    """
+    source, target = _dtype_of("can_cast", from_), checked_dtype("can_cast", to)
+    return np.can_cast(source, target)
+
+
+class FloatInfo(NamedTuple):
+    """Limits of a floating point dtype, as Python numbers."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: np.dtype[Any]
+
+
+class IntegerInfo(NamedTuple):
+    """Limits of an integer dtype, as Python numbers."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: np.dtype[Any]
+
+
+def finfo(type: Any, /) -> FloatInfo:
+    """Limits of a floating point dtype, of a complex one those of its parts.
+
+    Parameters
+    ----------
+    type : dtype, Tensor or array
+
+    Returns
+    -------
+    FloatInfo
+        ``bits``, ``eps`` (what 1 lacks of the next number), ``max``, ``min``,
+        ``smallest_normal``, ``dtype``.
+
+    Raises
+    ------
+    DTypeError
+        If the dtype is not floating point.
+    """
+    dtype = _dtype_of("finfo", type)
+    if dtype.kind not in "fc":
+        raise DTypeError(f"finfo: {dtype} is not floating point; gt.iinfo is for integers")
+    found = np.finfo(dtype)
+    eps, high, low, normal = map(float, (found.eps, found.max, found.min, found.smallest_normal))
+    return FloatInfo(found.bits, eps, high, low, normal, found.dtype)
+
+
+def iinfo(type: Any, /) -> IntegerInfo:
+    """Limits of an integer dtype.
+
+    Parameters
+    ----------
+    type : dtype, Tensor or array
+
+    Returns
+    -------
+    IntegerInfo
+        ``bits``, ``max``, ``min``, ``dtype``.
+
+    Raises
+    ------
+    DTypeError
+        If the dtype is not of integers.
+    """
+    dtype = _dtype_of("iinfo", type)
+    if dtype.kind not in "iu":
+        raise DTypeError(f"iinfo: {dtype} is not of integers; gt.finfo is for floating point")
+    found = np.iinfo(dtype)
+    return IntegerInfo(found.bits, int(found.max), int(found.min), dtype)
+
+
+def isdtype(dtype: Any, kind: Any) -> builtins.bool:
+    """Whether a dtype is of a kind.
+
+    Parameters
+    ----------
+    dtype : dtype
+    kind : dtype, str or tuple of these
+        ``"bool"``, ``"signed integer"``, ``"unsigned integer"``, ``"integral"``,
+        ``"real floating"``, ``"complex floating"``, ``"numeric"``, or a dtype itself; of a tuple
+        any one.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown.
+    """
+    return np.isdtype(checked_dtype("isdtype", dtype), kind)
+
+
+def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
+    """The dtype that operands promote to, by the rules of NumPy 2.
+
+    Parameters
+    ----------
+    *arrays_and_dtypes : dtype, Tensor, array or Python number
+        Python numbers bend to the dtypes of the others.
+
+    Returns
+    -------
+    dtype
+
+    Raises
+    ------
+    ValueError
+        If none has a dtype.
+    """
+    numbers = (builtins.bool, int, float, complex)
+    weak = [x for x in arrays_and_dtypes if type(x) in numbers]
+    strong = [_dtype_of("result_type", x) for x in arrays_and_dtypes if type(x) not in numbers]
+    if not strong:
+        raise ValueError("result_type: give at least one array or dtype")
+    return np.result_type(*strong, *weak)

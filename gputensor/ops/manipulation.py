@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.errors import ShapeError
+from gputensor.errors import AxisError, ShapeError
 from gputensor.ops.statistical import checked_axis
 
 __all__ = [
@@ -154,7 +154,7 @@ def _with_axis(name: str, x: Operand, axis: int) -> Tensor:
     shape = _shape_of(x)
     (axis,) = _ints(name, "axis", axis)
     if not -len(shape) - 1 <= axis <= len(shape):
-        raise ShapeError(
+        raise AxisError(
             f"{name}: axis {axis} is out of range for shape {shape}; "
             f"allowed are {-len(shape) - 1} to {len(shape)}"
         )

@@ -5,7 +5,7 @@ import operator
 from typing import Any, TypeAlias
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.errors import ShapeError
+from gputensor.errors import AxisError, ShapeError
 from gputensor.kernels import row_moments
 from gputensor.ops.elementwise import add, imag, real, sqrt
 from gputensor.ops.precision import widened
@@ -55,7 +55,7 @@ def checked_axis(name: str, x: Operand, axis: Axis) -> Axis:
             allowed = (
                 f"allowed are {-len(shape)} to {len(shape) - 1}" if shape else "it has no axes"
             )
-            raise ShapeError(f"{name}: axis {a} is out of range for shape {shape}; {allowed}")
+            raise AxisError(f"{name}: axis {a} is out of range for shape {shape}; {allowed}")
     if len({a % len(shape) for a in axes}) != len(axes):
         raise ShapeError(f"{name}: axis {axis} names an axis twice")
     return axes if isinstance(axis, (tuple, list)) else axes[0]
