@@ -22,16 +22,21 @@ Complex gradients are PyTorch's, the direction of steepest ascent ``dL/da + i dL
 ``a + ib``. On the tape, and so in the rules, travels its conjugate: towards it a holomorphic
 function's rule reads as that of a real one, ``g * y`` for a product and not ``g * conj(y)``.
 :func:`propagate` conjugates at both ends, and passes on the real part to a real operand.
+
+Saved arrays share memory with tensors. Whatever writes into memory that is in use tells
+:func:`changed`; a backward pass then refuses nodes that are older than the change and saved
+something there.
 """
 
 import contextlib
 import inspect
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -52,6 +57,7 @@ __all__ = [
     "Node",
     "Primitive",
     "Tensor",
+    "changed",
     "enable_grad",
     "grad_enabled",
     "no_grad",
@@ -176,6 +182,68 @@ def enable_grad(function: Any = None, /) -> Any:
     return mode if function is None else mode(function)
 
 
+class _Change:
+    """The latest change in place of a memory that is still there.
+
+    Attributes
+    ----------
+    order : int
+        Running number, counting down as those of the nodes do.
+    name : str
+        What changed it, for the error.
+    memory : weakref.ref
+        The array that owns the memory; takes this entry away when it goes.
+    """
+
+    __slots__ = ("memory", "name", "order")
+
+    def __init__(self, memory: Array) -> None:
+        key = id(memory)
+        self.memory = weakref.ref(memory, lambda _: _changes.pop(key, None))
+        self.order = 0
+        self.name = ""
+
+
+_changes: dict[int, _Change] = {}  # by the id of the array that owns the memory
+_latest_change = 1  # the order of the latest of all: a node of a lower one has nothing to fear
+
+
+def memory_of(array: Array) -> Array:
+    """The array that owns the memory of `array`, itself if it is no view."""
+    base = array.base
+    while base is not None and hasattr(base, "base"):
+        array, base = base, base.base
+    return array
+
+
+def changed(array: Array, name: str) -> None:
+    """Note that the memory of a raw array was written to, and by what."""
+    global _latest_change
+    memory = memory_of(array)
+    change = _changes.get(id(memory))
+    if change is None:
+        change = _changes[id(memory)] = _Change(memory)
+    change.name = name
+    change.order = _latest_change = _next_order()
+
+
+def _check_unchanged(node: "Node") -> None:
+    """Refuse a node that has saved what was changed in place afterwards."""
+    waiting: list[Any] = [node.out, *(node.saved or ()), *node.attrs.values()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (tuple, list)):  # an index
+            waiting += value
+        elif type(value) in NAMESPACES:
+            change = _changes.get(id(memory_of(value)))
+            if change is not None and change.order < node.order:
+                raise GraphError(
+                    f"backward: {node.primitive.name} saved a value for its gradient that "
+                    f"{change.name} changed in place afterwards; go backward before the change, "
+                    "or make a new tensor instead: x = x + y, not x += y"
+                )
+
+
 class Leaf:
     """Tape entry of a tensor that gradients are accumulated for.
 
@@ -202,6 +270,7 @@ class Leaf:
                 self.buffer += g
             elif g is not self.buffer:
                 self.buffer[...] = g
+            changed(self.buffer, "a backward pass")
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
             total = _array(self.grad.array + g)
@@ -263,10 +332,12 @@ class Tensor:
         The raw array; it shares memory with the tensor.
     """
 
-    __slots__ = ("__weakref__", "_node", "array")
+    __slots__ = ("__weakref__", "_node", "_view", "array")
 
     array: Array
     _node: Node | Leaf | None
+    # Unset but for views: the tensor it is a view of, View, and what the two depend on.
+    _view: "tuple[Tensor, View, Any]"
 
     if TYPE_CHECKING:  # gputensor.ops attaches these; declared here for type checkers
         __add__: Callable[["Tensor", Any], "Tensor"]
@@ -309,6 +380,20 @@ class Tensor:
         __gt__: Callable[["Tensor", Any], "Tensor"]
         __ge__: Callable[["Tensor", Any], "Tensor"]
         __getitem__: Callable[["Tensor", Any], "Tensor"]
+        __setitem__: Callable[["Tensor", Any, Any], None]
+        __iadd__: Callable[["Tensor", Any], "Tensor"]
+        __isub__: Callable[["Tensor", Any], "Tensor"]
+        __imul__: Callable[["Tensor", Any], "Tensor"]
+        __itruediv__: Callable[["Tensor", Any], "Tensor"]
+        __ifloordiv__: Callable[["Tensor", Any], "Tensor"]
+        __imod__: Callable[["Tensor", Any], "Tensor"]
+        __ipow__: Callable[["Tensor", Any], "Tensor"]
+        __imatmul__: Callable[["Tensor", Any], "Tensor"]
+        __iand__: Callable[["Tensor", Any], "Tensor"]
+        __ior__: Callable[["Tensor", Any], "Tensor"]
+        __ixor__: Callable[["Tensor", Any], "Tensor"]
+        __ilshift__: Callable[["Tensor", Any], "Tensor"]
+        __irshift__: Callable[["Tensor", Any], "Tensor"]
         __iter__: Callable[["Tensor"], Iterator["Tensor"]]
         T: "Tensor"
         mT: "Tensor"
@@ -410,8 +495,8 @@ class Tensor:
     def grad(self, value: "Tensor | None") -> None:
         if not isinstance(self._node, Leaf):
             raise GraphError("grad can be set on tensors made with requires_grad=True only")
-        if value is None:
-            self._node.grad = None
+        if value is None or value is self._node.grad:  # the latter after `x.grad *= 2`
+            self._node.grad = value
             return
         if not isinstance(value, Tensor):
             raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
@@ -587,6 +672,22 @@ class Tensor:
         elif self._node is not None:
             extra += ", requires_grad=True"
         return f"tensor({np.array2string(array, separator=', ', prefix='tensor(')}{extra})"
+
+
+class View(NamedTuple):
+    """How a view is taken of a tensor, and how values are put back: for changes in place.
+
+    Attributes
+    ----------
+    take : callable
+        ``take(x, key)``, the view of `x`.
+    put : callable
+        ``put(x, value, key, own)``, `x` with `value` in the place of the view; with `own` it may
+        be written into the memory of `x`.
+    """
+
+    take: Callable[[Tensor, Any], Tensor]
+    put: Callable[[Tensor, Tensor, Any, bool], Tensor]
 
 
 # A Tensor, a raw array or a Python number. CuPy arrays have no static type, hence Any.
@@ -1059,9 +1160,12 @@ def propagate(
             if isinstance(entry, Node):
                 heappush(waiting, (entry.order, entry))
     results: dict[Node | Leaf, Any] = {}
+    latest = _latest_change
     with backend.FollowDevice() as follow:
         while waiting:
-            node = heappop(waiting)[1]
+            order, node = heappop(waiting)
+            if order > latest:
+                _check_unchanged(node)
             g = gradients.pop(node)
             saved = node.saved
             if saved is None:

@@ -247,6 +247,12 @@ class Namespace:
         self._module.add.at(out, index, values)
         return out
 
+    def index_set(self, x: Array, index: Any, values: Any) -> Array:
+        """Copy of `x` with `values` put at `index`."""
+        out = x.copy()
+        out[index] = values
+        return out
+
     def index_put(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
         """Zeros of `shape` with `values` put at `index`, which names no place twice."""
         out = self._module.zeros(shape, values.dtype)

@@ -120,6 +120,11 @@ CASES = {
         (lambda x: gt.take(x, gt.tensor([1, 1, 0]), axis=-1), X),
     ],
     "index_add": [(lambda v: gt.index_add((4,), gt.tensor([1, 3, 1]), v), array(3))],
+    "index_set": [
+        (lambda x, v: gt.index_set(x, (slice(None), 1), v), X, array(3)),
+        (lambda x, v: gt.index_set(x, ([0, 2, 0], [1, 1, 1]), v), X, array(1, 3)),
+        (lambda x, v: gt.index_set(x, gt.asarray(MASK), v), X, array(1)),
+    ],
     "index_put": [(lambda v: gt.index_put((4,), slice(1, 4), v), array(3))],
     "matmul": [
         (gt.matmul, X, array(4, 2)),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Tensor
+from gputensor.autograd import Leaf, Tensor, changed
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
@@ -115,6 +115,7 @@ class Module:
         for name, p in mine.items():
             with backend.on_device_of(p.array):
                 p.array[...] = backend.to_device(values[name], p.device)
+            changed(p.array, "load_state_dict")
 
 
 class Dense(Module):

@@ -1,4 +1,4 @@
-"""Reading parts of an array."""
+"""Reading parts of an array, and arrays with parts exchanged."""
 
 import math
 from typing import Any, TypeAlias
@@ -6,12 +6,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gputensor import backend, config
-from gputensor.autograd import Operand, Primitive, Tensor
-from gputensor.errors import DTypeError
+from gputensor.autograd import Operand, Primitive, Tensor, View, raw_operand
+from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
+from gputensor.ops.creation import asarray
 from gputensor.ops.statistical import checked_axis
 
-__all__ = ["getitem", "index_add", "index_put", "take"]
+__all__ = ["getitem", "index_add", "index_put", "index_set", "take"]
 
 # int, slice, ..., None, Tensor or array of integers or bool, or a tuple of these.
 Key: TypeAlias = Any
@@ -28,7 +29,7 @@ def _raw_key(key: Any) -> Any:
     return raw
 
 
-def _checked_key(x: Operand, key: Any) -> Any:
+def checked_key(x: Operand, key: Any) -> Any:
     """Raw key, whose arrays are on the device of `x`."""
     raw = _raw_key(key)
     arrays = [k for k in (raw if isinstance(raw, tuple) else (raw,)) if backend.is_array(k)]
@@ -38,11 +39,19 @@ def _checked_key(x: Operand, key: Any) -> Any:
     return raw
 
 
-def _repeats(key: Any) -> bool:
+def repeats(key: Any) -> bool:
     """Whether a key may name an element twice: only integer arrays and lists do."""
     if isinstance(key, tuple):
-        return any(_repeats(k) for k in key)
+        return any(repeats(k) for k in key)
     return isinstance(key, list) or (hasattr(key, "dtype") and key.ndim > 0 and key.dtype != bool)
+
+
+def _is_basic(key: Any) -> bool:
+    """Whether a key gives a view: it is of ints, slices, None and ``...``."""
+    return all(
+        k is None or k is ... or (isinstance(k, (int, np.integer, slice)) and type(k) is not bool)
+        for k in (key if isinstance(key, tuple) else (key,))
+    )
 
 
 def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
@@ -69,14 +78,21 @@ def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
 
 
 def _getitem_rule(xp: Any, g: Any, _out: Any, _x: Any, key: Any) -> Any:
-    if not _repeats(key):
+    if not repeats(key):
         return xp.index_put(_x.shape, key, g)
     return (
         index_add(_x.shape, key, g) if isinstance(g, Tensor) else _scattered(xp, g, _x.shape, key)
     )
 
 
-_getitem = Primitive("getitem", lambda xp, x, key: x[key], (_getitem_rule,))
+def _getitem_forward(xp: Any, x: Any, key: Any) -> Any:
+    out = x[key]
+    if isinstance(out, np.generic):  # an element becomes a view, as on CUDA
+        return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]
+    return out
+
+
+_getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,))
 
 
 def getitem(x: Tensor, key: Key) -> Tensor:
@@ -95,7 +111,11 @@ def getitem(x: Tensor, key: Key) -> Tensor:
     DeviceMismatchError
         If an index array is on another device.
     """
-    return _getitem(x, key=_checked_key(x, key))
+    key = checked_key(x, key)
+    out = _getitem(x, key=key)
+    if _is_basic(key):
+        out._view = (x, _VIEW, key)
+    return out
 
 
 _index_add = Primitive(
@@ -112,12 +132,121 @@ _index_put = Primitive(
 
 def index_add(shape: tuple[int, ...], key: Key, values: Operand) -> Tensor:
     """Zeros of `shape` with `values` added at `key`; places named twice get both."""
-    return _index_add(values, shape=shape, key=_checked_key(values, key))
+    return _index_add(values, shape=shape, key=checked_key(values, key))
 
 
 def index_put(shape: tuple[int, ...], key: Key, values: Operand) -> Tensor:
     """Zeros of `shape` with `values` put at `key`, which must not name a place twice."""
-    return _index_put(values, shape=shape, key=_checked_key(values, key))
+    return _index_put(values, shape=shape, key=checked_key(values, key))
+
+
+def _last_selections(xp: Any, shape: tuple[int, ...], key: Any) -> Any:
+    """For each selection of a key, the number of the last one of the same place."""
+    size = math.prod(shape)
+    places = xp.arange(size).reshape(shape)[key]
+    numbers = xp.arange(places.size, dtype=np.uint64).reshape(places.shape)
+    last = xp.zeros(size, np.uint64)  # CuPy's maximum.at is not for int64
+    xp.maximum.at(last, places, numbers)
+    return last[places].astype(np.int64)
+
+
+def _put(x: Any, key: Any, value: Any, last: Any) -> Any:
+    """Write into a raw array; `last` are its last selections, where they need be told."""
+    if last is not None:
+        xp = backend.namespace(x)
+        value = xp.broadcast_to(xp.asarray(value, x.dtype), last.shape).reshape(-1)[last]
+    x[key] = value
+    return x
+
+
+def _index_set_value(
+    xp: Any, g: Any, _out: Any, _x: Any, _value: Any, key: Any, last: Any, own: bool
+) -> Any:
+    g = g[key]
+    if last is not None:  # what was overwritten has no part in the result
+        raw = backend.namespace(last)
+        g = xp.where(last == raw.arange(last.size).reshape(last.shape), g, 0)
+    extra = len(_value.shape) - len(g.shape)
+    return xp.reshape(g, (*(1,) * extra, *g.shape)) if extra > 0 else g
+
+
+_index_set = Primitive(
+    "index_set",
+    lambda xp, x, value, key, last, own: _put(x if own else x.copy(), key, value, last),
+    (
+        lambda xp, g, _out, _x, _value, key, last, own: xp.index_set(g, key, 0),
+        _index_set_value,
+    ),
+)
+
+
+def _setting(name: str, x: Tensor, key: Any, value: Operand, tracked: bool) -> tuple[Any, Any]:
+    """Checked key, and its last selections where the order of writing matters.
+
+    Raises
+    ------
+    DTypeError
+        If the value is of another kind than `x`.
+    """
+    raw = value.array if isinstance(value, Tensor) else raw_operand(name, value)
+    kind = np.result_type(x.dtype, raw) if isinstance(raw, (int, float, complex)) else raw.dtype
+    if kind != x.dtype and not np.can_cast(kind, x.dtype, "same_kind"):
+        raise DTypeError(
+            f"{name}: the value is {kind}, the tensor {x.dtype}; convert the value first, for "
+            f"example value.astype(gt.{x.dtype})"
+        )
+    backend.same_device(name, [x.array, raw])
+    key = checked_key(x, key)
+    ordered = isinstance(x.array, np.ndarray) and not tracked
+    if ordered or not repeats(key) or math.prod(getattr(raw, "shape", ())) == 1:
+        return key, None
+    with backend.on_device_of(x.array):
+        return key, _last_selections(backend.namespace(x.array), x.shape, key)
+
+
+def set_items(name: str, x: Tensor, key: Any, value: Operand, own: bool) -> Tensor:
+    """Tensor like `x` with `value` at `key`; with `own` in the memory of `x`, which is lost."""
+    key, last = _setting(name, x, key, value, tracked=True)
+    return _index_set(x, value, key=key, last=last, own=own)
+
+
+def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
+    """Write `value` into the raw array of `x`, which is returned."""
+    key, last = _setting(name, x, key, value, tracked=False)
+    with backend.on_device_of(x.array):
+        try:
+            return _put(x.array, key, value.array if isinstance(value, Tensor) else value, last)
+        except ValueError as error:
+            raise ShapeError(f"{name}: {error}") from None
+
+
+def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
+    """Copy of `x` with `value` at `key`: what ``x[key] = value`` does in place.
+
+    Parameters
+    ----------
+    x : Tensor
+    key
+        As in ``x[key]``. Where it names a place twice the last value stays.
+    value : Tensor, array or Python number
+        Broadcast to what the key selects; converted to the dtype of `x` within its kind.
+
+    Returns
+    -------
+    Tensor
+        Of the shape and dtype of `x`.
+
+    Raises
+    ------
+    DTypeError
+        If the value is of another kind, such as a float for integers.
+    ShapeError
+        If the shape does not fit.
+    """
+    return set_items("index_set", asarray(x), key, value, own=False)
+
+
+_VIEW = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
 
 
 def take(x: Tensor, indices: Operand, /, *, axis: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor.autograd import Operand, Primitive, Tensor, as_array
+from gputensor.autograd import Operand, Primitive, Tensor, View, as_array
 from gputensor.errors import AxisError, ShapeError
 from gputensor.ops.statistical import checked_axis
 
@@ -69,7 +69,13 @@ def reshape(x: Operand, /, shape: int | Sequence[int]) -> Tensor:
     ShapeError
         If the number of elements differs.
     """
-    return _reshape(x, shape=_ints("reshape", "shape", shape))
+    out = _reshape(x, shape=_ints("reshape", "shape", shape))
+    if isinstance(x, Tensor):
+        out._view = (x, _RESHAPED, out.shape)
+    return out
+
+
+_RESHAPED = View(reshape, lambda x, value, shape, own: reshape(value, x.shape))
 
 
 def flatten(x: Operand, /) -> Tensor:
@@ -102,7 +108,14 @@ def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
     checked_axis("permute_dims", x, axes)
     if len(axes) != len(shape):
         raise ShapeError(f"permute_dims: axes {axes} must name each axis of shape {shape}")
-    return _permute_dims(x, axes=tuple(a % len(shape) for a in axes))
+    axes = tuple(a % len(shape) for a in axes)
+    out = _permute_dims(x, axes=axes)
+    if isinstance(x, Tensor):
+        out._view = (x, _PERMUTED, axes)
+    return out
+
+
+_PERMUTED = View(permute_dims, lambda x, value, axes, own: permute_dims(value, _inverse(axes)))
 
 
 def transpose(x: Operand, /, axes: tuple[int, ...] | None = None) -> Tensor:

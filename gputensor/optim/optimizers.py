@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Tensor, no_grad, note_move, wrap
+from gputensor.autograd import Leaf, Tensor, changed, no_grad, note_move, wrap
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 from gputensor.ops.creation import tensor
@@ -184,6 +184,7 @@ class Optimizer:
                     self._update(flat, arrays, there, last=stop == runs[-1][1])
                 if callable(self._lr) and runs and not self._counts:
                     flat.count += 1 if there is None else there == 0
+            changed(flat.values, "an optimizer's step")
 
     def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         raise NotImplementedError
@@ -233,6 +234,7 @@ class Optimizer:
         for g in gradients:
             with backend.on_device_of(g):
                 clip_norm.raw(g, backend.to_device(squared, backend.device_of(g)), most=most)
+            changed(g, "clip_grad_norm")
         return _root(squared)
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import inspect
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -90,10 +91,14 @@ def _allocate_like(like: HostArray, poison: bool = False) -> HostArray:
     return dense.transpose(np.argsort(axes))
 
 
+_OWNERS: "weakref.WeakValueDictionary[int, ndarray]" = weakref.WeakValueDictionary()
+
+
 def _array(host: HostArray) -> "ndarray":
     """Device array around a view of device memory."""
     array = object.__new__(ndarray)
     array._host = host
+    array._set_base()
     return array
 
 
@@ -388,7 +393,7 @@ def _put_in(host: HostArray, items: list[Any], value: Any) -> None:
 class ndarray:
     """Array on a device, with the interface of ``cupy.ndarray``."""
 
-    __slots__ = ("__weakref__", "_host")
+    __slots__ = ("__weakref__", "_host", "base")
     __module__ = "cupy"
     __array_priority__ = 100
     __hash__ = None
@@ -402,8 +407,10 @@ class ndarray:
         order: str = "C",
     ) -> None:
         self._host: HostArray
+        self.base: ndarray | None = None
         if memptr is None:
             self._host = _allocate(shape, dtype, order)
+            self._set_base()
         else:
             offset = memptr.ptr - memptr.mem.ptr
             self._host = np.ndarray(
@@ -439,10 +446,11 @@ class ndarray:
         """Memory layout."""
         return _Flags(self._host)
 
-    @property
-    def base(self) -> "ndarray | None":
-        """None for an array that fills its memory, else all of that memory as bytes."""
-        return None if self.flags.owndata else _array(np.asarray(self._memory))
+    def _set_base(self) -> None:
+        """The first array in a memory is its owner, and the base of those that come later."""
+        memory = memory_of(self._host)
+        owner = self if memory is None else _OWNERS.setdefault(id(memory), self)
+        self.base = None if owner is self else owner
 
     @property
     def shape(self) -> tuple[int, ...]:

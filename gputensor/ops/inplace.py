@@ -1,0 +1,268 @@
+"""Changes in place: ``x += y`` and ``x[key] = value``.
+
+Off the tape the memory is written, and :func:`gputensor.autograd.changed` told.
+
+On the tape `x` takes the result of the operation that makes a new tensor, ``x + y``, values and
+tape entry; what was saved of the old values stays as it was. Nobody can tell this from a change
+of the memory as long as nobody else sees the memory, so that is checked first, by counting
+references to the arrays. Views at hand follow: where `x` is a view of a tensor by indexing,
+reshaping or permuting, that tensor gets its values put in, and the view is taken again.
+"""
+
+import operator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import (
+    Leaf,
+    Node,
+    Operand,
+    Tensor,
+    changed,
+    grad_enabled,
+    memory_of,
+    raw_operand,
+)
+from gputensor.backend import NAMESPACES
+from gputensor.errors import DTypeError, GraphError, ShapeError
+from gputensor.ops import elementwise, linalg
+from gputensor.ops.creation import asarray
+from gputensor.ops.indexing import checked_key, set_items, write_items
+
+__all__ = ["OPERATORS", "setitem"]
+
+
+def _with_bases(x: Tensor) -> Iterator[Tensor]:
+    """`x`, the tensor that it is a view of, the one that this is a view of, and so on."""
+    while True:
+        yield x
+        view = getattr(x, "_view", None)
+        if view is None or memory_of(x.array) is not memory_of(view[0].array):
+            return
+        x = view[0]
+
+
+def _references(arrays: dict[int, Any], key: int) -> int:
+    return sys.getrefcount(arrays[key])
+
+
+_OWN_REFERENCES = _references({0: np.empty(1)}, 0)  # those of the dictionary and of the call
+
+
+def _held_elsewhere(arrays: Sequence[Any]) -> bool:
+    """Whether the memory that `arrays` share is held by more than those who hold these."""
+    distinct = {id(a): a for a in arrays}
+    owner = id(memory_of(arrays[0]))
+    if owner not in distinct:
+        distinct[owner] = memory_of(arrays[0])
+    if distinct[owner].base is not None:  # another library's
+        return True
+    for key in distinct:
+        expected = 2 * sum(id(a) == key for a in arrays)  # their holders', and the argument's
+        if key == owner:
+            expected += sum(id(a.base) == owner for a in distinct.values())
+        if _references(distinct, key) - _OWN_REFERENCES > expected:
+            return True
+    return False
+
+
+def _saved(tensors: Sequence[Tensor], y: Operand) -> list[Any]:
+    """What nodes have saved of the memory of `tensors`, the first of which is the oldest.
+
+    The nodes are those of the tensors, and those that `y` was computed by since.
+    """
+    nodes = {t._node for t in tensors if isinstance(t._node, Node)}
+    first = tensors[0]._node.order if isinstance(tensors[0]._node, Node) else 1
+    waiting = [y._node] if isinstance(y, Tensor) else []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Node) and node.order < first and node not in nodes:
+            nodes.add(node)
+            waiting += node.parents
+    memory = memory_of(tensors[0].array)
+    return [
+        value
+        for node in nodes
+        for value in (node.out, *(node.saved or ()))
+        if type(value) in NAMESPACES and memory_of(value) is memory
+    ]
+
+
+def _requires_grad(name: str, remedy: str) -> GraphError:
+    return GraphError(
+        f"{name}: this is (a view of) a tensor made with requires_grad=True, whose value the tape "
+        f"begins with; {remedy}, or change it inside gt.no_grad()"
+    )
+
+
+def _made_by(x: Tensor) -> str:
+    return f"the result of {x._node.primitive.name}" if isinstance(x._node, Node) else "this tensor"
+
+
+def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
+    """The tensors at hand that share the memory of `x`, if the tape can follow its change.
+
+    They are `x`, what it is a view of, and, if they share memory, `y` and what that is a view of;
+    each comes after what it is a view of.
+
+    Raises
+    ------
+    GraphError
+        Otherwise. Nothing is changed yet.
+    """
+    tensors = [*_with_bases(x)][::-1]
+    if any(isinstance(t._node, Leaf) for t in tensors):
+        raise _requires_grad(name, remedy)
+    if isinstance(y, Tensor):
+        others = [*_with_bases(y)][::-1]
+        if others[0] is tensors[0]:
+            tensors += [t for t in others if all(t is not known for known in tensors)]
+    if _held_elsewhere([t.array for t in tensors] + _saved(tensors, y)):
+        raise GraphError(
+            f"{name}: the memory of {_made_by(x)} is also that of another tensor, view or array, "
+            "or saved by an operation for its gradient, so the tape cannot follow a change; "
+            f"{remedy}, or change a copy"
+        )
+    return tensors
+
+
+def _checked(name: str, x: Tensor, result: Any) -> Any:
+    """`result`, if `x` can take it.
+
+    Raises
+    ------
+    DTypeError
+        If its dtype is another, naming both.
+    ShapeError
+        If its shape is another.
+    """
+    if result.dtype != x.dtype:
+        raise DTypeError(
+            f"{name}: the result is {result.dtype}, but the tensor stays {x.dtype}; convert the "
+            f"operand first, for example y.astype(gt.{x.dtype})"
+        )
+    if result.shape != x.shape:
+        raise ShapeError(f"{name}: the result has shape {result.shape}, the tensor {x.shape}")
+    return result
+
+
+def _take_over(x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
+    """Give `x` the values and the tape entry of `value`, and let the others at hand follow."""
+    own = not _held_elsewhere([t.array for t in tensors])
+    root, *views = tensors
+    t = x
+    while t is not root:
+        base, how, key = t._view
+        value = how.put(base, value, key, own)
+        t = base
+    root.array, root._node = value.array, value._node
+    for t in views:
+        base, how, key = t._view
+        fresh = how.take(base, key)
+        t.array, t._node = fresh.array, fresh._node
+
+
+def _tracked(x: Tensor, y: Operand) -> bool:
+    return grad_enabled() and (
+        x._node is not None or (isinstance(y, Tensor) and y._node is not None)
+    )
+
+
+def _operator(
+    symbol: str, function: Callable[[Any, Any], Tensor], write: Callable[[Any, Any], Any]
+) -> Callable[[Tensor, Operand], Tensor]:
+    """Method for ``x symbol y``; `function` makes a new tensor, `write` changes a raw array."""
+    remedy = f"write x = x {symbol[:-1]} y, which makes a new tensor"
+
+    def method(x: Tensor, y: Operand) -> Tensor:
+        if isinstance(x._node, Leaf) and grad_enabled():
+            raise _requires_grad(symbol, remedy)
+        if _tracked(x, y):
+            tensors = _on_tape(symbol, remedy, x, y)
+            _take_over(x, _checked(symbol, x, function(x, y)), tensors)
+            return x
+        raw = y.array if isinstance(y, Tensor) else raw_operand(symbol, y)
+        try:
+            with backend.on_device_of(x.array):
+                if (
+                    (symbol in ("/=", "**=") and x.dtype.kind not in "fc")
+                    or symbol == "@="
+                    or np.result_type(x.dtype, getattr(raw, "dtype", raw)) != x.dtype
+                ):
+                    x.array[...] = _checked(symbol, x, function(x, y)).array
+                else:
+                    write(x.array, raw)
+        except (TypeError, ValueError):
+            _checked(symbol, x, function(x, y))  # says what is wrong, where it can
+            raise
+        changed(x.array, symbol)
+        return x
+
+    method.__name__ = method.__qualname__ = f"__i{write.__name__[1:]}__"
+    return method
+
+
+def setitem(x: Tensor, key: Any, value: Operand) -> None:
+    """``x[key] = value``; keys as in :func:`gputensor.ops.indexing.getitem`.
+
+    The value is broadcast to what the key selects and converted to the dtype of `x` within its
+    kind. Where an index array names a place twice the last value stays.
+
+    Raises
+    ------
+    DTypeError
+        If the value is of another kind, such as a float for integers, naming both dtypes.
+    ShapeError
+        If the shape does not fit.
+    GraphError
+        If the tape cannot follow, see :mod:`gputensor.ops.inplace`.
+    """
+    name = "x[key] = value"
+    if isinstance(value, Tensor) and _is_part(x, key, value):  # how Python ends x[key] += y
+        return
+    remedy = "write x = gt.index_set(x, key, value), which makes a new tensor"
+    if isinstance(x._node, Leaf) and grad_enabled():
+        raise _requires_grad(name, remedy)
+    if isinstance(value, (list, tuple)):
+        value = asarray(value, device=x.device)
+    if _tracked(x, value):
+        tensors = _on_tape(name, remedy, x, value)
+        own = x is tensors[0] and not _held_elsewhere([t.array for t in tensors])
+        _take_over(x, set_items(name, x, key, value, own), tensors)
+        return
+    changed(write_items(name, x, key, value), name)
+
+
+def _is_part(x: Tensor, key: Any, value: Tensor) -> bool:
+    """Whether `value` is the view ``x[key]``."""
+    view = getattr(value, "_view", None)
+    return (
+        view is not None
+        and view[0] is x
+        and memory_of(x.array) is memory_of(value.array)
+        and view[2] == checked_key(x, key)
+    )
+
+
+OPERATORS = {
+    method.__name__: method
+    for method in (
+        _operator("+=", elementwise.add, operator.iadd),
+        _operator("-=", elementwise.subtract, operator.isub),
+        _operator("*=", elementwise.multiply, operator.imul),
+        _operator("/=", elementwise.divide, operator.itruediv),
+        _operator("//=", elementwise.floor_divide, operator.ifloordiv),
+        _operator("%=", elementwise.remainder, operator.imod),
+        _operator("**=", elementwise.pow, operator.ipow),
+        _operator("@=", linalg.matmul, operator.imatmul),
+        _operator("&=", elementwise.bitwise_and, operator.iand),
+        _operator("|=", elementwise.bitwise_or, operator.ior),
+        _operator("^=", elementwise.bitwise_xor, operator.ixor),
+        _operator("<<=", elementwise.bitwise_left_shift, operator.ilshift),
+        _operator(">>=", elementwise.bitwise_right_shift, operator.irshift),
+    )
+}

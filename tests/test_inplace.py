@@ -1,0 +1,475 @@
+"""Changes in place: values as NumPy's, gradients right or refused, saved values watched."""
+
+import gc
+import operator
+
+import numpy as np
+import pytest
+from hypothesis import event, given, reject, settings
+from hypothesis import strategies as st
+
+import gputensor as gt
+from gputensor import autograd
+
+GraphError = gt.errors.GraphError
+SHAPE = (2, 3)
+
+
+def leaf(values):
+    return gt.tensor(np.asarray(values, np.float64), requires_grad=True)
+
+
+# A program is a list of steps on a list of arrays that all have one shape. It runs alike on NumPy
+# arrays, with what is a view there, and on tensors.
+KEYS = [(0,), (1, slice(None)), (slice(None), slice(1, 3)), (..., -1), (slice(None, None, -1),)]
+MASK = np.array([[True, False, True], [False, False, True]])
+COPYING = [([1, 0],), MASK, ([0, 0], [2, 2])]
+INPLACE = [operator.iadd, operator.isub, operator.imul]
+VIEWS = [
+    lambda x: x.reshape(3, 2),
+    lambda x: x.T,
+    lambda x: x.reshape(6)[::-1].reshape(2, 3),
+    lambda x: x[:, ::-1][0],
+]
+indices = st.integers(0, 3)
+STEPS = st.one_of(
+    st.tuples(st.just("new"), indices, indices, st.sampled_from([operator.add, operator.mul])),
+    st.tuples(st.just("tanh"), indices),
+    st.tuples(st.just("inplace"), indices, indices, st.sampled_from(INPLACE)),
+    st.tuples(st.just("number"), indices, st.sampled_from(INPLACE)),
+    st.tuples(st.just("set"), indices, indices, st.sampled_from(KEYS + COPYING)),
+    st.tuples(st.just("item"), indices, indices, st.sampled_from(KEYS), st.sampled_from(INPLACE)),
+    st.tuples(st.just("shift"), indices, st.sampled_from([0, 1])),
+    st.tuples(st.just("view"), indices, st.sampled_from(range(len(VIEWS)))),
+    st.tuples(st.just("keep"), indices, st.sampled_from(KEYS)),
+)
+
+
+def perform(step, env, kept, tanh):
+    """One step. `env` is what steps choose from, `kept` holds views that stay in use."""
+    kind, i, *rest = step
+    if kind == "new":
+        env.append(rest[1](env[i], env[rest[0]]))
+    elif kind == "tanh":
+        env.append(tanh(env[i]))
+    elif kind == "inplace":
+        env[i] = rest[1](env[i], env[rest[0]])
+    elif kind == "number":
+        env[i] = rest[0](env[i], 0.5)
+    elif kind == "set":
+        j, key = rest
+        env[i][key] = env[j][key] * 2
+    elif kind == "item":
+        j, key, function = rest
+        env[i][key] = function(env[i][key], env[j][key])
+    elif kind == "shift":
+        env[i][1 - rest[0]] = env[i][rest[0]]
+    elif kind == "view":
+        part = VIEWS[rest[0]](env[i])
+        part *= 1.5
+    elif kind == "keep":
+        kept.append(env[i][rest[0]])
+    del env[:-4]  # the latest four
+
+
+def outcome(env, kept, total):
+    return total([total(x * (k + 1)) for k, x in enumerate(env + kept)])
+
+
+def on_numpy(program, x, y):
+    env, kept = [x * 1, y * 1, x * y, x + y], []
+    for step in program:
+        perform(step, env, kept, np.tanh)
+    return [np.array(x) for x in env + kept], outcome(env, kept, np.sum)
+
+
+def on_tensors(program, x, y):
+    env, kept = [x * 1, y * 1, x * y, x + y], []
+    for step in program:
+        before = [t.detach().numpy().copy() for t in env + kept]
+        tensors = env + kept
+        try:
+            perform(step, env, kept, gt.tanh)
+        except GraphError:
+            for t, values in zip(tensors, before, strict=True):  # nothing was changed
+                np.testing.assert_array_equal(t.detach().numpy(), values)
+            raise
+    return env + kept, outcome(env, kept, lambda v: gt.sum(gt.stack(v) if type(v) is list else v))
+
+
+X, Y = np.random.default_rng(0).uniform(-1, 1, (2, *SHAPE))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, min_size=1, max_size=7))
+def test_programs_are_right_or_refused(program):
+    x, y = leaf(X), leaf(Y)
+    try:
+        found, out = on_tensors(program, x, y)
+    except GraphError:
+        event("refused")
+        return
+    event("right")
+    expected, total = on_numpy(program, X, Y)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(out.item(), total, rtol=1e-10)
+    out.backward()
+    step = 1e-30  # the complex step: exact to rounding
+    for which, t in enumerate((x, y)):
+        grad = np.zeros(SHAPE) if t.grad is None else t.grad.numpy()
+        for place in np.ndindex(SHAPE):
+            arrays = [X.astype(complex), Y.astype(complex)]
+            arrays[which][place] += step * 1j
+            derivative = on_numpy(program, *arrays)[1].imag / step
+            np.testing.assert_allclose(grad[place], derivative, rtol=1e-8, atol=1e-9)
+
+
+# Programs that must not be refused.
+RIGHT = {
+    "chain": [("inplace", 0, 1, operator.imul), ("number", 0, operator.iadd)],
+    "saved result": [("tanh", 0), ("inplace", 3, 1, operator.iadd)],
+    "by itself": [("inplace", 0, 0, operator.imul), ("inplace", 0, 0, operator.iadd)],
+    "rows": [("item", 0, 1, (0,), operator.iadd), ("item", 0, 1, (..., -1), operator.imul)],
+    "row by row": [("shift", 2, 0), ("shift", 2, 1)],
+    "fancy": [("set", 0, 1, COPYING[0]), ("set", 0, 2, COPYING[2]), ("set", 0, 3, MASK)],
+    "through views": [("view", 0, k) for k in range(len(VIEWS))],
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_common_programs_are_not_refused(name):
+    x, y = leaf(X), leaf(Y)
+    _, out = on_tensors(RIGHT[name], x, y)
+    assert out.item() == pytest.approx(on_numpy(RIGHT[name], X, Y)[1])
+    out.backward()
+    moved = leaf(X + 1e-6), leaf(X - 1e-6)
+    up, down = (on_tensors(RIGHT[name], m, leaf(Y))[1].item() for m in moved)
+    assert x.grad.sum().item() == pytest.approx((up - down) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.peers
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_gradients_equal_those_of_jax(data):
+    jax = pytest.importorskip("jax")
+    program = data.draw(
+        st.lists(
+            st.one_of(
+                st.tuples(indices, indices, st.sampled_from(["add", "multiply", "subtract"])),
+                st.tuples(indices, indices, st.sampled_from(KEYS + COPYING[:2])),
+            ),
+            max_size=6,
+        )
+    )
+
+    def functional(x, y):
+        env = [x, y, x * y, x + y]
+        for i, j, what in program:
+            if isinstance(what, str):
+                env[i] = getattr(jax.numpy, what)(env[i], env[j])
+            else:
+                lists = type(what) is tuple and type(what[0]) is list
+                key = tuple(map(np.asarray, what)) if lists else what
+                env[i] = env[i].at[key].set(jax.numpy.sin(env[j][key]))
+        return sum((x * (k + 1)).sum() for k, x in enumerate(env))
+
+    x, y = leaf(X), leaf(Y)
+    env = [x * 1, y * 1, x * y, x + y]
+    change = {"add": operator.iadd, "multiply": operator.imul, "subtract": operator.isub}
+    try:
+        for i, j, what in program:
+            if isinstance(what, str):
+                env[i] = change[what](env[i], env[j])
+            else:
+                env[i][what] = gt.sin(env[j][what])
+    except GraphError:
+        reject()
+    sum((x * (k + 1)).sum() for k, x in enumerate(env)).backward()
+    with jax.enable_x64(True):
+        expected = jax.grad(functional, (0, 1))(jax.numpy.asarray(X), jax.numpy.asarray(Y))
+    for t, e in zip((x, y), expected, strict=True):
+        np.testing.assert_allclose(t.grad.numpy(), e, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
+@pytest.mark.parametrize("name", ["iadd", "isub", "imul", "ifloordiv", "imod", "ipow", "itruediv"])
+def test_operators_equal_numpy(name, dtype, shape):
+    change = getattr(operator, name)
+    for other in (np.full(shape, 2, dtype), 3, np.asarray(2, dtype)):
+        expected = np.full(shape, 7, dtype)
+        if name == "itruediv" and dtype != "float32":
+            with pytest.raises(gt.errors.DTypeError, match=f"float64.*{dtype}"):
+                change(gt.tensor(expected), gt.tensor(other) if hasattr(other, "shape") else other)
+            continue
+        x = gt.tensor(expected)
+        same = change(x, gt.tensor(other) if hasattr(other, "shape") else other)
+        assert same is x
+        np.testing.assert_array_equal(x.numpy(), np.asarray(change(expected, other)))
+        assert x.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["iand", "ior", "ixor", "ilshift", "irshift"])
+def test_bitwise_operators_equal_numpy(name):
+    a, b = np.array([1, 6, 12]), np.array([3, 1, 2])
+    x = gt.tensor(a)
+    getattr(operator, name)(x, gt.tensor(b))
+    assert x.tolist() == getattr(operator, name)(a, b).tolist()
+
+
+def test_matrix_product_in_place():
+    x, w = gt.tensor([[1.0, 2.0]]), gt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    x @= w.detach()
+    assert x.tolist() == [[7, 10]]
+    x @= w
+    x.sum().backward()
+    assert w.grad.tolist() == [[7, 7], [10, 10]]
+
+
+def test_memory_is_written_off_the_tape():
+    x = gt.zeros((2, 2))
+    view, memory = x[0], x.array
+    x += 1
+    view[1] = 5
+    assert x.array is memory
+    assert x.tolist() == [[1, 5], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x: operator.iadd(x, gt.ones(3, dtype=gt.float64)), r"float64.*float32"),
+        (lambda x: operator.iadd(x, gt.tensor([1j])), "complex"),
+        (lambda x: operator.iadd(gt.arange(3), 1.5), r"float64.*int64"),
+        (lambda x: operator.setitem(gt.arange(3), 0, 1.5), r"float64.*int64"),
+        (lambda x: operator.setitem(gt.arange(3), 0, x), r"float32.*int64"),
+        (lambda x: operator.setitem(x, 0, 1j), r"complex64|complex128.*float32"),
+        (lambda x: operator.ipow(gt.arange(3), -1), "pow: an integer to a negative power"),
+    ],
+)
+@pytest.mark.parametrize("tracked", [False, True])
+def test_the_dtype_must_not_change(change, text, tracked):
+    x = gt.tensor([1.0, 2.0, 3.0], requires_grad=tracked) * 1
+    with pytest.raises(gt.errors.DTypeError, match=text):
+        change(x)
+    assert x.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_the_shape_must_not_change(tracked):
+    x = gt.tensor([1.0, 2.0, 3.0], requires_grad=tracked) * 1
+    with pytest.raises(gt.errors.ShapeError, match=r"\+=: the result has shape \(2, 3\)"):
+        x += gt.ones((2, 3))
+    with pytest.raises(gt.errors.ShapeError, match="broadcast"):
+        x[:2] = gt.ones(3)
+    assert x.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: operator.iadd(w, 1),
+        lambda w: operator.setitem(w, 0, 9.0),
+        lambda w: operator.imul(w[0], 2),
+        lambda w: operator.imul(w.reshape(1, 2), 2),
+        lambda w: operator.setitem(w.reshape(1, 2), 0, 9.0),
+    ],
+)
+def test_a_leaf_is_changed_inside_no_grad_only(change):
+    w = leaf([1.0, 2.0])
+    with pytest.raises(GraphError, match="no_grad"):
+        change(w)
+    assert w.tolist() == [1, 2]
+    with gt.no_grad():
+        change(w)
+    assert w.tolist() != [1, 2]
+    assert w.requires_grad
+
+
+@pytest.mark.parametrize(
+    "share",
+    [lambda x: x.detach(), lambda x: x[0], lambda x: x.array, lambda x: gt.tanh(x * x)],
+)
+def test_shared_memory_is_refused_on_the_tape(share):
+    x = leaf([1.0, 2.0]) * 1
+    other = share(x)
+    with pytest.raises(GraphError, match=r"\*=: the memory of the result of multiply"):
+        x *= 2
+    assert x.tolist() == [1, 2]
+    del other
+    x *= 2
+    assert x.tolist() == [2, 4]
+
+
+def test_memory_of_the_user_is_refused_on_the_tape():
+    data = np.zeros(2)
+    x = gt.asarray(data, device="cpu")
+    with pytest.raises(GraphError, match="this tensor is also that of another"):
+        x += gt.tensor([1.0, 2.0], dtype=gt.float64, device="cpu", requires_grad=True)
+    x += 1
+    assert data.tolist() == [1, 1]
+
+
+def test_a_buffer_takes_gradients():
+    w, buffer = leaf([0.5, 0.25]), gt.zeros((3, 2), dtype=gt.float64)
+    memory = id(buffer.array)
+    h = w * 1
+    for t in range(3):
+        h = gt.tanh(h * w)
+        buffer[t] = h
+    assert id(buffer.array) == memory  # not copied at each step
+    buffer.sum().backward()
+
+    def functional(w):
+        rows, h = [], w
+        for _ in range(3):
+            h = gt.tanh(h * w)
+            rows.append(h)
+        return gt.stack(rows).sum()
+
+    np.testing.assert_allclose(w.grad.numpy(), gt.grad(functional)(w.detach()).numpy())
+
+
+def test_a_recurrence_may_read_the_buffer_it_writes():
+    w = leaf([0.5, 0.25])
+    buffer = gt.ones((4, 2), dtype=gt.float64)
+    for t in range(3):
+        buffer[t + 1] = gt.tanh(buffer[t] * w)
+    buffer[-1].sum().backward()
+    h = v = leaf([0.5, 0.25])
+    h = gt.tanh(v * 1)
+    for _ in range(2):
+        h = gt.tanh(h * v)
+    h.sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), v.grad.numpy())
+
+
+CHANGES = {
+    "operator": lambda x: operator.imul(x, 2),
+    "item": lambda x: operator.setitem(x, 0, 9.0),
+    "detached": lambda x: operator.iadd(x.detach(), 1),
+    "view": lambda x: operator.setitem(x[1:], 0, 9.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_saved_values_that_were_changed_are_noticed(change):
+    x = leaf([1.0, 2.0])
+    out, other = (x * x).sum(), (x + 1).sum()
+    with gt.no_grad():
+        change(x)
+    with pytest.raises(GraphError, match=r"multiply saved a value .* changed in place afterwards"):
+        out.backward()
+    other.backward()  # needs no values
+    (x * x).sum().backward()  # made after the change
+    assert x.grad.tolist() == (2 * x.detach() + 1).tolist()
+
+
+def test_a_changed_result_is_noticed():
+    x = leaf([1.0, 2.0])
+    y = gt.exp(x)
+    with gt.no_grad():
+        y += 1
+    with pytest.raises(GraphError, match="exp saved a value"):
+        y.sum().backward()
+
+
+def test_a_changed_index_is_noticed():
+    x, index = leaf([1.0, 2.0]), gt.tensor([1, 1])
+    out = x[index].sum()
+    index -= 1
+    with pytest.raises(GraphError, match="getitem saved a value"):
+        out.backward()
+
+
+@pytest.mark.parametrize("optimizer", [gt.optim.SGD, gt.optim.Adam])
+def test_a_step_between_forward_and_backward_is_noticed(optimizer):
+    w = gt.tensor([1.0, 2.0], requires_grad=True)
+    steps = optimizer([w], lr=0.1)
+    first, second = (w * w).sum(), (w * w).sum()
+    first.backward()
+    second.backward()  # no step yet
+    steps.step()
+    third = (w * w).sum()
+    steps.zero_grad()
+    third.backward(retain_graph=True)
+    steps.step()
+    with pytest.raises(GraphError, match="an optimizer's step"):
+        third.backward()
+
+
+def test_higher_derivatives_notice_too():
+    x = leaf([1.0, 2.0])
+    out = (x**3).sum()
+    with gt.no_grad():
+        x *= 2
+    with pytest.raises(GraphError, match="pow_number"):
+        autograd.propagate([(out._node, gt.ones((), dtype=gt.float64))], create_graph=True)
+
+
+def test_second_derivatives_of_changes():
+    def f(x):
+        y = gt.tanh(x)
+        y *= x
+        y[0] += x[1] * x[2]
+        y[[1, 1]] = x[:2] ** 3
+        return y.sum()
+
+    x = leaf([0.3, -0.5, 0.8])
+    assert gt.gradcheck(f, x)
+    assert gt.gradcheck(gt.grad(f), x)
+
+
+def test_gradients_can_be_scaled_in_place():
+    x = leaf([1.0, 2.0])
+    (x * 3).sum().backward()
+    x.grad *= 0.5
+    assert x.grad.tolist() == [1.5, 1.5]
+    optimizer = gt.optim.SGD([x], lr=1.0)
+    optimizer.zero_grad()
+    (x * 3).sum().backward()
+    x.grad *= 0.5
+    optimizer.step()
+    assert x.tolist() == [-0.5, 0.5]
+
+
+def test_nothing_is_remembered_of_memory_that_is_gone():
+    x = gt.zeros(3)
+    x += 1
+    gc.collect()
+    before = len(autograd._changes)
+    del x
+    assert len(autograd._changes) == before - 1
+
+
+def test_on_a_device(cupy):
+    w = gt.tensor(X, requires_grad=True, device="cuda")
+    y = gt.tanh(w)
+    y *= w
+    y[0] += w[1]
+    y[[1, 1], 0] = w[0, :2]
+    v = y.T
+    v[0] -= 1
+    y.sum().backward()
+    x = leaf(X).to("cpu")
+    x = gt.tensor(X, requires_grad=True, device="cpu")
+    z = gt.tanh(x)
+    z *= x
+    z[0] += x[1]
+    z[[1, 1], 0] = x[0, :2]
+    z.T[0] -= 1
+    z.sum().backward()
+    np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(w.grad.numpy(), x.grad.numpy(), rtol=1e-12)
+    memory = gt.zeros(3, device="cuda")
+    view = memory[1:]
+    memory += 1
+    view[0] = 7
+    assert memory.tolist() == [1, 7, 1]
+    d = y.detach()
+    with pytest.raises(GraphError, match="another tensor"):
+        y += 1
+    d += 1
+    with pytest.raises(gt.errors.DeviceMismatchError):
+        memory += gt.zeros(3, device="cpu")
