@@ -46,12 +46,8 @@ def repeats(key: Any) -> bool:
     return isinstance(key, list) or (hasattr(key, "dtype") and key.ndim > 0 and key.dtype != bool)
 
 
-def _is_basic(key: Any) -> bool:
-    """Whether a key gives a view: it is of ints, slices, None and ``...``."""
-    return all(
-        k is None or k is ... or (isinstance(k, (int, np.integer, slice)) and type(k) is not bool)
-        for k in (key if isinstance(key, tuple) else (key,))
-    )
+# What keys are made of that give views.
+_BASIC = {int, slice, type(None), type(...)}
 
 
 def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
@@ -113,7 +109,7 @@ def getitem(x: Tensor, key: Key) -> Tensor:
     """
     key = checked_key(x, key)
     out = _getitem(x, key=key)
-    if _is_basic(key):
+    if type(key) in _BASIC or (type(key) is tuple and _BASIC.issuperset(map(type, key))):
         out._view = (x, _VIEW, key)
     return out
 
