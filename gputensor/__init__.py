@@ -6,6 +6,7 @@ from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.capture import capture
 from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.kernels import kernel
+from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
 from gputensor.ops.precision import autocast
 from gputensor.random import manual_seed
@@ -29,6 +30,7 @@ __all__ = [
     "kernels",
     "manual_seed",
     "matmul_precision",
+    "memory_summary",
     "nn",
     "no_grad",
     "optim",

@@ -17,6 +17,7 @@ __all__ = [
     "ImplicitTransferError",
     "LabelError",
     "LaunchError",
+    "OutOfMemoryError",
     "OutOfRangeError",
     "ParityError",
     "ShapeError",
@@ -82,6 +83,10 @@ class CompileError(GPUTensorError, RuntimeError):
 
 class LaunchError(GPUTensorError, TypeError):
     """Arguments of a launch that do not fit the kernel's parameters."""
+
+
+class OutOfMemoryError(GPUTensorError, MemoryError):
+    """Memory of a device that does not suffice."""
 
 
 class ParityError(GPUTensorError, AssertionError):
