@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -451,3 +452,28 @@ def test_targets_and_logits_that_are_no_tensors():
 def test_bad_arguments_of_layers(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
+def test_a_repeated_step_takes_no_more_memory_from_the_system():
+    """Activations and gradients are given back and taken again: no page is touched anew."""
+    resource = pytest.importorskip("resource")
+    rows, hidden = 256, 512
+    network = gt.nn.Sequential(gt.nn.Dense(300, hidden, "relu"), gt.nn.Dense(hidden, 10))
+    optimizer = gt.optim.Adam(network.parameters())
+    x = gt.tensor(RNG.standard_normal((rows, 300)), dtype="float32")
+    y = gt.tensor(RNG.integers(0, 10, rows))
+
+    def pages(steps):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(steps):
+            loss = F.cross_entropy(network(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    pages(5)
+    one_step = 2 * rows * hidden * 4 / resource.getpagesize()  # the activation and its gradient
+    assert pages(20) < one_step
