@@ -6,8 +6,8 @@ from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.capture import capture
 from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.kernels import kernel
-from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
+from gputensor.ops import linalg
 from gputensor.ops.precision import autocast
 from gputensor.random import manual_seed
 from gputensor.transforms import grad, gradcheck, value_and_grad
@@ -28,9 +28,9 @@ __all__ = [
     "gradcheck",
     "kernel",
     "kernels",
+    "linalg",
     "manual_seed",
     "matmul_precision",
-    "memory_summary",
     "nn",
     "no_grad",
     "optim",

@@ -17,19 +17,19 @@ from gputensor.config import matmul_precision as matmul_precision
 from gputensor.config import sync_debug as sync_debug
 from gputensor.config import use_deterministic as use_deterministic
 from gputensor.kernels import kernel as kernel
-from gputensor.memory import memory_summary as memory_summary
+from gputensor.ops import linalg as linalg
 from gputensor.ops.constants import *
 from gputensor.ops.creation import *
 from gputensor.ops.data_type import *
 from gputensor.ops.elementwise import *
 from gputensor.ops.indexing import *
 from gputensor.ops.inspection import *
-from gputensor.ops.linalg import *
 from gputensor.ops.manipulation import *
 from gputensor.ops.nn import log_softmax as log_softmax
 from gputensor.ops.nn import logsumexp as logsumexp
 from gputensor.ops.nn import softmax as softmax
 from gputensor.ops.precision import autocast as autocast
+from gputensor.ops.products import *
 from gputensor.ops.searching import *
 from gputensor.ops.statistical import *
 from gputensor.random import manual_seed as manual_seed

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import backend, memory
+from gputensor import backend
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     DeviceMismatchError,
@@ -321,6 +321,24 @@ class _Spec:
     def __init__(self, operand: Any) -> None:
         self.shape: tuple[int, ...] = getattr(operand, "shape", ())
         self.dtype: Any = getattr(operand, "dtype", type(operand))
+
+
+class _Several(tuple[Any, ...]):
+    """The results of one operation, or their gradients, None where there is none.
+
+    Each result has a node of its own, of the primitive ``output``. Its parent is the operation's
+    node, where the gradients of all results come together in one of these.
+    """
+
+    __slots__ = ()
+    # The tape compares these of a gradient and its node; they are the same for all.
+    shape = ()
+    dtype = np.dtype(np.float64)
+
+    def __add__(self, other: "_Several") -> "_Several":  # type: ignore[override]
+        return _Several(
+            b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True)
+        )
 
 
 class Tensor:
@@ -790,7 +808,9 @@ class Primitive:
     name : str
         The operation's name; without `forward` also that of the namespace function it is.
     forward : callable, optional
-        ``forward(xp, *arrays, **attrs)``, the result as a raw array.
+        ``forward(xp, *arrays, **attrs)``, the result as a raw array; or a tuple of several results.
+        Then the primitive returns a tuple of tensors, `out` is the tuple of all, and so is `g`,
+        with None for a result without a gradient.
     vjp : tuple of callables, callable or None
         A tuple has a rule for each operand, ``rule(xp, g, out, *operands, **attrs)``, and None
         for operands without a gradient. A single callable computes all at once,
@@ -861,7 +881,7 @@ class Primitive:
             kind = type(array)
             try:
                 out = bound[kind](array)
-            except (TypeError, MemoryError):
+            except TypeError:
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
                 out = NAMESPACES[kind].asarray(out)
@@ -890,7 +910,7 @@ class Primitive:
                 backend.same_device(self.name, [a, b])
             try:
                 out = bound[kind](a, b)
-            except (TypeError, ValueError, MemoryError):
+            except (TypeError, ValueError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
                 out = NAMESPACES[kind].asarray(out)
@@ -947,16 +967,14 @@ class Primitive:
                 raise
             found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
             raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
-        except MemoryError as error:
-            where = attrs.get("where")  # where a transfer goes
-            if not isinstance(where, Device):
-                where = backend.device_of(next(a for a in arrays if backend.is_array(a)))
-            raise memory.out_of_memory(self.name, where, error) from None
         if isinstance(out, np.generic):
             out = np.asarray(out)
+        elif isinstance(out, tuple):
+            out = _Several(np.asarray(o) if isinstance(o, np.generic) else o for o in out)
         if tracked and _recording.enabled and self.vjp is not None:
-            return wrap(out, self._record(out, tuple(arrays), tuple(parents), attrs))
-        return wrap(out)
+            node = self._record(out, tuple(arrays), tuple(parents), attrs)
+            return wrap(out, node) if type(out) is not _Several else _outputs(out, node)
+        return wrap(out) if type(out) is not _Several else _outputs(out, None)
 
     def _record(
         self,
@@ -997,9 +1015,27 @@ class Primitive:
 
 primitive = Primitive
 
+_output = Primitive(
+    "output",
+    lambda xp, results, i, n: results[i],
+    (lambda xp, g, _out, _results, i, n: _Several(g if k == i else None for k in range(n)),),
+)
+
+
+def _outputs(results: _Several, node: Node | None) -> Any:
+    """Tensors of the results of one operation, which `node` stands for."""
+    if node is None:
+        return tuple(map(wrap, results))
+    return tuple(
+        wrap(out, _output._record(out, (results,), (node,), {"i": i, "n": len(results)}))
+        for i, out in enumerate(results)
+    )
+
+
 # How NumPy and CuPy say that a function is not for these dtypes.
 _DTYPE_COMPLAINTS = (
     *("not supported for the input types", "did not contain a loop"),  # NumPy's
+    "unsupported in linalg",
     "Wrong type",  # CuPy's
 )
 
@@ -1120,17 +1156,6 @@ def _leading_to(wanted: set[Node | Leaf], roots: Iterable[Node | Leaf]) -> set[N
     return useful
 
 
-class _Pass(backend.FollowDevice):
-    """Context of :func:`propagate`, which says for which operation there was no memory."""
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        if isinstance(error[1], MemoryError):
-            node = error[2].tb_frame.f_locals["node"]  # where propagate was
-            where = self._entered or Device("cpu")
-            raise memory.out_of_memory(f"{node.primitive.name} backward", where, error[1]) from None
-
-
 def propagate(
     roots: Sequence[tuple[Node | Leaf, Any]],
     wanted: Sequence[Node | Leaf] | None = None,
@@ -1177,7 +1202,7 @@ def propagate(
                 heappush(waiting, (entry.order, entry))
     results: dict[Node | Leaf, Any] = {}
     latest = _latest_change
-    with _Pass() as follow:
+    with backend.FollowDevice() as follow:
         while waiting:
             order, node = heappop(waiting)
             if order > latest:
@@ -1192,7 +1217,7 @@ def propagate(
             parents = node.parents
             if targets is not None:
                 if node in targets:
-                    results[node] = _conjugate(_array(g))
+                    results[node] = _array(_conjugate(g))
                 parents = tuple(p if p in reached else None for p in parents)
             out = node.out
             attrs = node.attrs
@@ -1202,9 +1227,14 @@ def propagate(
                 parts = _differentiable_step(xp, node, parents, g)
             else:
                 if type(g) is not _ndarray:
-                    g = _array(g)
-                    follow(g)
-                xp = NAMESPACES[type(g)]
+                    g = some = _array(g)
+                    if type(g) is _Several:
+                        g = _Several(map(_array, g))
+                        some = next(a for a in g if a is not None)
+                    follow(some)
+                    xp = NAMESPACES[type(some)]
+                else:
+                    xp = NAMESPACES[_ndarray]
                 if node.primitive.joint:
                     parts = _joint_step(xp, node, parents, g, gradients)
                 if not retain_graph:
@@ -1242,7 +1272,7 @@ def propagate(
                         heappush(waiting, (parent.order, parent))
     for entry, g in gradients.items():
         if targets is None or entry in targets:
-            results[entry] = _conjugate(_array(g))
+            results[entry] = _array(_conjugate(g))
     return results
 
 
@@ -1288,7 +1318,9 @@ def _differentiable_step(
     ]
     if primitive.reference is not None:
         return _through_reference(xp, node, parents, saved, g)
-    out = node.out if node.out is None else wrap(node.out, node)
+    out = node.out
+    if out is not None:
+        out = wrap(out, node) if type(out) is not _Several else _outputs(out, node)
     if primitive.joint:
         needs = [p is not None for p in parents]
         parts: Sequence[Any] = primitive.vjp(  # type: ignore[misc, operator]
@@ -1327,16 +1359,3 @@ def _transfer_back(xp: Any, g: Any, _out: Any, _x: Any, where: Device, here: Dev
 _transfer = Primitive(
     "to", lambda xp, x, where, here: backend.to_device(x, where), (_transfer_back,)
 )
-
-
-def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
-    purpose = f"saved by {node.primitive.name} for its gradient"
-    for value in (*(node.saved or ()), node.out, *node.attrs.values()):
-        yield purpose, value
-        if isinstance(value, tuple):  # a kernel's results
-            yield from ((purpose, part) for part in value)
-
-
-memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
-memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
-memory.HOLDERS[Node] = _held_by_node

@@ -219,7 +219,7 @@ class Namespace:
     operations instead, so what a rule calls must exist in all three.
     """
 
-    def __init__(self, module: ModuleType, **own: Callable[..., Array]) -> None:
+    def __init__(self, module: ModuleType, **own: Any) -> None:
         self._module = module
         vars(self).update(own)
 
@@ -260,6 +260,34 @@ class Namespace:
         return out
 
 
+class _CudaLinalg:
+    """CuPy's ``linalg``, which raises where its results are invalid, as NumPy's does.
+
+    To know that, the host waits for the device.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(self._checked, name)
+
+    def _checked(self, name: str, *args: Any, **options: Any) -> Any:
+        import cupy
+        import cupyx  # type: ignore[import-not-found, unused-ignore]
+
+        wait_for_device(f"linalg.{name}")
+        with cupyx.errstate(linalg="raise"):
+            return getattr(cupy.linalg, name)(*args, **options)
+
+    def solve(self, a: Array, b: Array) -> Array:
+        """Solve for matrices `b` in stacks that broadcast, which CuPy's function does not do."""
+        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        xp = NAMESPACES[type(a)]
+        a, b = (
+            x if x.shape[:-2] == stack else xp.broadcast_to(x, (*stack, *x.shape[-2:]))
+            for x in (a, b)
+        )
+        return self._checked("solve", a, b)
+
+
 # What CuPy's namespace has in the place of CuPy's own functions; gputensor.ops puts them here.
 CUPY_FUNCTIONS: dict[str, Callable[..., Array]] = {}
 
@@ -273,7 +301,7 @@ class _Namespaces(dict[type, Namespace]):
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
             import cupy
 
-            self[kind] = Namespace(cupy, **CUPY_FUNCTIONS)
+            self[kind] = Namespace(cupy, linalg=_CudaLinalg(), **CUPY_FUNCTIONS)
             return self[kind]
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 

@@ -4,6 +4,8 @@ Each one is also the built-in exception that NumPy code would expect in its plac
 ``except ValueError`` keeps working, and ``except gt.errors.GPUTensorError`` catches them all.
 """
 
+import numpy as np
+
 __all__ = [
     "CaptureError",
     "CompileError",
@@ -17,7 +19,7 @@ __all__ = [
     "ImplicitTransferError",
     "LabelError",
     "LaunchError",
-    "OutOfMemoryError",
+    "LinAlgError",
     "OutOfRangeError",
     "ParityError",
     "ShapeError",
@@ -39,6 +41,10 @@ class AxisError(ShapeError, IndexError):
 
 class DTypeError(GPUTensorError, TypeError):
     """An operand whose dtype the operation does not take."""
+
+
+class LinAlgError(GPUTensorError, np.linalg.LinAlgError):
+    """A matrix that an operation of linear algebra has no result for; a ValueError too."""
 
 
 class LabelError(GPUTensorError, ValueError):
@@ -83,10 +89,6 @@ class CompileError(GPUTensorError, RuntimeError):
 
 class LaunchError(GPUTensorError, TypeError):
     """Arguments of a launch that do not fit the kernel's parameters."""
-
-
-class OutOfMemoryError(GPUTensorError, MemoryError):
-    """Memory of a device that does not suffice."""
 
 
 class ParityError(GPUTensorError, AssertionError):

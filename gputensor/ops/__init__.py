@@ -21,20 +21,21 @@ from gputensor.ops import (
     indexing,
     inplace,
     inspection,
-    linalg,
     manipulation,
+    products,
     searching,
     statistical,
 )
+from gputensor.ops import linalg as linalg  # rules find it here
 from gputensor.ops.constants import *  # noqa: F403
 from gputensor.ops.creation import *  # noqa: F403
 from gputensor.ops.data_type import *  # noqa: F403
 from gputensor.ops.elementwise import *  # noqa: F403
 from gputensor.ops.indexing import *  # noqa: F403
 from gputensor.ops.inspection import *  # noqa: F403
-from gputensor.ops.linalg import *  # noqa: F403
 from gputensor.ops.manipulation import *  # noqa: F403
 from gputensor.ops.nn import log_softmax, logsumexp, softmax
+from gputensor.ops.products import *  # noqa: F403
 from gputensor.ops.searching import *  # noqa: F403
 from gputensor.ops.statistical import *  # noqa: F403
 
@@ -45,8 +46,8 @@ __all__ = [
     *elementwise.__all__,
     *indexing.__all__,
     *inspection.__all__,
-    *linalg.__all__,
     *manipulation.__all__,
+    *products.__all__,
     *searching.__all__,
     *statistical.__all__,
     "log_softmax",
@@ -132,8 +133,8 @@ _METHODS: dict[str, Any] = {
     "__rmod__": _reversed(elementwise.remainder),
     "__pow__": elementwise.pow,
     "__rpow__": _reversed(elementwise.pow),
-    "__matmul__": linalg.matmul,
-    "__rmatmul__": _reversed(linalg.matmul),
+    "__matmul__": products.matmul,
+    "__rmatmul__": _reversed(products.matmul),
     "__neg__": elementwise.negative,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,

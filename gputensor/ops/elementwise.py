@@ -247,7 +247,8 @@ negative = _unary("negative", "Negation ``-x``.", lambda xp, g, _out, _x: -g)
 positive = _unary("positive", "A copy ``+x``.", lambda xp, g, _out, _x: g)
 
 
-def _abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+def abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    """Rule of :func:`abs`."""
     return g * (xp.sign(x) if x.dtype.kind != "c" else xp.conj(_phase(xp, x)))
 
 
@@ -266,7 +267,7 @@ def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     return 1j * across * xp.conj(phase)
 
 
-abs = _unary("abs", "Absolute value; gradient 0 at 0.", _abs_rule)
+abs = _unary("abs", "Absolute value; gradient 0 at 0.", abs_rule)
 real = _unary("real", "Real part.", lambda xp, g, _out, _x: g, lambda xp, x: xp.real(x)[...])
 imag = _unary(
     "imag",

@@ -6,13 +6,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gputensor import backend, config
-from gputensor.autograd import Operand, Primitive, Tensor, View, raw_operand
+from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, raw_operand
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
 from gputensor.ops.creation import asarray
+from gputensor.ops.manipulation import permute_dims
 from gputensor.ops.statistical import checked_axis
 
-__all__ = ["getitem", "index_add", "index_put", "index_set", "take"]
+__all__ = ["diag", "diagonal", "getitem", "index_add", "index_put", "index_set", "take"]
 
 # int, slice, ..., None, Tensor or array of integers or bool, or a tuple of these.
 Key: TypeAlias = Any
@@ -257,3 +258,59 @@ def take(x: Tensor, indices: Operand, /, *, axis: int) -> Tensor:
     """
     checked_axis("take", x, axis)
     return getitem(x, (*(slice(None),) * (axis % x.ndim), indices))
+
+
+def _diagonal_key(x: Operand, offset: int, length: int) -> Key:
+    """Key of `length` elements on a diagonal of matrices that are where `x` is."""
+    raw = x.array if isinstance(x, Tensor) else x
+    with backend.on_device_of(raw):
+        steps = backend.namespace(raw).arange(length)
+    return ..., steps + max(-offset, 0), steps + max(offset, 0)
+
+
+def _diagonal_rule(xp: Any, g: Any, _out: Any, _x: Any, offset: int) -> Any:
+    return xp.index_put(_x.shape, _diagonal_key(g, offset, g.shape[-1]), g)
+
+
+_diagonal = Primitive(
+    "diagonal",
+    lambda xp, x, offset: xp.diagonal(x, offset, -2, -1),
+    (_diagonal_rule,),
+)
+
+
+def diagonal(x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """View of the elements ``i, i + offset`` of the matrices of two axes, in a new last axis.
+
+    NumPy's axes are the first two; :func:`gputensor.linalg.diagonal` takes the last two.
+
+    Raises
+    ------
+    ShapeError
+        If `axis1` and `axis2` are not two axes of `x`.
+    """
+    x = as_array("diagonal", x)
+    checked_axis("diagonal", x, (axis1, axis2))
+    n = len(x.shape)
+    last = axis1 % n, axis2 % n
+    if last != (n - 2, n - 1):
+        x = permute_dims(x, (*(a for a in range(n) if a not in last), *last))
+    return _diagonal(x, offset=offset)
+
+
+def diag(x: Operand, /, k: int = 0) -> Tensor:
+    """Diagonal `k` of a matrix; of a vector the square matrix that has it there, 0 elsewhere.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has neither one nor two axes.
+    """
+    x = as_array("diag", x)
+    shape: tuple[int, ...] = getattr(x, "shape", ())
+    if len(shape) == 2:
+        return diagonal(x, k)
+    if len(shape) != 1:
+        raise ShapeError(f"diag: x must be a vector or a matrix, its shape is {shape}")
+    n = shape[0] + abs(k)
+    return index_put((n, n), _diagonal_key(x, k, shape[0]), x)

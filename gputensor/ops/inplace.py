@@ -29,7 +29,7 @@ from gputensor.autograd import (
 )
 from gputensor.backend import NAMESPACES
 from gputensor.errors import DTypeError, GraphError, ShapeError
-from gputensor.ops import elementwise, linalg
+from gputensor.ops import elementwise, products
 from gputensor.ops.creation import asarray
 from gputensor.ops.indexing import checked_key, set_items, write_items
 
@@ -258,7 +258,7 @@ OPERATORS = {
         _operator("//=", elementwise.floor_divide, operator.ifloordiv),
         _operator("%=", elementwise.remainder, operator.imod),
         _operator("**=", elementwise.pow, operator.ipow),
-        _operator("@=", linalg.matmul, operator.imatmul),
+        _operator("@=", products.matmul, operator.imatmul),
         _operator("&=", elementwise.bitwise_and, operator.iand),
         _operator("|=", elementwise.bitwise_or, operator.ior),
         _operator("^=", elementwise.bitwise_xor, operator.ixor),

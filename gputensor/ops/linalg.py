@@ -1,256 +1,852 @@
-"""Products of matrices, and einsum."""
+"""The linear algebra of the Array API standard, with ``norm`` and ``lstsq`` of NumPy.
+
+All functions work on stacks of matrices, in the last two axes. Where a matrix has no result
+(:func:`inv` of a singular one) a LinAlgError is raised; on CUDA the host waits for the device to
+know. Integers are taken as float64.
+
+The rules follow Giles, "An extended collection of matrix derivative results" (2008); Murray,
+"Differentiation of the Cholesky decomposition" (2016); Walter & Lehmann, "Algorithmic
+differentiation of linear algebra functions" (2010); Golub & Pereyra, "The differentiation of
+pseudo-inverses" (1973). As conjugated gradients travel on the tape, a formula that is written for
+gradients holds here with the operands and results conjugated.
+"""
 
 import math
-from collections import Counter
-from itertools import count
-from typing import Any
+import operator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor import backend, blas
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.errors import ShapeError
-from gputensor.kernels.runtime import is_narrow, narrow, widen
-from gputensor.ops.precision import casting, lowered
+from gputensor.errors import GraphError, LinAlgError, ShapeError
+from gputensor.ops import elementwise, indexing, products, statistical
+from gputensor.ops.creation import zeros_like
+from gputensor.ops.data_type import astype, float64
+from gputensor.ops.manipulation import expand_dims, matrix_transpose, permute_dims, reshape
+from gputensor.ops.precision import widened
+from gputensor.ops.products import matmul, tensordot, vecdot
+from gputensor.ops.statistical import Axis, checked_axis, kept_shape
 
-__all__ = ["einsum", "matmul"]
-
-backend.CUPY_FUNCTIONS["matmul"] = blas.matmul  # what rules call as xp.matmul
-
-
-def _matmul_left(xp: Any, g: Any, _out: Any, _x: Any, y: Any) -> Any:
-    if len(y.shape) == 1:
-        return (g if len(_x.shape) == 1 else xp.expand_dims(g, -1)) * y
-    if len(_x.shape) == 1:
-        return xp.matmul(y, xp.expand_dims(g, -1))[..., 0]
-    return xp.matmul(g, xp.matrix_transpose(y))
-
-
-def _matmul_right(xp: Any, g: Any, _out: Any, x: Any, _y: Any) -> Any:
-    if len(x.shape) == 1:
-        if len(_y.shape) == 1:
-            return g * x
-        return xp.expand_dims(x, -1) * xp.expand_dims(g, -2)
-    if len(_y.shape) == 1:
-        return xp.matmul(xp.matrix_transpose(x), xp.expand_dims(g, -1))[..., 0]
-    if len(_y.shape) == 2 < len(x.shape):  # one product instead of a batch of them and a sum
-        x = xp.reshape(x, (-1, x.shape[-1]))
-        g = xp.reshape(g, (-1, g.shape[-1]))
-    return xp.matmul(xp.matrix_transpose(x), g)
-
-
-_matmul = Primitive("matmul", None, (_matmul_left, _matmul_right)).binary()
-
-
-def product(xp: Any, x: Any, y: Any, out: Any = None) -> Any:
-    """``x @ y``; of 16-bit numbers as cuBLAS has it, added up in float32 and rounded once."""
-    if is_narrow(x.dtype) and x.dtype == y.dtype:
-        if isinstance(x, Tensor):
-            return _narrow_matmul(x, y)
-        if isinstance(x, np.ndarray):
-            wide = np.matmul(x.astype(np.float32), y.astype(np.float32))
-            if out is None:
-                return wide.astype(x.dtype)
-            out[...] = wide
-            return out
-    return xp.matmul(x, y) if out is None else xp.matmul(x, y, out=out)
+__all__ = [
+    "cholesky",
+    "cross",
+    "det",
+    "diagonal",
+    "eigh",
+    "eigvalsh",
+    "inv",
+    "lstsq",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
+    "norm",
+    "outer",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "svdvals",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]
 
 
-class _Products:
-    """The namespace `xp` with :func:`product` in the place of its matmul."""
+class EighResult(NamedTuple):
+    """What :func:`eigh` returns."""
 
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
-
-    def matmul(self, x: Any, y: Any) -> Any:
-        return product(self._xp, x, y)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._xp, name)
+    eigenvalues: Tensor
+    eigenvectors: Tensor
 
 
-# Apart from the other, which so goes to NumPy without a look at the dtype.
-_narrow_matmul = Primitive(
-    "narrow_matmul",
-    product,
-    (
-        lambda xp, g, _out, _x, y: _matmul_left(_Products(xp), g, _out, _x, y),
-        lambda xp, g, _out, x, _y: _matmul_right(_Products(xp), g, _out, x, _y),
-    ),
-).binary()
+class QRResult(NamedTuple):
+    """What :func:`qr` returns."""
+
+    Q: Tensor
+    R: Tensor
 
 
-def matmul(x: Operand, y: Operand, /) -> Tensor:
-    """Matrix product ``x @ y``, over leading axes that broadcast.
+class SlogdetResult(NamedTuple):
+    """What :func:`slogdet` returns."""
 
-    Parameters
-    ----------
-    x : Tensor or array of shape (..., m, k) or (k,)
-    y : Tensor or array of shape (..., k, n) or (k,)
+    sign: Tensor
+    logabsdet: Tensor
 
-    Returns
-    -------
-    Tensor
-        Of shape (..., m, n), without the axis of an operand that has one axis only.
+
+class SVDResult(NamedTuple):
+    """What :func:`svd` returns."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+class LstsqResult(NamedTuple):
+    """What :func:`lstsq` returns."""
+
+    x: Tensor
+    residuals: Tensor
+    rank: Tensor
+    s: Tensor
+
+
+_SINGULAR = (
+    "the matrix is singular; for the closest there is to a solution use gt.linalg.pinv or "
+    "gt.linalg.lstsq, or add a small multiple of the identity"
+)
+_STUCK = "it did not converge; look for NaN and infinity in the matrix"
+_FAILURES = {
+    "cholesky": "the matrix is not positive definite; if rounding made it so, add a small "
+    "multiple of the identity",
+    "eigh": _STUCK,
+    "eigvalsh": _STUCK,
+    "inv": _SINGULAR,
+    "solve": _SINGULAR,
+    "svd": _STUCK,
+}
+
+
+def _run(xp: Any, name: str, *args: Any, **options: Any) -> Any:
+    """A function of the namespace's ``linalg``, whose failure becomes an error that says why."""
+    try:
+        return getattr(xp.linalg, name)(*args, **options)
+    except np.linalg.LinAlgError:
+        raise LinAlgError(f"linalg.{name}: {_FAILURES[name]}") from None
+
+
+def _matrix(name: str, x: Operand, square: bool = False) -> Operand:
+    """The operand, floating point, if it is a matrix or a stack of them.
 
     Raises
     ------
     ShapeError
-        If the shapes do not fit, or an operand has no axis.
+        Otherwise.
     """
-    if casting.dtype is not None:
-        x, y = lowered("matmul", x, y)
-        return _narrow_matmul(x, y)
-    return _matmul(x, y)
+    x = _floating(name, x)
+    shape = x.shape
+    if len(shape) < 2 or (square and shape[-1] != shape[-2]):
+        form = "(..., n, n)" if square else "(..., m, n)"
+        raise ShapeError(f"linalg.{name}: x must have shape {form}, its shape is {shape}")
+    return x
 
 
-def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
-    """Operand subscripts and output subscripts with letters in the place of every ellipsis."""
-    left, arrow, right = subscripts.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != len(ndims):
+def _floating(name: str, x: Operand) -> Operand:
+    """The operand as an array of floating point numbers."""
+    x = widened(as_array(f"linalg.{name}", x))
+    dtype = getattr(x, "dtype", None)
+    return astype(x, float64) if dtype is None or dtype.kind in "biu" else x
+
+
+def _c(xp: Any, x: Any) -> Any:
+    """Complex conjugate; without a copy of what is real."""
+    return xp.conj(x) if x.dtype.kind == "c" else x
+
+
+def _h(xp: Any, x: Any) -> Any:
+    """Conjugate transpose."""
+    return _c(xp, xp.matrix_transpose(x))
+
+
+def _like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
+    """Raw array made by a function of the namespace of `x`, on its device."""
+    raw = x.array if isinstance(x, Tensor) else x
+    with backend.on_device_of(raw):
+        return getattr(backend.namespace(raw), name)(*args, dtype=dtype or x.dtype)
+
+
+def _half_triangle(x: Any) -> Any:
+    """Ones below the diagonal of a matrix of the last length of `x`, halves on it, zeros above."""
+    n = x.shape[-1]
+    return _like(x, "tri", n) - 0.5 * _like(x, "eye", n)
+
+
+# Solutions, inverses and determinants
+
+
+def _solve_rule(xp: Any, needs: Any, g: Any, out: Any, x: Any, _y: Any) -> tuple[Any, Any]:
+    part = _run(xp, "solve", xp.matrix_transpose(x), g)
+    left = None if needs[0] is False else -xp.matmul(part, xp.matrix_transpose(out))
+    return left, part
+
+
+_solve = Primitive("solve", lambda xp, x, y: _run(xp, "solve", x, y), _solve_rule)
+
+
+def solve(x1: Operand, x2: Operand, /) -> Tensor:
+    """Solution `y` of ``x1 @ y = x2``.
+
+    Parameters
+    ----------
+    x1 : Tensor or array of shape (..., n, n)
+    x2 : Tensor or array of shape (n,) or (..., n, k)
+
+    Returns
+    -------
+    Tensor
+        Of shape (..., n) or (..., n, k).
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+    ShapeError
+        If the shapes do not fit.
+    """
+    x1, x2 = _matrix("solve", x1, square=True), _floating("solve", x2)
+    axes = len(x2.shape)
+    if not axes or x2.shape[-1 if axes == 1 else -2] != x1.shape[-1]:
         raise ShapeError(
-            f"einsum: {subscripts!r} names {len(terms)} operands, {len(ndims)} were given"
+            f"linalg.solve: operands of shape {x1.shape}, {x2.shape} do not fit; x2 must have "
+            f"shape ({x1.shape[-1]},) or (..., {x1.shape[-1]}, k)"
         )
-    used = set(left + right)
-    spare = (c for c in map(chr, count(ord("A"))) if c.isalpha() and c not in used)
-    longest = max(
-        (n - len(t.replace("...", "")) for t, n in zip(terms, ndims, strict=True) if "..." in t),
-        default=0,
-    )
-    dots = "".join(next(spare) for _ in range(longest))
-    if not all(c.isalpha() for c in (left + right).replace("...", "").replace(",", "")):
-        raise ShapeError(
-            f"einsum: subscripts {subscripts!r} may hold letters, commas, '...' and one '->'"
-        )
-    full = []
-    for term, ndim in zip(terms, ndims, strict=True):
-        axes = ndim - len(term.replace("...", ""))
-        if axes < 0 or (axes and "..." not in term):
-            raise ShapeError(
-                f"einsum: subscripts {term!r} of {subscripts!r} do not fit an operand with "
-                f"{ndim} axes"
+    return _solve(x1, x2) if axes > 1 else _solve(x1, expand_dims(x2, -1))[..., 0]
+
+
+def _inv_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
+    transposed = xp.matrix_transpose(out)
+    return -xp.matmul(xp.matmul(transposed, g), transposed)
+
+
+_inv = Primitive("inv", lambda xp, x: _run(xp, "inv", x), (_inv_rule,))
+
+
+def inv(x: Operand, /) -> Tensor:
+    """Inverse of matrices of shape (..., n, n).
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+    ShapeError
+        If they are not square.
+    """
+    return _inv(_matrix("inv", x, square=True))
+
+
+def _cofactors_forward(xp: Any, x: Any) -> Any:
+    # By singular values, since a singular matrix has cofactors, too.
+    u, s, vh = _run(xp, "svd", x)
+    eye = _like(s, "eye", s.shape[-1], dtype=bool)
+    others = xp.prod(xp.where(eye, 1, s[..., None, :]), axis=-1)
+    scale = (xp.linalg.det(u) * xp.linalg.det(vh))[..., None] * others
+    return xp.matmul(_c(xp, u) * scale[..., None, :], _c(xp, vh))
+
+
+def _cofactors_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    total = xp.sum(g * out, axis=(-2, -1), keepdims=True)
+    inner = total * _like(x, "eye", x.shape[-1]) - xp.matmul(out, xp.matrix_transpose(g))
+    return xp.matmul(inner, xp.matrix_transpose(_run(xp, "inv", x)))
+
+
+_cofactors = Primitive("cofactors", _cofactors_forward, (_cofactors_rule,))
+
+
+def _det_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    cofactors = _cofactors(x) if isinstance(x, Tensor) else _cofactors_forward(xp, x)
+    return xp.reshape(g, (*g.shape, 1, 1)) * cofactors
+
+
+_det = Primitive("det", lambda xp, x: xp.linalg.det(x), (_det_rule,))
+
+
+def det(x: Operand, /) -> Tensor:
+    """Determinant of matrices of shape (..., n, n), of shape (...).
+
+    The gradient is finite where a matrix is singular; the second derivative needs its inverse.
+    """
+    return _det(_matrix("det", x, square=True))
+
+
+def _slogdet_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    g_sign, g_log = g
+    if x.dtype.kind == "c" and g_sign is not None:
+        turn = g_sign * out[0]
+        turn = 0.5 * (turn - xp.conj(turn))  # only the change of the angle counts
+        g_log = turn if g_log is None else g_log + turn
+    if g_log is None:  # the sign of real numbers is flat
+        return xp.zeros_like(x)
+    inverse = _run(xp, "inv", xp.matrix_transpose(x))
+    return xp.reshape(g_log, (*g_log.shape, 1, 1)) * inverse
+
+
+_slogdet = Primitive("slogdet", lambda xp, x: tuple(xp.linalg.slogdet(x)), (_slogdet_rule,))
+
+
+def slogdet(x: Operand, /) -> SlogdetResult:
+    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if singular.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., n, n)
+
+    Returns
+    -------
+    SlogdetResult
+        ``sign`` and ``logabsdet`` of shape (...). The sign of a complex determinant has absolute
+        value 1.
+    """
+    return SlogdetResult(*_slogdet(_matrix("slogdet", x, square=True)))  # type: ignore[misc]
+
+
+# Decompositions
+
+
+def _cholesky_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
+    lower = _c(xp, out)
+    upper = _h(xp, lower)
+    middle = xp.matmul(upper, g) * _half_triangle(g)
+    left = _run(xp, "solve", upper, middle)
+    both = _run(xp, "solve", upper, _h(xp, left))
+    return 0.5 * (both + _h(xp, both))
+
+
+_cholesky = Primitive("cholesky", lambda xp, x: _run(xp, "cholesky", x), (_cholesky_rule,))
+
+
+def cholesky(x: Operand, /, *, upper: bool = False) -> Tensor:
+    """Lower triangular `L` with ``x = L @ L^H``, or upper triangular `U` with ``x = U^H @ U``.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., n, n)
+        Symmetric (complex: Hermitian) and positive definite; its lower triangle is read. The
+        gradient is symmetric, too.
+    upper : bool
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is not positive definite.
+    ShapeError
+        If they are not square.
+    """
+    lower = _cholesky(_matrix("cholesky", x, square=True))
+    if not upper:
+        return lower
+    return matrix_transpose(elementwise.conj(lower) if lower.dtype.kind == "c" else lower)
+
+
+def _eigh_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
+    g_values, g_vectors = g
+    values, vectors = out[0], _c(xp, out[1])
+    if g_vectors is None:  # no differences, which are 0 where eigenvalues are equal
+        return xp.matmul(vectors * g_values[..., None, :], _h(xp, vectors))
+    eye = _like(values, "eye", values.shape[-1], dtype=bool)
+    gaps = xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
+    middle = xp.matmul(_h(xp, vectors), g_vectors) / gaps
+    if g_values is not None:
+        middle = xp.where(eye, g_values[..., None, :], middle)
+    found = xp.matmul(xp.matmul(vectors, middle), _h(xp, vectors))
+    return 0.5 * (found + _h(xp, found))
+
+
+_eigh = Primitive("eigh", lambda xp, x: tuple(_run(xp, "eigh", x)), (_eigh_rule,))
+
+
+def eigh(x: Operand, /) -> EighResult:
+    """Eigenvalues in ascending order and eigenvectors of symmetric or Hermitian matrices.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., n, n)
+        Its lower triangle is read. The gradient is symmetric.
+
+    Returns
+    -------
+    EighResult
+        ``eigenvalues`` of shape (..., n), and ``eigenvectors`` of shape (..., n, n), whose columns
+        have length 1. The gradient of eigenvectors is infinite or NaN where eigenvalues are equal,
+        and means something only where the result does not depend on the phase of each of them.
+
+    Raises
+    ------
+    LinAlgError
+        If it does not converge.
+    """
+    return EighResult(*_eigh(_matrix("eigh", x, square=True)))  # type: ignore[misc]
+
+
+def _eigvalsh_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    vectors = _c(xp, _run(xp, "eigh", x)[1])
+    return xp.matmul(vectors * g[..., None, :], _h(xp, vectors))
+
+
+_eigvalsh = Primitive("eigvalsh", lambda xp, x: _run(xp, "eigvalsh", x), (_eigvalsh_rule,))
+
+
+def eigvalsh(x: Operand, /) -> Tensor:
+    """Eigenvalues of symmetric or Hermitian matrices, as those of :func:`eigh`."""
+    return _eigvalsh(_matrix("eigvalsh", x, square=True))
+
+
+def _svd_rule(xp: Any, g: Any, out: Any, x: Any, full_matrices: bool) -> Any:
+    g_u, g_s, g_vh = g
+    m, n = x.shape[-2:]
+    k = min(m, n)
+    if full_matrices and m != n:
+        if g_u is not None or g_vh is not None:
+            raise GraphError(
+                f"linalg.svd: of matrices of shape ({m}, {n}) the gradient of U and Vh is not "
+                "defined, as some of their vectors are arbitrary; use full_matrices=False"
             )
-        full.append(term.replace("...", dots[len(dots) - axes :]))
-    if not arrow:
-        times = Counter(c for t in full for c in t)
-        right = "..." + "".join(sorted(c for c in times if times[c] == 1 and c not in dots))
-    return full, right.replace("...", dots)
+        out = _run(xp, "svd", x, full_matrices=False)
+    u, s, vh = _c(xp, out[0]), out[1], _c(xp, out[2])
+    row, column = s[..., None, :], s[..., :, None]
+    if g_u is None and g_vh is None:
+        return xp.matmul(u * g_s[..., None, :], vh)
+    eye = _like(s, "eye", k, dtype=bool)
+    gaps = xp.where(eye, math.inf, (row - column) * (row + column))
+    middle = xp.zeros_like(xp.matmul(_h(xp, u), u))
+    on_diagonal = g_s
+    if g_u is not None:
+        turn = xp.matmul(_h(xp, u), g_u)
+        middle = middle + (turn - _h(xp, turn)) / gaps * row
+        if g_vh is not None and x.dtype.kind == "c":
+            phase = 1j * xp.imag(xp.diagonal(turn, 0, -2, -1)) / s
+            on_diagonal = phase if g_s is None else g_s + phase
+    if g_vh is not None:
+        turn = xp.matmul(vh, _h(xp, g_vh))
+        middle = middle + column * ((turn - _h(xp, turn)) / gaps)
+    if on_diagonal is not None:
+        middle = xp.where(eye, on_diagonal[..., None, :], middle)
+    found = xp.matmul(xp.matmul(u, middle), vh)
+    if g_u is not None and m > k:
+        outside = g_u - xp.matmul(u, xp.matmul(_h(xp, u), g_u))
+        found = found + xp.matmul(outside / row, vh)
+    if g_vh is not None and n > k:
+        outside = g_vh - xp.matmul(xp.matmul(g_vh, _h(xp, vh)), vh)
+        found = found + xp.matmul(u / row, outside)
+    return found
 
 
-def _product(xp: Any, terms: list[str], output: str, x: Any, y: Any) -> Any:
-    """Einsum of two operands as one product of matrices, or of stacks of them; None if it is none.
-
-    Letters that both operands and the output have count the matrices, those that both have are
-    summed over, and the others are rows or columns.
-    """
-    left, right = terms
-    shared = set(left) & set(right)
-    summed = [c for c in left if c in shared and c not in output]
-    if (
-        not summed
-        or len(left) + len(right) != len(set(left)) + len(set(right))  # a diagonal
-        or not set(left) ^ set(right) <= set(output)  # summed in one operand alone
-        or any(x.shape[left.index(c)] != y.shape[right.index(c)] for c in shared)
-    ):
-        return None
-    stack = [c for c in output if c in shared]
-    rows = [c for c in output if c in left and c not in shared]
-    columns = [c for c in output if c in right and c not in shared]
-    x = xp.permute_dims(x, tuple(left.index(c) for c in stack + rows + summed))
-    y = xp.permute_dims(y, tuple(right.index(c) for c in stack + summed + columns))
-    lengths, k = x.shape[: len(stack)], math.prod(x.shape[len(stack + rows) :])
-    rest = x.shape[len(stack) : len(stack + rows)], y.shape[len(stack + summed) :]
-    x = xp.reshape(x, (*lengths, math.prod(rest[0]), k))
-    y = xp.reshape(y, (*lengths, k, math.prod(rest[1])))
-    out = xp.reshape(product(xp, x, y), (*lengths, *rest[0], *rest[1]))
-    found = stack + rows + columns
-    return xp.permute_dims(out, tuple(found.index(c) for c in output))
-
-
-def _contract(xp: Any, terms: list[str], output: str, *arrays: Any, **options: Any) -> Any:
-    found = _product(xp, terms, output, *arrays) if len(arrays) == 2 else None
-    if found is not None:
-        return found
-    subscripts = ",".join(terms) + "->" + output
-    if any(not is_narrow(a.dtype) for a in arrays):
-        return xp.einsum(subscripts, *arrays, **options)
-    return narrow(xp, xp.einsum(subscripts, *(widen(xp, a) for a in arrays), **options), arrays[0])
-
-
-def _einsum_rule(
-    xp: Any, needs: Any, g: Any, _out: Any, *operands: Any, terms: list[str], output: str
-) -> list[Any]:
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        for letter, n in zip(term, operand.shape, strict=True):
-            sizes[letter] = max(n, sizes.get(letter, 1))
-    parts: list[Any] = []
-    for i, need in enumerate(needs):
-        if need is False:
-            parts.append(None)
-            continue
-        inputs = [output, *terms[:i], *terms[i + 1 :]]
-        arrays = [g, *operands[:i], *operands[i + 1 :]]
-        present = set("".join(inputs))
-        spare = (c for c in map(chr, count(ord("a"))) if c.isalpha() and c not in sizes)
-        target = ""
-        for letter in terms[i]:
-            if letter in target:  # a diagonal was read: an identity puts its gradient back there
-                other = next(spare)
-                inputs.append(letter + other)
-                arrays.append(xp.eye(sizes[letter], dtype=g.dtype))
-                letter = other
-            elif letter not in present:  # summed on its own: the gradient repeats along it
-                inputs.append(letter)
-                arrays.append(xp.ones(sizes[letter], dtype=g.dtype))
-            target += letter
-        parts.append(_contract(xp, inputs, target, *arrays))
-    return parts
-
-
-_einsum = Primitive(
-    "einsum",
-    lambda xp, *arrays, terms, output: _contract(
-        xp, terms, output, *arrays, optimize=len(arrays) > 1
-    ),
-    _einsum_rule,
+_svd = Primitive(
+    "svd",
+    lambda xp, x, full_matrices: tuple(_run(xp, "svd", x, full_matrices=full_matrices)),
+    (_svd_rule,),
 )
 
 
-def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
-    """Sum of products by Einstein's convention, as :func:`numpy.einsum`.
+def svd(x: Operand, /, *, full_matrices: bool = True) -> SVDResult:
+    """Singular value decomposition ``x = U @ diag(S) @ Vh``.
 
     Parameters
     ----------
-    subscripts : str
-        ``"ij,jk->ik"``; without ``->`` the letters that occur once, in order. ``...`` stands for
-        leading axes.
-    *operands : Tensor or array
+    x : Tensor or array of shape (..., m, n)
+    full_matrices : bool
+        Whether `U` and `Vh` are square; otherwise they have ``k = min(m, n)`` columns or rows.
+
+    Returns
+    -------
+    SVDResult
+        ``U`` of shape (..., m, m or k), ``S`` of shape (..., k) in descending order, ``Vh`` of
+        shape (..., n or k, n). The gradients of `U` and `Vh` are infinite or NaN where singular
+        values are equal, and mean something only where the result does not depend on the phase of
+        each pair of vectors.
+
+    Raises
+    ------
+    LinAlgError
+        If it does not converge.
+    GraphError
+        In a backward pass through the full `U` or `Vh` of a matrix that is not square.
+    """
+    return SVDResult(*_svd(_matrix("svd", x), full_matrices=full_matrices))  # type: ignore[misc]
+
+
+def _svdvals_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    u, _, vh = _run(xp, "svd", x, full_matrices=False)
+    return xp.matmul(_c(xp, u) * g[..., None, :], _c(xp, vh))
+
+
+_svdvals = Primitive(
+    "svdvals", lambda xp, x: _run(xp, "svd", x, compute_uv=False), (_svdvals_rule,)
+)
+
+
+def svdvals(x: Operand, /) -> Tensor:
+    """Singular values of matrices, in descending order, as those of :func:`svd`."""
+    return _svdvals(_matrix("svdvals", x))
+
+
+def _qr_rule(xp: Any, g: Any, out: Any, x: Any, mode: str) -> Any:
+    g_q, g_r = g
+    m, n = x.shape[-2:]
+    if mode == "complete" and m > n:
+        if g_q is not None:
+            raise GraphError(
+                f"linalg.qr: of matrices of shape ({m}, {n}) the gradient of the complete Q is not "
+                "defined, as some of its vectors are arbitrary; use mode='reduced'"
+            )
+        out, g_r = xp.linalg.qr(x), g_r[..., :n, :]
+    q, r = _c(xp, out[0]), _c(xp, out[1])
+    rest = None
+    if n > m:  # the columns right of the square are Q^H times those of x
+        right, r = r[..., m:], r[..., :m]
+        rest = xp.zeros_like(right)
+        if g_r is not None:
+            g_right, g_r = g_r[..., m:], g_r[..., :m]
+            rest = xp.matmul(q, g_right)
+            turn = xp.matmul(xp.matmul(q, right), _h(xp, g_right))
+            g_q = turn if g_q is None else g_q + turn
+    middle = 0 if g_r is None else xp.matmul(g_r, _h(xp, r))
+    if g_q is not None:
+        middle = middle - xp.matmul(_h(xp, q), g_q)
+    middle = middle * xp.matrix_transpose(_half_triangle(r))
+    found = xp.matmul(q, middle + _h(xp, middle))
+    if g_q is not None:
+        found = found + g_q
+    found = _h(xp, _run(xp, "solve", r, _h(xp, found)))
+    return found if rest is None else xp.concat([found, rest], axis=-1)
+
+
+_qr = Primitive("qr", lambda xp, x, mode: tuple(xp.linalg.qr(x, mode=mode)), (_qr_rule,))
+
+
+def qr(x: Operand, /, *, mode: str = "reduced") -> QRResult:
+    """Decomposition ``x = Q @ R`` into orthonormal columns and an upper triangle.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., m, n)
+    mode : {"reduced", "complete"}
+        Whether `Q` has ``k = min(m, n)`` columns or m.
+
+    Returns
+    -------
+    QRResult
+        ``Q`` of shape (..., m, k or m) and ``R`` of shape (..., k or m, n). Gradients need the
+        first k columns of `x` to be linearly independent.
+
+    Raises
+    ------
+    GraphError
+        In a backward pass through the complete `Q` of a matrix with more rows than columns.
+    ValueError
+        For another mode.
+    """
+    if mode not in ("reduced", "complete"):
+        raise ValueError(f"linalg.qr: mode {mode!r} is unknown; allowed are 'reduced', 'complete'")
+    return QRResult(*_qr(_matrix("qr", x), mode=mode))  # type: ignore[misc]
+
+
+# Pseudo-inverse and rank
+
+
+def _cutoff(s: Any, shape: tuple[int, ...], rtol: Any) -> Any:
+    """Below which singular values of matrices of `shape` count as 0."""
+    if rtol is None:
+        rtol = max(shape[-2:]) * float(np.finfo(s.dtype).eps)
+    return rtol[..., None] * s[..., :1] if getattr(rtol, "ndim", 0) else rtol * s[..., :1]
+
+
+def _raw_tolerance(rtol: Any) -> Any:
+    return rtol.array if isinstance(rtol, Tensor) else rtol
+
+
+def _pinv_forward(xp: Any, x: Any, rtol: Any) -> Any:
+    u, s, vh = _run(xp, "svd", x, full_matrices=False)
+    counts = s > _cutoff(s, x.shape, rtol)
+    inverse = xp.where(counts, 1 / xp.where(counts, s, 1), 0)
+    return xp.matmul(_h(xp, vh) * inverse[..., None, :], _h(xp, u))
+
+
+def _pinv_rule(xp: Any, g: Any, out: Any, x: Any, rtol: Any) -> Any:
+    p, x, g = _c(xp, out), _c(xp, x), _h(xp, g)
+    ph = _h(xp, p)
+    inner = -xp.matmul(xp.matmul(ph, _h(xp, g)), ph)
+    left = xp.matmul(xp.matmul(g - xp.matmul(x, xp.matmul(p, g)), p), ph)
+    right = xp.matmul(xp.matmul(ph, p), g - xp.matmul(xp.matmul(g, p), x))
+    return inner + left + right
+
+
+_pinv = Primitive("pinv", _pinv_forward, (_pinv_rule,))
+
+
+def pinv(x: Operand, /, *, rtol: Operand | None = None) -> Tensor:
+    """Moore-Penrose pseudo-inverse, by singular values.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., m, n)
+    rtol : float or array of shape (...), optional
+        Singular values up to `rtol` times the largest count as 0; ``max(m, n)`` times the spacing
+        of the dtype at 1 by default.
 
     Returns
     -------
     Tensor
+        Of shape (..., n, m). The gradient is that among matrices of the same rank.
+    """
+    return _pinv(_matrix("pinv", x), rtol=_raw_tolerance(rtol))
+
+
+def _rank_forward(xp: Any, x: Any, rtol: Any) -> Any:
+    s = _run(xp, "svd", x, compute_uv=False)
+    return xp.sum(s > _cutoff(s, x.shape, rtol), axis=-1)
+
+
+_rank = Primitive("matrix_rank", _rank_forward)
+
+
+def matrix_rank(x: Operand, /, *, rtol: Operand | None = None) -> Tensor:
+    """Number of singular values that do not count as 0, int64; parameters as for :func:`pinv`."""
+    return _rank(_matrix("matrix_rank", x), rtol=_raw_tolerance(rtol))
+
+
+def lstsq(a: Operand, b: Operand, /, rcond: float | None = None) -> LstsqResult:
+    """The shortest of the `x` that bring ``a @ x`` closest to `b`, as NumPy's function.
+
+    Parameters
+    ----------
+    a : Tensor or array of shape (m, n)
+    b : Tensor or array of shape (m,) or (m, k)
+    rcond : float, optional
+        As `rtol` of :func:`pinv`.
+
+    Returns
+    -------
+    LstsqResult
+        ``x`` of shape (n,) or (n, k); ``residuals`` of shape (1,) or (k,), the squared distances,
+        or (0,) if the rank is below n or ``m <= n``; ``rank``; singular values ``s``. The host
+        waits for the rank.
 
     Raises
     ------
     ShapeError
-        If the subscripts do not fit the operands.
-
-    Examples
-    --------
-    >>> gt.einsum("bij,bjk->bik", x, y)  # a batch of matrix products
+        If the shapes do not fit.
     """
-    if not isinstance(subscripts, str):
-        raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
-    if not operands:
-        raise ShapeError("einsum: there are no operands; give one for each term")
-    given = [as_array("einsum", o) for o in operands]
-    terms, output = _letters(subscripts, [len(getattr(o, "shape", ())) for o in given])
-    if not set(output) <= set("".join(terms)) or len(set(output)) != len(output):
+    a, b = _matrix("lstsq", a), _floating("lstsq", b)
+    if len(a.shape) != 2 or len(b.shape) not in (1, 2) or b.shape[0] != a.shape[0]:
         raise ShapeError(
-            f"einsum: the output of {subscripts!r} must name letters of the operands, each once"
+            f"linalg.lstsq: operands of shape {a.shape}, {b.shape} do not fit; they must have "
+            "shape (m, n) and (m,) or (m, k)"
         )
-    if casting.dtype is not None:
-        operands = lowered("einsum", *operands)
-    return _einsum(*operands, terms=terms, output=output)
+    x = matmul(pinv(a, rtol=rcond), b)
+    rank = matrix_rank(a, rtol=rcond)
+    m, n = a.shape
+    if m > n and int(rank) == n:
+        gap = reshape(b - matmul(a, x), (m, -1))
+        residuals = statistical.sum(elementwise.abs(gap) ** 2, axis=0)
+    else:
+        residuals = reshape(elementwise.abs(x), (-1,))[:0]
+    return LstsqResult(x, residuals, rank, svdvals(a))
+
+
+def matrix_power(x: Operand, n: int, /) -> Tensor:
+    """Product of `n` times the matrices of shape (..., m, m); their inverse if `n` is negative.
+
+    Raises
+    ------
+    LinAlgError
+        If `n` is negative and a matrix singular.
+    """
+    x = _matrix("matrix_power", x, square=True)
+    n = operator.index(n)
+    if n == 0:
+        return elementwise.add(zeros_like(x), _like(x, "eye", x.shape[-1]))
+    if n < 0:
+        x, n = inv(x), -n
+    found: Tensor | None = None
+    while n:
+        if n & 1:
+            found = x if found is None else matmul(found, x)
+        n >>= 1
+        x = matmul(x, x) if n else x
+    return elementwise.positive(found)
+
+
+# Norms
+
+
+def _largest(x: Tensor, axis: Axis, keepdims: bool = False) -> Tensor:
+    """Largest of the elements, none of which is negative; 0 if there are none."""
+    none = 0 in x.shape
+    return (statistical.sum if none else statistical.max)(x, axis=axis, keepdims=keepdims)
+
+
+def _norm_forward(xp: Any, x: Any, axis: Axis, ord: float, keepdims: bool) -> Any:
+    size = xp.abs(x)
+    if ord == 2:
+        return xp.sqrt(xp.sum(size * size, axis=axis, keepdims=keepdims))
+    return xp.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+def _norm_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis, ord: float, keepdims: bool) -> Any:
+    kept = kept_shape(x.shape, axis)
+    g, out = xp.reshape(g, kept), xp.reshape(out, kept)
+    out = xp.where(xp.equal(out, 0), 1, out)  # flat at 0
+    if ord == 2:
+        return g * (_c(xp, x) / out)
+    return elementwise.abs_rule(xp, g, None, x) * (xp.abs(x) / out) ** (ord - 1)
+
+
+_norm = Primitive("vector_norm", _norm_forward, (_norm_rule,))
+
+
+def vector_norm(
+    x: Operand, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2
+) -> Tensor:
+    """Norm ``sum(abs(x)**ord)**(1/ord)`` of vectors.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : int, tuple of ints or None
+        That the elements of a vector are along; all elements are one vector by default.
+    keepdims : bool
+        Whether reduced axes stay, with length 1.
+    ord : float
+        Order; the largest absolute value for infinity, the smallest for ``-inf``, and for 0 the
+        number of elements that are not 0.
+
+    Returns
+    -------
+    Tensor
+        Real. Its gradient is 0 at a vector of zeros.
+    """
+    x = _floating("vector_norm", x)
+    axis = checked_axis("linalg.vector_norm", x, axis)
+    if ord == math.inf:
+        return _largest(elementwise.abs(x), axis, keepdims)
+    if ord == -math.inf:
+        return statistical.min(elementwise.abs(x), axis=axis, keepdims=keepdims)
+    if ord == 0:
+        real = np.empty(0, x.dtype).real.dtype
+        return statistical.sum(
+            astype(elementwise.not_equal(x, 0), real), axis=axis, keepdims=keepdims
+        )
+    return _norm(x, axis=axis, ord=ord, keepdims=keepdims)
+
+
+def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: float | str = "fro") -> Tensor:
+    """Norm of matrices.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., m, n)
+    keepdims : bool
+        Whether the result has shape (..., 1, 1) instead of (...).
+    ord : {"fro", "nuc", 1, 2, inf, -1, -2, -inf}
+        Root of the sum of squares; sum, largest (2) or smallest (-2) of the singular values;
+        largest (1) or smallest (-1) sum of absolute values of a column; the same of a row (inf).
+
+    Raises
+    ------
+    ValueError
+        For another `ord`.
+    """
+    x = _matrix("matrix_norm", x)
+    if ord == "fro":
+        return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
+    if ord in ("nuc", 2, -2):
+        parts = svdvals(x)
+    elif ord in (1, -1, math.inf, -math.inf):
+        parts = statistical.sum(elementwise.abs(x), axis=-2 if ord in (1, -1) else -1)
+    else:
+        raise ValueError(
+            f"linalg.matrix_norm: ord {ord!r} is unknown; allowed are 'fro', 'nuc', 1, 2, inf, -1, "
+            "-2, -inf"
+        )
+    if ord == "nuc":
+        found = statistical.sum(parts, axis=-1)
+    else:
+        found = _largest(parts, -1) if float(ord) > 0 else statistical.min(parts, axis=-1)
+    return reshape(found, (*found.shape, 1, 1)) if keepdims else found
+
+
+def norm(
+    x: Operand, /, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
+) -> Tensor:
+    """NumPy's norm: of vectors along one axis, of matrices in two.
+
+    Without `axis` and `ord` it is the norm of all elements as one vector; without `axis` alone `x`
+    must be a vector or a matrix. Orders are those of :func:`vector_norm` or :func:`matrix_norm`.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` names more than two axes, or is missing where `x` has more than two.
+    """
+    x = _floating("norm", x)
+    axes = len(x.shape)
+    if axis is None and ord is None:
+        return vector_norm(x, keepdims=keepdims)
+    if axis is None:
+        axis = tuple(range(axes))
+    checked_axis("linalg.norm", x, axis)
+    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    if len(given) == 1:
+        return vector_norm(x, axis=given, ord=2 if ord is None else ord, keepdims=keepdims)  # type: ignore[arg-type]
+    if len(given) != 2:
+        raise ShapeError(
+            f"linalg.norm: {len(given)} axes, {axis} of shape {x.shape}, are neither those of a "
+            "vector nor of a matrix; give one or two axes"
+        )
+    places = [a % axes for a in given]
+    moved = matrix_norm(
+        permute_dims(x, (*(a for a in range(axes) if a not in places), *places)),
+        ord="fro" if ord is None else ord,
+    )
+    return reshape(moved, kept_shape(x.shape, given)) if keepdims else moved
+
+
+# Products and diagonals
+
+
+def cross(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
+    """Cross product of vectors of three elements along `axis`, over other axes that broadcast.
+
+    Raises
+    ------
+    ShapeError
+        If the operands do not have length 3 along `axis`.
+    """
+    x1, x2 = as_array("linalg.cross", x1), as_array("linalg.cross", x2)
+    for x in (x1, x2):
+        checked_axis("linalg.cross", x, axis)
+    if not x1.shape[axis] == x2.shape[axis] == 3:
+        raise ShapeError(
+            f"linalg.cross: operands of shape {x1.shape}, {x2.shape} must have length 3 along "
+            f"axis {axis}"
+        )
+    return _cross(x1, x2, axis=axis)
+
+
+_cross = Primitive(
+    "cross",
+    lambda xp, x, y, axis: xp.cross(x, y, axis=axis),
+    (
+        lambda xp, g, _out, _x, y, axis: xp.linalg.cross(y, g, axis=axis),
+        lambda xp, g, _out, x, _y, axis: xp.linalg.cross(g, x, axis=axis),
+    ),
+)
+
+
+def outer(x1: Operand, x2: Operand, /) -> Tensor:
+    """Products of every element of the vector `x1` with every one of the vector `x2`.
+
+    Raises
+    ------
+    ShapeError
+        If an operand has not just one axis.
+    """
+    x1, x2 = as_array("linalg.outer", x1), as_array("linalg.outer", x2)
+    shapes = [getattr(x, "shape", ()) for x in (x1, x2)]
+    if any(len(shape) != 1 for shape in shapes):
+        raise ShapeError(f"linalg.outer: operands must be vectors, shapes are {shapes}")
+    return products.outer(x1, x2)
+
+
+def diagonal(x: Operand, /, *, offset: int = 0) -> Tensor:
+    """View of the elements ``[..., i, i + offset]`` of matrices of shape (..., m, n)."""
+    return indexing.diagonal(x, offset, -2, -1)
+
+
+def trace(x: Operand, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
+    """Sum of the elements of :func:`diagonal`; `dtype` is that of the sum."""
+    return statistical.sum(diagonal(x, offset=offset), axis=-1, dtype=dtype)

@@ -6,6 +6,7 @@ to the host unnoticed.
 """
 
 import collections
+import contextlib
 import functools
 import importlib
 import importlib.machinery
@@ -1021,6 +1022,55 @@ def _function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call
 
 
+# ------------------------------------------------------------------ linear algebra
+
+
+class _ErrorState(contextlib.AbstractContextManager[None]):
+    """``cupyx.errstate``: whether failures of linear algebra are looked for."""
+
+    linalg: str | None = None
+
+    def __init__(self, *, linalg: str | None = None) -> None:
+        self._state = linalg
+
+    def __enter__(self) -> None:
+        self._before, _ErrorState.linalg = _ErrorState.linalg, self._state
+
+    def __exit__(self, *error: object) -> None:
+        _ErrorState.linalg = self._before
+
+
+def _decided(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Function of ``cupy.linalg``, which gives garbage and no error unless told to look for it."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _ErrorState.linalg == "raise":
+            _waits()
+            return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except np.linalg.LinAlgError as error:
+            text = f"cupy.linalg.{name} would give garbage here: {error}; use cupyx.errstate"
+            raise RuntimeError(text) from None
+
+    return call
+
+
+def _solve(a: ndarray, b: ndarray) -> Any:
+    if a.ndim > 1 and b.shape[: a.ndim - 1] != a.shape[:-1]:
+        raise ValueError("a must have (..., M, M) shape and b must have (M,) or (..., M, K)")
+    return _call(np.linalg.solve, "linalg.solve", (a, b), {})
+
+
+def _linalg() -> ModuleType:
+    module = _fill(ModuleType("cupy.linalg"), np.linalg, "linalg.")
+    vars(module)["solve"] = _solve
+    for name in words("cholesky eigh eigvalsh inv lstsq pinv qr solve svd"):
+        setattr(module, name, _decided(getattr(module, name), name))
+    return module
+
+
 # ------------------------------------------------------------------ the module
 
 _OWN: dict[str, Any] = {
@@ -1097,7 +1147,7 @@ def make_modules() -> dict[str, ModuleType]:
     module = _fill(ModuleType("cupy", "NumPy stand-in for CuPy."), np)
     vars(module).update(_OWN)
     below = {
-        "cupy.linalg": _fill(ModuleType("cupy.linalg"), np.linalg, "linalg."),
+        "cupy.linalg": _linalg(),
         "cupy.fft": _fill(ModuleType("cupy.fft"), np.fft, "fft."),
         "cupy.random": _Random("cupy.random"),
         "cupy.exceptions": np.exceptions,
@@ -1107,6 +1157,7 @@ def make_modules() -> dict[str, ModuleType]:
         below[name] = ModuleType(name)
         below[name].__path__ = []
     below["cupyx.scipy.special"] = _Special("cupyx.scipy.special")
+    below["cupyx"].errstate = _ErrorState
     below["cupyx"].scipy = below["cupyx.scipy"]
     below["cupyx.scipy"].special = below["cupyx.scipy.special"]
     for name, value in below.items():

@@ -1,0 +1,675 @@
+"""gt.linalg: values, gradients of two orders, stacks, empty matrices, bad input."""
+
+import itertools
+import math
+
+import array_api_strict
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import gputensor as gt
+from gputensor import linalg
+
+RNG = np.random.default_rng(5)
+DTYPES = ["float32", "float64", "complex64", "complex128"]
+
+
+def real(*shape):
+    return RNG.standard_normal(shape)
+
+
+def cplx(*shape):
+    return real(*shape) + 1j * real(*shape)
+
+
+def leaf(data):
+    return gt.tensor(data, requires_grad=True)
+
+
+def adjoint(x):
+    return gt.conj(gt.matrix_transpose(x))
+
+
+def hermitian(x):
+    return x + adjoint(x)
+
+
+def positive(x):
+    return x @ adjoint(x) + 2 * gt.asarray(np.eye(x.shape[-2]))
+
+
+def phaseless(x):
+    """What does not depend on the phases of the columns of `x`."""
+    return gt.square(gt.abs(gt.asarray(WEIGHTS[: x.shape[-2]]) @ x))
+
+
+WEIGHTS = cplx(5)
+SINGULAR = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.5, -1.0, 2.0]])
+
+# Functions of one matrix or more, by name; each is checked with real and complex numbers.
+CASES = {
+    "cholesky": [
+        (lambda x: linalg.cholesky(positive(x)), (3, 4)),
+        (lambda x: linalg.cholesky(positive(x), upper=True), (2, 3, 3)),
+    ],
+    "cofactors": [(linalg._cofactors, (2, 3, 3))],
+    "cross": [
+        (linalg.cross, (2, 3), (3,)),
+        (lambda x, y: linalg.cross(x, y, axis=-2), (2, 3, 2), (3, 1)),
+    ],
+    "det": [(linalg.det, (3, 3)), (linalg.det, (2, 2, 2))],
+    "diagonal": [
+        (linalg.diagonal, (3, 4)),
+        (lambda x: linalg.diagonal(x, offset=-1), (2, 3, 2)),
+        (lambda x: gt.diagonal(x, 1, 2, 0), (3, 2, 4)),
+        (lambda x: gt.diag(x, -1), (3,)),
+        (lambda x: gt.diag(x, 1), (3, 3)),
+    ],
+    "trace": [(linalg.trace, (2, 3, 3)), (lambda x: gt.trace(x, 1), (3, 4))],
+    "eigh": [
+        (lambda x: linalg.eigh(hermitian(x)).eigenvalues, (3, 3)),
+        (lambda x: phaseless(linalg.eigh(hermitian(x)).eigenvectors), (2, 3, 3)),
+        (
+            lambda x: (lambda w, v: gt.real(v * gt.exp(w)[..., None, :] @ adjoint(v)))(
+                *linalg.eigh(hermitian(x) * 0.2)
+            ),
+            (3, 3),
+        ),
+    ],
+    "eigvalsh": [(lambda x: linalg.eigvalsh(hermitian(x)), (2, 3, 3))],
+    "inv": [(linalg.inv, (3, 3)), (linalg.inv, (2, 2, 2))],
+    "lstsq": [
+        (lambda a, b: linalg.lstsq(a, b).x, (4, 2), (4,)),
+        (lambda a, b: linalg.lstsq(a, b).residuals, (4, 2), (4, 3)),
+        (lambda a, b: linalg.lstsq(a, b).x, (2, 4), (2, 2)),
+    ],
+    "matrix_norm": [
+        (lambda x, ord=ord: linalg.matrix_norm(x, ord=ord), (3, 4))
+        for ord in ("fro", "nuc", 1, 2, math.inf, -1, -2, -math.inf)
+    ],
+    "matrix_power": [(lambda x, n=n: linalg.matrix_power(x, n), (3, 3)) for n in (-2, 1, 2, 5)],
+    "norm": [
+        (lambda x: linalg.norm(x), (3, 4)),
+        (lambda x: linalg.norm(x, axis=0), (3, 4)),
+        (lambda x: linalg.norm(x, 1, axis=(0, 2), keepdims=True), (3, 2, 4)),
+    ],
+    "output": [(lambda x: linalg.eigh(hermitian(x))[0], (2, 2))],
+    "outer": [(linalg.outer, (3,), (2,)), (gt.outer, (2, 2), (3,))],
+    "pinv": [(linalg.pinv, (4, 2)), (linalg.pinv, (2, 2, 3)), (linalg.pinv, (3, 3))],
+    "qr": [
+        (lambda x: phaseless(linalg.qr(x).Q), (4, 3)),
+        (lambda x: gt.abs(linalg.qr(x).R) ** 2, (2, 3, 3)),
+        (lambda x: gt.abs(linalg.qr(x).R) ** 2, (2, 4)),
+        (lambda x: gt.abs(linalg.qr(x, mode="complete").R[:2]) ** 2, (4, 2)),
+        (lambda x: (lambda q, r: gt.real(q @ (r * r.conj())))(*linalg.qr(x)), (3, 2)),
+        (lambda x: (lambda q, r: phaseless(q) @ gt.abs(r))(*linalg.qr(x)), (2, 3)),
+    ],
+    "slogdet": [
+        (lambda x: linalg.slogdet(x).logabsdet, (2, 3, 3)),
+        (lambda x: linalg.slogdet(x).sign, (3, 3)),
+        (lambda x: (lambda s, v: s * gt.exp(v))(*linalg.slogdet(x)), (3, 3)),
+    ],
+    "solve": [
+        (linalg.solve, (3, 3), (3, 2)),
+        (linalg.solve, (3, 3), (3,)),
+        (linalg.solve, (2, 1, 2, 2), (3, 2, 1)),
+    ],
+    "svd": [
+        (lambda x: linalg.svd(x).S, (3, 2)),
+        (lambda x: phaseless(linalg.svd(x, full_matrices=False).U), (4, 3)),
+        (lambda x: phaseless(linalg.svd(x, full_matrices=False).U), (2, 3)),
+        (lambda x: phaseless(linalg.svd(x, full_matrices=False).Vh.mT), (2, 4)),
+        (lambda x: phaseless(linalg.svd(x).Vh.mT), (2, 3, 3)),
+        (
+            lambda x: (lambda u, s, vh: gt.real(u * gt.sin(s)[..., None, :] @ vh))(
+                *linalg.svd(x, full_matrices=False)
+            ),
+            (3, 4),
+        ),
+    ],
+    "svdvals": [(linalg.svdvals, (3, 4)), (linalg.svdvals, (2, 3, 2))],
+    "tensordot": [
+        (lambda x, y: gt.tensordot(x, y, axes=1), (2, 3), (3, 4)),
+        (lambda x, y: gt.tensordot(x, y, axes=((0, -1), (2, 1))), (2, 3, 2), (3, 2, 2)),
+        (lambda x, y: gt.tensordot(x, y, axes=0), (2,), (3,)),
+        (gt.dot, (2, 3), (2, 3, 2)),
+        (gt.inner, (2, 3), (2, 3)),
+        (gt.kron, (2, 3), (2,)),
+    ],
+    "vecdot": [
+        (gt.vecdot, (2, 3), (3,)),
+        (lambda x, y: gt.vecdot(x, y, axis=-2), (2, 3, 2), (3, 1)),
+    ],
+    "vector_norm": [
+        (lambda x, ord=ord: linalg.vector_norm(x, axis=-1, ord=ord), (2, 3))
+        for ord in (1, 2, 3.5, -1, 0.5, math.inf, -math.inf)
+    ]
+    + [(lambda x: linalg.vector_norm(x, axis=(0, 2), keepdims=True), (2, 3, 2))],
+}
+CHECKS = [
+    pytest.param(function, [make(*shape) for shape in shapes], id=f"{name}-{i}-{make.__name__}")
+    for name, cases in CASES.items()
+    for i, (function, *shapes) in enumerate(cases)
+    for make in (real, cplx)
+]
+
+
+def test_every_function_has_a_case():
+    assert set(linalg.__all__) - set(CASES) == {"matmul", "matrix_rank", "matrix_transpose"}
+
+
+@pytest.mark.parametrize(("function", "inputs"), CHECKS)
+def test_gradient_equals_finite_differences(function, inputs):
+    assert gt.gradcheck(function, *map(leaf, inputs))
+
+
+@pytest.mark.parametrize(("function", "inputs"), CHECKS)
+def test_second_derivative_equals_finite_differences(function, inputs):
+    argnums = tuple(range(len(inputs)))
+
+    def gradients(*args):
+        parts = gt.grad(lambda *a: gt.sum(gt.square(gt.abs(function(*a) + 1))), argnums)(*args)
+        return gt.concat([gt.reshape(p, (-1,)) for p in parts])
+
+    assert gt.gradcheck(gradients, *map(leaf, inputs), eps=1e-5, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("function", "inputs"), CHECKS)
+def test_gradients_have_the_shape_and_dtype_of_their_tensors(function, inputs):
+    small = [leaf(x.astype({"f": np.float32, "c": np.complex64}[x.dtype.kind])) for x in inputs]
+    out = function(*small)
+    if out.requires_grad:
+        gt.sum(gt.abs(out)).backward()
+        assert [x.grad.shape for x in small] == [x.shape for x in inputs]
+        assert [x.grad.dtype for x in small] == [x.dtype for x in small]
+
+
+# Values, by a second implementation
+
+MATRIX = {
+    "det": {},
+    "inv": {},
+    "slogdet": {},
+    "svdvals": {},
+    "pinv": {},
+    "matrix_rank": {},
+    "trace": {"offset": [0, 1]},
+    "diagonal": {"offset": [0, -1, 5]},
+    "matrix_norm": {
+        "ord": ["fro", "nuc", 1, 2, math.inf, -1, -2, -math.inf],
+        "keepdims": [True, False],
+    },
+    "vector_norm": {
+        "ord": [2, 1, 0, 3, math.inf, -math.inf],
+        "axis": [None, -1, (0, 1)],
+        "keepdims": [True, False],
+    },
+}
+SQUARE = {"det", "inv", "slogdet"}
+
+
+def options(name):
+    keys = MATRIX[name]
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
+
+
+@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stack", [(), (2,), (0,)])
+def test_values_equal_array_api_strict(name, dtype, stack):
+    x = cplx(*stack, 3, 3) if name in SQUARE else cplx(*stack, 3, 4)
+    x = (x if dtype.startswith("c") else x.real).astype(dtype)
+    for chosen in options(name):
+        if name == "vector_norm" and 0 in stack and chosen["ord"] < 0 and chosen["axis"] != -1:
+            continue  # the smallest of no elements
+        found = getattr(gt.linalg, name)(gt.asarray(x), **chosen)
+        expected = getattr(array_api_strict.linalg, name)(array_api_strict.asarray(x), **chosen)
+        if not isinstance(expected, tuple):
+            found, expected = (found,), (expected,)
+        for a, b in zip(found, expected, strict=True):
+            b = np.asarray(b)
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            np.testing.assert_allclose(
+                a.numpy(),
+                b,
+                rtol=2e-4 if "4" in dtype[-1] or "32" in dtype else 1e-8,
+                atol=1e-4 if dtype in ("float32", "complex64") else 1e-12,
+            )
+
+
+def assert_near(found, expected, dtype=np.float64):
+    bound = 1e-3 if np.dtype(dtype).name in ("float32", "complex64") else 1e-9
+    np.testing.assert_allclose(found.numpy(), expected, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (3, 4), (0, 3, 3), (2, 0, 3), (3, 0), (0, 0)])
+def test_decompositions_multiply_back(dtype, shape):
+    data = (cplx(*shape) if dtype.startswith("c") else real(*shape)).astype(dtype)
+    x = gt.asarray(data)
+    m, n = shape[-2:]
+    k = min(m, n)
+    for full in (False, True):
+        u, s, vh = linalg.svd(x, full_matrices=full)
+        assert s.dtype == data.real.dtype
+        assert (u.shape[-1], s.shape[-1], vh.shape[-2]) == ((m, k, n) if full else (k, k, k))
+        assert_near(u[..., :k] * s[..., None, :] @ vh[..., :k, :], data, dtype)
+    for mode in ("reduced", "complete"):
+        q, r = linalg.qr(x, mode=mode)
+        assert q.shape[-1] == (m if mode == "complete" else k)
+        assert_near(q @ r, data, dtype)
+        assert_near(
+            adjoint(q) @ q,
+            np.broadcast_to(np.eye(q.shape[-1]), (*shape[:-2], *q.shape[-1:] * 2)),
+            dtype,
+        )
+        np.testing.assert_array_equal(np.triu(r.numpy()), r.numpy())
+    square = x @ adjoint(x) + np.eye(m, dtype=dtype)
+    for upper in (False, True):
+        factor = linalg.cholesky(square, upper=upper)
+        assert_near(
+            (adjoint(factor) @ factor) if upper else factor @ adjoint(factor), square.numpy(), dtype
+        )
+    values, vectors = linalg.eigh(square)
+    assert values.dtype == data.real.dtype
+    assert_near(vectors * values[..., None, :] @ adjoint(vectors), square.numpy(), dtype)
+    assert_near(linalg.eigvalsh(square), values.numpy(), dtype)
+
+
+@pytest.mark.parametrize("n", [-3, -1, 0, 1, 2, 7])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 2, 2), (0, 2, 2), (0, 0)])
+def test_matrix_power_equals_numpy(n, shape):
+    x = real(*shape)
+    assert_near(linalg.matrix_power(gt.asarray(x), n), np.linalg.matrix_power(x, n))
+
+
+def test_matrix_power_zero_is_the_identity_of_any_matrix():
+    assert linalg.matrix_power(gt.tensor([[math.nan, 1], [2, math.inf]]), 0).tolist() == [
+        [1, 0],
+        [0, 1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((3, 3), (3,)),
+        ((3, 3), (3, 2)),
+        ((2, 3, 3), (3,)),
+        ((2, 3, 3), (3, 2)),
+        ((3, 3), (4, 3, 1)),
+        ((2, 1, 2, 2), (3, 2, 2)),
+        ((0, 2, 2), (2, 1)),
+        ((0, 0), (0, 2)),
+    ],
+)
+def test_solve_takes_stacks_that_broadcast(left, right):
+    a, b = real(*left), real(*right)
+    expected = array_api_strict.linalg.solve(
+        array_api_strict.asarray(a), array_api_strict.asarray(b)
+    )
+    found = linalg.solve(gt.asarray(a), gt.asarray(b))
+    assert found.shape == expected.shape
+    assert_near(found, np.asarray(expected))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shapes=hnp.mutually_broadcastable_shapes(num_shapes=2, min_dims=1, max_dims=3, max_side=3),
+    data=st.data(),
+)
+def test_vecdot_and_cross_equal_array_api_strict(shapes, data):
+    axis = data.draw(st.integers(-min(map(len, shapes.input_shapes)), -1))
+    for name, length in (("vecdot", data.draw(st.integers(0, 3))), ("cross", 3)):
+        operands = []
+        for shape in shapes.input_shapes:
+            shape = list(shape)
+            shape[axis] = length
+            operands.append(RNG.integers(-4, 5, shape).astype(np.complex128) * (1 + 2j))
+        expected = getattr(array_api_strict.linalg, name)(
+            *map(array_api_strict.asarray, operands), axis=axis
+        )
+        found = getattr(linalg, name)(*map(gt.asarray, operands), axis=axis)
+        np.testing.assert_array_equal(found.numpy(), np.asarray(expected))
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_tensordot_equals_numpy(data):
+    shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+    count = data.draw(st.integers(0, len(shape)))
+    order = data.draw(st.permutations(range(len(shape))))[:count]
+    rest = data.draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3))
+    other = (*rest, *(shape[a] for a in order))
+    axes = (order, [len(rest) + i for i in range(count)])
+    x, y = RNG.integers(-5, 5, shape), RNG.integers(-5, 5, other)
+    found = gt.tensordot(gt.asarray(x), gt.asarray(y), axes=axes)
+    np.testing.assert_array_equal(found.numpy(), np.tensordot(x, y, axes))
+
+
+@pytest.mark.parametrize("name", ["dot", "inner", "outer", "kron"])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((), ()),
+        ((), (2, 2)),
+        ((3,), (3,)),
+        ((2, 3), (3,)),
+        ((2, 3), (3, 3)),
+        ((3,), (2, 3, 3)),
+        ((2, 0), (0, 0)),
+    ],
+)
+def test_products_equal_numpy(name, shapes):
+    x, y = (RNG.integers(-5, 5, shape) for shape in shapes)
+    found = getattr(gt, name)(gt.asarray(x), gt.asarray(y))
+    np.testing.assert_array_equal(found.numpy(), getattr(np, name)(x, y))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3, 2), (2, 0, 3)])
+@pytest.mark.parametrize("offset", [0, 1, -2, 7])
+def test_diagonal_and_trace_equal_numpy(shape, offset):
+    x = real(*shape)
+    for axes in ((0, 1), (-1, 0)):
+        for name in ("diagonal", "trace"):
+            expected = getattr(np, name)(x, offset, *axes)
+            np.testing.assert_allclose(
+                getattr(gt, name)(gt.asarray(x), offset, *axes).numpy(), expected
+            )
+    row = x[0].ravel()
+    np.testing.assert_array_equal(gt.diag(gt.asarray(row), offset).numpy(), np.diag(row, offset))
+    assert (
+        gt.trace(gt.ones((2, 2), dtype=gt.int8)).dtype == np.trace(np.ones((2, 2), np.int8)).dtype
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "shape"),
+    [
+        ({}, (2, 3, 2)),
+        ({"axis": 1}, (2, 3)),
+        ({"ord": "nuc"}, (2, 3)),
+        ({"ord": 1, "axis": (2, 0)}, (2, 3, 2)),
+        ({"ord": 3}, (4,)),
+        ({"axis": (1, 0), "keepdims": True}, (3, 2, 2)),
+        ({"ord": -math.inf, "axis": -1}, (2, 3)),
+    ],
+)
+def test_norm_equals_numpy(args, shape):
+    x = real(*shape)
+    np.testing.assert_allclose(
+        linalg.norm(gt.asarray(x), **args).numpy(), np.linalg.norm(x, **args)
+    )
+
+
+@pytest.mark.parametrize(("m", "n", "rank"), [(5, 3, 3), (3, 5, 3), (5, 3, 2)])
+@pytest.mark.parametrize("columns", [(), (2,)])
+def test_lstsq_equals_numpy(m, n, rank, columns):
+    a = real(m, rank) @ real(rank, n)
+    b = real(m, *columns)
+    expected = np.linalg.lstsq(a, b)
+    found = linalg.lstsq(gt.asarray(a), gt.asarray(b))
+    for x, y in zip(found, expected, strict=True):
+        assert x.shape == np.shape(y)
+        np.testing.assert_allclose(x.numpy(), y, atol=1e-10)
+
+
+def test_tolerance_of_rank_and_pseudo_inverse():
+    x = gt.asarray(np.diag([1.0, 1e-3, 1e-20]))
+    assert linalg.matrix_rank(x).item() == 2
+    assert linalg.matrix_rank(x, rtol=0.1).item() == 1
+    stack = gt.stack([x, x])
+    assert linalg.matrix_rank(stack, rtol=gt.asarray([0.1, 1e-4])).tolist() == [1, 2]
+    np.testing.assert_allclose(gt.diag(linalg.pinv(x, rtol=0.1)).numpy(), [1, 0, 0])
+    np.testing.assert_allclose(gt.diag(linalg.pinv(x)).numpy(), [1, 1e3, 0])
+
+
+def test_autocast_computes_in_float32():
+    x = gt.tensor([[4.0, 0.0], [0.0, 2.0]], dtype=gt.float16, requires_grad=True)
+    with gt.autocast("float16"):
+        for out in (linalg.inv(x), linalg.vector_norm(x), linalg.det(x)):
+            assert out.dtype == gt.float32
+        linalg.det(x).backward()
+        assert gt.tensordot(gt.ones(2), gt.ones(2), axes=1).dtype == gt.float16
+    assert x.grad.dtype == gt.float16
+    np.testing.assert_allclose(x.grad.numpy(), [[2, 0], [0, 4]])
+
+
+def test_integers_are_taken_as_float64():
+    x = gt.tensor([[2, 1], [1, 3]])
+    for name in ("inv", "det", "cholesky", "svdvals", "matrix_norm", "vector_norm", "pinv"):
+        assert getattr(linalg, name)(x).dtype == gt.float64
+    assert linalg.solve(x, [1, 2]).dtype == gt.float64
+    assert linalg.inv([[2.0, 0.0], [0.0, 4.0]]).tolist() == [[0.5, 0], [0, 0.25]]
+
+
+# Gradients at the edges
+
+
+def test_gradient_of_the_determinant_of_a_singular_matrix():
+    assert gt.gradcheck(linalg.det, leaf(SINGULAR))
+    assert gt.gradcheck(linalg.det, leaf(SINGULAR + 1j * SINGULAR))
+    zero = leaf(np.zeros((2, 2)))
+    linalg.det(zero).backward()
+    np.testing.assert_array_equal(zero.grad.numpy(), np.zeros((2, 2)))
+
+
+def test_norm_is_flat_at_zero():
+    for ord in (1, 2, 3):
+        x = leaf(np.zeros(3))
+        linalg.vector_norm(x, ord=ord).backward()
+        assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_eigenvalues_may_be_equal():
+    x = leaf(np.eye(3))
+    linalg.eigh(x).eigenvalues.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.eye(3), atol=1e-15)
+    s = leaf(np.eye(3))
+    linalg.svd(s).S.sum().backward()
+    np.testing.assert_allclose(s.grad.numpy(), np.eye(3), atol=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value)")
+def test_gradients_of_arbitrary_eigenvectors_are_not_finite():
+    x = leaf(np.eye(3))
+    (linalg.eigh(x).eigenvectors * real(3, 3)).sum().backward()
+    assert not np.isfinite(x.grad.numpy()).all()
+
+
+def test_results_share_a_node_and_may_be_used_apart():
+    data = real(3, 3)
+    found = []
+    for uses in ("eigenvalues", "eigenvectors", "both"):
+        x = leaf(data)
+        w, v = linalg.eigh(x + x.mT)
+        parts = {"eigenvalues": (w**2).sum(), "eigenvectors": (v**4).sum()}
+        total = parts[uses] if uses in parts else parts["eigenvalues"] + parts["eigenvectors"]
+        total.backward()
+        found.append(x.grad.numpy())
+    np.testing.assert_allclose(found[0] + found[1], found[2], atol=1e-12)
+
+
+def test_a_second_pass_through_several_results_needs_retain_graph():
+    x = leaf(real(3, 3))
+    w, v = linalg.eigh(x + x.mT)
+    w.sum().backward(retain_graph=True)
+    (v**4).sum().backward()
+    with pytest.raises(gt.errors.GraphError, match="freed"):
+        w.sum().backward()
+    with gt.no_grad():
+        assert not linalg.eigh(x).eigenvalues.requires_grad
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("make", [real, cplx])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("inv", (3, 3)),
+        ("det", (2, 3, 3)),
+        ("pinv", (4, 2)),
+        ("pinv", (2, 4)),
+        ("cholesky", (3, 3)),
+        ("eigvalsh", (3, 3)),
+        ("svdvals", (3, 2)),
+        ("matrix_norm", (3, 2)),
+        ("vector_norm", (3, 2)),
+    ],
+)
+def test_gradient_equals_pytorch(name, shape, make):
+    torch = pytest.importorskip("torch")
+    data = make(*shape)
+    prepare = name in ("cholesky", "eigvalsh")
+    x, theirs = leaf(data), torch.tensor(data, requires_grad=True)
+    out = getattr(linalg, name)(positive(x) if prepare else x)
+    eye = 2 * torch.eye(shape[-2], dtype=theirs.dtype)
+    other = getattr(torch.linalg, name)(theirs @ theirs.mH + eye if prepare else theirs)
+    weights = (cplx if out.dtype.kind == "c" else real)(*out.shape)
+    out.backward(gt.asarray(weights))
+    other.backward(torch.tensor(weights))
+    np.testing.assert_allclose(
+        x.grad.numpy(), theirs.grad.resolve_conj().numpy(), rtol=1e-7, atol=1e-10
+    )
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("make", [real, cplx])
+@pytest.mark.parametrize("name", ["eigh", "svd", "qr", "slogdet"])
+def test_gradient_of_several_results_equals_pytorch(name, make):
+    torch = pytest.importorskip("torch")
+    data = make(4, 3) if name in ("svd", "qr") else make(3, 3)
+    given = {"full_matrices": False} if name == "svd" else {}
+    x, theirs = leaf(data), torch.tensor(data, requires_grad=True)
+    mine = getattr(linalg, name)(hermitian(x) if name == "eigh" else x, **given)
+    others = getattr(torch.linalg, name)(theirs + theirs.mH if name == "eigh" else theirs, **given)
+    weights = [RNG.random(a.shape) for a in mine]
+    sum((gt.abs(a) ** 2 * w).sum() for a, w in zip(mine, weights, strict=True)).backward()
+    sum(
+        (b.abs() ** 2 * torch.tensor(w)).sum() for b, w in zip(others, weights, strict=True)
+    ).backward()
+    np.testing.assert_allclose(
+        x.grad.numpy(), theirs.grad.resolve_conj().numpy(), rtol=1e-7, atol=1e-10
+    )
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (lambda: linalg.inv(SINGULAR), gt.errors.LinAlgError, "linalg.inv: the matrix is singular"),
+        (
+            lambda: linalg.solve(SINGULAR, np.ones(3)),
+            gt.errors.LinAlgError,
+            "linalg.solve: the matrix is singular",
+        ),
+        (lambda: linalg.cholesky(-np.eye(2)), gt.errors.LinAlgError, "not positive definite"),
+        (lambda: linalg.svd(np.full((2, 2), math.nan)), gt.errors.LinAlgError, "NaN"),
+        (lambda: linalg.matrix_power(SINGULAR, -1), gt.errors.LinAlgError, "singular"),
+        (
+            lambda: linalg.inv(gt.ones((2, 3))),
+            gt.errors.ShapeError,
+            r"x must have shape \(\.\.\., n, n\), its shape is \(2, 3\)",
+        ),
+        (
+            lambda: linalg.svd(gt.ones(3)),
+            gt.errors.ShapeError,
+            r"x must have shape \(\.\.\., m, n\)",
+        ),
+        (
+            lambda: linalg.eigh(gt.ones((2, 2), dtype=gt.float16)),
+            gt.errors.DTypeError,
+            "eigh does not take operands of dtype float16",
+        ),
+        (lambda: linalg.solve(gt.eye(2), gt.ones((3, 1))), gt.errors.ShapeError, "do not fit"),
+        (lambda: linalg.solve(gt.eye(2), 1.0), gt.errors.ShapeError, "do not fit"),
+        (lambda: linalg.cross(gt.ones(2), gt.ones(2)), gt.errors.ShapeError, "length 3"),
+        (lambda: linalg.outer(gt.ones((2, 2)), gt.ones(2)), gt.errors.ShapeError, "vectors"),
+        (lambda: linalg.matrix_norm(gt.eye(2), ord=3), ValueError, "ord 3 is unknown"),
+        (lambda: linalg.norm(gt.ones((2, 2, 2)), 2), gt.errors.ShapeError, "3 axes"),
+        (lambda: linalg.qr(gt.eye(2), mode="r"), ValueError, "mode 'r' is unknown"),
+        (lambda: linalg.lstsq(gt.eye(2), gt.ones(3)), gt.errors.ShapeError, "do not fit"),
+        (
+            lambda: gt.tensordot(gt.ones(2), gt.ones(3), axes=1),
+            gt.errors.ShapeError,
+            "as many and as long",
+        ),
+        (lambda: gt.tensordot(gt.ones(2), gt.ones(3)), gt.errors.ShapeError, "axes is 2"),
+        (lambda: gt.vecdot(gt.ones(2), gt.ones(3)), gt.errors.ShapeError, "as long along axis -1"),
+        (lambda: gt.diag(gt.ones((2, 2, 2))), gt.errors.ShapeError, "a vector or a matrix"),
+        (lambda: gt.diagonal(gt.ones(3)), gt.errors.ShapeError, "out of range"),
+        (
+            lambda: linalg.svd(leaf(real(3, 2))).U.sum().backward(),
+            gt.errors.GraphError,
+            "full_matrices=False",
+        ),
+        (
+            lambda: linalg.qr(leaf(real(3, 2)), mode="complete").Q.sum().backward(),
+            gt.errors.GraphError,
+            "reduced",
+        ),
+        (
+            lambda: linalg.slogdet(leaf(SINGULAR)).logabsdet.backward(),
+            gt.errors.LinAlgError,
+            "singular",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_bad_input_is_a_clear_error(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call()
+
+
+def test_a_linear_algebra_error_is_numpys():
+    with pytest.raises(np.linalg.LinAlgError):
+        linalg.inv(SINGULAR)
+    with pytest.raises(ValueError, match="singular"):
+        linalg.inv(SINGULAR)
+
+
+# On CUDA, played by the stand-in
+
+
+ON_CUDA = [
+    "cholesky",
+    "eigh",
+    "inv",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "vector_norm",
+    "cross",
+]
+
+
+@pytest.mark.parametrize("name", ON_CUDA)
+@pytest.mark.parametrize("make", [real, cplx])
+def test_cuda_gives_the_values_and_gradients_of_the_cpu(cupy, name, make):
+    for function, *shapes in CASES[name]:
+        data = [make(*shape) for shape in shapes]
+        found = {}
+        for device in ("cpu", "cuda"):
+            with gt.device(device):
+                inputs = [gt.tensor(x, device=device, requires_grad=True) for x in data]
+                out = function(*inputs)
+                gt.sum(gt.square(gt.abs(out))).backward()
+                assert out.device.kind == device
+            found[device] = [x.detach().cpu().numpy() for x in (out, *(x.grad for x in inputs))]
+        for a, b in zip(*found.values(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_cuda_raises_linear_algebra_errors(cupy):
+    x = gt.tensor(SINGULAR, device="cuda")
+    with pytest.raises(gt.errors.LinAlgError, match="singular"):
+        linalg.inv(x)
+    with gt.sync_debug("error"), pytest.raises(gt.errors.SyncError, match="eigh"):
+        linalg.eigh(x)
