@@ -6,6 +6,7 @@ from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.capture import capture
 from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.kernels import kernel
+from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
 from gputensor.ops import linalg
 from gputensor.ops.precision import autocast
@@ -31,6 +32,7 @@ __all__ = [
     "linalg",
     "manual_seed",
     "matmul_precision",
+    "memory_summary",
     "nn",
     "no_grad",
     "optim",

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     DeviceMismatchError,
@@ -881,7 +881,7 @@ class Primitive:
             kind = type(array)
             try:
                 out = bound[kind](array)
-            except TypeError:
+            except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
                 out = NAMESPACES[kind].asarray(out)
@@ -910,7 +910,7 @@ class Primitive:
                 backend.same_device(self.name, [a, b])
             try:
                 out = bound[kind](a, b)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
                 out = NAMESPACES[kind].asarray(out)
@@ -967,6 +967,11 @@ class Primitive:
                 raise
             found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
             raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
+        except MemoryError as error:
+            where = attrs.get("where")  # where a transfer goes
+            if not isinstance(where, Device):
+                where = backend.device_of(next(a for a in arrays if backend.is_array(a)))
+            raise memory.out_of_memory(self.name, where, error) from None
         if isinstance(out, np.generic):
             out = np.asarray(out)
         elif isinstance(out, tuple):
@@ -1156,6 +1161,17 @@ def _leading_to(wanted: set[Node | Leaf], roots: Iterable[Node | Leaf]) -> set[N
     return useful
 
 
+class _Pass(backend.FollowDevice):
+    """Context of :func:`propagate`, which says for which operation there was no memory."""
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if isinstance(error[1], MemoryError):
+            node = error[2].tb_frame.f_locals["node"]  # where propagate was
+            where = self._entered or Device("cpu")
+            raise memory.out_of_memory(f"{node.primitive.name} backward", where, error[1]) from None
+
+
 def propagate(
     roots: Sequence[tuple[Node | Leaf, Any]],
     wanted: Sequence[Node | Leaf] | None = None,
@@ -1202,7 +1218,7 @@ def propagate(
                 heappush(waiting, (entry.order, entry))
     results: dict[Node | Leaf, Any] = {}
     latest = _latest_change
-    with backend.FollowDevice() as follow:
+    with _Pass() as follow:
         while waiting:
             order, node = heappop(waiting)
             if order > latest:
@@ -1359,3 +1375,16 @@ def _transfer_back(xp: Any, g: Any, _out: Any, _x: Any, where: Device, here: Dev
 _transfer = Primitive(
     "to", lambda xp, x, where, here: backend.to_device(x, where), (_transfer_back,)
 )
+
+
+def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
+    purpose = f"saved by {node.primitive.name} for its gradient"
+    for value in (*(node.saved or ()), node.out, *node.attrs.values()):
+        yield purpose, value
+        if isinstance(value, tuple):  # a kernel's results
+            yield from ((purpose, part) for part in value)
+
+
+memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
+memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
+memory.HOLDERS[Node] = _held_by_node

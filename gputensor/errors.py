@@ -20,6 +20,7 @@ __all__ = [
     "LabelError",
     "LaunchError",
     "LinAlgError",
+    "OutOfMemoryError",
     "OutOfRangeError",
     "ParityError",
     "ShapeError",
@@ -89,6 +90,10 @@ class CompileError(GPUTensorError, RuntimeError):
 
 class LaunchError(GPUTensorError, TypeError):
     """Arguments of a launch that do not fit the kernel's parameters."""
+
+
+class OutOfMemoryError(GPUTensorError, MemoryError):
+    """Memory of a device that does not suffice."""
 
 
 class ParityError(GPUTensorError, AssertionError):

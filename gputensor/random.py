@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, memory
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import DTypeError
@@ -234,7 +234,7 @@ def _room(
     if not words and (dtype.kind not in "fV" or dtype.itemsize > 8):
         raise DTypeError(f"{name}: random numbers have a floating point dtype, not {dtype}")
     where = backend.device(device)
-    with backend.on_device_of(where):
+    with backend.on_device_of(where), memory.explained(name, where):
         out = backend.namespace(where).empty(math.prod(sizes) * (words or 1), dtype)
     return out, tuple(sizes), where
 

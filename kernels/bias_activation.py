@@ -9,7 +9,7 @@ import numpy as np
 from gputensor.backend import Array, namespace
 from gputensor.kernels.cpu_math import erf, exp
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.rows import ColumnSums
+from gputensor.kernels.rows import ColumnSums, chunk_rows
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
 from gputensor.kernels.source import CudaSource, c_type
 
@@ -33,17 +33,18 @@ def _relu_loop(start, stop, z, bias, out):  # type: ignore[no-untyped-def]
 
 
 @Loop
-def _relu_backward_loop(start, stop, g, out, masked, bias_grad):  # type: ignore[no-untyped-def]
+def _relu_backward_loop(start, stop, g, out, dz, parts, chunk):  # type: ignore[no-untyped-def]
     zero = g.dtype.type(0)
-    total = bias_grad[start:stop]
-    total[:] = zero
-    for i in range(g.shape[0]):
-        # Row views and two loops, as Numba vectorizes only what is this plain.
-        source, y, target = g[i, start:stop], out[i, start:stop], masked[i, start:stop]
-        for j in range(target.size):
-            target[j] = zero if y[j] <= zero else source[j]
-        for j in range(target.size):
-            total[j] += target[j]
+    for part in range(start, stop):
+        total = parts[part]
+        total[:] = zero
+        for i in range(part * chunk, min((part + 1) * chunk, g.shape[0])):
+            # Row views, as Numba vectorizes only what is this plain.
+            source, y, target = g[i], out[i], dz[i]
+            for j in range(target.size):
+                d = zero if y[j] <= zero else source[j]
+                target[j] = d
+                total[j] += d
 
 
 @Loop
@@ -69,39 +70,39 @@ def _gelu_loop(start, stop, z, bias, out):  # type: ignore[no-untyped-def]
 
 @Loop
 def _silu_backward_loop(  # type: ignore[no-untyped-def]
-    start, stop, g, z, bias, dz, bias_grad
+    start, stop, g, z, bias, dz, parts, chunk
 ):
     one = g.dtype.type(1)
-    total = bias_grad[start:stop]
-    total[:] = 0
-    shift = bias[start:stop]
-    for i in range(g.shape[0]):
-        source, y, target = g[i, start:stop], z[i, start:stop], dz[i, start:stop]
-        for j in range(target.size):
-            t = y[j] + shift[j]
-            s = one / (one + exp(-t))
-            target[j] = source[j] * (s * (one + t * (one - s)))
-        for j in range(target.size):
-            total[j] += target[j]
+    for part in range(start, stop):
+        total = parts[part]
+        total[:] = 0
+        for i in range(part * chunk, min((part + 1) * chunk, g.shape[0])):
+            source, y, target = g[i], z[i], dz[i]
+            for j in range(target.size):
+                t = y[j] + bias[j]
+                s = one / (one + exp(-t))
+                target[j] = source[j] * (s * (one + t * (one - s)))
+            for j in range(target.size):
+                total[j] += target[j]
 
 
 @Loop
 def _gelu_backward_loop(  # type: ignore[no-untyped-def]
-    start, stop, g, z, bias, dz, bias_grad
+    start, stop, g, z, bias, dz, parts, chunk
 ):
     f = g.dtype.type
     half, one, root, density = f(0.5), f(1), f(math.sqrt(0.5)), f(1 / math.sqrt(2 * math.pi))
-    total = bias_grad[start:stop]
-    total[:] = 0
-    shift = bias[start:stop]
-    for i in range(g.shape[0]):
-        source, y, target = g[i, start:stop], z[i, start:stop], dz[i, start:stop]
-        for j in range(target.size):
-            t = y[j] + shift[j]
-            slope = half * (one + erf(t * root)) + t * density * exp(-half * t * t)
-            target[j] = source[j] * slope
-        for j in range(target.size):
-            total[j] += target[j]
+    for part in range(start, stop):
+        total = parts[part]
+        total[:] = 0
+        for i in range(part * chunk, min((part + 1) * chunk, g.shape[0])):
+            source, y, target = g[i], z[i], dz[i]
+            for j in range(target.size):
+                t = y[j] + bias[j]
+                slope = half * (one + erf(t * root)) + t * density * exp(-half * t * t)
+                target[j] = source[j] * slope
+            for j in range(target.size):
+                total[j] += target[j]
 
 
 _FORWARD_LOOPS = {"relu": _relu_loop, "silu": _silu_loop, "gelu": _gelu_loop}
@@ -182,13 +183,15 @@ def _backward_on_cpu(
         )
     rows, columns = g.shape
     dz = np.empty_like(g)
-    bias_grad = np.empty(columns, g.dtype) if bias_grad is None else bias_grad
+    chunk = chunk_rows(rows, columns)
+    parts = np.empty((-(-rows // chunk), columns), g.dtype)
+    grain = _GRAIN // (chunk * columns) + 1
     if kind == "relu":
-        split(_relu_backward_loop, columns, _GRAIN // rows + 1, g, saved, dz, bias_grad)
+        split(_relu_backward_loop, len(parts), grain, g, saved, dz, parts, chunk)
     else:
         loop = _silu_backward_loop if kind == "silu" else _gelu_backward_loop
-        split(loop, columns, _GRAIN // rows + 1, g, saved, bias, dz, bias_grad)
-    return dz, bias_grad
+        split(loop, len(parts), grain, g, saved, bias, dz, parts, chunk)
+    return dz, np.sum(parts, axis=0, out=bias_grad)
 
 
 def _backward_on_cuda(

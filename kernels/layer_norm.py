@@ -7,7 +7,7 @@ import numpy as np
 
 from gputensor.backend import Array, namespace
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.rows import ColumnSums, row_layout
+from gputensor.kernels.rows import ColumnSums, chunk_rows, row_layout
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, split, widen
 from gputensor.kernels.source import CudaSource, c_type
 
@@ -160,15 +160,12 @@ def row_rms_norm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
     return narrow(xp, wide * scale * widen(xp, weight), x)
 
 
-_CHUNKS = 4  # of rows on the CPU, whose sums are added up in order: not a matter of the threads
-
-
 def _backward_on_cpu(
     g: Array, x: Array, weight: Array, *, eps: float, center: bool
 ) -> tuple[Array, Array, Array | None]:
     rows, columns = x.shape
     dx = np.empty_like(x)
-    chunk = -(-rows // _CHUNKS)
+    chunk = chunk_rows(rows, columns)
     weight_parts = np.empty((-(-rows // chunk), columns), x.dtype)
     bias_parts = np.empty_like(weight_parts)
     split(

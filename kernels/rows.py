@@ -1,4 +1,4 @@
-"""How CUDA kernels on rows (``rows.cuh``) and columns (``columns.cuh``) are cut into blocks."""
+"""How kernels on rows (``rows.cuh``) and columns (``columns.cuh``) are cut into parts."""
 
 from typing import Any
 
@@ -7,11 +7,21 @@ import numpy as np
 from gputensor.backend import Array, namespace
 from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["ColumnSums", "pack_width", "row_layout"]
+__all__ = ["ColumnSums", "chunk_rows", "pack_width", "row_layout"]
 
 _WARPS = 4  # of a block, where a warp takes a row
-_CHUNK = 64  # rows of a block, where blocks sum columns
+_CHUNK = 64  # rows of a block, where blocks sum columns; and the most chunks on a CPU
+_CHUNK_ELEMENTS = 1 << 15  # that a chunk on a CPU has at least
 _MOST_CHUNKS = 65535  # what a grid can have in its second direction
+
+
+def chunk_rows(rows: int, columns: int) -> int:
+    """Rows of a chunk, where CPU loops sum columns: chunk by chunk, and then the chunks.
+
+    It depends on the shape alone, so that sums do not depend on the number of threads. Whole rows
+    are read in one stretch; a thread with some columns of all rows took five times as long.
+    """
+    return max(-(-rows // _CHUNK), _CHUNK_ELEMENTS // columns, 1)
 
 
 def pack_width(*arrays: Array) -> int:

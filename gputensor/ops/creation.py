@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, memory
 from gputensor.autograd import (
     Leaf,
     Operand,
@@ -66,7 +66,11 @@ def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
     if dtype is not None:
         data = data.astype(_dtype(dtype), copy=False)
     if device is not None:
-        data = backend.to_device(data, backend.device(device))
+        where = backend.device(device)
+        try:
+            data = backend.to_device(data, where)
+        except MemoryError as error:
+            raise memory.out_of_memory("tensor", where, error) from None
     return data
 
 
@@ -114,7 +118,11 @@ def tensor(
     given = data.array if isinstance(data, Tensor) else data
     if array is given or (isinstance(array, np.ndarray) and np.may_share_memory(array, given)):
         with backend.on_device_of(array):
-            array = array.copy()
+            try:
+                array = array.copy()
+            except MemoryError as error:
+                where = backend.device_of(array)
+                raise memory.out_of_memory("tensor", where, error) from None
     result = wrap(array)
     if requires_grad:
         result.requires_grad = True
@@ -172,6 +180,8 @@ def _make(name: str, device: str | Device | None, *args: Any, **kwargs: Any) -> 
             return wrap(getattr(backend.namespace(where), name)(*args, **kwargs))
         except ValueError as error:
             raise ShapeError(f"{name}: {error}") from None
+        except MemoryError as error:
+            raise memory.out_of_memory(name, where, error) from None
 
 
 def empty(

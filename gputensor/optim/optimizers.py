@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, memory
 from gputensor.autograd import Leaf, Tensor, changed, no_grad, note_move, wrap
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
@@ -137,8 +137,9 @@ class Optimizer:
                 )
             groups.setdefault((p.dtype, str(p.device)), []).append(p)
         lr = checked_rate("lr", lr)
-        self._flats = [_Flat(group) for group in groups.values()]
-        self._states = [[flat.state() for _ in self._slots] for flat in self._flats]
+        with memory.explained(type(self).__name__, unique[0].device):
+            self._flats = [_Flat(group) for group in groups.values()]
+            self._states = [[flat.state() for _ in self._slots] for flat in self._flats]
         self.lr = lr
 
     @property
@@ -268,6 +269,19 @@ class Optimizer:
             yield f"{i}.step", flat.count
             for name, array in zip(self._slots, states, strict=True):
                 yield f"{i}.{name}", array
+
+
+def _held(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
+    state = vars(optimizer)  # which may not be complete yet
+    for flat, states in zip(state.get("_flats", ()), state.get("_states", ()), strict=False):
+        yield "parameters of an optimizer", flat.values
+        yield "gradients of an optimizer", flat.grads
+        yield from (
+            (f"{name} of an optimizer", a) for name, a in zip(optimizer._slots, states, strict=True)
+        )
+
+
+memory.HOLDERS[Optimizer] = _held
 
 
 class SGD(Optimizer):
