@@ -71,6 +71,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NO_ATTRS: dict[str, Any] = {}
 _SCALARS = (bool, int, float, complex)
+_NUMBERS = (*_SCALARS, np.generic)
 _next_order = itertools.count(0, -1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
@@ -941,21 +942,26 @@ class Primitive:
         arrays: list[Any] = []
         parents: list[Node | Leaf | None] = []
         tracked = False
+        kind: type | None = None
+        alike = True
         for operand in operands:
             if isinstance(operand, Tensor):
-                arrays.append(operand.array)
-                parents.append(operand._node)
-                tracked = tracked or operand._node is not None
+                array = operand.array
+                parent = operand._node
+                tracked = tracked or parent is not None
             else:
-                arrays.append(raw_operand(self.name, operand))
-                parents.append(None)
-        kinds = [type(a) for a in arrays if not isinstance(a, (*_SCALARS, np.generic))]
-        if not kinds:
+                array = raw_operand(self.name, operand)
+                parent = None
+            arrays.append(array)
+            parents.append(parent)
+            if kind is not type(array) and not isinstance(array, _NUMBERS):
+                alike = kind is None
+                kind = kind or type(array)
+        if kind is None:
             xp = backend.namespace(backend.default_device())
             arrays = [xp.asarray(default_dtype(a)) for a in arrays]
-            kinds = [type(a) for a in arrays]
-        kind = kinds[0]
-        if any(k is not kind for k in kinds):
+            kind = type(arrays[0])
+        elif not alike:
             kind = _follow(operands, arrays) or kind
             backend.same_device(self.name, arrays)
         try:
@@ -1087,7 +1093,7 @@ def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, 
 
 def raw_operand(name: str, operand: Any) -> Any:
     """Raw array or scalar of an operand that is no Tensor."""
-    if isinstance(operand, (*_SCALARS, np.generic)):
+    if isinstance(operand, _NUMBERS):
         return operand
     if isinstance(operand, (list, tuple)):
         if any(isinstance(item, Tensor) and item._node is not None for item in _items(operand)):
