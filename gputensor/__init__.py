@@ -11,7 +11,16 @@ from gputensor.ops import *  # noqa: F403
 from gputensor.ops import linalg
 from gputensor.ops.precision import autocast
 from gputensor.random import manual_seed
-from gputensor.transforms import grad, gradcheck, value_and_grad
+from gputensor.transforms import (
+    grad,
+    gradcheck,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+)
 
 __version__ = "0.1.0"
 
@@ -27,6 +36,10 @@ __all__ = [
     "errors",
     "grad",
     "gradcheck",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "kernel",
     "kernels",
     "linalg",
@@ -41,4 +54,5 @@ __all__ = [
     "synchronize",
     "use_deterministic",
     "value_and_grad",
+    "vjp",
 ]

@@ -36,6 +36,11 @@ from gputensor.ops.statistical import *
 from gputensor.random import manual_seed as manual_seed
 from gputensor.transforms import grad as grad
 from gputensor.transforms import gradcheck as gradcheck
+from gputensor.transforms import hessian as hessian
+from gputensor.transforms import hvp as hvp
+from gputensor.transforms import jacobian as jacobian
+from gputensor.transforms import jvp as jvp
 from gputensor.transforms import value_and_grad as value_and_grad
+from gputensor.transforms import vjp as vjp
 
 __version__: str

@@ -72,7 +72,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NO_ATTRS: dict[str, Any] = {}
 _SCALARS = (bool, int, float, complex)
 _NUMBERS = (*_SCALARS, np.generic)
-_next_order = itertools.count(0, -1).__next__
+next_order = itertools.count(0, -1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
 
@@ -225,7 +225,7 @@ def changed(array: Array, name: str) -> None:
     if change is None:
         change = _changes[id(memory)] = _Change(memory)
     change.name = name
-    change.order = _latest_change = _next_order()
+    change.order = _latest_change = next_order()
 
 
 def _check_unchanged(node: "Node") -> None:
@@ -1005,7 +1005,7 @@ class Primitive:
             if not any(p is not None for p in parents):
                 return None
         node = _new(Node)
-        node.order = _next_order()
+        node.order = next_order()
         node.primitive = self
         node.parents = parents
         node.out = out if self.keep_out else None
@@ -1148,14 +1148,16 @@ def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     return xp.reshape(g, shape)
 
 
-def _leading_to(wanted: set[Node | Leaf], roots: Iterable[Node | Leaf]) -> set[Node | Leaf]:
+def _leading_to(
+    wanted: set[Node | Leaf], roots: Iterable[Node | Leaf], since: int
+) -> set[Node | Leaf]:
     """Entries behind `roots` that a gradient passes on its way to `wanted`, these included."""
     seen = set(roots)
     waiting = list(seen)
     nodes = []
     while waiting:
         entry = waiting.pop()
-        if isinstance(entry, Node):
+        if isinstance(entry, Node) and entry.order <= since:
             nodes.append(entry)
             fresh = {p for p in entry.parents if p is not None and p not in seen}
             seen |= fresh
@@ -1165,6 +1167,21 @@ def _leading_to(wanted: set[Node | Leaf], roots: Iterable[Node | Leaf]) -> set[N
         if any(parent in useful for parent in node.parents):
             useful.add(node)
     return useful
+
+
+def entries_before(roots: Iterable[Node | Leaf], since: int) -> list[Node | Leaf]:
+    """Leaves behind `roots`, and the nodes of before order `since` where it is met."""
+    seen = set(roots)
+    waiting, found = list(seen), []
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, Node) and entry.order <= since:
+            fresh = {p for p in entry.parents if p is not None and p not in seen}
+            seen |= fresh
+            waiting.extend(fresh)
+        else:
+            found.append(entry)
+    return found
 
 
 class _Pass(backend.FollowDevice):
@@ -1184,6 +1201,7 @@ def propagate(
     *,
     retain_graph: bool = False,
     create_graph: bool = False,
+    since: int = 1,
 ) -> dict[Node | Leaf, Any]:
     """Carry gradients from `roots` back through the tape.
 
@@ -1197,6 +1215,8 @@ def propagate(
         Keep the saved values for another pass.
     create_graph : bool
         Record the pass itself, so that its results can be differentiated. Keeps saved values.
+    since : int
+        With `wanted`: nodes of before this order are not passed.
 
     Returns
     -------
@@ -1211,7 +1231,7 @@ def propagate(
     targets: set[Node | Leaf] | None = None
     if wanted is not None:
         targets = set(wanted)
-        reached = _leading_to(targets, [entry for entry, _ in roots])
+        reached = _leading_to(targets, [entry for entry, _ in roots], since)
     gradients: dict[Node | Leaf, Any] = {}
     waiting: list[tuple[int, Node]] = []  # a heap of the nodes in `gradients`, latest first
     for entry, g in roots:
@@ -1227,9 +1247,12 @@ def propagate(
     with _Pass() as follow:
         while waiting:
             order, node = heappop(waiting)
+            g = gradients.pop(node)
+            if order > since:  # only what is wanted there was reached
+                results[node] = _conjugate(_array(g))
+                continue
             if order > latest:
                 _check_unchanged(node)
-            g = gradients.pop(node)
             saved = node.saved
             if saved is None:
                 raise GraphError(

@@ -24,6 +24,7 @@ from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError
 from gputensor.ops import precision
 from gputensor.random import Generator
+from gputensor.tree import map_tree
 
 __all__ = ["Captured", "capture"]
 
@@ -62,7 +63,7 @@ class Captured:
         structure = _structure((args, kwargs), arrays)
         where = self._place(arrays)
         if where.kind == "cpu" or _lanes.busy:
-            return _map(_detached, self._function(*args, **kwargs))
+            return map_tree(_detached, self._function(*args, **kwargs))
         key = (
             str(where),
             structure,
@@ -193,17 +194,6 @@ def _structure(tree: Any, arrays: list[Array]) -> Hashable:
         arrays.append(tree)
         return np.ndarray
     return type(tree), tree
-
-
-def _map(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The tree with `function` applied to each of its leaves."""
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(_map(function, item) for item in tree))
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_map(function, item) for item in tree)
-    if isinstance(tree, dict):
-        return {key: _map(function, item) for key, item in tree.items()}
-    return function(tree)
 
 
 def _detached(leaf: Any) -> Any:
@@ -424,7 +414,7 @@ class _Graph:
                 return wrap(next(mine))
             return next(mine) if backend.is_array(leaf) else leaf
 
-        return _map(replaced, tree)
+        return map_tree(replaced, tree)
 
     def _load(self, arrays: list[Array]) -> None:
         for mine, given in zip(self.inputs, arrays, strict=True):
@@ -437,7 +427,7 @@ class _Graph:
             self._load(arrays)
             out = self.function(*args, **kwargs)
         # Copies are not of the pool, whose memory the recording is to find free.
-        return _map(_copied, out)
+        return map_tree(_copied, out)
 
     def record(self, args: Any, kwargs: Any) -> None:
         """Record the function.
@@ -455,7 +445,7 @@ class _Graph:
             stream.begin_capture()
             try:
                 with backend.while_capturing():
-                    out = _map(_detached, self.function(*args, **kwargs))
+                    out = map_tree(_detached, self.function(*args, **kwargs))
                     self.draws.advance()
             except BaseException as error:
                 sound = _ended(stream) is not None
@@ -478,7 +468,7 @@ class _Graph:
         _lanes.current().launch(self.graph)
         self.draws.after_replay()
         backend.DEFERRED_CHECKS.update(self.checks)
-        return _map(_copied, self.outputs)
+        return map_tree(_copied, self.outputs)
 
 
 def _ended(stream: Any) -> Any:
