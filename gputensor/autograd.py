@@ -1242,6 +1242,7 @@ def propagate(
             gradients[entry] = g
             if isinstance(entry, Node):
                 heappush(waiting, (entry.order, entry))
+    summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
     results: dict[Node | Leaf, Any] = {}
     latest = _latest_change
     with _Pass() as follow:
@@ -1310,7 +1311,13 @@ def propagate(
                     part = xp.astype(part, parent.dtype)
                 before = gradients.get(parent)
                 if before is not None:
-                    gradients[parent] = before + part
+                    if parent in summed:
+                        before += part
+                    else:
+                        before = before + part
+                        if not create_graph:
+                            summed.add(parent)
+                    gradients[parent] = before
                 else:
                     gradients[parent] = part
                     if type(parent) is Node:

@@ -71,6 +71,7 @@ def doctor() -> None:
 
 
 _BENCHMARKS = {
+    "chain": "thirty operations on large arrays",
     "kernels": "each fused kernel against plain NumPy or CuPy and PyTorch, and a memory copy",
     "matmul": "matrix products",
     "mnist": "an epoch of training",

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -289,3 +290,39 @@ def test_repr_says_what_matters():
     where = "" if x.device == "cpu" else f"device='{x.device}', "
     assert repr(x) == f"tensor([1.], {where}dtype=float32, requires_grad=True)"
     assert "grad_fn=multiply" in repr(leaf(1.0) * 2)
+
+
+def chain_of_functions(x, w):
+    for _ in range(6):
+        x = gt.exp(gt.sin(x))
+    return x.sum()
+
+
+def chain_with_shared_operands(x, w):
+    z = x
+    for _ in range(6):
+        z = gt.tanh(z * w + x)
+    return z.sum()
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(
+    ("function", "leaves"), [(chain_of_functions, 0), (chain_with_shared_operands, 2)]
+)
+def test_a_backward_pass_needs_two_gradients_beside_what_was_saved(function, leaves):
+    """And those of the leaves that are being added up, but for an element here and there."""
+    size = 100_000
+    x, w = (
+        gt.tensor(np.linspace(0.1, 1, size), dtype="float32", requires_grad=True) for _ in range(2)
+    )
+    gc.collect()
+    tracemalloc.start()
+    try:
+        out = function(x, w)
+        saved = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        out.backward()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (peak - saved) / x.nbytes < 2 + leaves + 0.1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gputensor import backend, cli
-from gputensor.benchmarks import common, kernels, matmul, mnist, overhead, small
+from gputensor.benchmarks import chain, common, kernels, matmul, mnist, overhead, small
 
 CPU = backend.device("cpu")
 NUMBERS = {"median", "low", "high", "gputensor/this"}
@@ -70,6 +70,13 @@ def test_overhead():
     report = overhead.run(CPU, there_are(overhead), repeats=2, shrink=100)
     check(report.record["results"])
     assert set(report.bars) == set(report.record["results"])
+
+
+def test_chain():
+    report = chain.run(CPU, there_are(chain), repeats=2, shrink=1000)
+    for table in report.record["results"].values():
+        check(table)
+    assert len(report.bars) == sum(map(len, report.record["results"].values()))
 
 
 def test_mnist(tmp_path, monkeypatch, capsys):
