@@ -29,10 +29,15 @@ from gputensor.ops.manipulation import *
 from gputensor.ops.nn import log_softmax as log_softmax
 from gputensor.ops.nn import logsumexp as logsumexp
 from gputensor.ops.nn import softmax as softmax
+from gputensor.ops.numeric import *
+from gputensor.ops.pieces import *
 from gputensor.ops.precision import autocast as autocast
 from gputensor.ops.products import *
 from gputensor.ops.searching import *
+from gputensor.ops.sets import *
+from gputensor.ops.sorting import *
 from gputensor.ops.statistical import *
+from gputensor.ops.utility import *
 from gputensor.random import manual_seed as manual_seed
 from gputensor.transforms import grad as grad
 from gputensor.transforms import gradcheck as gradcheck

@@ -42,6 +42,7 @@ __all__ = [
     "to_device",
     "to_host",
     "user_line",
+    "wait_for",
     "wait_for_device",
     "while_capturing",
 ]
@@ -466,6 +467,12 @@ def wait_for_device(what: str) -> None:
 # What must be looked at before the host may believe a value: kernels that find bad input on the
 # device (a label out of range) cannot raise there, so they leave a callable here, once a key.
 DEFERRED_CHECKS: dict[str, Callable[[], None]] = {}
+
+
+def wait_for(array: Array, what: str) -> None:
+    """:func:`wait_for_device`, if `array` is on one."""
+    if not isinstance(array, np.ndarray):
+        wait_for_device(what)
 
 
 def to_host(array: Array) -> "np.ndarray[Any, Any]":

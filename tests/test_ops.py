@@ -37,6 +37,7 @@ X, Y, POSITIVE, UNIT = (
     array(3, 4, low=-0.9, high=0.9),
 )
 MASK = X > 0
+ZEROS = array(3, 4) * np.array([[1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]])
 LABELS = np.array([0, 3, 1])
 CASES = {
     "add": [(gt.add, X, Y), (gt.add, X, array(4)), (lambda x: x + 2.5, X)],
@@ -104,6 +105,46 @@ CASES = {
     "mean": [(gt.mean, X), (lambda x: gt.mean(x, axis=(0, -1), keepdims=True), array(2, 3, 2))],
     "max": [(gt.max, X), (lambda x: gt.max(x, axis=1), X)],
     "min": [(gt.min, X), (lambda x: gt.min(x, axis=0, keepdims=True), X)],
+    "prod": [
+        (gt.prod, X),
+        (lambda x: gt.prod(x, axis=(0, -1), keepdims=True), array(2, 3, 2)),
+        (lambda x: gt.prod(x, axis=1), ZEROS),
+    ],
+    "cumulative_sum": [
+        (lambda x: gt.cumulative_sum(x, axis=1), X),
+        (lambda x: gt.cumulative_sum(x, axis=0, include_initial=True), X),
+        (gt.cumsum, X),
+    ],
+    "cumulative_prod": [
+        (lambda x: gt.cumulative_prod(x, axis=-1), array(2, 7)),
+        (lambda x: gt.cumulative_prod(x, axis=1, include_initial=True), ZEROS),
+        (gt.cumprod, X),
+    ],
+    "sort": [
+        (gt.sort, X),
+        (lambda x: gt.sort(x, axis=0, descending=True), X),
+        (lambda x: gt.topk(x, 2).values, X),
+    ],
+    "flip": [(gt.flip, X), (lambda x: gt.flip(x, axis=(0, -1)), array(2, 3, 2))],
+    "roll": [
+        (lambda x: gt.roll(x, 5), X),
+        (lambda x: gt.roll(x, (1, -2), axis=(0, 1)), X),
+    ],
+    "repeat": [
+        (lambda x: gt.repeat(x, 2), X),
+        (lambda x: gt.repeat(x, 3, axis=-2), X),
+        (lambda x: gt.repeat(x, [0, 2, 1], axis=0), X),
+    ],
+    "tile": [(lambda x: gt.tile(x, (2, 1, 3)), X), (lambda x: gt.tile(x, 2), X)],
+    "pad": [
+        (lambda x: gt.pad(x, ((1, 0), (0, 2)), constant_values=3.0), X),
+        *((lambda x, m=m: gt.pad(x, 2, m), X) for m in ("edge", "reflect", "symmetric", "wrap")),
+    ],
+    "convolve": [
+        (lambda x, y, mode=mode: gt.convolve(x, y, mode), array(n), array(m))
+        for mode in ("full", "same", "valid")
+        for n, m in ((5, 3), (2, 4))
+    ],
     "astype": [(lambda x: gt.astype(x, gt.float64), X)],
     "tril": [(gt.tril, X), (lambda x: gt.tril(x, k=1), array(2, 3, 3))],
     "triu": [(gt.triu, X), (lambda x: gt.triu(x, k=-1), array(2, 3, 3))],
@@ -119,8 +160,16 @@ CASES = {
         (lambda x: x[gt.tensor([[0, 1], [2, 0]]), 1], X),
         (lambda x: x[gt.asarray(MASK)], X),
         (lambda x: gt.take(x, gt.tensor([1, 1, 0]), axis=-1), X),
+        (lambda x: gt.take_along_axis(x, gt.tensor([[1, 1, 0, 2]]), axis=0), X),
+        (lambda x: gt.stack(gt.unstack(x, axis=1)[1:]), X),
+        (lambda x: gt.concat(gt.split(x, (1, 3), axis=1)[::2], axis=1), X),
+        (lambda x: gt.diff(x, n=2, prepend=0.5), X),
     ],
-    "index_add": [(lambda v: gt.index_add((4,), gt.tensor([1, 3, 1]), v), array(3))],
+    "index_add": [
+        (lambda x: gt.segment_sum(x, [1, 0, 1]), X),
+        (lambda x: gt.bincount([0, 2, 2], x), array(3)),
+        (lambda v: gt.index_add((4,), gt.tensor([1, 3, 1]), v), array(3)),
+    ],
     "index_set": [
         (lambda x, v: gt.index_set(x, (slice(None), 1), v), X, array(3)),
         (lambda x, v: gt.index_set(x, ([0, 2, 0], [1, 1, 1]), v), X, array(1, 3)),

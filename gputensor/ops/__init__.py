@@ -22,9 +22,14 @@ from gputensor.ops import (
     inplace,
     inspection,
     manipulation,
+    numeric,
+    pieces,
     products,
     searching,
+    sets,
+    sorting,
     statistical,
+    utility,
 )
 from gputensor.ops import linalg as linalg  # rules find it here
 from gputensor.ops.constants import *  # noqa: F403
@@ -35,9 +40,14 @@ from gputensor.ops.indexing import *  # noqa: F403
 from gputensor.ops.inspection import *  # noqa: F403
 from gputensor.ops.manipulation import *  # noqa: F403
 from gputensor.ops.nn import log_softmax, logsumexp, softmax
+from gputensor.ops.numeric import *  # noqa: F403
+from gputensor.ops.pieces import *  # noqa: F403
 from gputensor.ops.products import *  # noqa: F403
 from gputensor.ops.searching import *  # noqa: F403
+from gputensor.ops.sets import *  # noqa: F403
+from gputensor.ops.sorting import *  # noqa: F403
 from gputensor.ops.statistical import *  # noqa: F403
+from gputensor.ops.utility import *  # noqa: F403
 
 __all__ = [
     *constants.__all__,
@@ -47,9 +57,14 @@ __all__ = [
     *indexing.__all__,
     *inspection.__all__,
     *manipulation.__all__,
+    *numeric.__all__,
+    *pieces.__all__,
     *products.__all__,
     *searching.__all__,
+    *sets.__all__,
+    *sorting.__all__,
     *statistical.__all__,
+    *utility.__all__,
     "log_softmax",
     "logsumexp",
     "softmax",
@@ -171,7 +186,10 @@ for _module, _names, _form in (
     (manipulation, "flatten squeeze", None),
     (manipulation, "permute_dims reshape transpose", _ints),
     (searching, "argmax argmin", _along),
-    (statistical, "all any max mean min std sum var", _along),
+    (sorting, "argsort", _along),
+    (statistical, "max mean min prod std sum var", _along),
+    (utility, "all any", _along),
+    (numeric, "cumprod cumsum", None),
 ):
     for _name in _names.split():
         _function = getattr(_module, _name)

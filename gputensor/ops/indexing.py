@@ -9,11 +9,20 @@ from gputensor import backend, config
 from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, raw_operand
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
+from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import asarray
 from gputensor.ops.manipulation import permute_dims
-from gputensor.ops.statistical import checked_axis
 
-__all__ = ["diag", "diagonal", "getitem", "index_add", "index_put", "index_set", "take"]
+__all__ = [
+    "diag",
+    "diagonal",
+    "getitem",
+    "index_add",
+    "index_put",
+    "index_set",
+    "take",
+    "take_along_axis",
+]
 
 # int, slice, ..., None, Tensor or array of integers or bool, or a tuple of these.
 Key: TypeAlias = Any
@@ -34,8 +43,9 @@ def checked_key(x: Operand, key: Any) -> Any:
     """Raw key, whose arrays are on the device of `x`."""
     raw = _raw_key(key)
     arrays = [k for k in (raw if isinstance(raw, tuple) else (raw,)) if backend.is_array(k)]
-    if any(k.dtype == bool and k.ndim and not isinstance(k, np.ndarray) for k in arrays):
-        backend.wait_for_device("an index of a boolean mask")
+    for k in arrays:
+        if k.dtype == bool and k.ndim:
+            backend.wait_for(k, "an index of a boolean mask")
     backend.same_device("index", [x.array if isinstance(x, Tensor) else x, *arrays])
     return raw
 
@@ -92,7 +102,7 @@ def _getitem_forward(xp: Any, x: Any, key: Any) -> Any:
 _getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,))
 
 
-def getitem(x: Tensor, key: Key) -> Tensor:
+def getitem(x: Operand, key: Key) -> Tensor:
     """``x[key]``: slices, integers, ``None``, ``...``, integer and boolean arrays, as in NumPy.
 
     Basic indexing gives a view, index arrays a copy. A boolean array on CUDA waits for the
@@ -246,18 +256,78 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
 _VIEW = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
 
 
-def take(x: Tensor, indices: Operand, /, *, axis: int) -> Tensor:
-    """Elements of `x` at `indices` along `axis`; `indices` may have any shape.
+def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
+    """Elements of `x` at `indices` along `axis`.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    indices : Tensor, array or list of int
+        Any shape, which takes the place of `axis`; negative ones count from the end.
+    axis : int, optional
+        May be left out if there is only one.
+
+    Returns
+    -------
+    Tensor
 
     Raises
     ------
     ShapeError
         If `axis` is not an axis of `x`.
+    ValueError
+        If `axis` is missing where there are several.
     IndexError
         If an index is out of range (on the CPU).
     """
+    x = as_array("take", x)
+    ndim = len(getattr(x, "shape", ()))
+    if axis is None:
+        if ndim != 1:
+            raise ValueError(f"take: axis must be named for an array of {ndim} axes")
+        axis = 0
     checked_axis("take", x, axis)
-    return getitem(x, (*(slice(None),) * (axis % x.ndim), indices))
+    return getitem(x, (*(slice(None),) * (axis % ndim), indices))
+
+
+def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
+    """Elements of `x` at `indices` along `axis`, each from the place where its index is.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    indices : Tensor or array of int
+        As many axes as `x`, which broadcast with those of `x` but for `axis`.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `indices`, or what that broadcasts to.
+
+    Raises
+    ------
+    ShapeError
+        If the axes do not fit.
+    IndexError
+        If an index is out of range (on the CPU).
+    """
+    x, indices = as_array("take_along_axis", x), as_array("take_along_axis", indices)
+    shape, wanted = getattr(x, "shape", ()), getattr(indices, "shape", ())
+    if len(shape) != len(wanted):
+        raise ShapeError(
+            f"take_along_axis: x has shape {shape}, indices {wanted}; give them as many axes"
+        )
+    checked_axis("take_along_axis", x, axis)
+    axis %= len(shape)
+    array = indices.array if isinstance(indices, Tensor) else indices
+    key = []
+    with backend.on_device_of(array):
+        xp = backend.namespace(array)
+        for a, n in enumerate(shape):
+            places = (-1,) + (1,) * (len(shape) - 1 - a)
+            key.append(array if a == axis else xp.arange(n).reshape(places))
+    return getitem(x, tuple(key))
 
 
 def _diagonal_key(x: Operand, offset: int, length: int) -> Key:

@@ -21,12 +21,12 @@ from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import GraphError, LinAlgError, ShapeError
 from gputensor.ops import elementwise, indexing, products, statistical
+from gputensor.ops.axes import Axis, checked_axis, kept_shape
 from gputensor.ops.creation import zeros_like
 from gputensor.ops.data_type import astype, float64
 from gputensor.ops.manipulation import expand_dims, matrix_transpose, permute_dims, reshape
 from gputensor.ops.precision import widened
 from gputensor.ops.products import matmul, tensordot, vecdot
-from gputensor.ops.statistical import Axis, checked_axis, kept_shape
 
 __all__ = [
     "cholesky",

@@ -7,21 +7,30 @@ from typing import Any
 
 import numpy as np
 
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, View, as_array
 from gputensor.errors import AxisError, ShapeError
-from gputensor.ops.statistical import checked_axis
+from gputensor.ops.axes import Axis, checked_axis
+from gputensor.ops.data_type import astype
 
 __all__ = [
+    "broadcast_arrays",
     "broadcast_to",
     "concat",
     "expand_dims",
     "flatten",
+    "flip",
+    "hstack",
     "matrix_transpose",
+    "moveaxis",
     "permute_dims",
     "reshape",
+    "roll",
     "squeeze",
     "stack",
+    "tile",
     "transpose",
+    "vstack",
 ]
 
 _reshape = Primitive(
@@ -36,7 +45,7 @@ def _shape_of(x: Operand) -> tuple[int, ...]:
     return shape
 
 
-def _ints(name: str, argument: str, value: Any) -> tuple[int, ...]:
+def ints(name: str, argument: str, value: Any) -> tuple[int, ...]:
     """An int or a sequence of ints as a tuple.
 
     Raises
@@ -50,7 +59,7 @@ def _ints(name: str, argument: str, value: Any) -> tuple[int, ...]:
         raise TypeError(f"{name}: {argument} must hold ints, got {value!r}") from None
 
 
-def reshape(x: Operand, /, shape: int | Sequence[int]) -> Tensor:
+def reshape(x: Operand, /, shape: int | Sequence[int], *, copy: bool | None = None) -> Tensor:
     """Same elements, row by row, in another shape.
 
     Parameters
@@ -58,21 +67,35 @@ def reshape(x: Operand, /, shape: int | Sequence[int]) -> Tensor:
     x : Tensor or array
     shape : int or sequence of ints
         One entry may be -1: whatever is left.
+    copy : bool, optional
+        True always copies; False raises instead of copying; None copies where strides need it.
 
     Returns
     -------
     Tensor
-        In the same memory where strides allow it.
 
     Raises
     ------
     ShapeError
-        If the number of elements differs.
+        If the number of elements differs, or with ``copy=False`` if strides need a copy.
     """
-    out = _reshape(x, shape=_ints("reshape", "shape", shape))
+    sizes = ints("reshape", "shape", shape)
+    if copy is False:
+        _check_viewable(as_array("reshape", x), sizes)
+    out = _reshape(x, shape=sizes)
+    if copy:
+        return astype(out, out.dtype)
     if isinstance(x, Tensor):
         out._view = (x, _RESHAPED, out.shape)
     return out
+
+
+def _check_viewable(x: Operand, shape: tuple[int, ...]) -> None:
+    array = x.array if isinstance(x, Tensor) else x
+    try:
+        backend.namespace(array).reshape(array, shape, copy=False)
+    except ValueError as error:
+        raise ShapeError(f"reshape: copy=False, x has shape {_shape_of(x)}: {error}") from None
 
 
 _RESHAPED = View(reshape, lambda x, value, shape, own: reshape(value, x.shape))
@@ -104,7 +127,7 @@ def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
     """
     x = as_array("permute_dims", x)
     shape = _shape_of(x)
-    axes = _ints("permute_dims", "axes", axes)
+    axes = ints("permute_dims", "axes", axes)
     checked_axis("permute_dims", x, axes)
     if len(axes) != len(shape):
         raise ShapeError(f"permute_dims: axes {axes} must name each axis of shape {shape}")
@@ -154,7 +177,143 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
     ShapeError
         If `x` cannot be broadcast to `shape`.
     """
-    return _broadcast_to(x, shape=_ints("broadcast_to", "shape", shape))
+    return _broadcast_to(x, shape=ints("broadcast_to", "shape", shape))
+
+
+def broadcast_arrays(*arrays: Operand) -> list[Tensor]:
+    """Copies of arrays, repeated until all have the shape that they broadcast to.
+
+    Raises
+    ------
+    ShapeError
+        If they do not broadcast.
+    """
+    given = [as_array("broadcast_arrays", a) for a in arrays]
+    shapes = [_shape_of(a) for a in given]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(f"broadcast_arrays: shapes {shapes} do not broadcast") from None
+    return [broadcast_to(a, shape) for a in given]
+
+
+def moveaxis(
+    x: Operand, source: int | tuple[int, ...], destination: int | tuple[int, ...], /
+) -> Tensor:
+    """View with axes moved to other positions; the others stay in order.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    source, destination : int or tuple of ints
+        Which axes, and their positions in the result.
+
+    Raises
+    ------
+    ShapeError
+        If one is not an axis of `x`, is named twice, or there are not as many of both.
+    """
+    x = as_array("moveaxis", x)
+    n = len(_shape_of(x))
+    places = []
+    for name, value in (("source", source), ("destination", destination)):
+        axes = ints("moveaxis", name, value)
+        checked_axis("moveaxis", x, axes)
+        places.append([a % n for a in axes])
+    old, new = places
+    if len(old) != len(new):
+        raise ShapeError(f"moveaxis: {len(old)} axes for {len(new)} positions")
+    order = [a for a in range(n) if a not in old]
+    for place, axis in sorted(zip(new, old, strict=True)):
+        order.insert(place, axis)
+    return permute_dims(x, tuple(order))
+
+
+_flip = Primitive(
+    "flip",
+    lambda xp, x, axis: xp.flip(x, axis=axis),
+    (lambda xp, g, _out, _x, axis: xp.flip(g, axis=axis),),
+)
+
+
+def flip(x: Operand, /, *, axis: Axis = None) -> Tensor:
+    """View with the elements along `axis` (by default all axes) in reverse order.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` is not an axis of `x`.
+    """
+    x = as_array("flip", x)
+    return _flip(x, axis=checked_axis("flip", x, axis))
+
+
+_roll = Primitive(
+    "roll",
+    lambda xp, x, shift, axis: xp.roll(x, shift, axis=axis),
+    (lambda xp, g, _out, _x, shift, axis: xp.roll(g, tuple(-n for n in shift), axis=axis),),
+)
+
+
+def roll(x: Operand, /, shift: int | tuple[int, ...], *, axis: Axis = None) -> Tensor:
+    """Copy with the elements moved along axes; those that leave at an end come in at the other.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    shift : int or tuple of ints
+        By how much, for each axis.
+    axis : int or tuple of ints, optional
+        By default the elements are one row, and keep the shape of `x`.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` is not an axis of `x`, or there are not as many shifts.
+    """
+    x = as_array("roll", x)
+    shifts = ints("roll", "shift", shift)
+    if axis is None:
+        if len(shifts) > 1:
+            raise ShapeError(f"roll: {len(shifts)} shifts need as many axes")
+        return reshape(_roll(flatten(x), shift=shifts, axis=(0,)), _shape_of(x))
+    axes = ints("roll", "axis", axis)
+    checked_axis("roll", x, axes)
+    if len(shifts) == 1:
+        shifts *= len(axes)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    return _roll(x, shift=shifts, axis=axes)
+
+
+def _tile_rule(xp: Any, g: Any, _out: Any, _x: Any, repetitions: tuple[int, ...]) -> Any:
+    shape = (1,) * (len(repetitions) - len(_x.shape)) + _x.shape
+    pairs = [n for pair in zip(repetitions, shape, strict=True) for n in pair]
+    return xp.sum(xp.reshape(g, tuple(pairs)), axis=tuple(range(0, len(pairs), 2)))
+
+
+_tile = Primitive("tile", lambda xp, x, repetitions: xp.tile(x, repetitions), (_tile_rule,))
+
+
+def tile(x: Operand, repetitions: int | tuple[int, ...], /) -> Tensor:
+    """The whole array several times along each axis.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    repetitions : int or tuple of ints
+        How often, for the last axes; where there are more than axes, the result has new ones.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+    x = as_array("tile", x)
+    times = ints("tile", "repetitions", repetitions)
+    if any(n < 0 for n in times):
+        raise ValueError(f"tile: repetitions are {times}; they must not be negative")
+    return _tile(x, repetitions=(1,) * (len(_shape_of(x)) - len(times)) + times)
 
 
 def expand_dims(x: Operand, /, axis: int = 0) -> Tensor:
@@ -165,7 +324,7 @@ def expand_dims(x: Operand, /, axis: int = 0) -> Tensor:
 def _with_axis(name: str, x: Operand, axis: int) -> Tensor:
     x = as_array(name, x)
     shape = _shape_of(x)
-    (axis,) = _ints(name, "axis", axis)
+    (axis,) = ints(name, "axis", axis)
     if not -len(shape) - 1 <= axis <= len(shape):
         raise AxisError(
             f"{name}: axis {axis} is out of range for shape {shape}; "
@@ -185,7 +344,7 @@ def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     """
     x = as_array("squeeze", x)
     shape = _shape_of(x)
-    axes = _ints("squeeze", "axis", axis)
+    axes = ints("squeeze", "axis", axis)
     checked_axis("squeeze", x, axes)
     drop = {a % len(shape) for a in axes}
     if any(shape[a] != 1 for a in drop):
@@ -232,7 +391,7 @@ def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
         return _concat(*[flatten(a) for a in given], axis=0)
     if not _shape_of(given[0]):
         raise ShapeError("concat: a 0-dimensional array has no axis to join along; use gt.stack")
-    (axis,) = _ints("concat", "axis", axis)
+    (axis,) = ints("concat", "axis", axis)
     checked_axis("concat", given[0], axis)
     return _concat(*given, axis=axis)
 
@@ -245,6 +404,18 @@ def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Tensor:
         found = ", ".join(map(str, sorted(shapes)))
         raise ShapeError(f"stack: arrays must have one shape, found {found}")
     return _concat(*[_with_axis("stack", a, axis) for a in given], axis=axis)
+
+
+def hstack(arrays: Sequence[Operand], /) -> Tensor:
+    """Join arrays along the second axis, or along the only one, as NumPy's hstack."""
+    given = [flatten(a) if not _shape_of(a) else a for a in _listed("hstack", arrays)]
+    return concat(given, axis=min(1, len(_shape_of(given[0])) - 1))
+
+
+def vstack(arrays: Sequence[Operand], /) -> Tensor:
+    """Join arrays as rows along the first axis, as NumPy's vstack."""
+    given = _listed("vstack", arrays)
+    return concat([reshape(a, (1, -1)) if len(_shape_of(a)) < 2 else a for a in given])
 
 
 def _listed(name: str, arrays: Any) -> list[Operand]:

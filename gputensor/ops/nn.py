@@ -21,12 +21,12 @@ from gputensor.kernels import (
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
 from gputensor.kernels.runtime import is_narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
+from gputensor.ops.axes import checked_axis, kept_shape
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.products import product
-from gputensor.ops.statistical import checked_axis, kept_shape
 
 __all__ = [
     "cross_entropy",

@@ -13,11 +13,12 @@ from gputensor import backend, blas
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels.runtime import is_narrow, narrow, widen
+from gputensor.ops.axes import checked_axis
 from gputensor.ops.elementwise import conj, multiply
 from gputensor.ops.indexing import diagonal
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered
-from gputensor.ops.statistical import checked_axis, sum
+from gputensor.ops.statistical import sum
 
 __all__ = ["dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "trace", "vecdot"]
 

@@ -2,63 +2,28 @@
 
 import math
 import operator
-from typing import Any, TypeAlias
+from typing import Any
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.errors import AxisError, ShapeError
+from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
+from gputensor.ops.creation import full
 from gputensor.ops.elementwise import add, imag, real, sqrt
+from gputensor.ops.manipulation import concat
 from gputensor.ops.precision import widened
 
-__all__ = ["all", "any", "max", "mean", "min", "std", "sum", "var"]
-
-Axis: TypeAlias = int | tuple[int, ...] | None
-
-
-def _axes(shape: tuple[int, ...], axis: Axis) -> list[int]:
-    """Axes that a reduction over `axis` takes away, in ascending order."""
-    if axis is None:
-        return list(range(len(shape)))
-    return sorted(a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis))
-
-
-def _count(shape: tuple[int, ...], axis: Axis) -> int:
-    """Elements that a reduction over `axis` makes one of."""
-    return math.prod(shape[a] for a in _axes(shape, axis))
-
-
-def kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
-    """Shape that a reduction over `axis` has with ``keepdims=True``."""
-    axes = _axes(shape, axis)
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def checked_axis(name: str, x: Operand, axis: Axis) -> Axis:
-    """The axis argument, if it names axes of `x`, each once.
-
-    Raises
-    ------
-    ShapeError
-        Otherwise, naming the axis and the shape.
-    """
-    if axis is None:
-        return None
-    shape = getattr(x, "shape", ())
-    try:
-        axes = tuple(map(operator.index, axis if isinstance(axis, (tuple, list)) else (axis,)))
-    except TypeError:
-        raise TypeError(
-            f"{name}: axis must be an int, a tuple of ints or None, got {axis!r}"
-        ) from None
-    for a in axes:
-        if not -len(shape) <= a < len(shape):
-            allowed = (
-                f"allowed are {-len(shape)} to {len(shape) - 1}" if shape else "it has no axes"
-            )
-            raise AxisError(f"{name}: axis {a} is out of range for shape {shape}; {allowed}")
-    if len({a % len(shape) for a in axes}) != len(axes):
-        raise ShapeError(f"{name}: axis {axis} names an axis twice")
-    return axes if isinstance(axis, (tuple, list)) else axes[0]
+__all__ = [
+    "cumulative_prod",
+    "cumulative_sum",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]
 
 
 def _spread(xp: Any, g: Any, shape: tuple[int, ...], axis: Axis) -> Any:
@@ -100,7 +65,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
 
 
 def _mean_rule(xp: Any, g: Any, _out: Any, _x: Any, axis: Axis, keepdims: bool) -> Any:
-    count = _count(_x.shape, axis)
+    count = count_of(_x.shape, axis)
     # Of no elements there is nothing to give a share to.
     return _spread(xp, g / count if count else g, _x.shape, axis)
 
@@ -120,7 +85,7 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def _var_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
     shape = x.shape
-    axes, count = _axes(shape, axis), _count(shape, axis)
+    axes, count = axes_of(shape, axis), count_of(shape, axis)
     last = axes == list(range(len(shape) - len(axes), len(shape)))
     if x.dtype.kind == "f" and x.size and last and x.flags.c_contiguous:
         found = row_moments.raw(x.reshape(x.size // count, count))[1] * count
@@ -143,7 +108,7 @@ def _var_rule(
     xp: Any, g: Any, _out: Any, x: Any, axis: Axis, correction: float, keepdims: bool
 ) -> Any:
     deviation = x - xp.mean(x, axis=axis, keepdims=True)
-    scale = 2 / _freedom(_count(x.shape, axis), correction)
+    scale = 2 / _freedom(count_of(x.shape, axis), correction)
     return xp.reshape(g, kept_shape(x.shape, axis)) * scale * deviation
 
 
@@ -200,11 +165,6 @@ def _not_empty(name: str, x: Operand, axis: Axis) -> None:
         raise ShapeError(f"{name}: there is no {name} of zero elements, shape is {shape}")
 
 
-def any_zero(shape: tuple[int, ...], axis: Axis) -> bool:
-    """Whether a reduction of `shape` over `axis` has nothing to choose from."""
-    return _count(shape, axis) == 0
-
-
 def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`, NaN if there is one; elements that tie share the gradient.
 
@@ -227,17 +187,135 @@ def min(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _min(x, axis=axis, keepdims=keepdims)
 
 
-_any = Primitive("any", lambda xp, x, axis, keepdims: xp.any(x, axis=axis, keepdims=keepdims))
-_all = Primitive("all", lambda xp, x, axis, keepdims: xp.all(x, axis=axis, keepdims=keepdims))
+def _exclusive(xp: Any, x: Any) -> Any:
+    """Product of the elements before each along the last axis."""
+    return xp.concat([xp.ones_like(x[..., :1]), xp.cumprod(x, axis=-1)[..., :-1]], axis=-1)
 
 
-def any(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether any element along `axis` is true (not zero)."""
-    x = as_array("any", x)
-    return _any(x, axis=checked_axis("any", x, axis), keepdims=keepdims)
+def _prod_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Axis, dtype: Any, keepdims: bool) -> Any:
+    shape = x.shape
+    axes = axes_of(shape, axis)
+    order = tuple(a for a in range(len(shape)) if a not in axes) + tuple(axes)
+    kept = tuple(shape[a] for a in order[: len(shape) - len(axes)])
+    rows = xp.reshape(xp.permute_dims(x, order), (*kept, math.prod(shape[a] for a in axes)))
+    # What the others multiply to, without dividing by the element, which may be 0.
+    before = _exclusive(xp, rows)
+    after = xp.flip(_exclusive(xp, xp.flip(rows, axis=-1)), axis=-1)
+    part = xp.reshape(g, (*kept, 1)) * before * after
+    part = xp.reshape(part, tuple(shape[a] for a in order))
+    return xp.permute_dims(part, tuple(sorted(range(len(shape)), key=order.__getitem__)))
 
 
-def all(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether all elements along `axis` are true (not zero)."""
-    x = as_array("all", x)
-    return _all(x, axis=checked_axis("all", x, axis), keepdims=keepdims)
+_prod = Primitive(
+    "prod",
+    lambda xp, x, axis, dtype, keepdims: xp.prod(x, axis=axis, dtype=dtype, keepdims=keepdims),
+    (_prod_rule,),
+)
+
+
+def prod(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1."""
+    x = widened(as_array("prod", x))
+    return _prod(x, axis=checked_axis("prod", x, axis), dtype=dtype, keepdims=keepdims)
+
+
+_cumulative_sum = Primitive(
+    "cumulative_sum",
+    lambda xp, x, axis, dtype: xp.cumsum(x, axis=axis, dtype=dtype),
+    (
+        lambda xp, g, _out, _x, axis, dtype: xp.flip(
+            xp.cumsum(xp.flip(g, axis=axis), axis=axis), axis=axis
+        ),
+    ),
+)
+
+
+def _cumulative_prod_rule(xp: Any, g: Any, _out: Any, x: Any, axis: int, dtype: Any) -> Any:
+    # Element i takes part in products j >= i, each of what is before i, what is between i and j,
+    # and itself: the sum over j of g[j] times what is between obeys s[i] = g[i] + x[i+1] * s[i+1].
+    x, sums = xp.moveaxis(x, axis, -1), xp.moveaxis(g, axis, -1)
+    between, step, n = x[..., 1:], 1, x.shape[-1]
+    while step < n:  # sums of 1, 2, 4, ... terms
+        summed = sums[..., : n - step] + between * sums[..., step:]
+        sums = xp.concat([summed, sums[..., n - step :]], axis=-1)
+        rest = between[..., step:]
+        between = between[..., : rest.shape[-1]] * rest
+        step *= 2
+    return xp.moveaxis(_exclusive(xp, x) * sums, -1, axis)
+
+
+_cumulative_prod = Primitive(
+    "cumulative_prod",
+    lambda xp, x, axis, dtype: xp.cumprod(x, axis=axis, dtype=dtype),
+    (_cumulative_prod_rule,),
+)
+
+
+def _cumulative(
+    run: Primitive, x: Operand, axis: int | None, dtype: Any, include_initial: bool
+) -> Tensor:
+    x = widened(as_array(run.name, x))
+    shape = getattr(x, "shape", ())
+    if not shape:
+        raise ShapeError(f"{run.name}: a 0-dimensional array has no axis to go along")
+    if axis is None and len(shape) > 1:
+        raise ValueError(f"{run.name}: axis must be named for an array of shape {shape}")
+    axis = 0 if axis is None else operator.index(axis)
+    checked_axis(run.name, x, axis)
+    found = run(x, axis=axis, dtype=dtype)
+    if not include_initial:
+        return found
+    axis %= len(shape)
+    edge = (*shape[:axis], 1, *shape[axis + 1 :])
+    first = full(edge, int(run is _cumulative_prod), dtype=found.dtype, device=found.device)
+    return concat([first, found], axis=axis)
+
+
+def cumulative_sum(
+    x: Operand,
+    /,
+    *,
+    axis: int | None = None,
+    dtype: Any = None,
+    include_initial: bool = False,
+) -> Tensor:
+    """Sums of the elements up to each along `axis`.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    axis : int, optional
+        May be left out if there is only one.
+    dtype : dtype, optional
+        Of the sums; integers are added up in 64 bits by default.
+    include_initial : bool
+        Whether the sum of no elements, 0, comes first.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; with `include_initial` longer by 1 along `axis`.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` is not an axis of `x`, or there is none.
+    ValueError
+        If `axis` is missing where there are several.
+    """
+    return _cumulative(_cumulative_sum, x, axis, dtype, include_initial)
+
+
+def cumulative_prod(
+    x: Operand,
+    /,
+    *,
+    axis: int | None = None,
+    dtype: Any = None,
+    include_initial: bool = False,
+) -> Tensor:
+    """Products of the elements up to each along `axis`; as :func:`cumulative_sum`.
+
+    The gradient divides by nothing, so that it is right where elements are 0 too.
+    """
+    return _cumulative(_cumulative_prod, x, axis, dtype, include_initial)

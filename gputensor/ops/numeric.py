@@ -1,0 +1,202 @@
+"""Functions that NumPy has and the array API standard has not: filters, tables, groups."""
+
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
+from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
+from gputensor.ops.creation import asarray
+from gputensor.ops.elementwise import clip, where
+from gputensor.ops.indexing import getitem, index_add, take
+from gputensor.ops.manipulation import flatten
+from gputensor.ops.searching import searchsorted
+from gputensor.ops.statistical import cumulative_prod, cumulative_sum
+
+__all__ = ["bincount", "convolve", "cumprod", "cumsum", "interp", "segment_sum"]
+
+
+def cumsum(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
+    """:func:`cumulative_sum` with NumPy's parameters: over all elements in one row by default."""
+    return cumulative_sum(flatten(x) if axis is None else x, axis=axis, dtype=dtype)
+
+
+def cumprod(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
+    """:func:`cumulative_prod` with NumPy's parameters: over all elements in one row by default."""
+    return cumulative_prod(flatten(x) if axis is None else x, axis=axis, dtype=dtype)
+
+
+_convolve = Primitive(
+    "convolve",
+    lambda xp, x, y: xp.convolve(x, y),
+    (
+        lambda xp, g, _out, _x, y: xp.convolve(g, xp.flip(y), mode="valid"),
+        lambda xp, g, _out, x, _y: xp.convolve(g, xp.flip(x), mode="valid"),
+    ),
+)
+
+
+def convolve(x: Operand, y: Operand, /, mode: str = "full") -> Tensor:
+    """Convolution of two sequences, ``out[k] = sum(x[i] * y[k - i])``.
+
+    Parameters
+    ----------
+    x, y : Tensor or array of shape (n,), (m,)
+    mode : {"full", "same", "valid"}
+        All ``n + m - 1`` sums, the middle ``max(n, m)``, or those in which none of the shorter
+        sequence is missing.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ShapeError
+        If a sequence is empty or has several axes.
+    ValueError
+        If `mode` is another.
+    """
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"convolve: mode is {mode!r}; allowed are 'full', 'same' and 'valid'")
+    x, y = as_array("convolve", x), as_array("convolve", y)
+    for operand in (x, y):
+        shape: tuple[int, ...] = getattr(operand, "shape", ())
+        if len(shape) != 1 or not shape[0]:
+            raise ShapeError(f"convolve: operands need one axis with elements, got shape {shape}")
+    full = _convolve(x, y)
+    short, long = sorted((x.shape[0], y.shape[0]))
+    if mode == "valid":
+        return getitem(full, slice(short - 1, long))
+    start = (short - 1) // 2
+    return getitem(full, slice(start, start + long)) if mode == "same" else full
+
+
+def interp(
+    x: Operand,
+    xp: Operand,
+    fp: Operand,
+    /,
+    left: float | None = None,
+    right: float | None = None,
+) -> Tensor:
+    """Values at `x` of the broken line through the points ``(xp, fp)``.
+
+    Parameters
+    ----------
+    x : Tensor or array
+        Any shape.
+    xp, fp : Tensor or array of shape (n,)
+        Abscissas, ascending, and ordinates.
+    left, right : float, optional
+        Values before the first and after the last point; those of these points by default.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`. Gradients flow to `x`, `xp` and `fp`.
+
+    Raises
+    ------
+    ShapeError
+        If `xp` and `fp` are not of one shape (n,), or empty.
+    """
+    at, knots, values = asarray(x), asarray(xp), asarray(fp)
+    if knots.ndim != 1 or not knots.size or knots.shape != values.shape:
+        raise ShapeError(
+            f"interp: xp and fp have shapes {knots.shape} and {values.shape}; they must have one "
+            "axis, as long in both, with elements"
+        )
+    first, last = getitem(values, 0), getitem(values, -1)
+    if knots.size > 1:
+        i = clip(searchsorted(knots, at, side="right") - 1, 0, knots.size - 2)
+        x0, y0 = take(knots, i), take(values, i)
+        share = (at - x0) / (take(knots, i + 1) - x0)
+        inside = y0 + share * (take(values, i + 1) - y0)
+    else:
+        inside = first + 0 * at
+    inside = where(at < getitem(knots, 0), first if left is None else left, inside)
+    return where(at > getitem(knots, -1), last if right is None else right, inside)
+
+
+def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> tuple[Tensor, int]:
+    """Integers of one axis, and how many groups they number; checked on the CPU."""
+    given = asarray(ids)
+    if given.ndim != 1:
+        raise ShapeError(f"{name}: numbers of groups need one axis, their shape is {given.shape}")
+    if given.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: numbers of groups must be integers, got {given.dtype}")
+    array = given.array
+    if groups is None:
+        groups = max(least, int(given.max().item()) + 1 if array.size else 0)
+    if isinstance(array, np.ndarray) and array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= groups:
+            wrong = low if low < 0 else high
+            raise OutOfRangeError(
+                f"{name}: group {wrong} is out of range; allowed are 0 to {groups - 1}"
+            )
+    return given, groups
+
+
+def segment_sum(x: Operand, segment_ids: Operand, /, num_segments: int | None = None) -> Tensor:
+    """Sums of the rows that are of one group.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (n, ...)
+    segment_ids : Tensor or array of int, shape (n,)
+        Group of each row, from 0, in any order. Out of range they raise on the CPU; on CUDA they
+        wrap around.
+    num_segments : int, optional
+        Number of groups; by default as many as are named, which on CUDA waits for the device.
+
+    Returns
+    -------
+    Tensor
+        Of shape ``(num_segments, ...)``; 0 for a group without rows.
+
+    Raises
+    ------
+    ShapeError
+        If there are not as many groups' numbers as rows.
+    OutOfRangeError
+        If a group's number is out of range.
+    """
+    rows = asarray(x)
+    ids, groups = _group_ids("segment_sum", segment_ids, num_segments)
+    if rows.shape[:1] != ids.shape:
+        raise ShapeError(f"segment_sum: x has shape {rows.shape}, segment_ids {ids.shape}")
+    return index_add((groups, *rows.shape[1:]), ids, rows)
+
+
+def bincount(x: Operand, /, weights: Operand | None = None, minlength: int = 0) -> Tensor:
+    """How often each integer from 0 occurs, or the sum of its `weights`.
+
+    Parameters
+    ----------
+    x : Tensor or array of int, shape (n,)
+    weights : Tensor or array of shape (n,), optional
+        Gradients flow to them; the result has their dtype.
+    minlength : int
+        Least length of the result, which else ends with the largest integer. To find that, CUDA
+        is waited for.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ShapeError
+        If `x` or `weights` do not have one axis, of one length.
+    OutOfRangeError
+        If an integer is negative (on the CPU).
+    """
+    ids, groups = _group_ids("bincount", x, None, minlength)
+    if weights is not None:
+        return segment_sum(weights, ids, groups)
+    backend.wait_for(ids.array, "bincount")
+    with backend.on_device_of(ids.array):
+        return wrap(backend.namespace(ids.array).bincount(ids.array, minlength=minlength))
