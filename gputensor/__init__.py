@@ -8,7 +8,7 @@ from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.kernels import kernel
 from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
-from gputensor.ops import linalg
+from gputensor.ops import fft, linalg
 from gputensor.ops.precision import autocast
 from gputensor.random import manual_seed
 from gputensor.transforms import (
@@ -34,6 +34,7 @@ __all__ = [
     "device",
     "enable_grad",
     "errors",
+    "fft",
     "grad",
     "gradcheck",
     "hessian",

@@ -18,6 +18,7 @@ from gputensor.config import sync_debug as sync_debug
 from gputensor.config import use_deterministic as use_deterministic
 from gputensor.kernels import kernel as kernel
 from gputensor.memory import memory_summary as memory_summary
+from gputensor.ops import fft as fft
 from gputensor.ops import linalg as linalg
 from gputensor.ops.constants import *
 from gputensor.ops.creation import *

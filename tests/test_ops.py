@@ -9,6 +9,7 @@ import array_api_strict
 import autograd.numpy as anp
 import numpy as np
 import pytest
+import test_fft
 import test_linalg
 from autograd import elementwise_grad
 from hypothesis import given, settings
@@ -266,7 +267,7 @@ def test_every_differentiable_primitive_has_a_case():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     primitives = set(done.stdout.split())
-    assert set(CASES) <= primitives <= {*CASES, *test_linalg.CASES}
+    assert set(CASES) <= primitives <= {*CASES, *test_linalg.CASES, *test_fft.PRIMITIVES}
 
 
 @pytest.mark.parametrize(("function", "inputs"), CHECKS)

@@ -31,7 +31,8 @@ from gputensor.ops import (
     statistical,
     utility,
 )
-from gputensor.ops import linalg as linalg  # rules find it here
+from gputensor.ops import fft as fft  # rules find them here
+from gputensor.ops import linalg as linalg
 from gputensor.ops.constants import *  # noqa: F403
 from gputensor.ops.creation import *  # noqa: F403
 from gputensor.ops.data_type import *  # noqa: F403

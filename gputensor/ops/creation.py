@@ -447,6 +447,13 @@ def triu(x: Operand, /, *, k: int = 0) -> Tensor:
     return _triu(_matrices("triu", x), k=k)
 
 
+def raw_like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
+    """Raw array made by a function of the namespace of `x`, on its device and of its dtype."""
+    raw = x.array if isinstance(x, Tensor) else x
+    with backend.on_device_of(raw):
+        return getattr(backend.namespace(raw), name)(*args, dtype=dtype or x.dtype)
+
+
 def parameter(array: Any) -> Tensor:
     """Tensor around a raw array, without a copy, that gradients are accumulated for."""
     return wrap(array, Leaf(array))

@@ -10,7 +10,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, raw_o
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
 from gputensor.ops.axes import checked_axis
-from gputensor.ops.creation import asarray
+from gputensor.ops.creation import asarray, raw_like
 from gputensor.ops.manipulation import permute_dims
 
 __all__ = [
@@ -332,9 +332,7 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
 
 def _diagonal_key(x: Operand, offset: int, length: int) -> Key:
     """Key of `length` elements on a diagonal of matrices that are where `x` is."""
-    raw = x.array if isinstance(x, Tensor) else x
-    with backend.on_device_of(raw):
-        steps = backend.namespace(raw).arange(length)
+    steps = raw_like(x, "arange", length, dtype=np.int64)
     return ..., steps + max(-offset, 0), steps + max(offset, 0)
 
 

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import GraphError, LinAlgError, ShapeError
 from gputensor.ops import elementwise, indexing, products, statistical
 from gputensor.ops.axes import Axis, checked_axis, kept_shape
-from gputensor.ops.creation import zeros_like
+from gputensor.ops.creation import raw_like, zeros_like
 from gputensor.ops.data_type import astype, float64
 from gputensor.ops.manipulation import expand_dims, matrix_transpose, permute_dims, reshape
 from gputensor.ops.precision import widened
@@ -152,17 +151,10 @@ def _h(xp: Any, x: Any) -> Any:
     return _c(xp, xp.matrix_transpose(x))
 
 
-def _like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
-    """Raw array made by a function of the namespace of `x`, on its device."""
-    raw = x.array if isinstance(x, Tensor) else x
-    with backend.on_device_of(raw):
-        return getattr(backend.namespace(raw), name)(*args, dtype=dtype or x.dtype)
-
-
 def _half_triangle(x: Any) -> Any:
     """Ones below the diagonal of a matrix of the last length of `x`, halves on it, zeros above."""
     n = x.shape[-1]
-    return _like(x, "tri", n) - 0.5 * _like(x, "eye", n)
+    return raw_like(x, "tri", n) - 0.5 * raw_like(x, "eye", n)
 
 
 # Solutions, inverses and determinants
@@ -231,7 +223,7 @@ def inv(x: Operand, /) -> Tensor:
 def _cofactors_forward(xp: Any, x: Any) -> Any:
     # By singular values, since a singular matrix has cofactors, too.
     u, s, vh = _run(xp, "svd", x)
-    eye = _like(s, "eye", s.shape[-1], dtype=bool)
+    eye = raw_like(s, "eye", s.shape[-1], dtype=bool)
     others = xp.prod(xp.where(eye, 1, s[..., None, :]), axis=-1)
     scale = (xp.linalg.det(u) * xp.linalg.det(vh))[..., None] * others
     return xp.matmul(_c(xp, u) * scale[..., None, :], _c(xp, vh))
@@ -239,7 +231,7 @@ def _cofactors_forward(xp: Any, x: Any) -> Any:
 
 def _cofactors_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     total = xp.sum(g * out, axis=(-2, -1), keepdims=True)
-    inner = total * _like(x, "eye", x.shape[-1]) - xp.matmul(out, xp.matrix_transpose(g))
+    inner = total * raw_like(x, "eye", x.shape[-1]) - xp.matmul(out, xp.matrix_transpose(g))
     return xp.matmul(inner, xp.matrix_transpose(_run(xp, "inv", x)))
 
 
@@ -336,7 +328,7 @@ def _eigh_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     values, vectors = out[0], _c(xp, out[1])
     if g_vectors is None:  # no differences, which are 0 where eigenvalues are equal
         return xp.matmul(vectors * g_values[..., None, :], _h(xp, vectors))
-    eye = _like(values, "eye", values.shape[-1], dtype=bool)
+    eye = raw_like(values, "eye", values.shape[-1], dtype=bool)
     gaps = xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
     middle = xp.matmul(_h(xp, vectors), g_vectors) / gaps
     if g_values is not None:
@@ -399,7 +391,7 @@ def _svd_rule(xp: Any, g: Any, out: Any, x: Any, full_matrices: bool) -> Any:
     row, column = s[..., None, :], s[..., :, None]
     if g_u is None and g_vh is None:
         return xp.matmul(u * g_s[..., None, :], vh)
-    eye = _like(s, "eye", k, dtype=bool)
+    eye = raw_like(s, "eye", k, dtype=bool)
     gaps = xp.where(eye, math.inf, (row - column) * (row + column))
     middle = xp.zeros_like(xp.matmul(_h(xp, u), u))
     on_diagonal = g_s
@@ -648,7 +640,7 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     x = _matrix("matrix_power", x, square=True)
     n = operator.index(n)
     if n == 0:
-        return elementwise.add(zeros_like(x), _like(x, "eye", x.shape[-1]))
+        return elementwise.add(zeros_like(x), raw_like(x, "eye", x.shape[-1]))
     if n < 0:
         x, n = inv(x), -n
     found: Tensor | None = None

@@ -1,0 +1,411 @@
+"""The Fourier transforms of the Array API standard.
+
+Transforms are linear, so a rule is a transform, too. Those of real numbers leave out one half of a
+result that is Hermitian, ``y[-k] == conj(y[k])``; their rules count what is left out by a factor.
+
+``norm`` is for all of them the side that divides by the number n of points: ``"forward"``,
+``"backward"`` (the inverse, the default), or ``"ortho"``, both by the square root of n. Precision
+is kept, float32 gives complex64; integers are taken as float64.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
+from gputensor.backend import Device
+from gputensor.errors import DTypeError, ShapeError
+from gputensor.ops.axes import checked_axis
+from gputensor.ops.creation import raw_like
+from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.precision import widened
+
+__all__ = [
+    "fft",
+    "fftfreq",
+    "fftn",
+    "fftshift",
+    "hfft",
+    "ifft",
+    "ifftn",
+    "ifftshift",
+    "ihfft",
+    "irfft",
+    "irfftn",
+    "rfft",
+    "rfftfreq",
+    "rfftn",
+]
+
+Axes: TypeAlias = tuple[int, ...]
+
+
+def _fitted(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """Gradient of what was cut or padded with zeros to the shape of `g`, from `shape`."""
+    if g.shape == shape:
+        return g
+    key = tuple(slice(min(a, b)) for a, b in zip(g.shape, shape, strict=True))
+    return xp.index_put(shape, key, g[key])
+
+
+def _counted(g: Any, n: int, axis: int, times: float) -> Any:
+    """`g` times `times` but for those of the ``n // 2 + 1`` elements that stand for themselves."""
+    length = n // 2 + 1
+    factors = raw_like(g, "full", length, times, dtype=g.dtype.char.lower())  # the real dtype
+    factors[0] = 1
+    if n % 2 == 0:
+        factors[-1] = 1
+    return g * factors.reshape(length, *(1,) * (len(g.shape) - 1 - axis))
+
+
+def _full_rule(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, g: Any, _out: Any, _x: Any, n: int, axis: int, norm: str) -> Any:
+        return _fitted(xp, getattr(xp.fft, name)(g, n=n, axis=axis, norm=norm), _x.shape)
+
+    return rule
+
+
+def _from_half_rule(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, g: Any, _out: Any, _x: Any, n: int, axis: int, norm: str) -> Any:
+        found = getattr(xp.fft, name)(g, n=n, axis=axis, norm=norm)
+        return _fitted(xp, _counted(found, n, axis, 2), _x.shape)
+
+    return rule
+
+
+def _to_half_rule(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, g: Any, _out: Any, _x: Any, n: int, axis: int, norm: str) -> Any:
+        g = _counted(g, n, axis, 0.5)
+        return _fitted(xp, getattr(xp.fft, name)(g, n=n, axis=axis, norm=norm), _x.shape)
+
+    return rule
+
+
+def _along(name: str, rule: Callable[..., Any]) -> Primitive:
+    """Transform along one axis."""
+    return Primitive(
+        name,
+        lambda xp, x, n, axis, norm: getattr(xp.fft, name)(x, n=n, axis=axis, norm=norm),
+        (rule,),
+    )
+
+
+_fft = _along("fft", _full_rule("fft"))
+_ifft = _along("ifft", _full_rule("ifft"))
+_rfft = _along("rfft", _to_half_rule("hfft"))
+_irfft = _along("irfft", _from_half_rule("ihfft"))
+_hfft = _along("hfft", _from_half_rule("rfft"))
+_ihfft = _along("ihfft", _to_half_rule("irfft"))
+
+
+def _over(name: str, rule: Callable[..., Any]) -> Primitive:
+    """Transform over several axes."""
+    return Primitive(
+        name,
+        lambda xp, x, s, axes, norm: getattr(xp.fft, name)(x, s=s, axes=axes, norm=norm),
+        (rule,),
+    )
+
+
+def _fftn_rule(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, g: Any, _out: Any, _x: Any, s: Axes, axes: Axes, norm: str) -> Any:
+        return _fitted(xp, getattr(xp.fft, name)(g, s=s, axes=axes, norm=norm), _x.shape)
+
+    return rule
+
+
+def _rfftn_rule(xp: Any, g: Any, _out: Any, _x: Any, s: Axes, axes: Axes, norm: str) -> Any:
+    g = _counted(g, s[-1], axes[-1], 0.5)
+    if len(axes) > 1:
+        g = xp.fft.fftn(g, s=s[:-1], axes=axes[:-1], norm=norm)
+    return _fitted(xp, xp.fft.hfft(g, n=s[-1], axis=axes[-1], norm=norm), _x.shape)
+
+
+def _irfftn_rule(xp: Any, g: Any, _out: Any, _x: Any, s: Axes, axes: Axes, norm: str) -> Any:
+    found = _counted(xp.fft.ihfft(g, n=s[-1], axis=axes[-1], norm=norm), s[-1], axes[-1], 2)
+    if len(axes) > 1:
+        found = xp.fft.ifftn(found, s=s[:-1], axes=axes[:-1], norm=norm)
+    return _fitted(xp, found, _x.shape)
+
+
+_fftn = _over("fftn", _fftn_rule("fftn"))
+_ifftn = _over("ifftn", _fftn_rule("ifftn"))
+_rfftn = _over("rfftn", _rfftn_rule)
+_irfftn = _over("irfftn", _irfftn_rule)
+
+
+def _operand(name: str, x: Operand, norm: str) -> Operand:
+    """The operand, of a dtype that can be transformed, after a look at `norm`.
+
+    Raises
+    ------
+    ValueError
+        If `norm` is unknown.
+    """
+    if norm not in ("backward", "ortho", "forward"):
+        raise ValueError(
+            f"fft.{name}: norm {norm!r} is unknown; allowed are 'backward', 'ortho', 'forward'"
+        )
+    return widened(as_array(f"fft.{name}", x))
+
+
+def _length(name: str, n: Any) -> int:
+    length: int = operator.index(n)
+    if length < 1:
+        raise ShapeError(f"fft.{name}: {n} points cannot be transformed; it takes one or more")
+    return length
+
+
+def _one_axis(
+    run: Primitive, x: Operand, n: int | None, axis: int, norm: str, half: bool = False
+) -> Tensor:
+    """A transform along one axis; `half` says that `x` is one half of a Hermitian array."""
+    x = _operand(run.name, x, norm)
+    axis = operator.index(axis)
+    checked_axis(f"fft.{run.name}", x, axis)
+    if n is None:
+        n = 2 * (x.shape[axis] - 1) if half else x.shape[axis]
+    return run(x, n=_length(run.name, n), axis=axis % len(x.shape), norm=norm)
+
+
+def _axes(
+    run: Primitive,
+    x: Operand,
+    s: Sequence[int] | None,
+    axes: Sequence[int] | None,
+    norm: str,
+    half: bool = False,
+) -> Tensor:
+    """A transform over several axes; `half` as above, of the last of them."""
+    x = _operand(run.name, x, norm)
+    ndim = len(getattr(x, "shape", ()))
+    if axes is None:
+        axes = range(ndim - (ndim if s is None else len(s)), ndim)
+    axes = tuple(axes)
+    checked_axis(f"fft.{run.name}", x, axes)
+    if not axes:
+        raise ShapeError(f"fft.{run.name}: there is no axis to transform; shape is {x.shape}")
+    axes = tuple(a % ndim for a in axes)
+    if s is None:
+        s = [x.shape[a] for a in axes]
+        if half:
+            s[-1] = 2 * (s[-1] - 1)
+    if len(s) != len(axes):
+        raise ShapeError(f"fft.{run.name}: s {tuple(s)} and axes {axes} must be as many")
+    lengths = tuple(_length(run.name, n) for n in s)
+    return run(x, s=lengths, axes=axes, norm=norm)
+
+
+def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    r"""Discrete Fourier transform :math:`y_k = \sum_j x_j e^{-2\pi i jk/n}`.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    n : int, optional
+        Number of points: the end is cut off or zeros are added. The length of `x` by default.
+    axis : int
+    norm : {"backward", "ortho", "forward"}
+        Whether the result is left as it is, or divided by the root of n or by n.
+
+    Returns
+    -------
+    Tensor
+        Complex, of length n along `axis`.
+
+    Raises
+    ------
+    ShapeError
+        If `axis` is not an axis of `x`, or n is less than 1.
+    ValueError
+        For another `norm`.
+    """
+    return _one_axis(_fft, x, n, axis, norm)
+
+
+def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    r"""Inverse of :func:`fft`, :math:`y_j = \frac1n \sum_k x_k e^{2\pi i jk/n}`.
+
+    Other parameters are those of :func:`fft`; `norm` ``"forward"`` leaves the sum as it is.
+    """
+    return _one_axis(_ifft, x, n, axis, norm)
+
+
+def fftn(
+    x: Operand,
+    /,
+    *,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: str = "backward",
+) -> Tensor:
+    """:func:`fft` along several axes.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    s : sequence of ints, optional
+        Number of points along each of `axes`.
+    axes : sequence of ints, optional
+        All by default; the last ``len(s)`` if `s` is given.
+    norm : {"backward", "ortho", "forward"}
+
+    Returns
+    -------
+    Tensor
+        Complex.
+
+    Raises
+    ------
+    ShapeError
+        If `s` and `axes` do not fit together or not the shape.
+    """
+    return _axes(_fftn, x, s, axes, norm)
+
+
+def ifftn(
+    x: Operand,
+    /,
+    *,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: str = "backward",
+) -> Tensor:
+    """:func:`ifft` along several axes; parameters as for :func:`fftn`."""
+    return _axes(_ifftn, x, s, axes, norm)
+
+
+def rfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """:func:`fft` of real numbers: the first ``n // 2 + 1`` elements, of which the rest follow.
+
+    Raises
+    ------
+    DTypeError
+        If `x` is complex.
+    """
+    return _one_axis(_rfft, _real("rfft", x), n, axis, norm)
+
+
+def _real(name: str, x: Operand) -> Operand:
+    x = as_array(f"fft.{name}", x)
+    if getattr(x, "dtype", np.dtype(float)).kind == "c":
+        raise DTypeError(f"fft.{name}: x must be real, it is {x.dtype}; use gt.fft.fft")
+    return x
+
+
+def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """Inverse of :func:`rfft`: n real numbers of ``n // 2 + 1`` complex ones.
+
+    By default n is ``2 * (m - 1)`` for m elements; for the inverse of an odd number it must be
+    given. The imaginary part of the first element, and for even n of the last, counts for nothing.
+    """
+    return _one_axis(_irfft, x, n, axis, norm, half=True)
+
+
+def rfftn(
+    x: Operand,
+    /,
+    *,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: str = "backward",
+) -> Tensor:
+    """:func:`rfft` along the last of `axes`, then :func:`fft` along the others."""
+    return _axes(_rfftn, _real("rfftn", x), s, axes, norm)
+
+
+def irfftn(
+    x: Operand,
+    /,
+    *,
+    s: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    norm: str = "backward",
+) -> Tensor:
+    """Inverse of :func:`rfftn`; `s` is the shape of the result along `axes`."""
+    return _axes(_irfftn, x, s, axes, norm, half=True)
+
+
+def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """:func:`fft` of a Hermitian array, of which `x` is the first half: n real numbers.
+
+    The length n is as for :func:`irfft`.
+    """
+    return _one_axis(_hfft, x, n, axis, norm, half=True)
+
+
+def ihfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """Inverse of :func:`hfft`: the first ``n // 2 + 1`` elements of a Hermitian array."""
+    return _one_axis(_ihfft, _real("ihfft", x), n, axis, norm)
+
+
+def _frequencies(name: str, n: int, d: float, dtype: Any, device: str | Device | None) -> Tensor:
+    chosen = checked_dtype("dtype", np.float32 if dtype is None else dtype)
+    if chosen.kind != "f":
+        raise DTypeError(f"fft.{name}: dtype must be real floating point, it is {chosen}")
+    if d == 0:
+        raise ValueError(f"fft.{name}: d, the spacing of samples, is 0")
+    where = backend.device(device)
+    with backend.on_device_of(where):
+        found = getattr(backend.namespace(where).fft, name)(_length(name, n), d)
+        return wrap(found.astype(chosen))
+
+
+def fftfreq(
+    n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | Device | None = None
+) -> Tensor:
+    """Frequencies of the elements of :func:`fft`, in cycles per unit of `d`; negative ones last.
+
+    Parameters
+    ----------
+    n : int
+        Number of points.
+    d : float
+        Spacing of samples.
+    dtype : dtype, optional
+        float32 by default.
+    device : str or Device, optional
+
+    Returns
+    -------
+    Tensor of shape (n,)
+    """
+    return _frequencies("fftfreq", n, d, dtype, device)
+
+
+def rfftfreq(
+    n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | Device | None = None
+) -> Tensor:
+    """Frequencies of the ``n // 2 + 1`` elements of :func:`rfft`; otherwise as :func:`fftfreq`."""
+    return _frequencies("rfftfreq", n, d, dtype, device)
+
+
+_fftshift = Primitive(
+    "fftshift",
+    lambda xp, x, axes: xp.fft.fftshift(x, axes=axes),
+    (lambda xp, g, _out, _x, axes: xp.fft.ifftshift(g, axes=axes),),
+)
+_ifftshift = Primitive(
+    "ifftshift",
+    lambda xp, x, axes: xp.fft.ifftshift(x, axes=axes),
+    (lambda xp, g, _out, _x, axes: xp.fft.fftshift(g, axes=axes),),
+)
+
+
+def _shifted(run: Primitive, x: Operand, axes: int | Sequence[int] | None) -> Tensor:
+    x = as_array(f"fft.{run.name}", x)
+    axes = axes if axes is None or isinstance(axes, int) else tuple(axes)
+    return run(x, axes=checked_axis(f"fft.{run.name}", x, axes))
+
+
+def fftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
+    """Move the frequency 0 from the first place to the middle, along `axes` or all."""
+    return _shifted(_fftshift, x, axes)
+
+
+def ifftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
+    """Inverse of :func:`fftshift`."""
+    return _shifted(_ifftshift, x, axes)
