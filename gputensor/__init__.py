@@ -1,6 +1,14 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
-from gputensor import errors, kernels, nn, ops, optim, random
+from gputensor import (
+    errors,
+    interop,  # noqa: F401, it gives Tensor the protocols
+    kernels,
+    nn,
+    ops,
+    optim,
+    random,
+)
 from gputensor.autograd import Tensor, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.capture import capture

@@ -449,8 +449,6 @@ class Tensor:
         transpose: Callable[..., "Tensor"]
         var: Callable[..., "Tensor"]
 
-    # NumPy must leave `array * tensor` to Tensor.__rmul__.
-    __array_ufunc__ = None
     # Identity, as elements are what == compares.
     __hash__ = object.__hash__
 
@@ -797,8 +795,9 @@ class _Bound(dict[type, Callable[..., Any]]):
         function = self._function(NAMESPACES[kind])
 
         def on_device(*arrays: Array, **attrs: Any) -> Any:
-            backend.same_device(self.name, [a for a in arrays if hasattr(a, "device")])
-            with backend.on_device_of(next(a for a in arrays if hasattr(a, "device"))):
+            there = [a for a in arrays if isinstance(a, kind)]
+            backend.same_device(self.name, there)
+            with backend.on_device_of(there[0]):
                 return function(*arrays, **attrs)
 
         self[kind] = on_device

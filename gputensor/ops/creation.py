@@ -18,7 +18,7 @@ from gputensor.autograd import (
 )
 from gputensor.backend import Device
 from gputensor.errors import DeviceError, ShapeError
-from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.data_type import astype, checked_dtype
 from gputensor.ops.manipulation import broadcast_to, reshape
 
 __all__ = [
@@ -140,7 +140,8 @@ def asarray(
     Parameters
     ----------
     data, dtype, device
-        As for :func:`tensor`. A Tensor that fits is returned as it is, tape and all.
+        As for :func:`tensor`. A Tensor that fits is returned as it is; others are converted and
+        copied on the tape.
     copy : bool, optional
         True always copies; False raises instead of copying; None copies if needed.
 
@@ -153,10 +154,13 @@ def asarray(
     ValueError
         With ``copy=False`` if `data` cannot be shared.
     """
-    if isinstance(data, Tensor) and not copy:
-        same_place = device is None or data.device == backend.device(device)
-        if same_place and (dtype is None or data.dtype == _dtype(dtype)):
-            return data
+    if isinstance(data, Tensor):
+        moved = data if device is None else data.to(device)
+        if (dtype is not None and moved.dtype != _dtype(dtype)) or (copy and moved is data):
+            moved = astype(moved, moved.dtype if dtype is None else dtype)
+        if copy is False and moved is not data:
+            raise ValueError("asarray: copy=False, but this dtype or device needs a copy")
+        return moved
     if copy:
         return tensor(data, dtype, device)
     array = _raw(data, dtype, device)
