@@ -1,5 +1,6 @@
 """The Python Array API standard 2024.12, function by function against array_api_strict."""
 
+import inspect
 import math
 
 import array_api_strict as strict
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 import gputensor as gt
 
 strict.set_array_api_strict_flags(api_version="2024.12")
-quick = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
@@ -433,3 +434,426 @@ def test_dlpack_between_devices(cupy):
     assert gt.from_dlpack(np.ones(2), device="cuda").device == "cuda:0"
     with pytest.raises(ValueError, match="copy=False, but x is on cuda:0 and shall be on cpu"):
         gt.from_dlpack(x, device="cpu", copy=False)
+
+
+# Manipulation, indexing, searching, sorting, sets, statistics
+
+
+NUMBERS = ("float64", "float32", "int16", "uint8", "complex64", "bool")
+
+
+def draw_axis(data, x, *, several=False, none=True):
+    """An axis of `x`, some of them, or None."""
+    one = st.integers(-x.ndim, x.ndim - 1)
+    choices = [st.none()] if none else []
+    if x.ndim:
+        choices.append(one)
+        if several:
+            choices.append(st.lists(one, unique_by=lambda a: a % x.ndim, min_size=1).map(tuple))
+    return data.draw(st.one_of(choices))
+
+
+@quick
+@given(x=arrays(NUMBERS), data=st.data())
+def test_manipulation_equals_array_api_strict(x, data):
+    check("flip", x, axis=draw_axis(data, x, several=True))
+    check("roll", x, data.draw(st.integers(-9, 9)), axis=draw_axis(data, x))
+    check("tile", x, tuple(data.draw(st.lists(st.integers(0, 3), max_size=4))))
+    check("repeat", x, data.draw(st.integers(0, 3)), axis=draw_axis(data, x))
+    check("expand_dims", x, axis=data.draw(st.integers(-x.ndim - 1, x.ndim)))
+    check("reshape", x, (-1,), copy=data.draw(st.sampled_from([None, True])))
+    if x.ndim:
+        axis = draw_axis(data, x, none=False)
+        check("roll", x, (2, -1), axis=(axis, (axis + 1) % x.ndim))
+        check("moveaxis", x, axis, draw_axis(data, x, none=False))
+        order = tuple(data.draw(st.permutations(range(x.ndim))))
+        check("moveaxis", x, tuple(range(x.ndim)), order)
+        check("permute_dims", x, order)
+        counts = data.draw(st.lists(st.integers(0, 3), min_size=(n := x.shape[axis]), max_size=n))
+        check("repeat", x, np.array(counts, np.int64), axis=axis)
+        found = gt.unstack(gt.asarray(x), axis=axis)
+        wanted = strict.unstack(strict.asarray(x), axis=axis)
+        assert len(found) == len(wanted)
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+
+
+@quick
+@given(data=st.data())
+def test_joins_equal_array_api_strict(data):
+    x, y = data.draw(two_arrays(["float32", "float64"]))
+    found, wanted = (
+        module.broadcast_arrays(module.asarray(x), module.asarray(y)) for module in (gt, strict)
+    )
+    assert isinstance(found, list)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+    x, y = (a.numpy() for a in found)
+    for name, axis in [("stack", data.draw(st.integers(-x.ndim - 1, x.ndim))), ("concat", None)]:
+        a, b = (
+            getattr(module, name)([module.asarray(x), module.asarray(y)], axis=axis)
+            for module in (gt, strict)
+        )
+        assert a.numpy().dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+
+
+@quick
+@given(x=arrays(("float64", "int8", "bool")), data=st.data())
+def test_searching_and_logic_equal_array_api_strict(x, data):
+    axis, keepdims = draw_axis(data, x, several=True), data.draw(st.booleans())
+    check("count_nonzero", x, axis=axis, keepdims=keepdims)
+    check("all", x, axis=axis, keepdims=keepdims)
+    check("any", x, axis=axis, keepdims=keepdims)
+    if x.ndim:
+        for found, wanted in zip(
+            gt.nonzero(gt.asarray(x)), strict.nonzero(strict.asarray(x)), strict=True
+        ):
+            assert found.dtype == gt.int64
+            np.testing.assert_array_equal(found.numpy(), np.asarray(wanted))
+    ordered = np.unique(x.astype(np.float64)[~np.isnan(x.astype(np.float64))])
+    side = data.draw(st.sampled_from(["left", "right"]))
+    queries = data.draw(arrays(["float64"], elements=st.floats(-5, 5, width=16)))
+    check("searchsorted", ordered, queries, side=side)
+    backwards = np.arange(len(ordered))[::-1].copy()
+    found, wanted = (
+        module.searchsorted(
+            module.asarray(ordered[::-1].copy()),
+            module.asarray(queries),
+            side=side,
+            sorter=module.asarray(backwards),
+        )
+        for module in (gt, strict)
+    )
+    np.testing.assert_array_equal(found.numpy(), np.asarray(wanted))
+
+
+@quick
+@given(x=arrays(("float64", "float32", "int16", "uint8")), data=st.data())
+def test_sorting_equals_array_api_strict(x, data):
+    if not x.ndim:
+        for name in ("sort", "argsort"):
+            with pytest.raises(gt.errors.ShapeError, match="it has no axes"):
+                getattr(gt, name)(x)
+        return
+    axis = draw_axis(data, x, none=False)
+    for descending in (False, True):
+        for name in ("sort", "argsort"):
+            check(name, x, axis=axis, descending=descending)
+        check("sort", x, axis=axis, descending=descending, stable=False)
+        order = gt.argsort(gt.asarray(x), axis=axis, descending=descending)
+        np.testing.assert_array_equal(
+            gt.take_along_axis(gt.asarray(x), order, axis=axis).numpy(),
+            gt.sort(gt.asarray(x), axis=axis, descending=descending).numpy(),
+        )
+        k = data.draw(st.integers(0, x.shape[axis]))
+        top = gt.topk(gt.asarray(x), k, axis=axis, largest=descending)
+        np.testing.assert_array_equal(
+            top.indices.numpy(), np.take(order.numpy(), range(k), axis=axis)
+        )
+        assert top.values.shape == top.indices.shape
+
+
+@quick
+@given(x=arrays(("float64", "int8", "bool", "complex64")))
+def test_sets_equal_array_api_strict(x):
+    here, there = gt.asarray(x), strict.asarray(x)
+    for name in ("unique_all", "unique_counts", "unique_inverse"):
+        found, wanted = getattr(gt, name)(here), getattr(strict, name)(there)
+        assert found._fields == wanted._fields
+        for a, b in zip(found, wanted, strict=True):
+            assert a.numpy().dtype == np.asarray(b).dtype
+            np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+    np.testing.assert_array_equal(
+        np.sort(gt.unique_values(here).numpy()), np.sort(np.asarray(strict.unique_values(there)))
+    )
+    everything = gt.unique_all(here)
+    np.testing.assert_array_equal(everything.values.numpy()[everything.inverse_indices.numpy()], x)
+
+
+@quick
+@given(x=arrays(("float64", "int32", "complex64"), elements=None), data=st.data())
+def test_indexing_equals_array_api_strict(x, data):
+    if not x.ndim:
+        return
+    axis = draw_axis(data, x, none=False)
+    n = x.shape[axis]
+    if not n:
+        return
+    indices = np.array(data.draw(st.lists(st.integers(-n, n - 1), max_size=4)), np.int64)
+    check("take", x, indices, axis=axis)
+    shape = list(x.shape)
+    shape[axis] = data.draw(st.integers(0, 3))
+    places = data.draw(hnp.arrays(np.int64, shape, elements=st.integers(-n, n - 1)))
+    check("take_along_axis", x, places, axis=axis)
+    # axes of length 1 broadcast
+    check_same(
+        gt.take_along_axis(gt.asarray(x), gt.zeros((1,) * x.ndim, dtype=gt.int64), axis=axis),
+        np.take(x, [0], axis=axis),
+    )
+    one = x[(slice(None),) * (axis % x.ndim) + (slice(1),)]
+    check_same(
+        gt.take_along_axis(gt.asarray(one[..., None]), gt.zeros((*one.shape, 2), dtype=int)),
+        np.repeat(one[..., None], 2, axis=-1),
+    )
+
+
+def check_same(found, wanted):
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found.numpy(), wanted)
+
+
+@quick
+@given(
+    x=st.sampled_from(["float32", "float64", "int8", "uint16", "complex64"]).flatmap(
+        lambda d: hnp.arrays(
+            d,
+            hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+            elements=st.integers(0, 4),
+        )
+    ),
+    data=st.data(),
+)
+def test_statistics_equal_array_api_strict(x, data):
+    axis, keepdims = draw_axis(data, x, several=True), data.draw(st.booleans())
+    for name in ("sum", "prod"):
+        check(name, x, axis=axis, keepdims=keepdims, rtol=1e-5)
+        check(name, x, axis=axis, keepdims=keepdims, dtype=None, rtol=1e-5)
+    if x.dtype.kind == "f":
+        for name in ("mean", "std", "var"):
+            if x.size:
+                check(name, x, axis=axis, keepdims=keepdims, rtol=1e-5)
+    if x.size and x.dtype.kind != "c":
+        for name in ("max", "min"):
+            check(name, x, axis=axis, keepdims=keepdims)
+    if x.ndim:
+        axis = draw_axis(data, x, none=x.ndim == 1)
+        for name in ("cumulative_sum", "cumulative_prod"):
+            for first in (False, True):
+                check(name, x, axis=axis, include_initial=first, rtol=1e-5)
+        axis = draw_axis(data, x, none=False)
+        check("diff", x, axis=axis, n=data.draw(st.integers(0, 4)))
+        check_same(
+            gt.diff(gt.asarray(x), axis=axis, prepend=0, append=1),
+            np.diff(x, axis=axis, prepend=0, append=1).astype(x.dtype),
+        )
+        check_same(gt.cumsum(gt.asarray(x)), np.cumsum(x))
+        np.testing.assert_allclose(gt.cumprod(gt.asarray(x), 0).numpy(), np.cumprod(x, 0))
+
+
+# What the standard has not
+
+
+@quick
+@given(x=arrays(("float64", "int16")), data=st.data())
+def test_pad_and_split_equal_numpy(x, data):
+    widths = data.draw(
+        hnp.arrays(np.int64, (x.ndim, 2), elements=st.integers(0, 5)).map(np.ndarray.tolist)
+    )
+    if not x.ndim:
+        check_same(gt.pad(gt.asarray(x), 2), x)
+        return
+    check_same(
+        gt.pad(gt.asarray(x), widths, constant_values=3), np.pad(x, widths, constant_values=3)
+    )
+    if x.size:
+        for mode in ("edge", "reflect", "symmetric", "wrap"):
+            check_same(gt.pad(gt.asarray(x), widths, mode), np.pad(x, widths, mode))
+    if x.ndim:
+        axis = draw_axis(data, x, none=False)
+        cuts = sorted(data.draw(st.lists(st.integers(-3, 4), max_size=3)))
+        for sections in (cuts, 1, max(x.shape[axis], 1)):
+            if x.shape[axis] or np.iterable(sections):
+                found = gt.split(gt.asarray(x), sections, axis)
+                for a, b in zip(found, np.split(x, sections, axis), strict=True):
+                    check_same(a, b)
+    for name in ("hstack", "vstack"):
+        check_same(getattr(gt, name)([gt.asarray(x), x]), getattr(np, name)([x, x]))
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 2), (2, 5), (4, 4), (3, 1), (6, 3)])
+def test_convolve_equals_numpy(mode, n, m):
+    x, y = np.random.default_rng(n).normal(size=n), np.arange(1.0, m + 1)
+    np.testing.assert_allclose(
+        gt.convolve(gt.asarray(x), gt.asarray(y), mode).numpy(), np.convolve(x, y, mode), atol=1e-12
+    )
+
+
+def test_interp_equals_numpy():
+    knots, values = np.array([-1.0, 0.0, 0.5, 2.0]), np.array([3.0, -1.0, 4.0, 1.5])
+    x = np.array([[-2.0, -1.0, -0.3], [0.0, 0.25, 0.5], [1.0, 2.0, 2.5], [nan, inf, -inf]])
+    for options in ({}, {"left": 7.0, "right": -7.0}):
+        with np.errstate(invalid="ignore"):
+            found = gt.interp(gt.asarray(x), gt.asarray(knots), gt.asarray(values), **options)
+        np.testing.assert_allclose(found.numpy(), np.interp(x, knots, values, **options))
+    assert gt.interp([0.0, 2.0, 4.0], [2.0], [5.0], left=1.0).tolist() == [1, 5, 5]
+
+
+def test_groups_are_summed():
+    x = np.array([1, 0, 5, 1])
+    assert gt.bincount(gt.asarray(x)).tolist() == np.bincount(x).tolist()
+    assert gt.bincount(gt.asarray(x), minlength=8).tolist() == np.bincount(x, None, 8).tolist()
+    weights = gt.tensor([1.0, 2.0, 3.0, 4.0])
+    assert gt.bincount(gt.asarray(x), weights).tolist() == [2, 5, 0, 0, 0, 3]
+    assert gt.bincount(gt.asarray(x), weights).dtype == gt.float32
+    assert gt.segment_sum(gt.ones((4, 2)), [0, 1, 1, 1]).tolist() == [[1, 1], [3, 3]]
+    assert gt.segment_sum(gt.ones(2), [0, 0], 3).tolist() == [2, 0, 0]
+
+
+def test_products_with_zeros_have_their_gradients():
+    for values in ([2.0, 0.0, 3.0], [0.0, 0.0, 3.0], [0.0, 5.0, 7.0]):
+        x = gt.tensor(values, requires_grad=True)
+        gt.prod(x).backward()
+        assert x.grad.tolist() == [math.prod(values[:i] + values[i + 1 :]) for i in range(3)]
+        x.grad = None
+        gt.cumulative_prod(x).sum().backward()
+        a, b, c = values
+        assert x.grad.tolist() == [1 + b + b * c, a + a * c, a * b]
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (lambda x: gt.roll(x, (1, 2)), gt.errors.ShapeError, "2 shifts need as many axes"),
+        (lambda x: gt.roll(x, (1, 2, 3), axis=(0, 1)), gt.errors.ShapeError, "3 shifts for 2"),
+        (lambda x: gt.repeat(x, [1, 2], axis=0), gt.errors.ShapeError, "needs one number"),
+        (lambda x: gt.repeat(x, -1), ValueError, "repeats holds -1"),
+        (lambda x: gt.repeat(x, 1.5), TypeError, "repeats must hold ints, got float64"),
+        (lambda x: gt.tile(x, (-1,)), ValueError, "must not be negative"),
+        (lambda x: gt.moveaxis(x, 0, (0, 1)), gt.errors.ShapeError, "1 axes for 2 positions"),
+        (lambda x: gt.moveaxis(x, 3, 0), gt.errors.AxisError, "axis 3 is out of range"),
+        (lambda x: gt.broadcast_arrays(x, gt.ones(5)), gt.errors.ShapeError, "do not broadcast"),
+        (lambda x: gt.reshape(x.T, (-1,), copy=False), gt.errors.ShapeError, "copy=False"),
+        (lambda x: gt.split(x, 2), gt.errors.ShapeError, "axis 0 of length 3 has no 2 parts"),
+        (lambda x: gt.pad(x, -1), ValueError, "must not be negative"),
+        (lambda x: gt.pad(x, (1, 2, 3)), gt.errors.ShapeError, "pad_width .* does not fit"),
+        (lambda x: gt.pad(x, 1, "mirror"), ValueError, "mode is 'mirror'"),
+        (lambda x: gt.pad(x[:0], 1, "edge"), gt.errors.ShapeError, "has nothing to repeat"),
+        (lambda x: gt.take(x, [0]), ValueError, "axis must be named"),
+        (lambda x: gt.take(x, [7], axis=0), IndexError, "out of bounds"),
+        (lambda x: gt.take_along_axis(x, [0]), gt.errors.ShapeError, "give them as many axes"),
+        (lambda x: gt.nonzero(1.0), gt.errors.ShapeError, "nonzero: a 0-dimensional array"),
+        (lambda x: gt.searchsorted(x, 1.0), gt.errors.ShapeError, "x1 must have one axis"),
+        (lambda x: gt.searchsorted(x[0], 1.0, side="up"), ValueError, "side is 'up'"),
+        (lambda x: gt.topk(x, 5), gt.errors.ShapeError, "k is 5; axis -1 of shape .* 0 to 4"),
+        (lambda x: gt.cumulative_sum(x), ValueError, "axis must be named"),
+        (lambda x: gt.cumulative_prod(1.0), gt.errors.ShapeError, "it has no axes"),
+        (lambda x: gt.diff(x, n=-1), ValueError, "n is -1"),
+        (lambda x: gt.diff(1.0), gt.errors.ShapeError, "it has no axes"),
+        (lambda x: gt.convolve(x, x), gt.errors.ShapeError, "operands need one axis"),
+        (lambda x: gt.convolve([1.0], [1.0], "half"), ValueError, "mode is 'half'"),
+        (lambda x: gt.interp(x, [1.0, 2.0], [1.0]), gt.errors.ShapeError, "xp and fp have shapes"),
+        (lambda x: gt.segment_sum(x, [0, 1]), gt.errors.ShapeError, r"segment_ids \(2,\)"),
+        (lambda x: gt.segment_sum(x, [0, 1, 9], 5), IndexError, "group 9 is out of range"),
+        (lambda x: gt.bincount([-1]), gt.errors.OutOfRangeError, "group -1 is out of range"),
+        (lambda x: gt.bincount([1.0]), gt.errors.DTypeError, "must be integers, got float32"),
+        (lambda x: gt.bincount([[1]]), gt.errors.ShapeError, "need one axis"),
+    ],
+)
+@pytest.mark.cpu
+def test_errors_say_what_is_allowed(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call(gt.ones((3, 4)))
+
+
+# Signatures
+
+EXTENSIONS = {"linalg", "fft"}
+LATER = {"broadcast_shapes", "isin"}  # versions
+STANDARD = [
+    name
+    for name in strict.__all__
+    if not name.startswith("_")
+    and name not in EXTENSIONS | LATER
+    and "flags" not in name.lower()
+    and not isinstance(getattr(strict, name), type)
+]
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_names_and_signatures_are_the_standards(name):
+    wanted, found = getattr(strict, name), getattr(gt, name)
+    if not inspect.isfunction(wanted):
+        return
+    kinds = inspect.Parameter
+    theirs = inspect.signature(wanted).parameters.values()
+    mine = inspect.signature(found).parameters
+    by_place = [p for p in mine.values() if p.kind != kinds.KEYWORD_ONLY]
+    places = [p for p in theirs if p.kind != kinds.KEYWORD_ONLY]
+    assert len(by_place) >= len(places)
+    for own, other in zip(by_place, places, strict=False):
+        if other.kind == kinds.POSITIONAL_OR_KEYWORD:
+            assert (own.name, own.kind) == (other.name, other.kind)
+        if other.kind == kinds.VAR_POSITIONAL:
+            assert own.kind == other.kind
+        assert own.default == other.default or (name, own.name) == ("expand_dims", "axis")
+    for extra in by_place[len(places) :]:
+        assert extra.default is not kinds.empty
+    for other in theirs:
+        if other.kind == kinds.KEYWORD_ONLY:
+            theirs_own = "Undef" in repr(other.default)  # where the standard says None
+            assert mine[other.name].default == (None if theirs_own else other.default)
+
+
+ON_CUDA = {
+    **{name: getattr(gt, name) for name in UNARY if "float64" in UNARY[name]},
+    **{name: getattr(gt, name) for name in ["cbrt", "exp2", "nan_to_num", "sinc", "softplus"]},
+    **{name: getattr(gt, name) for name in ["digamma", "erfc", "erfinv", "gammaln"]},
+    **{
+        name: lambda x, name=name: getattr(gt, name)(x, x[:1] * 0.5)
+        for name in BINARY
+        if "float64" in BINARY[name]
+    },
+    "argsort": lambda x: gt.argsort(x, axis=0, descending=True),
+    "bincount": lambda x: gt.bincount(gt.astype(x * 9, gt.int64)[0], x[1]),
+    "broadcast_arrays": lambda x: gt.concat(gt.broadcast_arrays(x, x[0])),
+    "clip": lambda x: gt.clip(x, 0.3, x + 0.1),
+    "convolve": lambda x: gt.convolve(x[0], x[1], "same"),
+    "count_nonzero": lambda x: gt.count_nonzero(x, axis=1, keepdims=True),
+    "cumulative_prod": lambda x: gt.cumulative_prod(x, axis=1, include_initial=True),
+    "cumulative_sum": lambda x: gt.cumulative_sum(x, axis=0, include_initial=True),
+    "diff": lambda x: gt.diff(x, prepend=0, append=x[:, :2]),
+    "flip": gt.flip,
+    "interp": lambda x: gt.interp(x, [0.2, 0.5, 0.7], [1.0, 3.0, -1.0]),
+    "meshgrid": lambda x: gt.meshgrid(x[0], x[1])[1],
+    "moveaxis": lambda x: gt.moveaxis(x, 0, 1),
+    "nonzero": lambda x: gt.nonzero(x > 0.5)[1],
+    "pad": lambda x: gt.concat([gt.pad(x, 2), gt.pad(x, 2, "reflect")]),
+    "polygamma": lambda x: gt.polygamma(2, x),
+    "prod": lambda x: gt.prod(x, axis=0),
+    "repeat": lambda x: gt.concat([gt.repeat(x, 2), gt.repeat(x, [1, 2, 0], axis=0).flatten()]),
+    "roll": lambda x: gt.roll(x, (1, 2), axis=(0, 1)),
+    "searchsorted": lambda x: gt.searchsorted(gt.sort(x[0]), x, side="right"),
+    "select": lambda x: gt.select([x < 0.3, x < 0.6], [x, 2 * x], 1.0),
+    "sort": lambda x: gt.sort(x, descending=True),
+    "split": lambda x: gt.hstack(gt.split(x, [1, 3], axis=1)),
+    "take_along_axis": lambda x: gt.take_along_axis(x, gt.argsort(x, axis=1), axis=1),
+    "tile": lambda x: gt.tile(x, (2, 1)),
+    "topk": lambda x: gt.topk(x, 2, axis=0).values,
+    "tril": lambda x: gt.tril(x) + gt.triu(x, k=1),
+    "unique_all": lambda x: gt.unique_all(gt.round(4 * x)).counts,
+    "unstack": lambda x: gt.vstack(gt.unstack(x, axis=1)),
+}
+
+
+@pytest.mark.parametrize("name", ON_CUDA)
+def test_cuda_gives_what_the_cpu_gives(cupy, name):
+    data = np.random.default_rng(3).uniform(0.1, 0.9, (3, 4))
+    if name == "acosh":
+        data = data + 1
+    results = []
+    for device in ("cpu", "cuda"):
+        with gt.device(device):
+            x = gt.tensor(data, device=device, requires_grad=True)
+            out = ON_CUDA[name](x)
+            assert out.device == x.device
+            if out.requires_grad:
+                out.sum().backward()
+                assert x.grad.device == x.device
+            results.append((out.detach().numpy(), None if x.grad is None else x.grad.numpy()))
+    (wanted, slope), (found, own) = results
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    if slope is not None:
+        np.testing.assert_allclose(own, slope, rtol=1e-12, atol=1e-12)

@@ -278,7 +278,8 @@ def roll(x: Operand, /, shift: int | tuple[int, ...], *, axis: Axis = None) -> T
             raise ShapeError(f"roll: {len(shifts)} shifts need as many axes")
         return reshape(_roll(flatten(x), shift=shifts, axis=(0,)), _shape_of(x))
     axes = ints("roll", "axis", axis)
-    checked_axis("roll", x, axes)
+    for a in axes:
+        checked_axis("roll", x, a)
     if len(shifts) == 1:
         shifts *= len(axes)
     if len(shifts) != len(axes):

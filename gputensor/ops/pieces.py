@@ -176,7 +176,7 @@ def pad(
     widths = tuple(ints("pad", "pad_width", pair) for pair in pairs)
     if any(n < 0 for pair in widths for n in pair):
         raise ValueError(f"pad: pad_width is {pad_width}; it must not be negative")
-    if mode == "constant":
+    if mode == "constant" and widths:
         return _pad(x, widths=widths, value=constant_values)
     for axis, (n, pair) in enumerate(zip(shape, widths, strict=True)):
         if any(pair):

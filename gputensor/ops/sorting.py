@@ -44,8 +44,6 @@ _argsort = Primitive("argsort", _order)
 
 def _along(name: str, x: Operand, axis: int) -> tuple[Operand, int]:
     x = as_array(name, x)
-    if not getattr(x, "shape", ()):
-        raise ShapeError(f"{name}: a 0-dimensional array has no axis to sort along")
     checked_axis(name, x, axis)
     return x, axis
 

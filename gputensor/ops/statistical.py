@@ -256,8 +256,6 @@ def _cumulative(
 ) -> Tensor:
     x = widened(as_array(run.name, x))
     shape = getattr(x, "shape", ())
-    if not shape:
-        raise ShapeError(f"{run.name}: a 0-dimensional array has no axis to go along")
     if axis is None and len(shape) > 1:
         raise ValueError(f"{run.name}: axis must be named for an array of shape {shape}")
     axis = 0 if axis is None else operator.index(axis)

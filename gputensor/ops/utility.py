@@ -3,8 +3,8 @@
 from typing import Any
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.errors import ShapeError
 from gputensor.ops.axes import Axis, checked_axis
+from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import not_equal, subtract
 from gputensor.ops.indexing import getitem
 from gputensor.ops.manipulation import broadcast_to, concat
@@ -61,15 +61,19 @@ def diff(
     """
     x = as_array("diff", x)
     checked_axis("diff", x, axis)
-    shape = getattr(x, "shape", ())
-    if not shape:
-        raise ShapeError("diff: a 0-dimensional array has no axis to take differences along")
+    shape = x.shape
     if n < 0:
         raise ValueError(f"diff: n is {n}; it must not be negative")
     axis %= len(shape)
     edge = (*shape[:axis], 1, *shape[axis + 1 :])
-    given = [as_array("diff", part) for part in (prepend, x, append) if part is not None]
-    parts = [part if getattr(part, "shape", ()) else broadcast_to(part, edge) for part in given]
+
+    def fitted(part: Operand) -> Operand:
+        part = as_array("diff", part)
+        if not hasattr(part, "dtype"):  # a number takes that of x
+            part = asarray(part, x.dtype, asarray(x).device)
+        return part if part.shape else broadcast_to(part, edge)
+
+    parts = [fitted(part) for part in (prepend, x, append) if part is not None]
     found = concat(parts, axis=axis) if len(parts) > 1 else x
     before: tuple[Any, ...] = (slice(None),) * axis
     for _ in range(n):
