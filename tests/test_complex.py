@@ -229,3 +229,45 @@ def test_complex_results_need_a_gradient():
     x = leaf([1.0])
     with pytest.raises(gt.errors.DTypeError, match="grad is complex64, the tensor is float32"):
         x.grad = gt.tensor([1j])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"lr": 0.1}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        ("Adam", {"lr": 0.1}),
+        ("AdamW", {"lr": 0.1, "weight_decay": 0.2}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_an_optimizer_takes_complex_numbers_as_pairs_of_real_ones(name, options, dtype):
+    target = Z.astype(dtype)
+    z, x = leaf(W.astype(dtype)), leaf(np.stack([W.real, W.imag]).astype(target.real.dtype))
+    one, two = (getattr(gt.optim, name)([p], **options) for p in (z, x))
+    for _ in range(3):
+        for p, loss, optimizer in (
+            (z, gt.sum(gt.abs(z - target) ** 4), one),
+            (x, gt.sum(gt.sum((x - np.stack([target.real, target.imag])) ** 2, axis=0) ** 2), two),
+        ):
+            optimizer.zero_grad()
+            loss.backward()
+            norm = optimizer.clip_grad_norm(5.0)
+            optimizer.step()
+            assert p.grad.dtype == p.dtype
+            assert norm.item() > 0
+    assert one.grad_norm().item() == pytest.approx(two.grad_norm().item(), rel=1e-5)
+    found = z.detach().numpy()
+    np.testing.assert_allclose([found.real, found.imag], x.detach().numpy(), rtol=1e-4)
+
+
+def test_an_optimizer_takes_complex_and_real_parameters_together():
+    parameters = [leaf(values(2, 3)), leaf(RNG.random(4)), leaf(values(5)), leaf(values(2))]
+    optimizer = gt.optim.SGD(parameters, lr=0.5)
+    before = parameters[2].detach().numpy().copy()
+    gt.add(*(gt.sum(gt.abs(p) ** 2) for p in parameters[:2])).backward()
+    gt.sum(gt.abs(parameters[3]) ** 2).backward()
+    optimizer.step()
+    for i in (0, 1, 3):
+        np.testing.assert_allclose(parameters[i].detach().numpy(), 0, atol=1e-15)
+    np.testing.assert_array_equal(parameters[2].detach().numpy(), before)

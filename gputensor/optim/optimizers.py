@@ -20,17 +20,23 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
 
 class _Flat:
-    """Parameters of one dtype and device, moved into one array; likewise their gradients."""
+    """Parameters of one dtype and device, moved into one array; likewise their gradients.
+
+    To the kernels a complex number is two real ones.
+    """
 
     def __init__(self, parameters: list[Tensor]) -> None:
         first = parameters[0].array
+        dtype = first.dtype
         self.leaves: list[Leaf] = []
         self.bounds: list[tuple[int, int]] = []
         size = sum(p.size for p in parameters)
+        pair = 1 + (dtype.kind == "c")
+        flat = first.real.dtype if pair == 2 else dtype
         with backend.on_device_of(first):
             xp = backend.namespace(first)
-            self.values = xp.empty(size, first.dtype)
-            self.grads = xp.zeros(size, first.dtype)
+            self.values = xp.empty(pair * size, flat)
+            self.grads = xp.zeros(pair * size, flat)
             self.count = xp.zeros(1, np.int64)
             self.ticket = xp.zeros(1, np.uint32)
             self.rate = xp.zeros((), np.float64)
@@ -39,15 +45,15 @@ class _Flat:
                 leaf = p._node
                 assert isinstance(leaf, Leaf)
                 stop = start + p.size
-                view = self.values[start:stop].reshape(p.shape)
+                view = self.values.view(dtype)[start:stop].reshape(p.shape)
                 view[...] = p.array
                 p.array = view
                 grad, leaf.grad = leaf.grad, None
-                leaf.buffer = self.grads[start:stop].reshape(p.shape)
+                leaf.buffer = self.grads.view(dtype)[start:stop].reshape(p.shape)
                 if grad is not None:
                     leaf.accumulate(grad.array, own=False)
                 self.leaves.append(leaf)
-                self.bounds.append((start, stop))
+                self.bounds.append((pair * start, pair * stop))
                 start = stop
         note_move()
 
@@ -109,7 +115,8 @@ class Optimizer:
     ----------
     parameters : iterable of Tensor
         Tensors made with ``requires_grad=True``; each becomes a view of a flat array. A tensor
-        belongs to one optimizer at a time.
+        belongs to one optimizer at a time. Real and imaginary parts of complex ones count as
+        parameters of their own.
     lr : float or Schedule
         Learning rate, or a function of the number of steps taken that gives it, see
         :mod:`gputensor.optim.schedules`.
