@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import operator
 
 import array_api_strict as strict
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from hypothesis.extra.array_api import make_strategies_namespace
 
 import gputensor as gt
 
@@ -701,6 +703,40 @@ def test_groups_are_summed():
     assert gt.segment_sum(gt.ones(2), [0, 0], 3).tolist() == [2, 0, 0]
 
 
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+def test_quantiles_equal_numpy(axis, keepdims, dtype):
+    x = np.random.default_rng(5).normal(0, 9, (4, 2, 3)).astype(dtype)
+    options = {"axis": axis, "keepdims": keepdims}
+    for q in (0, 0.3, 1.0, [0.25, 0.5], [[0.1], [0.9]]):
+        found, wanted = gt.quantile(gt.asarray(x), q, **options), np.quantile(x, q, **options)
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
+        assert found.shape == wanted.shape
+        assert found.dtype == (dtype if dtype != "int32" else "float64")
+    np.testing.assert_allclose(gt.median(gt.asarray(x), **options).numpy(), np.median(x, **options))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_quantiles_of_what_is_not_finite():
+    assert gt.median([inf, inf, 1.0]).item() == inf
+    assert gt.median([inf, 2.0, -inf]).item() == 2
+    x = gt.tensor([[1.0, nan, 0.0], [1.0, 2.0, 4.0]], requires_grad=True)
+    found = gt.median(x, axis=1)
+    np.testing.assert_array_equal(found.detach().numpy(), [nan, 2])
+    found[1].backward()
+    assert x.grad.tolist() == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_angles():
+    z = np.array([1 + 1j, -2.0, 3j, -1 - 1e-3j])
+    np.testing.assert_allclose(gt.angle(gt.asarray(z)).numpy(), np.angle(z))
+    np.testing.assert_allclose(gt.angle([-1.0, 2.0]).numpy(), [np.float32(math.pi), 0])
+    assert gt.deg2rad(180.0).item() == np.float32(math.pi)
+    np.testing.assert_allclose(gt.rad2deg(gt.asarray([1.0, 2.0])).numpy(), np.rad2deg([1, 2]), 1e-6)
+    check_same(gt.swapaxes(gt.ones((2, 3, 4)), 0, -1), np.ones((4, 3, 2), np.float32))
+
+
 def test_products_with_zeros_have_their_gradients():
     for values in ([2.0, 0.0, 3.0], [0.0, 0.0, 3.0], [0.0, 5.0, 7.0]):
         x = gt.tensor(values, requires_grad=True)
@@ -746,6 +782,9 @@ def test_products_with_zeros_have_their_gradients():
         (lambda x: gt.interp(x, [1.0, 2.0], [1.0]), gt.errors.ShapeError, "xp and fp have shapes"),
         (lambda x: gt.segment_sum(x, [0, 1]), gt.errors.ShapeError, r"segment_ids \(2,\)"),
         (lambda x: gt.segment_sum(x, [0, 1, 9], 5), IndexError, "group 9 is out of range"),
+        (lambda x: gt.quantile(x, 2), ValueError, "q is 2; it must be from 0 to 1"),
+        (lambda x: gt.median(x[:0]), gt.errors.ShapeError, "none of zero elements"),
+        (lambda x: gt.swapaxes(x, 0, 5), gt.errors.AxisError, "axis 5 is out of range"),
         (lambda x: gt.bincount([-1]), gt.errors.OutOfRangeError, "group -1 is out of range"),
         (lambda x: gt.bincount([1.0]), gt.errors.DTypeError, "must be integers, got float32"),
         (lambda x: gt.bincount([[1]]), gt.errors.ShapeError, "need one axis"),
@@ -755,6 +794,62 @@ def test_products_with_zeros_have_their_gradients():
 def test_errors_say_what_is_allowed(call, kind, text):
     with pytest.raises(kind, match=text):
         call(gt.ones((3, 4)))
+
+
+# Hypothesis's own strategies for the standard, which draw tensors
+
+xps = make_strategies_namespace(gt)
+ANY = xps.scalar_dtypes() | xps.complex_dtypes()
+OPERATORS = {
+    "numeric": (operator.add, operator.sub, operator.mul),
+    "integral": (operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift),
+    "floating": (operator.truediv,),
+}
+
+
+@quick
+@given(data=st.data())
+def test_tensors_of_hypothesis_are_indexed_and_changed(data):
+    dtype = data.draw(ANY)
+    x = data.draw(xps.arrays(dtype, xps.array_shapes(min_side=1, max_side=4)))
+    assert isinstance(x, gt.Tensor)
+    assert x.dtype == dtype
+    key = data.draw(xps.indices(x.shape, allow_newaxis=True))
+    np.testing.assert_array_equal(x[key].numpy(), x.numpy()[key])
+    mask = data.draw(xps.arrays(gt.bool, st.sampled_from([x.shape, (), x.shape[:1]])))
+    np.testing.assert_array_equal(x[mask].numpy(), x.numpy()[mask.numpy()])
+    value = data.draw(xps.from_dtype(dtype) | xps.arrays(dtype, ()))
+    wanted = x.numpy().copy()
+    for place in (data.draw(xps.indices(x.shape)), gt.ones(x.shape, dtype=gt.bool)):
+        changed = gt.asarray(x, copy=True)
+        changed[place] = value
+        wanted[getattr(place, "array", place)] = getattr(value, "array", value)
+        np.testing.assert_array_equal(changed.numpy(), wanted)
+        wanted = x.numpy().copy()
+
+
+@quick
+@given(data=st.data())
+def test_operators_keep_the_dtype(data):
+    kind = data.draw(st.sampled_from(sorted(OPERATORS)))
+    apply = data.draw(st.sampled_from(OPERATORS[kind]))
+    dtype = data.draw(
+        {
+            "numeric": xps.numeric_dtypes(),
+            "integral": xps.integer_dtypes() | xps.unsigned_integer_dtypes(),
+            "floating": xps.floating_dtypes() | xps.complex_dtypes(),
+        }[kind]
+    )
+    shapes = data.draw(xps.mutually_broadcastable_shapes(2, max_side=3)).input_shapes
+    elements = {"min_value": 0, "max_value": 30} if gt.isdtype(dtype, "integral") else None
+    x, y = (data.draw(xps.arrays(dtype, shape, elements=elements)) for shape in shapes)
+    number = y.numpy().flat[0].item() if y.size else 1
+    with np.errstate(all="ignore"):
+        for a, b in ((x, y), (x, number), (number, x)):
+            found = apply(a, b)
+            assert found.dtype == dtype
+            wanted = apply(*(getattr(o, "array", o) for o in (a, b)))
+            np.testing.assert_array_equal(found.numpy(), wanted)
 
 
 # Signatures
@@ -816,6 +911,7 @@ ON_CUDA = {
     "diff": lambda x: gt.diff(x, prepend=0, append=x[:, :2]),
     "flip": gt.flip,
     "interp": lambda x: gt.interp(x, [0.2, 0.5, 0.7], [1.0, 3.0, -1.0]),
+    "median": lambda x: gt.median(x, axis=0),
     "meshgrid": lambda x: gt.meshgrid(x[0], x[1])[1],
     "moveaxis": lambda x: gt.moveaxis(x, 0, 1),
     "nonzero": lambda x: gt.nonzero(x > 0.5)[1],

@@ -125,6 +125,7 @@ CASES = {
         (gt.sort, X),
         (lambda x: gt.sort(x, axis=0, descending=True), X),
         (lambda x: gt.topk(x, 2).values, X),
+        (lambda x: gt.quantile(x, [0.3, 0.8], axis=1), X),
     ],
     "flip": [(gt.flip, X), (lambda x: gt.flip(x, axis=(0, -1)), array(2, 3, 2))],
     "roll": [

@@ -253,9 +253,9 @@ def linspace(
     /,
     num: int,
     *,
-    endpoint: bool = True,
     dtype: DType = None,
     device: str | Device | None = None,
+    endpoint: bool = True,
 ) -> Tensor:
     """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default."""
     if dtype is None and any(isinstance(end, complex) for end in (start, stop)):

@@ -1,5 +1,6 @@
-"""Functions that NumPy has and the array API standard has not: filters, tables, groups."""
+"""Functions that NumPy has and the array API standard has not."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,29 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import clip, where
+from gputensor.ops.elementwise import atan2, clip, imag, isnan, multiply, real, where
 from gputensor.ops.indexing import getitem, index_add, take
-from gputensor.ops.manipulation import flatten
+from gputensor.ops.manipulation import flatten, moveaxis, permute_dims, reshape
 from gputensor.ops.searching import searchsorted
+from gputensor.ops.sorting import sort
 from gputensor.ops.statistical import cumulative_prod, cumulative_sum
 
-__all__ = ["bincount", "convolve", "cumprod", "cumsum", "interp", "segment_sum"]
+__all__ = [
+    "angle",
+    "bincount",
+    "convolve",
+    "cumprod",
+    "cumsum",
+    "deg2rad",
+    "interp",
+    "median",
+    "quantile",
+    "rad2deg",
+    "segment_sum",
+    "swapaxes",
+]
 
 
 def cumsum(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
@@ -25,6 +41,93 @@ def cumsum(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
 def cumprod(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
     """:func:`cumulative_prod` with NumPy's parameters: over all elements in one row by default."""
     return cumulative_prod(flatten(x) if axis is None else x, axis=axis, dtype=dtype)
+
+
+def angle(x: Operand, /) -> Tensor:
+    """Argument of complex numbers, in radians: 0 or pi of real ones."""
+    return atan2(imag(x), real(x))
+
+
+def deg2rad(x: Operand, /) -> Tensor:
+    """Radians of degrees."""
+    return multiply(x, math.pi / 180)
+
+
+def rad2deg(x: Operand, /) -> Tensor:
+    """Degrees of radians."""
+    return multiply(x, 180 / math.pi)
+
+
+def swapaxes(x: Operand, axis1: int, axis2: int, /) -> Tensor:
+    """View with two axes exchanged.
+
+    Raises
+    ------
+    ShapeError
+        If one is not an axis of `x`.
+    """
+    x = as_array("swapaxes", x)
+    checked_axis("swapaxes", x, axis1)
+    checked_axis("swapaxes", x, axis2)
+    order = list(range(len(x.shape)))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return permute_dims(x, tuple(order))
+
+
+def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Value below which a share `q` of the elements along `axis` lies, between two interpolated.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    q : float or sequence of floats
+        From 0 to 1.
+    axis : int, tuple of ints or None
+    keepdims : bool
+        Whether reduced axes stay, with length 1.
+
+    Returns
+    -------
+    Tensor
+        With axes for those of `q` before the others. NaN where there is one.
+
+    Raises
+    ------
+    ShapeError
+        If there are no elements, or `axis` is not an axis of `x`.
+    ValueError
+        If `q` is out of range.
+    """
+    x = as_array("quantile", x)
+    axis = checked_axis("quantile", x, axis)
+    shape = getattr(x, "shape", ())
+    if any_zero(shape, axis):
+        raise ShapeError(f"quantile: there is none of zero elements, shape is {shape}")
+    shares = np.asarray(q, np.float64)
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"quantile: q is {q}; it must be from 0 to 1")
+    axes = axes_of(shape, axis)
+    kept = [a for a in range(len(shape)) if a not in axes]
+    rows = permute_dims(x, (*kept, *axes)) if shape else x
+    rows = sort(reshape(rows, (*(shape[a] for a in kept), -1)))
+    at = shares.reshape(-1) * (rows.shape[-1] - 1)
+    device = rows.device
+    below, above = (
+        take(rows, asarray(end(at).astype(np.int64), device=device), axis=-1)
+        for end in (np.floor, np.ceil)
+    )
+    dtype = rows.dtype if rows.dtype.kind == "f" else np.float64
+    share = asarray(at - np.floor(at), dtype, device)
+    found = where(share == 0, below, (1 - share) * below + share * above)
+    last = getitem(rows, (..., slice(-1, None)))
+    found = where(isnan(last), last, found)
+    out = reshape(moveaxis(found, -1, 0), (*shares.shape, *found.shape[:-1]))
+    return reshape(out, (*shares.shape, *kept_shape(shape, axis))) if keepdims else out
+
+
+def median(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Middle of the elements along `axis` in order; parameters as for :func:`quantile`."""
+    return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
 
 _convolve = Primitive(
