@@ -184,6 +184,8 @@ def test_special_cases_of_the_standard(name, dtype):
         gt.stack([function(float(a), gt.asarray(b)) for a, b in zip(x, y, strict=True)]),
         gt.stack([function(gt.asarray(x), b)[i] for i, b in enumerate(gt.asarray(y))]),
     ]
+    change = {"floor_divide": operator.ifloordiv, "remainder": operator.imod, "pow": operator.ipow}
+    ways.append(change[name](gt.tensor(x), gt.asarray(y)))
     for found in ways:
         assert found.dtype == dtype
         np.testing.assert_array_equal(found.numpy(), wanted)

@@ -189,8 +189,8 @@ def _operator(
         try:
             with backend.on_device_of(x.array):
                 if (
-                    (symbol in ("/=", "**=") and x.dtype.kind not in "fc")
-                    or symbol == "@="
+                    symbol in ("//=", "**=", "@=")  # as NumPy's own differ in special cases
+                    or (symbol == "/=" and x.dtype.kind not in "fc")
                     or np.result_type(x.dtype, getattr(raw, "dtype", raw)) != x.dtype
                 ):
                     x.array[...] = _checked(symbol, x, function(x, y)).array
