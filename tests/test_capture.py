@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import test_ops
 
 import gputensor as gt
 import standin
@@ -503,3 +504,44 @@ def test_sync_debug_names_the_line(cupy):
     assert x[x > 0].tolist() == [1.0]
     with pytest.raises(ValueError, match="'loud' is unknown; allowed are 'off', 'warn'"):
         gt.sync_debug("loud")
+
+
+# Every differentiable operation, forward and backward
+
+
+# Of these some cases bring an index, a mask or labels from the host, sort, or go to the host.
+NOT_ALL = {
+    *("cross_entropy", "getitem", "index_add", "index_set", "pad", "repeat", "sort", "to"),
+    *("where",),
+}
+
+
+@pytest.mark.parametrize("name", test_ops.CASES)
+def test_operations_are_captured(cupy, name):
+    for function, *values in test_ops.CASES[name]:
+        leaves = [gt.tensor(v, device="cuda", requires_grad=True) for v in values]
+
+        def step(function=function, leaves=leaves):
+            for leaf in leaves:
+                leaf.grad = None
+            with gt.device("cuda"):
+                out = function(*leaves)
+            (out * out).sum().backward()
+            return out, [leaf.grad for leaf in leaves]
+
+        expected = bits(step())
+        run = gt.capture(step, device="cuda")
+        assert bits(run()) == expected
+        if name in NOT_ALL:
+            with contextlib.suppress(CaptureError):
+                run()
+            if not run.graphs:
+                continue
+        for _ in range(2):
+            assert bits(run()) == expected
+        assert run.graphs == 1
+
+
+def bits(found):
+    out, gradients = found
+    return [x.numpy().tobytes() for x in (out.detach(), *(g for g in gradients if g is not None))]

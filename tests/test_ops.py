@@ -674,3 +674,29 @@ def test_reductions_take_lists_and_integer_axes(reduce):
         reduce(values, axis=1.0)
     with pytest.raises(gt.errors.ShapeError, match=r"axis 0 .* shape \(\); it has no axes"):
         reduce(gt.tensor(1.0), axis=0)
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_einsum_is_numpys(random):
+    """Of up to four operands, with diagonals, letters of one alone, and axes that broadcast."""
+    sizes = {c: random.choice((0, 1, 2, 2, 3)) for c in "abcde"}
+    terms = ["".join(random.choices("abcde", k=random.randint(0, 4))) for _ in range(4)]
+    terms = terms[: random.randint(1, 4)]
+    arrays = []
+    for term in terms:
+        short = random.choice(term) if term and random.random() < 0.3 else ""
+        arrays.append(array(*(1 if c == short else sizes[c] for c in term)))
+    letters = sorted(set("".join(terms)))
+    output = "".join(random.sample(letters, random.randint(0, len(letters))))
+    subscripts = ",".join(terms) + "->" + output
+    expected = np.einsum(subscripts, *arrays)
+    leaves = [leaf(a) for a in arrays]
+    found = gt.einsum(subscripts, *leaves)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    # It is linear in each operand: the gradient times the operand gives the result.
+    weights = array(*expected.shape)
+    found.backward(gt.tensor(weights))
+    for x, a in zip(leaves, arrays, strict=True):
+        assert (x.grad.numpy() * a).sum() == pytest.approx((expected * weights).sum(), abs=1e-9)

@@ -145,53 +145,93 @@ def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
     return full, right.replace("...", dots)
 
 
-def _product(xp: Any, terms: list[str], output: str, x: Any, y: Any) -> Any:
-    """Einsum of two operands as one product of matrices, or of stacks of them; None if it is none.
+def _alone(xp: Any, term: str, output: str, x: Any) -> Any:
+    """Einsum of one operand: diagonals, sums and transposes."""
+    if term == output:
+        return x
+    if len(set(term)) == len(term) == len(output):
+        return xp.permute_dims(x, tuple(term.index(c) for c in output))
+    return narrow(xp, xp.einsum(f"{term}->{output}", widen(xp, x)), x)
 
-    Letters that both operands and the output have count the matrices, those that both have are
-    summed over, and the others are rows or columns.
+
+def _reduced(xp: Any, term: str, x: Any, others: dict[str, int]) -> tuple[str, Any]:
+    """An operand without what concerns no other: letters of its own, diagonals, broadcast axes.
+
+    `others` has the length of each letter of the other operand and of the output.
     """
-    left, right = terms
+    kept = "".join(dict.fromkeys(c for c in term if c in others))
+    x = _alone(xp, term, kept, x)
+    long = [n != 1 or others[c] == 1 for c, n in zip(kept, x.shape, strict=True)]
+    if all(long):
+        return kept, x
+    shape = tuple(n for n, keep in zip(x.shape, long, strict=True) if keep)
+    return "".join(c for c, keep in zip(kept, long, strict=True) if keep), xp.reshape(x, shape)
+
+
+def _sizes(terms: Sequence[str], arrays: Sequence[Any]) -> dict[str, int]:
+    """Length of each letter, where axes of length 1 are repeated as need be."""
+    sizes: dict[str, int] = {}
+    for term, array in zip(terms, arrays, strict=True):
+        for letter, n in zip(term, array.shape, strict=True):
+            if n != 1 or letter not in sizes:
+                sizes[letter] = n
+    return sizes
+
+
+def _pair(xp: Any, left: str, right: str, output: str, x: Any, y: Any) -> Any:
+    """Einsum of two operands: a product of matrices, of stacks of them, or of elements.
+
+    Letters that both operands and the output have count the matrices, those that only both have
+    are summed over, and the others are rows or columns.
+    """
+    here = dict.fromkeys(output, 1)
+    sizes = [here | _sizes([right], [y]), here | _sizes([left], [x])]
+    left, x = _reduced(xp, left, x, sizes[0])
+    right, y = _reduced(xp, right, y, sizes[1])
     shared = set(left) & set(right)
     summed = [c for c in left if c in shared and c not in output]
-    if (
-        not summed
-        or len(left) + len(right) != len(set(left)) + len(set(right))  # a diagonal
-        or not set(left) ^ set(right) <= set(output)  # summed in one operand alone
-        or any(x.shape[left.index(c)] != y.shape[right.index(c)] for c in shared)
-    ):
-        return None
     stack = [c for c in output if c in shared]
-    rows = [c for c in output if c in left and c not in shared]
-    columns = [c for c in output if c in right and c not in shared]
+    rows = [c for c in left if c not in shared]
+    columns = [c for c in right if c not in shared]
     x = xp.permute_dims(x, tuple(left.index(c) for c in stack + rows + summed))
     y = xp.permute_dims(y, tuple(right.index(c) for c in stack + summed + columns))
-    lengths, k = x.shape[: len(stack)], math.prod(x.shape[len(stack + rows) :])
+    lengths = x.shape[: len(stack)]
     rest = x.shape[len(stack) : len(stack + rows)], y.shape[len(stack + summed) :]
-    x = xp.reshape(x, (*lengths, math.prod(rest[0]), k))
-    y = xp.reshape(y, (*lengths, k, math.prod(rest[1])))
-    out = xp.reshape(product(xp, x, y), (*lengths, *rest[0], *rest[1]))
-    found = stack + rows + columns
-    return xp.permute_dims(out, tuple(found.index(c) for c in output))
+    if summed:
+        k = math.prod(x.shape[len(stack + rows) :])
+        x = xp.reshape(x, (*lengths, math.prod(rest[0]), k))
+        y = xp.reshape(y, (*lengths, k, math.prod(rest[1])))
+        out = product(xp, x, y)
+    else:
+        x = xp.reshape(x, (*lengths, *rest[0], *(1,) * len(columns)))
+        y = xp.reshape(y, (*lengths, *(1,) * len(rows), *rest[1]))
+        out = xp.multiply(x, y)
+    out = xp.reshape(out, (*lengths, *rest[0], *rest[1]))
+    return _alone(xp, "".join(stack + rows + columns), output, out)
 
 
-def _contract(xp: Any, terms: list[str], output: str, *arrays: Any, **options: Any) -> Any:
-    found = _product(xp, terms, output, *arrays) if len(arrays) == 2 else None
-    if found is not None:
-        return found
-    subscripts = ",".join(terms) + "->" + output
-    if any(not is_narrow(a.dtype) for a in arrays):
-        return xp.einsum(subscripts, *arrays, **options)
-    return narrow(xp, xp.einsum(subscripts, *(widen(xp, a) for a in arrays), **options), arrays[0])
+def _contract(xp: Any, terms: list[str], output: str, *arrays: Any) -> Any:
+    """Einsum, two operands at a time."""
+    left = list(zip(terms, arrays, strict=True))
+    while len(left) > 2:
+        shapes = [np.broadcast_to(np.empty(()), a.shape) for _, a in left]
+        subscripts = ",".join(term for term, _ in left) + "->" + output
+        first = np.einsum_path(subscripts, *shapes, optimize="greedy")[0][1][:2]
+        pair = [left.pop(i) for i in sorted(first, reverse=True)]
+        others = set(output).union(*(term for term, _ in left))
+        (one, x), (two, y) = pair
+        target = "".join(dict.fromkeys(c for c in one + two if c in others))
+        left.append((target, _pair(xp, one, two, target, x, y)))
+    if len(left) == 1:
+        return _alone(xp, terms[0], output, arrays[0])
+    (one, x), (two, y) = left
+    return _pair(xp, one, two, output, x, y)
 
 
 def _einsum_rule(
     xp: Any, needs: Any, g: Any, _out: Any, *operands: Any, terms: list[str], output: str
 ) -> list[Any]:
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        for letter, n in zip(term, operand.shape, strict=True):
-            sizes[letter] = max(n, sizes.get(letter, 1))
+    sizes = _sizes(terms, operands)
     parts: list[Any] = []
     for i, need in enumerate(needs):
         if need is False:
@@ -199,18 +239,20 @@ def _einsum_rule(
             continue
         inputs = [output, *terms[:i], *terms[i + 1 :]]
         arrays = [g, *operands[:i], *operands[i + 1 :]]
-        present = set("".join(inputs))
+        present = _sizes(inputs, arrays)
         spare = (c for c in map(chr, count(ord("a"))) if c.isalpha() and c not in sizes)
         target = ""
-        for letter in terms[i]:
+        for letter, n in zip(terms[i], operands[i].shape, strict=True):
             if letter in target:  # a diagonal was read: an identity puts its gradient back there
                 other = next(spare)
                 inputs.append(letter + other)
                 arrays.append(xp.eye(sizes[letter], dtype=g.dtype))
                 letter = other
-            elif letter not in present:  # summed on its own: the gradient repeats along it
+            elif (
+                letter not in present or present[letter] == 1 != n
+            ):  # summed on its own: the gradient repeats along it
                 inputs.append(letter)
-                arrays.append(xp.ones(sizes[letter], dtype=g.dtype))
+                arrays.append(xp.ones(n, dtype=g.dtype))
             target += letter
         parts.append(_contract(xp, inputs, target, *arrays))
     return parts
@@ -218,9 +260,7 @@ def _einsum_rule(
 
 _einsum = Primitive(
     "einsum",
-    lambda xp, *arrays, terms, output: _contract(
-        xp, terms, output, *arrays, optimize=len(arrays) > 1
-    ),
+    lambda xp, *arrays, terms, output: _contract(xp, terms, output, *arrays),
     _einsum_rule,
 )
 

@@ -190,7 +190,7 @@ class Graph:
         self._require_memory()
 
     def _require_memory(self) -> None:
-        gone = [block.label for block in self._blocks if block.released]
+        gone = [block.label for block in self._blocks if block.released and block.size]
         if gone:
             raise CUDARuntimeError(700, f"the graph uses memory that was freed: {', '.join(gone)}")
 
