@@ -9,10 +9,11 @@ from gputensor import (
     optim,
     random,
 )
-from gputensor.autograd import Tensor, enable_grad, no_grad
+from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.capture import capture
 from gputensor.config import matmul_precision, sync_debug, use_deterministic
+from gputensor.function import checkpoint, custom_vjp
 from gputensor.kernels import kernel
 from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
@@ -22,6 +23,7 @@ from gputensor.random import manual_seed
 from gputensor.transforms import (
     grad,
     gradcheck,
+    gradgradcheck,
     hessian,
     hvp,
     jacobian,
@@ -38,13 +40,17 @@ __all__ = [
     "Tensor",
     "autocast",
     "capture",
+    "checkpoint",
     "cuda_status",
+    "custom_vjp",
+    "detect_anomaly",
     "device",
     "enable_grad",
     "errors",
     "fft",
     "grad",
     "gradcheck",
+    "gradgradcheck",
     "hessian",
     "hvp",
     "jacobian",

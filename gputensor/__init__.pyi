@@ -6,6 +6,7 @@ from gputensor import nn as nn
 from gputensor import optim as optim
 from gputensor import random as random
 from gputensor.autograd import Tensor as Tensor
+from gputensor.autograd import detect_anomaly as detect_anomaly
 from gputensor.autograd import enable_grad as enable_grad
 from gputensor.autograd import no_grad as no_grad
 from gputensor.backend import Device as Device
@@ -16,6 +17,8 @@ from gputensor.capture import capture as capture
 from gputensor.config import matmul_precision as matmul_precision
 from gputensor.config import sync_debug as sync_debug
 from gputensor.config import use_deterministic as use_deterministic
+from gputensor.function import checkpoint as checkpoint
+from gputensor.function import custom_vjp as custom_vjp
 from gputensor.kernels import kernel as kernel
 from gputensor.memory import memory_summary as memory_summary
 from gputensor.ops import fft as fft
@@ -42,6 +45,7 @@ from gputensor.ops.utility import *
 from gputensor.random import manual_seed as manual_seed
 from gputensor.transforms import grad as grad
 from gputensor.transforms import gradcheck as gradcheck
+from gputensor.transforms import gradgradcheck as gradgradcheck
 from gputensor.transforms import hessian as hessian
 from gputensor.transforms import hvp as hvp
 from gputensor.transforms import jacobian as jacobian

@@ -31,11 +31,13 @@ something there.
 import contextlib
 import inspect
 import itertools
+import linecache
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -43,6 +45,7 @@ import numpy as np
 from gputensor import backend, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
+    AnomalyError,
     DeviceMismatchError,
     DTypeError,
     GPUTensorError,
@@ -58,6 +61,7 @@ __all__ = [
     "Primitive",
     "Tensor",
     "changed",
+    "detect_anomaly",
     "enable_grad",
     "grad_enabled",
     "no_grad",
@@ -82,9 +86,11 @@ differentiable_namespace: Any = SimpleNamespace()
 
 class _Recording(threading.local):
     enabled = True
+    lines = False  # whether nodes note who made them
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
+        self.lines_before: list[bool] = []
 
 
 _recording = _Recording()
@@ -240,9 +246,113 @@ def _check_unchanged(node: "Node") -> None:
             if change is not None and change.order < node.order:
                 raise GraphError(
                     f"backward: {node.primitive.name} saved a value for its gradient that "
-                    f"{change.name} changed in place afterwards; go backward before the change, "
-                    "or make a new tensor instead: x = x + y, not x += y"
+                    f"{change.name} changed in place afterwards{line_of(node)}; go backward "
+                    "before the change, or make a new tensor instead: x = x + y, not x += y"
                 )
+
+
+# Whether this process has ever set a hook or looked for anomalies: until then nothing is asked.
+_watched = False
+
+
+class detect_anomaly(Mode):
+    """Find where gradients become NaN or infinite; a context manager and a decorator.
+
+    Inside, in this thread, operations note the line that called them, and a backward pass looks at
+    each gradient that it computes, which waits for the device. Outside, nothing of this costs
+    anything.
+
+    Raises
+    ------
+    AnomalyError
+        At the first such gradient, naming the operation and the line of the forward pass.
+
+    Examples
+    --------
+    >>> with gt.detect_anomaly():
+    ...     loss = gt.sqrt(x).sum()
+    ...     loss.backward()
+    """
+
+    name = "detect_anomaly"
+
+    def __enter__(self) -> "detect_anomaly":
+        global _watched
+        _watched = True
+        _recording.lines_before.append(_recording.lines)
+        _recording.lines = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _recording.lines = _recording.lines_before.pop()
+
+
+def _calling_line() -> str:
+    """The line outside of this package that is being run."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "gputensor":
+        frame = frame.f_back
+    if frame is None:
+        return "a line unknown"
+    code = frame.f_code
+    text = linecache.getline(code.co_filename, frame.f_lineno).strip()
+    return f'{code.co_filename}:{frame.f_lineno}, in {code.co_name}: "{text}"'
+
+
+def line_of(entry: "Node | Leaf | None") -> str:
+    """Where the tensor of a tape entry was made, in words to go on with a sentence."""
+    line = getattr(entry, "line", None)
+    if line is None:
+        return " (inside gt.detect_anomaly() this error names the line that made it)"
+    return f" (made at {line})"
+
+
+def _check_finite(node: "Node", i: int, g: Any, part: Any) -> None:
+    if isinstance(part, Several):
+        return  # a gradient that only finds its place
+    array, before = (t.array if isinstance(t, Tensor) else _array(t) for t in (part, g))
+    xp = NAMESPACES[type(array)]
+    if bool(xp.isfinite(array).all()):
+        return
+    came = [] if isinstance(before, Several) else [before]
+    already = any(not bool(xp.isfinite(a).all()) for a in came)
+    kind = "NaN" if bool(xp.isnan(array).any()) else "infinite"
+    raise AnomalyError(
+        f"backward: the gradient of operand {i} of {node.primitive.name} is {kind}"
+        + (", as is the gradient of its result" if already else "")
+        + f"{line_of(node)}"
+    )
+
+
+class HookHandle:
+    """A hook that was set by :meth:`Tensor.register_hook`."""
+
+    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int) -> None:
+        self._hooks = hooks
+        self._key = key
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+def _hooked(entry: "Node | Leaf", g: Any) -> Any:
+    """A gradient on the tape after the hooks of its tensor."""
+    for hook in list(getattr(entry, "hooks", {}).values()):
+        given = _conjugate(g)
+        given = given if isinstance(given, Tensor) else wrap(_array(given))
+        new = hook(given)
+        if new is None:
+            continue
+        if not isinstance(new, Tensor):
+            raise TypeError(f"a hook must return a Tensor or None, not {type(new).__name__}")
+        if new.shape != entry.shape or new.dtype != entry.dtype:
+            raise ShapeError(
+                f"a hook returned a gradient of shape {new.shape} and {new.dtype}; it must have "
+                f"shape {entry.shape} and be {entry.dtype}"
+            )
+        g = _conjugate(new if isinstance(g, Tensor) else new.array)
+    return g
 
 
 class Leaf:
@@ -256,7 +366,9 @@ class Leaf:
         Where gradients are written if an optimizer has given them a place.
     """
 
-    __slots__ = ("buffer", "dtype", "grad", "shape")
+    __slots__ = ("buffer", "dtype", "grad", "hooks", "shape")
+
+    hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
 
     def __init__(self, array: Array) -> None:
         self.shape: tuple[int, ...] = array.shape
@@ -302,7 +414,10 @@ class Node:
         Keyword arguments of the call.
     """
 
-    __slots__ = ("attrs", "dtype", "order", "out", "parents", "primitive", "saved", "shape")
+    __slots__ = (
+        *("attrs", "dtype", "hooks", "line", "order", "out", "parents", "primitive", "saved"),
+        "shape",
+    )
 
     order: int
     primitive: "Primitive"
@@ -312,6 +427,8 @@ class Node:
     attrs: dict[str, Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
+    line: str  # unset but for those recorded inside detect_anomaly
 
 
 class _Spec:
@@ -324,7 +441,7 @@ class _Spec:
         self.dtype: Any = getattr(operand, "dtype", type(operand))
 
 
-class _Several(tuple[Any, ...]):
+class Several(tuple[Any, ...]):
     """The results of one operation, or their gradients, None where there is none.
 
     Each result has a node of its own, of the primitive ``output``. Its parent is the operation's
@@ -336,8 +453,8 @@ class _Several(tuple[Any, ...]):
     shape = ()
     dtype = np.dtype(np.float64)
 
-    def __add__(self, other: "_Several") -> "_Several":  # type: ignore[override]
-        return _Several(
+    def __add__(self, other: "Several") -> "Several":  # type: ignore[override]
+        return Several(
             b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True)
         )
 
@@ -562,6 +679,35 @@ class Tensor:
             own = value.base is None and id(value) not in given
             given.add(id(value))
             entry.accumulate(value, own)
+
+    def register_hook(self, hook: "Callable[[Tensor], Tensor | None]") -> HookHandle:
+        """Have `hook` called with the gradient of this tensor in every backward pass.
+
+        Parameters
+        ----------
+        hook : callable
+            Takes the gradient, once a pass and complete. May return another of its shape and
+            dtype, which goes on in its place; must not change it in place.
+
+        Returns
+        -------
+        HookHandle
+            Its ``remove()`` takes the hook away.
+
+        Raises
+        ------
+        GraphError
+            If no gradient flows to this tensor.
+        """
+        global _watched
+        if self._node is None:
+            raise GraphError("register_hook: this tensor requires no gradient")
+        _watched = True
+        if getattr(self._node, "hooks", None) is None:
+            self._node.hooks = {}
+        key = next_order()
+        self._node.hooks[key] = hook
+        return HookHandle(self._node.hooks, key)
 
     def detach(self) -> "Tensor":
         """Same elements in the same memory, off the tape."""
@@ -984,11 +1130,11 @@ class Primitive:
         if isinstance(out, np.generic):
             out = np.asarray(out)
         elif isinstance(out, tuple):
-            out = _Several(np.asarray(o) if isinstance(o, np.generic) else o for o in out)
+            out = Several(np.asarray(o) if isinstance(o, np.generic) else o for o in out)
         if tracked and _recording.enabled and self.vjp is not None:
             node = self._record(out, tuple(arrays), tuple(parents), attrs)
-            return wrap(out, node) if type(out) is not _Several else _outputs(out, node)
-        return wrap(out) if type(out) is not _Several else _outputs(out, None)
+            return wrap(out, node) if type(out) is not Several else outputs(out, node)
+        return wrap(out) if type(out) is not Several else outputs(out, None)
 
     def _record(
         self,
@@ -1024,6 +1170,8 @@ class Primitive:
         node.attrs = attrs
         node.shape = out.shape
         node.dtype = dtype
+        if _watched and _recording.lines:
+            node.line = _calling_line()
         return node
 
 
@@ -1032,11 +1180,11 @@ primitive = Primitive
 _output = Primitive(
     "output",
     lambda xp, results, i, n: results[i],
-    (lambda xp, g, _out, _results, i, n: _Several(g if k == i else None for k in range(n)),),
+    (lambda xp, g, _out, _results, i, n: Several(g if k == i else None for k in range(n)),),
 )
 
 
-def _outputs(results: _Several, node: Node | None) -> Any:
+def outputs(results: Several, node: Node | None) -> Any:
     """Tensors of the results of one operation, which `node` stands for."""
     if node is None:
         return tuple(map(wrap, results))
@@ -1247,7 +1395,7 @@ def propagate(
                 heappush(waiting, (entry.order, entry))
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
     results: dict[Node | Leaf, Any] = {}
-    latest = _latest_change
+    latest, watched = _latest_change, _watched
     with _Pass() as follow:
         while waiting:
             order, node = heappop(waiting)
@@ -1257,6 +1405,8 @@ def propagate(
                 continue
             if order > latest:
                 _check_unchanged(node)
+            if watched and (targets is None or node not in targets):
+                g = _hooked(node, g)
             saved = node.saved
             if saved is None:
                 raise GraphError(
@@ -1277,15 +1427,15 @@ def propagate(
             else:
                 if type(g) is not _ndarray:
                     g = some = _array(g)
-                    if type(g) is _Several:
-                        g = _Several(map(_array, g))
+                    if type(g) is Several:
+                        g = Several(map(_array, g))
                         some = next(a for a in g if a is not None)
                     follow(some)
                     xp = NAMESPACES[type(some)]
                 else:
                     xp = NAMESPACES[_ndarray]
                 if node.primitive.joint:
-                    parts = _joint_step(xp, node, parents, g, gradients)
+                    parts = _joint_step(xp, node, parents, g, gradients, targets is None)
                 if not retain_graph:
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
@@ -1312,6 +1462,8 @@ def propagate(
                     if part.dtype.kind == "c" != parent.dtype.kind:
                         part = xp.real(part)
                     part = xp.astype(part, parent.dtype)
+                if watched and _recording.lines:
+                    _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
                     if parent in summed:
@@ -1327,6 +1479,8 @@ def propagate(
                         heappush(waiting, (parent.order, parent))
     for entry, g in gradients.items():
         if targets is None or entry in targets:
+            if watched and targets is None:
+                g = _hooked(entry, g)
             results[entry] = _array(_conjugate(g))
     return results
 
@@ -1347,11 +1501,12 @@ def _joint_step(
     parents: tuple[Node | Leaf | None, ...],
     g: Array,
     gradients: dict[Node | Leaf, Any],
+    accumulating: bool,
 ) -> Sequence[Any]:
     """Gradients of all operands, written where an optimizer wants them if they are the first."""
     needs: list[Any] = []
     for i, p in enumerate(parents):
-        first = p not in gradients and parents.index(p) == i
+        first = accumulating and p not in gradients and parents.index(p) == i
         if first and isinstance(p, Leaf) and p.grad is None and p.buffer is not None:
             needs.append(p.buffer)
         else:
@@ -1375,7 +1530,7 @@ def _differentiable_step(
         return _through_reference(xp, node, parents, saved, g)
     out = node.out
     if out is not None:
-        out = wrap(out, node) if type(out) is not _Several else _outputs(out, node)
+        out = wrap(out, node) if type(out) is not Several else outputs(out, node)
     if primitive.joint:
         needs = [p is not None for p in parents]
         parts: Sequence[Any] = primitive.vjp(  # type: ignore[misc, operator]

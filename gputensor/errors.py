@@ -7,6 +7,7 @@ Each one is also the built-in exception that NumPy code would expect in its plac
 import numpy as np
 
 __all__ = [
+    "AnomalyError",
     "CaptureError",
     "CompileError",
     "DTypeError",
@@ -70,6 +71,10 @@ class ImplicitTransferError(GPUTensorError, TypeError):
 
 class GraphError(GPUTensorError, RuntimeError):
     """A backward pass that the tape cannot carry out."""
+
+
+class AnomalyError(GPUTensorError, FloatingPointError):
+    """A gradient that became NaN or infinite inside :func:`gputensor.detect_anomaly`."""
 
 
 class GradcheckError(GPUTensorError, AssertionError):

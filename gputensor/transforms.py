@@ -24,6 +24,7 @@ from gputensor.autograd import (
     entries_before,
     grad_enabled,
     next_order,
+    no_grad,
     propagate,
     seed_gradient,
     wrap,
@@ -31,13 +32,14 @@ from gputensor.autograd import (
 from gputensor.errors import DTypeError, GradcheckError, GraphError, ShapeError
 from gputensor.ops.creation import asarray, tensor, zeros, zeros_like
 from gputensor.ops.data_type import astype
-from gputensor.ops.manipulation import reshape, stack
+from gputensor.ops.manipulation import concat, reshape, stack
 from gputensor.ops.statistical import sum
 from gputensor.tree import leaves, map_tree, rebuilt
 
 __all__ = [
     "grad",
     "gradcheck",
+    "gradgradcheck",
     "hessian",
     "hvp",
     "jacobian",
@@ -533,3 +535,37 @@ def gradcheck(
                     f"finite differences say {numeric!r}"
                 )
     return True
+
+
+def gradgradcheck(
+    function: Callable[..., Tensor],
+    *inputs: Tensor,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-4,
+) -> bool:
+    """Compare second derivatives with differences of first ones: :func:`gradcheck` of the gradient.
+
+    The gradient is that of a sum of the results with weights, which are an input, too. Parameters,
+    result and errors are those of :func:`gradcheck`.
+    """
+    if not any(x.requires_grad for x in inputs):
+        raise GraphError("gradgradcheck: no input requires a gradient")
+    with no_grad():
+        out = function(*inputs)
+    weights = np.cos(np.arange(out.size, dtype=np.float64)).reshape(out.shape) + 1.5
+    seed = tensor(weights.astype(out.dtype), device=out.device, requires_grad=True)
+
+    def gradients(*args: Tensor) -> Tensor:
+        chosen = [i for i, x in enumerate(args[:-1]) if inputs[i].requires_grad]
+
+        def of_chosen(*some: Tensor) -> Tensor:
+            full = list(args[:-1])
+            for i, x in zip(chosen, some, strict=True):
+                full[i] = x
+            return function(*full)
+
+        parts = vjp(of_chosen, *(args[i] for i in chosen))[1](args[-1])
+        return concat([reshape(part, (-1,)) for part in parts])
+
+    return gradcheck(gradients, *inputs, seed, eps=eps, atol=atol, rtol=rtol)

@@ -30,6 +30,9 @@ def leaf(values):
     return gt.tensor(np.asarray(values, dtype=np.float64), requires_grad=True)
 
 
+cubed = gt.custom_vjp(lambda x: x**3)
+cubed.defvjp(lambda x: (x**3, x), lambda x, g: (g * 3 * x * x,))
+
 # For each primitive with a gradient: functions and inputs to check it with.
 X, Y, POSITIVE, UNIT = (
     array(3, 4),
@@ -251,6 +254,10 @@ CASES = {
         (lambda x: gt.std(x.reshape(1, *x.shape), axis=(1, 2), correction=0.5), X),
     ],
     "identity": [],
+    "checkpoint": [
+        (lambda x, y: gt.checkpoint(lambda a, b: gt.tanh(a @ b) * 2, x, y), X, array(4, 2)),
+    ],
+    "custom_vjp": [(cubed, X)],
     "to": [(lambda x: x.to("cpu") * 2, X)],
 }
 CHECKS = [

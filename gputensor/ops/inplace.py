@@ -24,6 +24,7 @@ from gputensor.autograd import (
     Tensor,
     changed,
     grad_enabled,
+    line_of,
     memory_of,
     raw_operand,
 )
@@ -100,7 +101,9 @@ def _requires_grad(name: str, remedy: str) -> GraphError:
 
 
 def _made_by(x: Tensor) -> str:
-    return f"the result of {x._node.primitive.name}" if isinstance(x._node, Node) else "this tensor"
+    if isinstance(x._node, Node):
+        return f"the result of {x._node.primitive.name}{line_of(x._node)}"
+    return "this tensor"
 
 
 def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
