@@ -3,6 +3,7 @@
 import inspect
 import math
 import operator
+from array import array
 
 import array_api_strict as strict
 import numpy as np
@@ -222,6 +223,35 @@ def test_clip_equals_array_api_strict(data):
     )
     assert found.dtype == x.dtype
     np.testing.assert_array_equal(found.numpy(), np.asarray(wanted))
+
+
+def test_buffers_and_arrays_of_others_keep_their_dtype_and_memory():
+    class Other:
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    for data in (array("d", [0.1, 2.0]), memoryview(np.array([0.1, 2.0]))):
+        for made in (data, Other(np.asarray(data))):
+            shared = gt.asarray(made, device="cpu", copy=False)
+            copied = gt.tensor(made, device="cpu")
+            assert shared.dtype == copied.dtype == gt.float64
+            assert shared[0].item() == copied[0].item() == np.asarray(data)[0]
+            data[1] += 1
+            assert shared[1].item() == data[1] == copied[1].item() + 1
+
+
+def test_several_axes_at_once():
+    x = gt.ones((2, 3))
+    for axis in ((0, 1), (0, -1), (2, 1), ()):
+        assert gt.expand_dims(x, axis=axis).shape == np.expand_dims(np.ones((2, 3)), axis).shape
+    with pytest.raises(gt.errors.ShapeError, match="names an axis twice"):
+        gt.expand_dims(x, axis=(0, -4))
 
 
 def test_bounds_do_not_promote():
@@ -775,6 +805,7 @@ def test_products_with_zeros_have_their_gradients():
         (lambda x: gt.searchsorted(x, 1.0), gt.errors.ShapeError, "x1 must have one axis"),
         (lambda x: gt.searchsorted(x[0], 1.0, side="up"), ValueError, "side is 'up'"),
         (lambda x: gt.topk(x, 5), gt.errors.ShapeError, "k is 5; axis -1 of shape .* 0 to 4"),
+        (lambda x: gt.sum(x, dtype="flaot"), gt.errors.DTypeError, "sum: 'flaot' is not supported"),
         (lambda x: gt.cumulative_sum(x), ValueError, "axis must be named"),
         (lambda x: gt.cumulative_prod(1.0), gt.errors.ShapeError, "it has no axes"),
         (lambda x: gt.diff(x, n=-1), ValueError, "n is -1"),

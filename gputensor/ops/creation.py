@@ -48,17 +48,29 @@ def _dtype(dtype: DType) -> np.dtype[Any]:
     return checked_dtype("dtype", np.float32 if dtype is None else dtype)
 
 
+def _shared(data: Any) -> Any:
+    """`data`, memory of other libraries and of Python's buffers as a raw array around it."""
+    if isinstance(data, (Tensor, list, tuple, int, float, complex)) or backend.is_array(data):
+        return data
+    if hasattr(data, "__cuda_array_interface__"):
+        return backend.namespace(backend.device("cuda")).asarray(data)
+    if hasattr(data, "__dlpack__"):
+        return from_dlpack(data).array
+    try:
+        memoryview(data)
+    except TypeError:
+        return data
+    return np.asarray(data)
+
+
 def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
-    """Raw array of anything array-like, on `device`; without a copy where that is possible."""
+    """Raw array of what :func:`_shared` gives, on `device`; without a copy if possible."""
     if isinstance(data, Tensor):
         data = data.array
     if not backend.is_array(data):
-        if hasattr(data, "__cuda_array_interface__"):
-            data = backend.namespace(backend.device("cuda")).asarray(data)
-        else:
-            data = array_of_lists("data", data, dtype and _dtype(dtype))
-            if device is None:
-                device = backend.default_device()
+        data = array_of_lists("data", data, dtype and _dtype(dtype))
+        if device is None:
+            device = backend.default_device()
     elif isinstance(data, np.ndarray):
         data = np.asarray(data)  # a subclass becomes a plain array
         device = backend.default_device() if device is None else device
@@ -85,7 +97,8 @@ def tensor(
     Parameters
     ----------
     data : number, nested lists, numpy.ndarray, cupy.ndarray or Tensor
-        Values of any shape. NaN and infinity are values like others.
+        Values of any shape; other libraries' arrays by DLPack or Python's buffer protocol. NaN and
+        infinity are values like others.
     dtype : dtype, optional
         Type of the elements. By default arrays keep theirs, Python floats become float32, ints
         int64 and bools bool.
@@ -114,6 +127,7 @@ def tensor(
     tensor([[1., 2.],
             [3., 4.]], dtype=float32, requires_grad=True)
     """
+    data = _shared(data)
     array = _raw(data, dtype, device)
     given = data.array if isinstance(data, Tensor) else data
     if array is given or (isinstance(array, np.ndarray) and np.may_share_memory(array, given)):
@@ -163,6 +177,7 @@ def asarray(
         return moved
     if copy:
         return tensor(data, dtype, device)
+    data = _shared(data)
     array = _raw(data, dtype, device)
     if (
         copy is False

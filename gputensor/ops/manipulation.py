@@ -317,22 +317,32 @@ def tile(x: Operand, repetitions: int | tuple[int, ...], /) -> Tensor:
     return _tile(x, repetitions=(1,) * (len(_shape_of(x)) - len(times)) + times)
 
 
-def expand_dims(x: Operand, /, axis: int = 0) -> Tensor:
-    """View with a new axis of length 1 at position `axis` of the result."""
+def expand_dims(x: Operand, /, axis: int | tuple[int, ...] = 0) -> Tensor:
+    """View with a new axis of length 1 at position `axis` of the result, or at several.
+
+    Raises
+    ------
+    ShapeError
+        If the result has no such axis, or one is named twice.
+    """
     return _with_axis("expand_dims", x, axis)
 
 
-def _with_axis(name: str, x: Operand, axis: int) -> Tensor:
+def _with_axis(name: str, x: Operand, axis: int | tuple[int, ...]) -> Tensor:
     x = as_array(name, x)
     shape = _shape_of(x)
-    (axis,) = ints(name, "axis", axis)
-    if not -len(shape) - 1 <= axis <= len(shape):
-        raise AxisError(
-            f"{name}: axis {axis} is out of range for shape {shape}; "
-            f"allowed are {-len(shape) - 1} to {len(shape)}"
-        )
-    at = axis % (len(shape) + 1)
-    return reshape(x, (*shape[:at], 1, *shape[at:]))
+    axes = ints(name, "axis", axis)
+    n = len(shape) + len(axes)
+    for a in axes:
+        if not -n <= a < n:
+            raise AxisError(
+                f"{name}: axis {a} is out of range for shape {shape}; allowed are {-n} to {n - 1}"
+            )
+    new = {a % n for a in axes}
+    if len(new) != len(axes):
+        raise ShapeError(f"{name}: axis {axis} names an axis twice")
+    old = iter(shape)
+    return reshape(x, tuple(1 if a in new else next(old) for a in range(n)))
 
 
 def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:

@@ -9,6 +9,7 @@ from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
 from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
 from gputensor.ops.creation import full
+from gputensor.ops.data_type import checked_dtype
 from gputensor.ops.elementwise import add, imag, real, sqrt
 from gputensor.ops.manipulation import concat
 from gputensor.ops.precision import widened
@@ -61,6 +62,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
         If `axis` is not an axis of `x`.
     """
     x = widened(as_array("sum", x))
+    dtype = dtype if dtype is None else checked_dtype("sum", dtype)
     return _sum(x, axis=checked_axis("sum", x, axis), dtype=dtype, keepdims=keepdims)
 
 
@@ -216,6 +218,7 @@ _prod = Primitive(
 def prod(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1."""
     x = widened(as_array("prod", x))
+    dtype = dtype if dtype is None else checked_dtype("prod", dtype)
     return _prod(x, axis=checked_axis("prod", x, axis), dtype=dtype, keepdims=keepdims)
 
 
@@ -260,6 +263,7 @@ def _cumulative(
         raise ValueError(f"{run.name}: axis must be named for an array of shape {shape}")
     axis = 0 if axis is None else operator.index(axis)
     checked_axis(run.name, x, axis)
+    dtype = dtype if dtype is None else checked_dtype(run.name, dtype)
     found = run(x, axis=axis, dtype=dtype)
     if not include_initial:
         return found
