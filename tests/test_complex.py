@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import test_ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -111,6 +112,35 @@ def test_second_derivative_equals_finite_differences(function, inputs):
         return gt.concat([gt.reshape(p, (-1,)) for p in parts])
 
     assert gt.gradcheck(gradients, *map(leaf, inputs), eps=1e-5, atol=1e-4)
+
+
+# What has no complex form.
+REAL_ONLY = {
+    *("atan2", "cbrt", "ceil", "copysign", "cross_entropy", "digamma", "erfinv", "floor"),
+    *(
+        "floor_divide",
+        "gammaln",
+        "hypot",
+        "logaddexp",
+        "polygamma",
+        "remainder",
+        "softplus",
+        "trunc",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", test_ops.CASES)
+def test_every_operation_takes_complex_numbers_or_refuses(name):
+    for function, *inputs in test_ops.CASES[name]:
+        turned = [np.asarray(x) * np.exp(0.5j * RNG.normal(size=np.shape(x))) for x in inputs]
+        for operands in (turned, [turned[0], *inputs[1:]]):
+            if name in REAL_ONLY:
+                with pytest.raises(TypeError):
+                    gt.gradcheck(function, *map(leaf, operands))
+            else:
+                assert gt.gradcheck(function, *map(leaf, operands))
 
 
 @pytest.mark.peers

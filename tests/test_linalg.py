@@ -178,6 +178,17 @@ def test_second_derivative_equals_finite_differences(function, inputs):
 
 
 @pytest.mark.parametrize(("function", "inputs"), CHECKS)
+def test_directional_derivative_equals_finite_differences(function, inputs):
+    tangents = [np.roll(x, 1) * 0.5 for x in inputs]
+    _, found = gt.jvp(function, tuple(inputs), tuple(tangents))
+    ends = [
+        function(*(gt.asarray(x + s * t) for x, t in zip(inputs, tangents, strict=True)))
+        for s in (1e-6, -1e-6)
+    ]
+    np.testing.assert_allclose(found.numpy(), (ends[0] - ends[1]).numpy() / 2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("function", "inputs"), CHECKS)
 def test_gradients_have_the_shape_and_dtype_of_their_tensors(function, inputs):
     small = [leaf(x.astype({"f": np.float32, "c": np.complex64}[x.dtype.kind])) for x in inputs]
     out = function(*small)
@@ -667,9 +678,36 @@ def test_cuda_gives_the_values_and_gradients_of_the_cpu(cupy, name, make):
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["cholesky", "eigh", "inv", "pinv", "qr", "svd"])
+def test_second_derivatives_on_cuda_equal_those_of_the_cpu(cupy, name):
+    function, shape = CASES[name][-1]
+    data = cplx(*shape)
+
+    def slope(x):
+        return gt.sum(gt.abs(gt.grad(lambda v: gt.sum(gt.abs(function(v)) ** 2))(x)) ** 2)
+
+    found = []
+    for device in ("cpu", "cuda"):
+        with gt.device(device):
+            found.append(gt.grad(slope)(gt.tensor(data)).cpu().numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-8, atol=1e-9)
+
+
 def test_cuda_raises_linear_algebra_errors(cupy):
     x = gt.tensor(SINGULAR, device="cuda")
     with pytest.raises(gt.errors.LinAlgError, match="singular"):
         linalg.inv(x)
     with gt.sync_debug("error"), pytest.raises(gt.errors.SyncError, match="eigh"):
         linalg.eigh(x)
+
+
+@pytest.mark.parametrize("subscripts", ["ii->i", "ij->i", "ii", "ij->"])
+def test_einsum_is_differentiated_twice_away_from_the_default_device(cupy, subscripts):
+    def slope(x):
+        return gt.sum(gt.grad(lambda v: gt.sum(gt.einsum(subscripts, v) ** 3))(x) ** 2)
+
+    data = real(3, 3)
+    with gt.device("cpu"):
+        found = gt.grad(slope)(gt.tensor(data, device="cuda"))
+        assert found.device == "cuda:0"
+        np.testing.assert_allclose(found.cpu().numpy(), gt.grad(slope)(gt.tensor(data)).numpy())

@@ -14,6 +14,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels.runtime import is_narrow, narrow, widen
 from gputensor.ops.axes import checked_axis
+from gputensor.ops.creation import raw_like
 from gputensor.ops.elementwise import conj, multiply
 from gputensor.ops.indexing import diagonal
 from gputensor.ops.manipulation import reshape
@@ -246,13 +247,13 @@ def _einsum_rule(
             if letter in target:  # a diagonal was read: an identity puts its gradient back there
                 other = next(spare)
                 inputs.append(letter + other)
-                arrays.append(xp.eye(sizes[letter], dtype=g.dtype))
+                arrays.append(raw_like(g, "eye", sizes[letter]))
                 letter = other
             elif (
                 letter not in present or present[letter] == 1 != n
             ):  # summed on its own: the gradient repeats along it
                 inputs.append(letter)
-                arrays.append(xp.ones(n, dtype=g.dtype))
+                arrays.append(raw_like(g, "ones", n))
             target += letter
         parts.append(_contract(xp, inputs, target, *arrays))
     return parts
