@@ -1492,7 +1492,7 @@ def _array(g: Any) -> Any:
 
 def _conjugate(g: Any) -> Any:
     """Gradient that enters or leaves the tape, where its conjugate travels."""
-    return g.conj() if g.dtype.kind == "c" else g
+    return _array(g.conj()) if g.dtype.kind == "c" else g
 
 
 def _joint_step(

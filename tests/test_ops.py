@@ -31,7 +31,7 @@ def leaf(values):
 
 
 cubed = gt.custom_vjp(lambda x: x**3)
-cubed.defvjp(lambda x: (x**3, x), lambda x, g: (g * 3 * x * x,))
+cubed.defvjp(lambda x: (x**3, x), lambda x, g: (g * 3 * gt.conj(x * x),))
 
 # For each primitive with a gradient: functions and inputs to check it with.
 X, Y, POSITIVE, UNIT = (
