@@ -210,7 +210,9 @@ def default_device() -> Device:
 
 
 # What both libraries have in SciPy's part of theirs, which takes long to import.
-_SPECIAL = {"digamma", "erf", "erfc", "erfinv", "gammaln", "polygamma"}
+_SPECIAL = {
+    *("digamma", "erf", "erfc", "erfinv", "gammainc", "gammaincc", "gammaln", "polygamma"),
+}
 
 
 class Namespace:

@@ -1136,7 +1136,9 @@ class _Special(ModuleType):
         special = importlib.import_module("scipy.special")
         if name == "polygamma":
             return lambda n, x: _call(special.polygamma, name, (n, x), {})
-        if name not in words("digamma erf erfc erfinv expit gammaln log_ndtr ndtr"):
+        if name not in words(
+            "digamma erf erfc erfinv expit gammainc gammaincc gammaln log_ndtr ndtr"
+        ):
             raise AttributeError(name)
         return _ufunc(getattr(special, name))
 
