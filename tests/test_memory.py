@@ -1,5 +1,6 @@
 """The report on memory, and what is said when there is none left."""
 
+import gc
 import subprocess
 import sys
 
@@ -156,6 +157,8 @@ def test_a_device_without_memory(cupy):
     pool = cupy.get_default_memory_pool()
     x = gt.ones(MIB, device="cuda")
     weight = gt.nn.Dense(1024, 512, device="cuda").weight
+    gc.collect()
+    pool.free_all_blocks()
     pool.set_limit(size=pool.total_bytes() + 2 * MIB)
     try:
         for name, call in (
