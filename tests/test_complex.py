@@ -23,6 +23,7 @@ def leaf(data):
 
 Z, W, X = values(3, 4), values(3, 4), RNG.uniform(0.3, 1.3, (3, 4))
 INDEX = np.array([0, 2, 0])
+ZEROS = Z * np.array([[1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]])
 CASES = {
     "add": [(gt.add, Z, X), (lambda z: z + 2j, X)],
     "subtract": [(gt.subtract, X, Z), (lambda z: 1j - z, values(4))],
@@ -55,6 +56,24 @@ CASES = {
     "sinh": [(gt.sinh, Z)],
     "cosh": [(gt.cosh, Z)],
     "tanh": [(gt.tanh, Z)],
+    "asinh": [(gt.asinh, 0.5 * Z)],
+    "acosh": [(gt.acosh, 0.5 * Z)],
+    "atanh": [(gt.atanh, 0.5 * Z)],
+    "sinc": [(gt.sinc, Z), (gt.sinc, 0.05 * Z)],
+    "erfc": [(gt.erfc, Z)],
+    "nan_to_num": [(gt.nan_to_num, Z)],
+    "atan2": [(gt.angle, Z)],
+    "prod": [(gt.prod, Z), (lambda z: gt.prod(z, axis=0), ZEROS)],
+    "cumulative_sum": [(lambda z: gt.cumulative_sum(z, axis=0, include_initial=True), Z)],
+    "cumulative_prod": [(lambda z: gt.cumulative_prod(z, axis=1), ZEROS)],
+    "sort": [(lambda z: gt.sort(z, axis=0, descending=True), Z)],
+    "flip": [(gt.flip, Z)],
+    "roll": [(lambda z: gt.roll(z, 1, axis=0), Z)],
+    "tile": [(lambda z: gt.tile(z, (2, 1)), Z)],
+    "repeat": [(lambda z: gt.repeat(z, 2, axis=1), Z)],
+    "pad": [(lambda z: gt.pad(z, 1, constant_values=1j), Z)],
+    "tril": [(lambda z: gt.tril(z) - 2j * gt.triu(z), Z)],
+    "convolve": [(gt.convolve, values(4), values(3)), (gt.convolve, values(4), X[0])],
     "sigmoid": [(gt.sigmoid, Z)],
     "erf": [(gt.erf, Z)],
     "where": [(lambda z, x: gt.where(gt.asarray(X > 0.8), z, x), Z, X)],
