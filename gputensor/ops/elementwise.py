@@ -192,9 +192,15 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
         if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "iu":
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
+        if type(y) is float and y == 0.5 and isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            return _root(x)
         out = x**y
-        half = isinstance(out, (np.ndarray, np.generic)) and out.dtype.kind == "f" and y == 0.5
-        return out if half is False or not np.any(half) else _root(x, half, out)
+        on_cpu = isinstance(out, (np.ndarray, np.generic))
+        if on_cpu and hasattr(y, "dtype") and out.dtype.kind == "f":
+            half = np.equal(y, 0.5)
+            if half.any():
+                return np.where(half, _root(x, out.dtype), out)
+        return out
     except ValueError as error:
         if "negative integer powers" not in str(error):
             raise
@@ -204,13 +210,14 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
         ) from None
 
 
-def _root(x: Any, half: Any, out: Any) -> Any:
-    """NumPy's ``x ** y`` with its square roots put right, which are -0 of -0, NaN of -infinity."""
-    odd = np.logical_and(half, np.logical_or(np.equal(x, 0), np.equal(x, -math.inf)))
-    return np.where(odd, np.asarray(np.abs(x), out.dtype), out) if odd.any() else out
+def _root(x: Any, dtype: Any = None) -> Any:
+    """``x ** 0.5``, where NumPy's is -0 of -0 and NaN of minus infinity."""
+    out = np.sqrt(x, dtype=dtype) + 0.0
+    return out if np.min(x, initial=0) > -math.inf else np.where(np.equal(x, -math.inf), -x, out)
 
 
 _pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
+_pow_arrays = _pow.binary()
 _pow_number = Primitive(
     "pow_number",
     lambda xp, x, exponent: _power(xp, x, exponent),
@@ -240,7 +247,7 @@ def pow(x: Operand, y: Operand, /) -> Tensor:
     """
     if isinstance(x, Tensor) and isinstance(y, (int, float)) and y not in (0, 1):
         return _pow_number(x, exponent=y)
-    return _pow(x, y)
+    return _pow_arrays(x, y)
 
 
 negative = _unary("negative", "Negation ``-x``.", lambda xp, g, _out, _x: -g)
