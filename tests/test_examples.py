@@ -1,12 +1,16 @@
-"""The examples that draw a picture run, reach their figure and save the picture."""
+"""The examples run, reach their figure and save the picture, where they draw one."""
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from gputensor.datasets import mnist
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -39,3 +43,21 @@ def test_the_gaussian_process_learns_to_forecast(tmp_path):
     (before, after), *_ = re.findall(r"forecast: (\S+) before the fit, (\S+) after", out)
     assert float(after) < 0.5 * float(before)
     assert re.search(r"its period: 1\.1 -> (1\.0|0\.99)", out)
+
+
+def test_the_hand_written_loop_learns(monkeypatch, capsys):
+    """On pictures of ten places that are inked."""
+    rng = np.random.default_rng(4)
+
+    def pictures(count):
+        labels = rng.integers(0, 10, count)
+        images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+        images[np.arange(count), 2 * labels + 3, 10:18] = 255
+        return images, labels
+
+    monkeypatch.setattr(mnist, "load_data", lambda: (pictures(1500), pictures(300)))
+    spec = importlib.util.spec_from_file_location("train_loop", EXAMPLES / "train_loop.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.main(samples=1500, epochs=3, batch_size=128) > 0.95
+    assert "epoch 3" in capsys.readouterr().out
