@@ -986,3 +986,47 @@ def test_cuda_gives_what_the_cpu_gives(cupy, name):
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
     if slope is not None:
         np.testing.assert_allclose(own, slope, rtol=1e-12, atol=1e-12)
+
+
+IN_TORCH = {
+    "acosh": lambda m, x: m.acosh(x + 1),
+    "asinh": lambda m, x: m.asinh(x),
+    "atanh": lambda m, x: m.atanh(x),
+    "atan2": lambda m, x: m.atan2(x, x[0]),
+    "copysign": lambda m, x: m.copysign(x, x - 0.5),
+    "cumprod": lambda m, x: m.cumprod(x * (x > 0.4), 1),
+    "digamma": lambda m, x: m.digamma(x),
+    "erfc": lambda m, x: m.erfc(x),
+    "erfinv": lambda m, x: m.erfinv(x),
+    "exp2": lambda m, x: m.exp2(x),
+    "flip": lambda m, x: m.flip(x, **({"axis": 1} if m is gt else {"dims": (1,)})),
+    "gammaln": lambda m, x: m.gammaln(x) if m is gt else m.lgamma(x),
+    "hypot": lambda m, x: m.hypot(x, x[1]),
+    "logaddexp": lambda m, x: m.logaddexp(x, x[2]),
+    "median": lambda m, x: (
+        m.median(x[:, :3], axis=1) if m is gt else m.median(x[:, :3], dim=1).values
+    ),
+    "nan_to_num": lambda m, x: m.nan_to_num(x / (x > 0.4)),
+    "polygamma": lambda m, x: m.polygamma(2, x),
+    "prod": lambda m, x: m.prod(x * (x > 0.2), **({"axis": 0} if m is gt else {"dim": 0})),
+    "quantile": lambda m, x: m.quantile(x, 0.3, **({"axis": 1} if m is gt else {"dim": 1})),
+    "roll": lambda m, x: m.roll(x, (1, 2), **({"axis": (0, 1)} if m is gt else {"dims": (0, 1)})),
+    "sinc": lambda m, x: m.sinc(x),
+    "softplus": lambda m, x: (m if m is gt else m.nn.functional).softplus(x),
+    "tril": lambda m, x: m.tril(x),
+}
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", IN_TORCH)
+def test_values_and_gradients_equal_pytorch(name):
+    torch = pytest.importorskip("torch")
+    data = np.random.default_rng(8).uniform(0.1, 0.9, (3, 4))
+    mine, theirs = gt.tensor(data, requires_grad=True), torch.tensor(data, requires_grad=True)
+    found, wanted = IN_TORCH[name](gt, mine), IN_TORCH[name](torch, theirs)
+    np.testing.assert_allclose(found.detach().numpy(), wanted.detach().numpy(), rtol=1e-6)
+    weights = np.cos(np.arange(float(wanted.numel()))).reshape(wanted.shape)
+    found.backward(gt.tensor(weights))
+    wanted.backward(torch.tensor(weights))
+    np.testing.assert_allclose(mine.grad.numpy(), theirs.grad.numpy(), rtol=1e-6, atol=1e-9)
