@@ -7,6 +7,7 @@ from gputensor import (
     nn,
     ops,
     optim,
+    optimize,
     random,
 )
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
@@ -64,6 +65,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "optimize",
     "random",
     "sync_debug",
     "synchronize",

@@ -4,6 +4,7 @@ from gputensor import errors as errors
 from gputensor import kernels as kernels
 from gputensor import nn as nn
 from gputensor import optim as optim
+from gputensor import optimize as optimize
 from gputensor import random as random
 from gputensor.autograd import Tensor as Tensor
 from gputensor.autograd import detect_anomaly as detect_anomaly

@@ -45,6 +45,21 @@ def test_the_gaussian_process_learns_to_forecast(tmp_path):
     assert re.search(r"its period: 1\.1 -> (1\.0|0\.99)", out)
 
 
+@pytest.mark.cpu
+def test_newton_by_products_with_the_hessian(tmp_path):
+    out = run("newton_hvp.py", tmp_path)
+    steps, place = re.search(r"Newton: (\d+) steps to \[(.*)\]", out).groups()
+    assert int(steps) < 40
+    np.testing.assert_allclose([float(v) for v in place.split(",")], [1, 1], atol=1e-6)
+
+
+@pytest.mark.cpu
+def test_logistic_regression_converges(tmp_path):
+    out = run("logistic_regression.py", tmp_path, "--points", "300")
+    assert "A tolerance was met" in out
+    assert float(re.search(r"accuracy on the data: (\S+)%", out)[1]) > 85
+
+
 def test_the_hand_written_loop_learns(monkeypatch, capsys):
     """On pictures of ten places that are inked."""
     rng = np.random.default_rng(4)
