@@ -1263,8 +1263,10 @@ def raw_operand(name: str, operand: Any) -> Any:
 
 
 def as_array(name: str, x: Operand) -> Any:
-    """The operand, nested lists as an array, for functions that need to know its shape."""
-    return raw_operand(name, x) if isinstance(x, (list, tuple)) else x
+    """The operand, nested lists as an array on the default device, for its shape."""
+    if not isinstance(x, (list, tuple)):
+        return x
+    return backend.to_device(raw_operand(name, x), backend.default_device())
 
 
 def _follow(operands: Sequence[Operand], arrays: list[Any]) -> type | None:

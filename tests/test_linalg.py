@@ -1,5 +1,6 @@
 """gt.linalg: values, gradients of two orders, stacks, empty matrices, bad input."""
 
+import inspect
 import itertools
 import math
 
@@ -157,6 +158,21 @@ CHECKS = [
 ]
 
 
+@pytest.mark.parametrize("extension", ["linalg", "fft"])
+def test_names_and_signatures_are_the_standards(extension):
+    theirs, mine = getattr(array_api_strict, extension), getattr(gt, extension)
+    for name in theirs.__all__:
+        wanted, found = (
+            [
+                # The names of positional operands are anybody's.
+                (p.kind, p.kind == p.POSITIONAL_ONLY or p.name, p.default)
+                for p in inspect.signature(getattr(place, name)).parameters.values()
+            ]
+            for place in (theirs, mine)
+        )
+        assert found == wanted, name
+
+
 def test_every_function_has_a_case():
     assert set(linalg.__all__) - set(CASES) == {"matmul", "matrix_rank", "matrix_transpose"}
 
@@ -278,7 +294,7 @@ def test_decompositions_multiply_back(dtype, shape):
             dtype,
         )
         np.testing.assert_array_equal(np.triu(r.numpy()), r.numpy())
-    square = x @ adjoint(x) + np.eye(m, dtype=dtype)
+    square = x @ adjoint(x) + gt.eye(m, dtype=dtype)
     for upper in (False, True):
         factor = linalg.cholesky(square, upper=upper)
         assert_near(
@@ -487,7 +503,7 @@ def test_eigenvalues_may_be_equal():
 @pytest.mark.filterwarnings("ignore:(divide by zero|invalid value)")
 def test_gradients_of_arbitrary_eigenvectors_are_not_finite():
     x = leaf(np.eye(3))
-    (linalg.eigh(x).eigenvectors * real(3, 3)).sum().backward()
+    (linalg.eigh(x).eigenvectors * gt.asarray(real(3, 3))).sum().backward()
     assert not np.isfinite(x.grad.numpy()).all()
 
 
@@ -558,7 +574,9 @@ def test_gradient_of_several_results_equals_pytorch(name, make):
     mine = getattr(linalg, name)(hermitian(x) if name == "eigh" else x, **given)
     others = getattr(torch.linalg, name)(theirs + theirs.mH if name == "eigh" else theirs, **given)
     weights = [RNG.random(a.shape) for a in mine]
-    sum((gt.abs(a) ** 2 * w).sum() for a, w in zip(mine, weights, strict=True)).backward()
+    sum(
+        (gt.abs(a) ** 2 * gt.asarray(w)).sum() for a, w in zip(mine, weights, strict=True)
+    ).backward()
     sum(
         (b.abs() ** 2 * torch.tensor(w)).sum() for b, w in zip(others, weights, strict=True)
     ).backward()
