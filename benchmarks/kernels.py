@@ -224,6 +224,17 @@ CASES = (
         lambda torch, g: lambda: torch.linalg.vector_norm(g),
     ),
     Case(
+        "gradient unscaling",
+        *VECTORS,
+        8,
+        lambda random, n: {
+            "g": random.normal(n),
+            "scale": random.integers(2, 1).astype(np.float32),
+            "found": random.integers(2, 1, np.uint32),
+        },
+        lambda g, scale, found: lambda: kernels.unscale.raw(g, scale, found),
+    ),
+    Case(
         "Adam",
         *VECTORS,
         28,

@@ -48,6 +48,7 @@ _NAMES = {
     "right_shift": "bitwise_right_shift",
     "rint": "round",
 }
+_NUMBERS_ONLY = {"linspace"}  # functions of gputensor that take no tensors, and ask NumPy's
 _PARAMETERS = {"a_max": "max", "a_min": "min", "ddof": "correction", "newshape": "shape"}
 _REDUCTIONS = {
     "add": "sum",
@@ -75,7 +76,8 @@ def _function(path: list[str]) -> Callable[..., Any] | None:
     for part in path[:-1]:
         place = getattr(sys.modules["gputensor"], part, None)
     name = _NAMES.get(path[-1], path[-1])
-    found = getattr(place, name, None) if name in getattr(place, "__all__", ()) else None
+    known = name in getattr(place, "__all__", ()) and name not in _NUMBERS_ONLY
+    found = getattr(place, name) if known else None
     return found if inspect.isroutine(found) else None
 
 
@@ -247,18 +249,22 @@ def _question(name: str) -> Callable[..., Any]:
     return answer
 
 
-def _dot(a: Any, b: Any, out: None = None) -> Tensor:
-    if not np.ndim(a) or not np.ndim(b):
-        return ops.multiply(a, b)
-    if np.ndim(b) > 2:
-        raise TypeError("np.dot: b has more than two axes; write gt.einsum")
-    return ops.matmul(a, b)
-
-
 def _squeeze(a: Any, axis: Any = None) -> Tensor:
     return ops.squeeze(
         a, tuple(i for i, n in enumerate(a.shape) if n == 1) if axis is None else axis
     )
+
+
+def _take(a: Any, indices: Any, axis: Any = None) -> Tensor:
+    return (
+        ops.take(ops.flatten(a), indices, axis=0)
+        if axis is None
+        else ops.take(a, indices, axis=axis)
+    )
+
+
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    return ops.nonzero(condition) if x is None and y is None else ops.where(condition, x, y)
 
 
 # What is not an operation of gputensor, or not in this form.
@@ -268,7 +274,6 @@ _OWN: dict[str, Callable[..., Any]] = {
     "array_repr": lambda x: repr(x),
     "array_str": lambda x: str(x),
     "copy": lambda a: ops.positive(a),
-    "dot": _dot,
     "iscomplexobj": lambda x: x.dtype.kind == "c",
     "isclose": lambda a, b, **options: wrap(_question("isclose")(a, b, **options)),
     "isrealobj": lambda x: x.dtype.kind != "c",
@@ -278,6 +283,8 @@ _OWN: dict[str, Callable[..., Any]] = {
     "shares_memory": _question("shares_memory"),
     "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
     "squeeze": _squeeze,
+    "take": _take,
+    "where": _where,
 }
 
 

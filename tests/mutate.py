@@ -49,6 +49,7 @@ EQUIVALENT = [
     ("philox.cu", "`>=`|`>`|`4`", r"COUNT >= 4|\? T\(most\)", "both branches are equal there"),
     ("philox.cu", ".*", r"w < 4", "no word has that number"),
     ("philox.cu", r"`\*` to `\+`", r"draw<", "words past those that are used; no guard is there"),
+    ("sgd.cu", r"`\|\|`", r"aligned\(velocity\)", "fewer packs: a matter of speed"),
     ("softmax.cu", r"`\+` to `-`", r"found.add", "the place of the maximum is not used"),
     ("softmax_cross_entropy.cu", "`>`", r"smoothing > 0", "a sum that is not used"),
     ("softmax_cross_entropy.cu", "`0`", r"bad \? 0|\(int64\*\)0\);", "not used"),

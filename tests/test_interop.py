@@ -55,7 +55,7 @@ CALLS = {
     "squeeze": lambda x, y: np.squeeze(x[:, None]),
     "broadcast_to": lambda x, y: np.broadcast_to(x, (2, 3, 4)),
     "where": lambda x, y: np.where(A > 1, x, y),
-    "take": lambda x, y: np.take(x, [2, 0], axis=1),
+    "take": lambda x, y: np.take(x, [2, 0], axis=1) + np.take(x, [2, 11]),
     "einsum": lambda x, y: np.einsum("ij,kj->ik", x, y),
     "round": lambda x, y: np.round(x) + x,
     "copy": lambda x, y: np.copy(x),
@@ -172,6 +172,8 @@ def test_questions_have_plain_answers():
     assert isinstance(close, gt.Tensor)
     assert close.tolist() == [[True] * 4, [False] * 4, [True] * 4]
     assert np.equal(A, x).all().item()
+    for a, b in zip(np.where(x > 1), np.where(A > 1), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,8 @@ def test_questions_have_plain_answers():
         ("np.subtract.reduce", lambda x: np.subtract.reduce(x)),
         ("np.apply_along_axis", lambda x: np.apply_along_axis(np.sum, 0, x)),
         ("np.vander", lambda x: np.vander(x[0])),
+        ("np.linspace", lambda x: np.linspace(0, x[0], 3)),
+        ("np.linspace", lambda x: gt.linspace(0, x[0], 3)),
     ],
 )
 def test_what_is_unknown_is_refused(name, call):
@@ -256,6 +260,67 @@ def test_every_name_in_the_tables_is_one_of_numpys():
         assert hasattr(np, name) or hasattr(special, name), name
     same = [n for n in ops.__all__ if isinstance(getattr(np, n, None), np.ufunc)]
     assert len(same) > 50  # found without being listed
+
+
+# Arguments that most functions find something among.
+ARGUMENTS = [
+    *((A - 1,), (A - 1, B), (A, 1), (A[0], B[0]), (A, B[0]), ([A, B],), (A, 0.5), (A, (12,))),
+    *((A, RNG.integers(0, 3, 4)), (A > 1, A, B), (A, 0, 1), (A[:, :3] @ A[:, :3].T,)),
+]
+OTHER = {
+    "broadcast_arrays",  # Python numbers become float32 tensors
+    "empty_like",
+    "linalg.lstsq",  # the rank is int64
+}
+
+
+def parts(x):
+    """Arrays in a result."""
+    if isinstance(x, (tuple, list)):
+        return [part for item in x for part in parts(item)]
+    return [x.numpy() if isinstance(x, gt.Tensor) else np.asarray(x)]
+
+
+def by_name():
+    """NumPy's functions that gputensor has under the same or a known name."""
+    for module in (np, np.linalg, np.fft):
+        for name in dir(module):
+            function = getattr(module, name)
+            path = [*module.__name__.split(".")[1:], name]
+            if hasattr(function, "__name__") and ".".join(path) not in OTHER:
+                routed = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
+                if routed and interop._function([*path[:-1], function.__name__]):
+                    yield ".".join(path), function
+
+
+@pytest.mark.cpu
+@pytest.mark.filterwarnings("ignore")
+def test_functions_of_one_name_agree():
+    agreed = set()
+    for name, function in by_name():
+        for args in ARGUMENTS:
+            tensors = [
+                [gt.asarray(x) for x in a]
+                if isinstance(a, list)
+                else gt.asarray(a)
+                if isinstance(a, np.ndarray)
+                else a
+                for a in args
+            ]
+            try:
+                wanted = function(*args)
+            except Exception:  # not arguments for it
+                continue
+            try:
+                found = function(*tensors)
+            except (TypeError, ValueError, IndexError):
+                continue  # refused
+            for a, b in zip(parts(found), parts(wanted), strict=True):
+                assert (a.shape, a.dtype) == (b.shape, b.dtype), name
+                if b.dtype.kind != "O":
+                    np.testing.assert_allclose(a, b, 1e-12, 1e-12, err_msg=name)
+            agreed.add(name)
+    assert len(agreed) > 170
 
 
 def test_names_that_appear_later_are_found(monkeypatch):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Tensor, wrap
+from gputensor.autograd import Tensor, changed, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
@@ -119,6 +119,7 @@ class GradScaler:
                 if where not in flags:
                     flags[where] = backend.namespace(where).zeros(1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
+            changed(g, "unscale")
         self._found[optimizer] = _any(list(flags.values()), home)
 
     def step(self, optimizer: Optimizer) -> None:
