@@ -401,6 +401,9 @@ def test_gradients_of_a_grid_are_summed():
     [
         (lambda: gt.meshgrid([1.0], indexing="xz"), ValueError, "indexing is 'xz'"),
         (lambda: gt.meshgrid([[1.0]]), gt.errors.ShapeError, r"array 0 has shape \(1, 1\)"),
+        (lambda: gt.zeros(2.0), TypeError, "zeros: shape must hold ints, got 2.0"),
+        (lambda: gt.zeros_like(2.0), TypeError, "zeros_like: x must be a tensor or an array"),
+        (lambda: gt.from_dlpack([1.0]), TypeError, "x is a list, which does not export"),
         (lambda: gt.tril([1.0]), gt.errors.ShapeError, "tril: x needs two axes or more"),
         (lambda: gt.expand_dims([1.0], axis=4), IndexError, "axis 4 is out of range"),
         (lambda: gt.sum(gt.ones(2), axis=1), gt.errors.AxisError, "axis 1 is out of range"),

@@ -19,7 +19,7 @@ from gputensor.autograd import (
 from gputensor.backend import Device
 from gputensor.errors import DeviceError, ShapeError
 from gputensor.ops.data_type import astype, checked_dtype
-from gputensor.ops.manipulation import broadcast_to, reshape
+from gputensor.ops.manipulation import broadcast_to, ints, reshape
 
 __all__ = [
     "arange",
@@ -207,21 +207,21 @@ def empty(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` with values left to chance; float32 by default."""
-    return _make("empty", device, shape, dtype=_dtype(dtype))
+    return _make("empty", device, ints("empty", "shape", shape), dtype=_dtype(dtype))
 
 
 def zeros(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` full of zeros; float32 by default."""
-    return _make("zeros", device, shape, dtype=_dtype(dtype))
+    return _make("zeros", device, ints("zeros", "shape", shape), dtype=_dtype(dtype))
 
 
 def ones(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` full of ones; float32 by default."""
-    return _make("ones", device, shape, dtype=_dtype(dtype))
+    return _make("ones", device, ints("ones", "shape", shape), dtype=_dtype(dtype))
 
 
 def full(
@@ -234,7 +234,7 @@ def full(
     """Tensor of `shape` full of `fill_value`; float32 for a float, int64 for an int."""
     if dtype is None:
         dtype = np.asarray(default_dtype(fill_value)).dtype
-    return _make("full", device, shape, fill_value, dtype=_dtype(dtype))
+    return _make("full", device, ints("full", "shape", shape), fill_value, dtype=_dtype(dtype))
 
 
 def arange(
@@ -323,12 +323,14 @@ def empty_like(x: Operand, /, *, dtype: DType = None, device: str | Device | Non
 
 def zeros_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
     """Zeros with the shape and (unless given) dtype and device of `x`."""
-    return full_like(x, 0, dtype=dtype, device=device)
+    shape, chosen, where = _like("zeros_like", x, dtype, device)
+    return _make("zeros", where, shape, dtype=chosen)
 
 
 def ones_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
     """Ones with the shape and (unless given) dtype and device of `x`."""
-    return full_like(x, 1, dtype=dtype, device=device)
+    shape, chosen, where = _like("ones_like", x, dtype, device)
+    return _make("ones", where, shape, dtype=chosen)
 
 
 # Kinds of devices in DLPack; pinned and managed memory is the host's and the device's as well.
@@ -359,7 +361,13 @@ def from_dlpack(
         With ``copy=False`` if it has to go to another device.
     DeviceError
         If it is on a kind of device that is not supported.
+    TypeError
+        If `x` is no such object.
     """
+    if not hasattr(x, "__dlpack_device__"):
+        raise TypeError(
+            f"from_dlpack: x is a {type(x).__name__}, which does not export; gt.asarray takes it"
+        )
     kind, index = (int(n) for n in x.__dlpack_device__())
     if kind not in (*_DLPACK_CPU, *_DLPACK_CUDA):
         raise DeviceError(

@@ -163,7 +163,7 @@ def pad(
         If a width is negative, or `mode` is another.
     """
     x = as_array("pad", x)
-    shape = x.shape
+    shape: tuple[int, ...] = getattr(x, "shape", ())
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise ValueError(
             f"pad: mode is {mode!r}; allowed are 'constant', 'edge', 'reflect', 'symmetric' and "
