@@ -251,8 +251,15 @@ def _check_unchanged(node: "Node") -> None:
                 )
 
 
-# Whether this process has ever set a hook or looked for anomalies: until then nothing is asked.
-_watched = False
+# Hooks there are and contexts that look for anomalies, in all threads: without any nothing is asked.
+_watched = 0
+_watching = threading.Lock()
+
+
+def _watch(more: int) -> None:
+    global _watched
+    with _watching:
+        _watched += more
 
 
 class detect_anomaly(Mode):
@@ -277,13 +284,13 @@ class detect_anomaly(Mode):
     name = "detect_anomaly"
 
     def __enter__(self) -> "detect_anomaly":
-        global _watched
-        _watched = True
+        _watch(1)
         _recording.lines_before.append(_recording.lines)
         _recording.lines = True
         return self
 
     def __exit__(self, *error: object) -> None:
+        _watch(-1)
         _recording.lines = _recording.lines_before.pop()
 
 
@@ -333,7 +340,8 @@ class HookHandle:
 
     def remove(self) -> None:
         """Take the hook away; a second time does nothing."""
-        self._hooks.pop(self._key, None)
+        if self._hooks.pop(self._key, None) is not None:
+            _watch(-1)
 
 
 def _hooked(entry: "Node | Leaf", g: Any) -> Any:
@@ -516,7 +524,9 @@ class Tensor:
         __gt__: Callable[["Tensor", Any], "Tensor"]
         __ge__: Callable[["Tensor", Any], "Tensor"]
         __getitem__: Callable[["Tensor", Any], "Tensor"]
-        __setitem__: Callable[["Tensor", Any, Any], None]
+
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+
         __iadd__: Callable[["Tensor", Any], "Tensor"]
         __isub__: Callable[["Tensor", Any], "Tensor"]
         __imul__: Callable[["Tensor", Any], "Tensor"]
@@ -699,10 +709,9 @@ class Tensor:
         GraphError
             If no gradient flows to this tensor.
         """
-        global _watched
         if self._node is None:
             raise GraphError("register_hook: this tensor requires no gradient")
-        _watched = True
+        _watch(1)
         if getattr(self._node, "hooks", None) is None:
             self._node.hooks = {}
         key = next_order()

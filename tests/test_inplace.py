@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import event, given, reject, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
 from gputensor import autograd
@@ -225,6 +226,66 @@ def test_matrix_product_in_place():
     x @= w
     x.sum().backward()
     assert w.grad.tolist() == [[7, 7], [10, 10]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_assignment_equals_numpy(data):
+    shape = data.draw(hnp.array_shapes(max_dims=3, max_side=4))
+    size = int(np.prod(shape))
+    expected = np.arange(size, dtype=data.draw(st.sampled_from(["f4", "f8", "i8"]))).reshape(shape)
+    key = data.draw(
+        st.one_of(
+            hnp.basic_indices(shape, allow_ellipsis=True, allow_newaxis=True),
+            hnp.arrays(bool, shape),
+            hnp.integer_array_indices(shape),
+            st.integers(0, shape[0] - 1).map(np.int64),
+        )
+    )
+    part = expected[key].shape
+    wider = data.draw(st.sampled_from([part, (), (1, *part), part[1:]]))
+    value = np.random.default_rng(0).integers(-9, 9, wider).astype(expected.dtype)
+    x = gt.tensor(expected)
+    wrapped = gt.tensor(key) if isinstance(key, np.ndarray) else key
+    try:
+        expected[key] = value
+    except (TypeError, ValueError):  # of the shape
+        for tracked in (False, True):
+            v = gt.tensor(value, requires_grad=tracked and expected.dtype.kind == "f")
+            with pytest.raises(gt.errors.ShapeError):
+                x[wrapped] = v
+        return
+    x[wrapped] = gt.tensor(value)
+    np.testing.assert_array_equal(x.numpy(), expected)
+    expected[key] += 1
+    x[wrapped] += 1
+    np.testing.assert_array_equal(x.numpy(), expected)
+    if expected.dtype.kind == "f":  # and on the tape
+        y = gt.tensor(expected, requires_grad=True) * 1
+        v = gt.tensor(value, requires_grad=True)
+        y[wrapped] = v
+        expected[key] = value
+        y[wrapped] *= 3
+        expected[key] *= 3
+        np.testing.assert_array_equal(y.detach().numpy(), expected)
+        y.sum().backward()
+        last = np.full(shape, -1)  # who stays
+        numbers = np.arange(int(np.prod(part))).reshape(part)
+        last[key] = numbers
+        share = np.where(last[key] == numbers, 3.0, 0)
+        while share.ndim > v.ndim:
+            share = share.sum(axis=0)
+        np.testing.assert_allclose(v.grad.numpy(), share.reshape(v.shape))
+
+
+def test_a_view_is_assigned_elsewhere():
+    x = gt.tensor([[1.0, 2.0], [3.0, 4.0]])
+    first = x[0]
+    x[gt.tensor([False, True])] = first
+    x[[1]] += first
+    assert x.tolist() == [[1, 2], [2, 4]]
+    x[1] = first
+    assert x.tolist() == [[1, 2], [1, 2]]
 
 
 def test_memory_is_written_off_the_tape():

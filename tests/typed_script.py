@@ -43,6 +43,21 @@ def arrays() -> gt.Tensor:
     print(shape, joined.device == "cpu", rows, gt.einsum("ij->i", x), f"{abs(x).max():.2f}")
     f = gt.grad(lambda t: (t * t).sum())
     print(f(x), gt.value_and_grad(lambda t: t.sum())(x), gt.softmax(x, axis=1), 7 // x, 7 % x)
+    z = x * 2
+    z += x
+    z[0, 1:] = 0.0
+    z[0] *= z.detach()[0]
+    handle = z.register_hook(lambda g: g * 2)
+    handle.remove()
+    value, pull = gt.vjp(gt.sin, x)
+    print(value, pull(x), gt.jvp(gt.sin, (x,), (x,))[1], gt.hvp(f, (x,), (x,)), gt.hessian(f)(x))
+    with gt.detect_anomaly():
+        print(
+            gt.checkpoint(gt.sin, x),
+            gt.gradgradcheck(gt.sin, gt.tensor(1.0, gt.float64, None, True)),
+        )
+    found = gt.optimize.minimize(lambda t: (t * t).sum(), x.detach(), options={"maxiter": 3})
+    print(found.success, found.x.shape, found["nit"])
     return first_row(x.detach())
 
 

@@ -36,7 +36,7 @@ def _raw_key(key: Any) -> Any:
     raw = key.array if isinstance(key, Tensor) else key
     if hasattr(raw, "dtype") and raw.dtype.kind not in "biu":
         raise DTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
-    return raw
+    return int(raw) if isinstance(raw, np.integer) else raw
 
 
 def checked_key(x: Operand, key: Any) -> Any:
@@ -59,6 +59,11 @@ def repeats(key: Any) -> bool:
 
 # What keys are made of that give views.
 _BASIC = {int, slice, type(None), type(...)}
+
+
+def is_basic(key: Any) -> bool:
+    """Whether a checked key gives a view."""
+    return type(key) in _BASIC or (type(key) is tuple and _BASIC.issuperset(map(type, key)))
 
 
 def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
@@ -120,7 +125,7 @@ def getitem(x: Operand, key: Key) -> Tensor:
     """
     key = checked_key(x, key)
     out = _getitem(x, key=key)
-    if type(key) in _BASIC or (type(key) is tuple and _BASIC.issuperset(map(type, key))):
+    if is_basic(key):
         out._view = (x, _VIEW, key)
     return out
 
@@ -187,8 +192,8 @@ _index_set = Primitive(
 )
 
 
-def _setting(name: str, x: Tensor, key: Any, value: Operand, tracked: bool) -> tuple[Any, Any]:
-    """Checked key, and its last selections where the order of writing matters.
+def _setting(name: str, x: Tensor, key: Any, value: Operand) -> tuple[Any, Any, Any]:
+    """Raw value, checked key, and its last selections where they need be told.
 
     Raises
     ------
@@ -196,34 +201,41 @@ def _setting(name: str, x: Tensor, key: Any, value: Operand, tracked: bool) -> t
         If the value is of another kind than `x`.
     """
     raw = value.array if isinstance(value, Tensor) else raw_operand(name, value)
-    kind = np.result_type(x.dtype, raw) if isinstance(raw, (int, float, complex)) else raw.dtype
-    if kind != x.dtype and not np.can_cast(kind, x.dtype, "same_kind"):
+    dtype = x.dtype
+    number = isinstance(raw, (int, float, complex))
+    kind = np.result_type(dtype, raw) if number else raw.dtype
+    if kind != dtype and not np.can_cast(kind, dtype, "same_kind"):
         raise DTypeError(
-            f"{name}: the value is {kind}, the tensor {x.dtype}; convert the value first, for "
-            f"example value.astype(gt.{x.dtype})"
+            f"{name}: the value is {kind}, the tensor {dtype}; convert the value first, for "
+            f"example value.astype(gt.{dtype})"
         )
-    backend.same_device(name, [x.array, raw])
+    if not number:
+        backend.same_device(name, [x.array, raw])
     key = checked_key(x, key)
-    ordered = isinstance(x.array, np.ndarray) and not tracked
-    if ordered or not repeats(key) or math.prod(getattr(raw, "shape", ())) == 1:
-        return key, None
+    # NumPy lets the last value stay, CuPy any. Of the values only those that stay get a gradient.
+    tracked = isinstance(value, Tensor) and value._node is not None
+    if not repeats(key) or not (tracked or not isinstance(x.array, np.ndarray)):
+        return raw, key, None
     with backend.on_device_of(x.array):
-        return key, _last_selections(backend.namespace(x.array), x.shape, key)
+        return raw, key, _last_selections(backend.namespace(x.array), x.shape, key)
 
 
 def set_items(name: str, x: Tensor, key: Any, value: Operand, own: bool) -> Tensor:
     """Tensor like `x` with `value` at `key`; with `own` in the memory of `x`, which is lost."""
-    key, last = _setting(name, x, key, value, tracked=True)
-    return _index_set(x, value, key=key, last=last, own=own)
+    _, key, last = _setting(name, x, key, value)
+    try:
+        return _index_set(x, value, key=key, last=last, own=own)
+    except TypeError as error:  # NumPy's, of shapes
+        raise ShapeError(f"{name}: {error}") from None
 
 
 def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
     """Write `value` into the raw array of `x`, which is returned."""
-    key, last = _setting(name, x, key, value, tracked=False)
+    raw, key, last = _setting(name, x, key, value)
     with backend.on_device_of(x.array):
         try:
-            return _put(x.array, key, value.array if isinstance(value, Tensor) else value, last)
-        except ValueError as error:
+            return _put(x.array, key, raw, last)
+        except (TypeError, ValueError) as error:
             raise ShapeError(f"{name}: {error}") from None
 
 
@@ -236,7 +248,8 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
     key
         As in ``x[key]``. Where it names a place twice the last value stays.
     value : Tensor, array or Python number
-        Broadcast to what the key selects; converted to the dtype of `x` within its kind.
+        Broadcast to what the key selects; converted to the dtype of `x` if NumPy's rule
+        ``same_kind`` allows.
 
     Returns
     -------

@@ -32,7 +32,7 @@ from gputensor.backend import NAMESPACES
 from gputensor.errors import DTypeError, GraphError, ShapeError
 from gputensor.ops import elementwise, products
 from gputensor.ops.creation import asarray
-from gputensor.ops.indexing import checked_key, set_items, write_items
+from gputensor.ops.indexing import checked_key, is_basic, set_items, write_items
 
 __all__ = ["OPERATORS", "setitem"]
 
@@ -180,29 +180,32 @@ def _operator(
 ) -> Callable[[Tensor, Operand], Tensor]:
     """Method for ``x symbol y``; `function` makes a new tensor, `write` changes a raw array."""
     remedy = f"write x = x {symbol[:-1]} y, which makes a new tensor"
+    fractional, product = symbol in ("/=", "**="), symbol == "@="
 
     def method(x: Tensor, y: Operand) -> Tensor:
-        if isinstance(x._node, Leaf) and grad_enabled():
-            raise _requires_grad(symbol, remedy)
         if _tracked(x, y):
+            if isinstance(x._node, Leaf):
+                raise _requires_grad(symbol, remedy)
             tensors = _on_tape(symbol, remedy, x, y)
             _take_over(x, _checked(symbol, x, function(x, y)), tensors)
             return x
+        array = x.array
+        dtype = array.dtype
         raw = y.array if isinstance(y, Tensor) else raw_operand(symbol, y)
+        direct = not product and (not fractional or dtype.kind in "fc")
         try:
-            with backend.on_device_of(x.array):
-                if (
-                    symbol in ("//=", "**=", "@=")  # as NumPy's own differ in special cases
-                    or (symbol == "/=" and x.dtype.kind not in "fc")
-                    or np.result_type(x.dtype, getattr(raw, "dtype", raw)) != x.dtype
-                ):
-                    x.array[...] = _checked(symbol, x, function(x, y)).array
-                else:
-                    write(x.array, raw)
+            if direct and type(array) is type(raw) is np.ndarray and dtype == raw.dtype:
+                write(array, raw)
+            else:
+                with backend.on_device_of(array):
+                    if direct and np.result_type(dtype, getattr(raw, "dtype", raw)) == dtype:
+                        write(array, raw)
+                    else:
+                        array[...] = _checked(symbol, x, function(x, y)).array
         except (TypeError, ValueError):
             _checked(symbol, x, function(x, y))  # says what is wrong, where it can
             raise
-        changed(x.array, symbol)
+        changed(array, symbol)
         return x
 
     method.__name__ = method.__qualname__ = f"__i{write.__name__[1:]}__"
@@ -212,8 +215,8 @@ def _operator(
 def setitem(x: Tensor, key: Any, value: Operand) -> None:
     """``x[key] = value``; keys as in :func:`gputensor.ops.indexing.getitem`.
 
-    The value is broadcast to what the key selects and converted to the dtype of `x` within its
-    kind. Where an index array names a place twice the last value stays.
+    The value is broadcast to what the key selects, and converted to the dtype of `x` if NumPy's
+    rule ``same_kind`` allows. Where an index array names a place twice the last value stays.
 
     Raises
     ------
@@ -247,7 +250,8 @@ def _is_part(x: Tensor, key: Any, value: Tensor) -> bool:
         view is not None
         and view[0] is x
         and memory_of(x.array) is memory_of(value.array)
-        and view[2] == checked_key(x, key)
+        and is_basic(known := checked_key(x, key))
+        and view[2] == known
     )
 
 
