@@ -251,7 +251,7 @@ def _check_unchanged(node: "Node") -> None:
                 )
 
 
-# Hooks there are and contexts that look for anomalies, in all threads: without any nothing is asked.
+# Number of hooks, and of contexts that look for anomalies, in all threads.
 _watched = 0
 _watching = threading.Lock()
 

@@ -46,7 +46,7 @@ def arrays() -> gt.Tensor:
     z = x * 2
     z += x
     z[0, 1:] = 0.0
-    z[0] *= z.detach()[0]
+    z[0] *= 0.5
     handle = z.register_hook(lambda g: g * 2)
     handle.remove()
     value, pull = gt.vjp(gt.sin, x)
