@@ -50,7 +50,8 @@ def arrays() -> gt.Tensor:
     handle = z.register_hook(lambda g: g * 2)
     handle.remove()
     value, pull = gt.vjp(gt.sin, x)
-    print(value, pull(x), gt.jvp(gt.sin, (x,), (x,))[1], gt.hvp(f, (x,), (x,)), gt.hessian(f)(x))
+    print(value, pull(x), gt.jvp(gt.sin, (x,), (x,))[1], gt.jacobian(f)(x))
+    print(gt.hvp(gt.sum, (x,), (x,)), gt.hessian(gt.sum)(x))
     with gt.detect_anomaly():
         print(
             gt.checkpoint(gt.sin, x),
