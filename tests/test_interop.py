@@ -11,6 +11,8 @@ import pytest
 
 import gputensor as gt
 from gputensor import interop, ops
+from gputensor.keras.layers import Dense
+from gputensor.keras.models import Sequential
 
 RNG = np.random.default_rng(5)
 A = RNG.uniform(0.5, 2, (3, 4))
@@ -384,6 +386,24 @@ def test_modules_are_copied():
         model(x).sum().backward()
         optimizer.step()
         assert other(x).tolist() == before != model(x).tolist()
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_of_keras_models_go_on_training(again):
+    x, y = A.astype(np.float32), np.array([0, 1, 1])
+    model = Sequential([Dense(5, activation="relu", input_shape=(4,)), Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=3, verbose=0)
+    other = again(model)
+    for m in (model, other):
+        m.fit(x, y, epochs=3, shuffle=False, verbose=0)
+    first, second = ([p.tolist() for p in m.parameters()] for m in (model, other))
+    assert first == second
+    other.fit(x, y, verbose=0)
+    assert first == [p.tolist() for p in model.parameters()]
+    assert first != [p.tolist() for p in other.parameters()]
+    with pytest.raises(TypeError, match=r"load_state_dict"):
+        again(model.optimizer)
 
 
 @pytest.mark.cpu

@@ -194,6 +194,19 @@ class Sequential(nn.Sequential):
         for layer in layers or ():
             self.add(layer)
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        if self.optimizer is not None:
+            state["optimizer"] = self.optimizer.state_dict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a copy, whose optimizer works in the memory of the copied parameters."""
+        vars(self).update(state, optimizer=None)
+        if state["optimizer"] is not None:
+            self.optimizer = self._bind()
+            self.optimizer.load_state_dict(state["optimizer"])
+
     def add(self, layer: Layer) -> None:
         """Put a layer at the end.
 

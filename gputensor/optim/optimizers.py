@@ -162,6 +162,12 @@ class Optimizer:
                 with backend.on_device_of(flat.values):
                     flat.rate.fill(self._lr)
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "an optimizer cannot be copied or pickled: it works in the memory of its parameters; make "
+            "another for the copied parameters and let it load_state_dict(this.state_dict())"
+        )
+
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass overwrites them."""
         for flat in self._flats:
