@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -477,3 +478,91 @@ def test_a_repeated_step_takes_no_more_memory_from_the_system():
     pages(5)
     one_step = 2 * rows * hidden * 4 / resource.getpagesize()  # the activation and its gradient
     assert pages(20) < one_step
+
+
+LOSSES = {
+    "mse_loss": {},
+    "l1_loss": {},
+    "huber_loss": {"delta": 0.7},
+    "binary_cross_entropy_with_logits": {},
+    "kl_div": {},
+    "nll_loss": {},
+}
+
+
+def loss_inputs(name):
+    rng = np.random.default_rng(9)
+    x = rng.uniform(-3, 3, (6, 4))
+    if name == "nll_loss":
+        return np.log(rng.dirichlet(np.ones(4), 6)), rng.integers(0, 4, 6)
+    if name == "kl_div":
+        return tuple(np.log(rng.dirichlet(np.ones(4), 6)) for _ in range(2))
+    return x, rng.uniform(0, 1, (6, 4))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_of_losses(name, reduction):
+    x, t = (gt.tensor(a) for a in loss_inputs(name))
+    x.requires_grad = True
+    options = LOSSES[name] | {"reduction": reduction}
+    if name == "nll_loss":
+        gt.gradcheck(lambda x: F.nll_loss(x, t, **options), x)
+        return
+    t.requires_grad = True
+    gt.gradcheck(lambda x, t: getattr(F, name)(x, t, **options), x, t)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_pytorchs(name, reduction):
+    torch = peer("torch")
+    x, t = loss_inputs(name)
+    options = LOSSES[name] | {"reduction": reduction}
+    found = getattr(F, name)(gt.tensor(x), gt.tensor(t), **options)
+    if name == "kl_div":
+        options["log_target"] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what reduction="mean" of kl_div will come to mean
+        function = getattr(torch.nn.functional, name)
+        expected = function(torch.tensor(x), torch.tensor(t), **options)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_activations():
+    x = np.array([-900.0, -2.0, -0.1, 0.0, 0.1, 2.0, 900.0])
+    t = gt.tensor(x, requires_grad=True)
+    below = np.minimum(x, 0)
+    for function, expected, slope in (
+        (F.leaky_relu, np.where(x > 0, x, 0.01 * x), np.where(x > 0, 1, 0.01)),
+        (F.elu, np.where(x > 0, x, np.expm1(below)), np.where(x > 0, 1, np.exp(below))),
+        (F.log_sigmoid, -np.logaddexp(0, -x), 1 / (1 + np.exp(np.minimum(x, 700)))),
+    ):
+        t.grad = None
+        out = function(t)
+        out.sum().backward()
+        np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(t.grad.numpy(), slope, rtol=1e-12, atol=1e-300)
+
+
+def test_losses_at_the_edges():
+    assert F.binary_cross_entropy_with_logits(gt.tensor([900.0, -900.0]), [1.0, 0.0]).item() == 0
+    t = gt.tensor([-np.inf, 0.0], dtype="float64")
+    x = gt.tensor([-np.inf, -0.5], dtype="float64", requires_grad=True)
+    out = F.kl_div(x, t, reduction="sum")
+    out.backward()
+    assert out.item() == 0.5
+    assert x.grad.tolist() == [0.0, -1.0]
+    with pytest.raises(gt.errors.LabelError, match=r"nll_loss: row 1 has label -1; .* 0 to 2"):
+        F.nll_loss(gt.zeros((2, 3)), [0, -1]).item()
+    with pytest.raises(
+        gt.errors.ShapeError, match=r"mse_loss: prediction has shape \(3,\), target"
+    ):
+        F.mse_loss(gt.ones(3), gt.ones((3, 1)))
+    with pytest.raises(gt.errors.DTypeError, match="must be class labels, integers, not float32"):
+        F.nll_loss(gt.zeros((2, 3)), gt.ones(2))
+    with pytest.raises(ValueError, match="'average' is unknown; allowed are 'mean', 'sum'"):
+        F.l1_loss(gt.ones(3), gt.ones(3), reduction="average")
+    with pytest.raises(ValueError, match=r"huber_loss: delta is -1; it must be above 0"):
+        F.huber_loss(gt.ones(3), gt.ones(3), delta=-1)

@@ -7,8 +7,16 @@ import numpy as np
 from gputensor import backend, kernels
 from gputensor.autograd import Operand, Tensor
 from gputensor.errors import DTypeError, ShapeError
+from gputensor.nn.losses import (
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+)
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import relu, sigmoid, tanh
+from gputensor.ops.elementwise import expm1, relu, sigmoid, softplus, tanh, where
 from gputensor.ops.nn import (
     accuracy,
     cross_entropy,
@@ -25,21 +33,49 @@ from gputensor.random import Generator, default_generator
 
 __all__ = [
     "accuracy",
+    "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dense",
     "dropout",
+    "elu",
     "embedding",
     "gelu",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
+    "leaky_relu",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "mse_loss",
+    "nll_loss",
     "relu",
     "rms_norm",
     "sigmoid",
     "silu",
     "softmax",
+    "softplus",
     "tanh",
 ]
+
+
+def leaky_relu(x: Operand, /, slope: float = 0.01) -> Tensor:
+    """`x` above 0, and ``slope * x`` below (Maas et al. 2013); the gradient at 0 is `slope`."""
+    x = asarray(x)
+    return where(x > 0, x, slope * x)
+
+
+def elu(x: Operand, /, alpha: float = 1.0) -> Tensor:
+    """`x` above 0, and ``alpha * (exp(x) - 1)`` below (Clevert et al. 2016)."""
+    x = asarray(x)
+    above = x > 0
+    return where(above, x, alpha * expm1(where(above, 0.0, x)))  # no overflow where not chosen
+
+
+def log_sigmoid(x: Operand, /) -> Tensor:
+    """``log(sigmoid(x))``, without overflow."""
+    return -softplus(-asarray(x))
 
 
 def dropout(
