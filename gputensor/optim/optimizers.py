@@ -164,8 +164,8 @@ class Optimizer:
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "an optimizer cannot be copied or pickled: it works in the memory of its parameters; make "
-            "another for the copied parameters and let it load_state_dict(this.state_dict())"
+            "an optimizer cannot be copied or pickled: it works in the memory of its parameters; "
+            "make another for the copied ones and let it load_state_dict(this.state_dict())"
         )
 
     def zero_grad(self) -> None:
