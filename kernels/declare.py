@@ -236,8 +236,8 @@ def _differentiated(reference: Callable[..., Any]) -> Callable[..., Any]:
         with autograd.enable_grad():
             result = reference(autograd.differentiable_namespace, *inputs, **attrs)
         wanted = [leaf for leaf in leaves if leaf is not None]
-        found = autograd.propagate([(result._node, g)], wanted)
-        return [None if leaf is None else found.get(leaf) for leaf in leaves]
+        found = autograd.propagate([(result._node, autograd._conjugate(g))], wanted)
+        return [None if leaf not in found else autograd._conjugate(found[leaf]) for leaf in leaves]
 
     return rule
 
@@ -267,8 +267,8 @@ def kernel(
         ``loop(*arrays, **attrs)`` for the CPU, usually around a :class:`gputensor.kernels.Loop`.
     vjp : callable, optional
         ``vjp(xp, g, out, *arrays, **attrs)`` gives the gradient towards each operand, None for
-        those without; raw arrays come and go, usually through another kernel's ``raw``. Without
-        it the reference is differentiated.
+        those without; raw arrays come and go, usually through another kernel's ``raw``. Of complex
+        arrays the conjugates of gradients come and go. Without it the reference is differentiated.
     dtypes : iterable of str
         Names of the dtypes of the first array that loop and CUDA kernel take.
     loop_dtypes : iterable of str, optional

@@ -324,3 +324,34 @@ def test_an_optimizer_takes_complex_and_real_parameters_together():
     for i in (0, 1, 3):
         np.testing.assert_allclose(parameters[i].detach().numpy(), 0, atol=1e-15)
     np.testing.assert_array_equal(parameters[2].detach().numpy(), before)
+
+
+def test_a_kernel_differentiates_complex_numbers():
+    @gt.kernel()
+    def by_reference(xp, a, b):
+        return a * a * b
+
+    @gt.kernel(vjp=lambda xp, g, out, a, b: (2 * g * a * b, g * a * a))
+    def by_rule(xp, a, b):
+        return a * a * b
+
+    for kernel in (by_reference, by_rule):
+        assert gt.gradcheck(kernel, leaf(Z), leaf(W))
+
+
+def test_parts_can_be_set():
+    z = gt.tensor(Z)
+    z.real = 2.0
+    z.imag += 1
+    np.testing.assert_array_equal(z.numpy(), 2 + (Z.imag + 1) * 1j)
+    with gt.no_grad():
+        on_tape = leaf(Z)
+        on_tape.imag = 0
+    np.testing.assert_array_equal(on_tape.detach().numpy(), Z.real)
+    with pytest.raises(gt.errors.GraphError, match="the tape cannot follow"):
+        on_tape.real = 1.0
+    out = on_tape * 2
+    with pytest.raises(gt.errors.GraphError, match="the tape cannot follow"):
+        out.real = 1.0
+    with pytest.raises(gt.errors.DTypeError):
+        z.real = 1j

@@ -176,9 +176,8 @@ _METHODS: dict[str, Any] = {
     "__setitem__": inplace.setitem,
     "__iter__": _iterate,
     **inplace.OPERATORS,
+    **inplace.PARTS,
     "T": property(_t),
-    "imag": property(elementwise.imag),
-    "real": property(elementwise.real),
     "mT": property(manipulation.matrix_transpose),
 }
 for _module, _names, _form in (

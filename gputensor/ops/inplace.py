@@ -34,7 +34,7 @@ from gputensor.ops import elementwise, products
 from gputensor.ops.creation import asarray
 from gputensor.ops.indexing import checked_key, is_basic, set_items, write_items
 
-__all__ = ["OPERATORS", "setitem"]
+__all__ = ["OPERATORS", "PARTS", "setitem"]
 
 
 def _with_bases(x: Tensor) -> Iterator[Tensor]:
@@ -255,6 +255,11 @@ def _is_part(x: Tensor, key: Any, value: Tensor) -> bool:
     )
 
 
+def _part(function: Callable[[Tensor], Tensor]) -> property:
+    """Real or imaginary part as an attribute, which can be set."""
+    return property(function, lambda x, value: setitem(function(x), ..., value))
+
+
 OPERATORS = {
     method.__name__: method
     for method in (
@@ -273,3 +278,4 @@ OPERATORS = {
         _operator(">>=", elementwise.bitwise_right_shift, operator.irshift),
     )
 }
+PARTS = {"real": _part(elementwise.real), "imag": _part(elementwise.imag)}
