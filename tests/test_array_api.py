@@ -3,6 +3,9 @@
 import inspect
 import math
 import operator
+import os
+import subprocess
+import sys
 from array import array
 
 import array_api_strict as strict
@@ -991,6 +994,25 @@ def test_cuda_gives_what_the_cpu_gives(cupy, name):
         np.testing.assert_allclose(own, slope, rtol=1e-12, atol=1e-12)
 
 
+METHODS = [
+    name
+    for name, method in vars(type(strict.ones(1))).items()
+    if inspect.isfunction(method)
+    and name.startswith("__")
+    and name not in {"__array__", "__buffer__", "__hash__", "__repr__", "__str__", "__iter__"}
+] + ["to_device"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_the_standards(name):
+    wanted = inspect.signature(getattr(strict.ones(1), name)).parameters.values()
+    found = inspect.signature(getattr(gt.ones(1), name)).parameters
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    places = [p for p in wanted if p.kind != keyword and p.name != "stream"]
+    assert len(places) == len([p for p in found.values() if p.kind != keyword])
+    assert {p.name for p in wanted if p.kind == keyword} <= found.keys()
+
+
 IN_TORCH = {
     "acosh": lambda m, x: m.acosh(x + 1),
     "asinh": lambda m, x: m.asinh(x),
@@ -1033,3 +1055,62 @@ def test_values_and_gradients_equal_pytorch(name):
     found.backward(gt.tensor(weights))
     wanted.backward(torch.tensor(weights))
     np.testing.assert_allclose(mine.grad.numpy(), theirs.grad.numpy(), rtol=1e-6, atol=1e-9)
+
+
+# Libraries that are written against the standard
+
+SCIPY = """
+import numpy as np, gputensor as gt
+from scipy import differentiate, integrate, special, stats
+from scipy.optimize import elementwise
+
+data = np.random.default_rng(2).uniform(0.1, 0.9, (5, 4))
+x = gt.tensor(data, requires_grad=True)
+for function in (
+    lambda x: special.logsumexp(x, axis=0),
+    lambda x: special.softmax(x, axis=1),
+    lambda x: special.xlogy(x, x),
+    stats.zscore,
+    stats.skew,
+    stats.kurtosis,
+    stats.gmean,
+    stats.variation,
+    lambda x: stats.quantile(x, 0.3, axis=0),
+    lambda x: integrate.trapezoid(x, axis=0),
+    lambda x: integrate.cumulative_trapezoid(x, axis=1),
+):
+    found = function(x)
+    assert isinstance(found, gt.Tensor)
+    np.testing.assert_allclose(found.detach().numpy(), function(data), rtol=1e-10)
+    assert gt.gradcheck(function, x)
+root = elementwise.find_root(lambda t: t**3 - 2, (gt.asarray(data[0]), gt.asarray(data[1] + 2))).x
+np.testing.assert_allclose(root.numpy(), 2 ** (1 / 3))
+slope = differentiate.derivative(gt.sin, gt.asarray(data[0])).df
+np.testing.assert_allclose(slope.numpy(), np.cos(data[0]), rtol=1e-6)
+area = integrate.tanhsinh(gt.exp, gt.asarray(data[0] - 1), gt.asarray(data[0])).integral
+np.testing.assert_allclose(area.numpy(), np.exp(data[0]) - np.exp(data[0] - 1))
+"""
+
+
+@pytest.mark.cpu
+def test_scipy_computes_with_tensors_on_the_tape():
+    scipy = pytest.importorskip("scipy", minversion="1.16")
+    done = subprocess.run(
+        [sys.executable, "-c", SCIPY],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+    )
+    assert done.returncode == 0, f"SciPy {scipy.__version__}: {done.stderr}"
+
+
+def test_a_tensor_fills_another_with_its_gradient():
+    x = gt.tensor(3.0, requires_grad=True)
+    for made in (gt.full((2, 3), x), gt.full_like(gt.ones((2, 3)), x)):
+        made.sum().backward()
+        assert made.tolist() == [[3, 3, 3], [3, 3, 3]]
+    assert x.grad.item() == 12
+    assert gt.full(2, x, dtype=gt.float64).dtype == gt.float64
+    with pytest.raises(gt.errors.ShapeError, match="broadcast_to"):
+        gt.full(3, gt.ones(2))

@@ -226,12 +226,18 @@ def ones(
 
 def full(
     shape: int | tuple[int, ...],
-    fill_value: complex,
+    fill_value: complex | Tensor,
     *,
     dtype: DType = None,
     device: str | Device | None = None,
 ) -> Tensor:
-    """Tensor of `shape` full of `fill_value`; float32 for a float, int64 for an int."""
+    """Tensor of `shape` full of `fill_value`; float32 for a float, int64 for an int.
+
+    A tensor with one element gives its dtype and its device too, and gets the gradient.
+    """
+    if isinstance(fill_value, Tensor):
+        found = broadcast_to(fill_value, ints("full", "shape", shape))
+        return astype(found, found.dtype if dtype is None else dtype, copy=False, device=device)
     if dtype is None:
         dtype = np.asarray(default_dtype(fill_value)).dtype
     return _make("full", device, ints("full", "shape", shape), fill_value, dtype=_dtype(dtype))
@@ -305,14 +311,14 @@ def _like(
 def full_like(
     x: Operand,
     /,
-    fill_value: complex,
+    fill_value: complex | Tensor,
     *,
     dtype: DType = None,
     device: str | Device | None = None,
 ) -> Tensor:
     """Tensor with the shape and (unless given) dtype and device of `x`, full of `fill_value`."""
     shape, chosen, where = _like("full_like", x, dtype, device)
-    return _make("full", where, shape, fill_value, dtype=chosen)
+    return full(shape, fill_value, dtype=chosen, device=where)
 
 
 def empty_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
