@@ -1434,6 +1434,9 @@ def propagate(
             parts: Sequence[Any] | None = None
             if create_graph:
                 xp = differentiable_namespace
+                some = g if type(g) is not Several else next(t for t in g if t is not None)
+                if type(some.array) is not _ndarray:
+                    follow(some.array)  # rules make raw arrays, too
                 parts = _differentiable_step(xp, node, parents, g)
             else:
                 if type(g) is not _ndarray:
@@ -1503,7 +1506,13 @@ def _array(g: Any) -> Any:
 
 def _conjugate(g: Any) -> Any:
     """Gradient that enters or leaves the tape, where its conjugate travels."""
-    return _array(g.conj()) if g.dtype.kind == "c" else g
+    if g.dtype.kind != "c":
+        return g
+    if isinstance(g, Tensor):
+        return g.conj()
+    g = _array(g)
+    with backend.on_device_of(g):
+        return _array(g.conj())
 
 
 def _joint_step(

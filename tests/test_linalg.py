@@ -729,3 +729,28 @@ def test_einsum_is_differentiated_twice_away_from_the_default_device(cupy, subsc
         found = gt.grad(slope)(gt.tensor(data, device="cuda"))
         assert found.device == "cuda:0"
         np.testing.assert_allclose(found.cpu().numpy(), gt.grad(slope)(gt.tensor(data)).numpy())
+
+
+SECOND_DEVICE = {
+    "cholesky": lambda x: linalg.cholesky(x @ adjoint(x)),
+    "qr": lambda x: linalg.qr(x).R,
+    "eigh": lambda x: linalg.eigh(hermitian(x)).eigenvectors,
+    "svd": lambda x: linalg.svd(x).U,
+    "diag": gt.diag,
+    "rfft": lambda x: gt.fft.rfft(gt.real(x)),
+    "irfft": gt.fft.irfft,
+}
+
+
+@pytest.mark.parametrize("name", SECOND_DEVICE)
+def test_rules_compute_on_the_device_of_the_gradient(cupy, name):
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("there is one device only")
+
+    def slope(x):
+        out = gt.grad(lambda v: gt.sum(gt.abs(SECOND_DEVICE[name](v)) ** 3))(x)
+        return gt.sum(gt.abs(out) ** 2)
+
+    x = gt.tensor(cplx(3, 3), device="cuda:1")
+    assert gt.grad(slope)(x).device == "cuda:1"
+    assert gt.grad(slope)(gt.diag(x[0])).device == gt.diag(x).device == "cuda:1"

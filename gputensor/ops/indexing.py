@@ -345,8 +345,8 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
 
 def _diagonal_key(x: Operand, offset: int, length: int) -> Key:
     """Key of `length` elements on a diagonal of matrices that are where `x` is."""
-    steps = raw_like(x, "arange", length, dtype=np.int64)
-    return ..., steps + max(-offset, 0), steps + max(offset, 0)
+    starts = max(-offset, 0), max(offset, 0)
+    return ..., *(raw_like(x, "arange", n, n + length, dtype=np.int64) for n in starts)
 
 
 def _diagonal_rule(xp: Any, g: Any, _out: Any, _x: Any, offset: int) -> Any:
