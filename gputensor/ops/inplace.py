@@ -180,7 +180,8 @@ def _operator(
 ) -> Callable[[Tensor, Operand], Tensor]:
     """Method for ``x symbol y``; `function` makes a new tensor, `write` changes a raw array."""
     remedy = f"write x = x {symbol[:-1]} y, which makes a new tensor"
-    fractional, product = symbol in ("/=", "**="), symbol == "@="
+    # Of these NumPy's own forms differ: in special cases of the standard, or they do not exist.
+    replaced, fractional = symbol in ("//=", "**=", "@="), symbol == "/="
 
     def method(x: Tensor, y: Operand) -> Tensor:
         if _tracked(x, y):
@@ -192,7 +193,7 @@ def _operator(
         array = x.array
         dtype = array.dtype
         raw = y.array if isinstance(y, Tensor) else raw_operand(symbol, y)
-        direct = not product and (not fractional or dtype.kind in "fc")
+        direct = not replaced and (not fractional or dtype.kind in "fc")
         try:
             if direct and type(array) is type(raw) is np.ndarray and dtype == raw.dtype:
                 write(array, raw)
