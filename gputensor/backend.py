@@ -280,6 +280,12 @@ class _CudaLinalg:
         with cupyx.errstate(linalg="raise"):
             return getattr(cupy.linalg, name)(*args, **options)
 
+    def cross(self, a: Array, b: Array, axis: int) -> Array:
+        """Cross product, which cannot fail."""
+        import cupy
+
+        return cupy.cross(a, b, axis=axis)
+
     def solve(self, a: Array, b: Array) -> Array:
         """Solve for matrices `b` in stacks that broadcast, which CuPy's function does not do."""
         stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

@@ -190,6 +190,22 @@ def test_cuda_gives_the_values_and_gradients_of_the_cpu(cupy, name):
     assert fft.fftfreq(3, device="cuda").device == "cuda"
 
 
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_transforms_are_captured(cupy, name):
+    x = gt.tensor((real if name in OF_REAL else cplx)(3, 4), device="cuda", requires_grad=True)
+
+    @gt.capture
+    def step():
+        x.grad = None
+        loss = gt.sum(gt.abs(getattr(fft, name)(x)) ** 2)
+        loss.backward()
+        return loss, x.grad
+
+    expected = [t.tolist() for t in step()]
+    for _ in range(2):
+        assert [t.tolist() for t in step()] == expected
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "text"),
     [
