@@ -423,7 +423,11 @@ sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
 
 
 def _special(name: str, text: str, rule: Rule) -> Unary:
-    return _unary(name, text, rule, lambda xp, x: getattr(xp, name)(x))
+    def forward(xp: Any, x: Any) -> Any:
+        out = getattr(xp, name)(x)
+        return xp.astype(out, x.dtype) if x.dtype == np.float16 else out  # SciPy's is float32
+
+    return _unary(name, text, rule, forward)
 
 
 erf = _special(
