@@ -156,8 +156,9 @@ def test_other_dtypes_are_refused(dtype):
 
 def test_bfloat16_needs_a_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    with pytest.raises(ImportError, match="pip install ml_dtypes"):
-        gt.autocast("bfloat16")
+    for call in (gt.autocast, gt.ones(1).astype, lambda dtype: gt.zeros(1, dtype=dtype)):
+        with pytest.raises(ImportError, match="pip install ml_dtypes"):
+            call("bfloat16")
 
 
 @pytest.mark.parametrize("name", DTYPES)

@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,24 @@ _astype = Primitive(
 )
 
 
+def bfloat16(name: str) -> "np.dtype[Any]":
+    """The dtype bfloat16, which NumPy has from a package.
+
+    Raises
+    ------
+    ImportError
+        Without that package, naming it.
+    """
+    try:
+        found: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError:
+        raise ImportError(
+            f"{name}: NumPy has bfloat16 from the package ml_dtypes, which is not installed; "
+            "pip install ml_dtypes"
+        ) from None
+    return found
+
+
 def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     """The dtype that NumPy knows by this name or type, if elements can have it.
 
@@ -64,7 +83,11 @@ def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     ------
     DTypeError
         Otherwise.
+    ImportError
+        For ``"bfloat16"`` without the package that brings it.
     """
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        return bfloat16(name)
     with contextlib.suppress(TypeError):  # of NumPy, for a name that is no dtype's
         chosen: np.dtype[Any] = np.dtype(dtype)
         if chosen.kind in "biufc" or chosen.name == "bfloat16":

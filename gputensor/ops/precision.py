@@ -1,6 +1,6 @@
 """Mixed precision: products in 16 bits, all that adds up or compares in float32."""
 
-import importlib
+import contextlib
 import threading
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from gputensor.autograd import Mode, Operand, Tensor, raw_operand
 from gputensor.errors import DTypeError
 from gputensor.kernels.runtime import is_narrow
-from gputensor.ops.data_type import astype
+from gputensor.ops.data_type import astype, checked_dtype
 
 __all__ = ["autocast", "casting", "lowered", "widened"]
 
@@ -82,23 +82,11 @@ class autocast(Mode):
 
 
 def _checked(dtype: Any) -> "np.dtype[Any]":
-    if isinstance(dtype, str) and dtype == "bfloat16":
-        try:
-            dtype = importlib.import_module("ml_dtypes").bfloat16
-        except ImportError:
-            raise ImportError(
-                "autocast: NumPy has bfloat16 from the package ml_dtypes, which is not installed; "
-                "pip install ml_dtypes"
-            ) from None
-    try:
-        found: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        found = _FLOAT32
-    if found.name not in ("float16", "bfloat16"):
-        raise DTypeError(
-            f"autocast: dtype is {dtype!r}; allowed are 'float16', 'bfloat16' and None"
-        )
-    return found
+    with contextlib.suppress(DTypeError):
+        found = checked_dtype("autocast", dtype)
+        if is_narrow(found):
+            return found
+    raise DTypeError(f"autocast: dtype is {dtype!r}; allowed are 'float16', 'bfloat16' and None")
 
 
 def lowered(name: str, *operands: Operand) -> tuple[Operand, ...]:
