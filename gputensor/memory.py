@@ -128,6 +128,8 @@ def _live(where: Device) -> list[LiveArray]:
     for holder, items in zip(order, found, strict=True):
         for item in items:
             for purpose, array in HOLDERS[holder](item):
+                if isinstance(array, np.ndarray) != (where.kind == "cpu"):
+                    continue
                 if not backend.is_array(array) or backend.device_of(array) != where:
                     continue
                 owner, nbytes = _owner(array)
