@@ -248,6 +248,13 @@ def test_buffers_and_arrays_of_others_keep_their_dtype_and_memory():
             data[1] += 1
             assert shared[1].item() == data[1] == copied[1].item() + 1
 
+    class Table:
+        def __array__(self, dtype=None, copy=None):
+            return np.array([[0.1]], dtype)
+
+    assert gt.asarray(Table()).tolist() == [[0.1]]
+    assert gt.tensor(Table(), dtype=gt.float32).dtype == gt.float32
+
 
 def test_several_axes_at_once():
     x = gt.ones((2, 3))

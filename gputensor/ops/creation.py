@@ -56,10 +56,11 @@ def _shared(data: Any) -> Any:
         return backend.namespace(backend.device("cuda")).asarray(data)
     if hasattr(data, "__dlpack__"):
         return from_dlpack(data).array
-    try:
-        memoryview(data)
-    except TypeError:
-        return data
+    if not hasattr(data, "__array__"):
+        try:
+            memoryview(data)
+        except TypeError:
+            return data
     return np.asarray(data)
 
 
