@@ -1240,7 +1240,13 @@ def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, 
     ------
     ShapeError
         If their lengths are uneven.
+    GraphError
+        If they hold tensors that are on the tape.
     """
+    if _recording.enabled and any(
+        isinstance(item, Tensor) and item._node is not None for item in _items(data)
+    ):
+        raise GraphError(f"{name}: a list loses its tensors' gradients; write gt.stack(list)")
     try:
         array = np.asarray(_unwrapped(data), dtype)
     except ValueError as error:
@@ -1256,8 +1262,6 @@ def raw_operand(name: str, operand: Any) -> Any:
     if isinstance(operand, _NUMBERS):
         return operand
     if isinstance(operand, (list, tuple)):
-        if any(isinstance(item, Tensor) and item._node is not None for item in _items(operand)):
-            raise GraphError(f"{name}: a list loses its tensors' gradients; write gt.stack(list)")
         operand = array_of_lists(name, operand)
     elif isinstance(operand, np.ndarray):
         operand = np.asarray(operand)  # a subclass becomes a plain array

@@ -59,6 +59,11 @@ def test_a_list_of_tensors_does_not_lose_their_gradients():
     y = gt.tensor(1.0, requires_grad=True)
     with pytest.raises(gt.errors.GraphError, match=r"gt\.stack"):
         gt.add([y, y], 1)
+    for make in (gt.tensor, gt.asarray):
+        with pytest.raises(gt.errors.GraphError, match=r"gt\.stack"):
+            make([y, 2.0])
+        with gt.no_grad():
+            assert make([y, 2.0]).tolist() == [1, 2]
 
 
 @pytest.mark.cpu

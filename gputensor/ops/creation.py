@@ -98,8 +98,8 @@ def tensor(
     Parameters
     ----------
     data : number, nested lists, numpy.ndarray, cupy.ndarray or Tensor
-        Values of any shape; other libraries' arrays by DLPack or Python's buffer protocol. NaN and
-        infinity are values like others.
+        Values of any shape; other libraries' arrays by DLPack, ``__array__`` or Python's buffer
+        protocol. NaN and infinity are values like others.
     dtype : dtype, optional
         Type of the elements. By default arrays keep theirs, Python floats become float32, ints
         int64 and bools bool.
@@ -131,7 +131,11 @@ def tensor(
     data = _shared(data)
     array = _raw(data, dtype, device)
     given = data.array if isinstance(data, Tensor) else data
-    if array is given or (isinstance(array, np.ndarray) and np.may_share_memory(array, given)):
+    if array is given or (
+        isinstance(array, np.ndarray)
+        and isinstance(given, np.ndarray)
+        and np.may_share_memory(array, given)
+    ):
         with backend.on_device_of(array):
             try:
                 array = array.copy()
