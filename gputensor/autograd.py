@@ -866,6 +866,12 @@ class View(NamedTuple):
     put: Callable[[Tensor, Tensor, Any, bool], Tensor]
 
 
+def note_view(view: Tensor, x: Tensor, how: View, key: Any) -> None:
+    """Note that `view` is one of `x`, if that keeps no tape alive which `view` is not on itself."""
+    if view._node is not None or x._node is None:
+        view._view = (x, how, key)
+
+
 # A Tensor, a raw array or a Python number. CuPy arrays have no static type, hence Any.
 Operand: TypeAlias = Any
 

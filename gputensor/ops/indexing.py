@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gputensor import backend, config
-from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, raw_operand
+from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_view, raw_operand
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
 from gputensor.ops.axes import checked_axis
@@ -126,7 +126,7 @@ def getitem(x: Operand, key: Key) -> Tensor:
     key = checked_key(x, key)
     out = _getitem(x, key=key)
     if is_basic(key):
-        out._view = (x, _VIEW, key)
+        note_view(out, x, _VIEW, key)
     return out
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Operand, Primitive, Tensor, View, as_array
+from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_view
 from gputensor.errors import AxisError, ShapeError
 from gputensor.ops.axes import Axis, checked_axis
 from gputensor.ops.data_type import astype
@@ -86,7 +86,7 @@ def reshape(x: Operand, /, shape: int | Sequence[int], *, copy: bool | None = No
     if copy:
         return astype(out, out.dtype)
     if isinstance(x, Tensor):
-        out._view = (x, _RESHAPED, out.shape)
+        note_view(out, x, _RESHAPED, out.shape)
     return out
 
 
@@ -134,7 +134,7 @@ def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
     axes = tuple(a % len(shape) for a in axes)
     out = _permute_dims(x, axes=axes)
     if isinstance(x, Tensor):
-        out._view = (x, _PERMUTED, axes)
+        note_view(out, x, _PERMUTED, axes)
     return out
 
 
