@@ -289,6 +289,22 @@ def test_a_view_is_assigned_elsewhere():
     assert x.tolist() == [[1, 2], [1, 2]]
 
 
+def test_other_views_are_no_parts():
+    x = gt.zeros((6, 4))
+    with pytest.raises(gt.errors.ShapeError):
+        x[4, 2:] = x.reshape(4, 6)
+    x[1, 0] = 5.0
+    y = x.reshape(1, 24)
+    with pytest.raises(gt.errors.ShapeError):
+        x[1, 3] = y
+    square = gt.arange(4).reshape(2, 2)
+    square[1, 0] = square.T[1, 1]
+    assert square.tolist() == [[0, 1], [3, 3]]
+    cube = gt.arange(2).reshape(2, 1)
+    with pytest.raises(gt.errors.ShapeError):
+        cube[1, 0] = cube.T  # whose axes, (1, 0), look like the key
+
+
 def test_memory_is_written_off_the_tape():
     x = gt.zeros((2, 2))
     view, memory = x[0], x.array

@@ -126,7 +126,7 @@ def getitem(x: Operand, key: Key) -> Tensor:
     key = checked_key(x, key)
     out = _getitem(x, key=key)
     if is_basic(key):
-        note_view(out, x, _VIEW, key)
+        note_view(out, x, PART, key)
     return out
 
 
@@ -266,7 +266,7 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
     return set_items("index_set", asarray(x), key, value, own=False)
 
 
-_VIEW = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
+PART = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
 
 
 def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:

@@ -32,7 +32,7 @@ from gputensor.backend import NAMESPACES
 from gputensor.errors import DTypeError, GraphError, ShapeError
 from gputensor.ops import elementwise, products
 from gputensor.ops.creation import asarray
-from gputensor.ops.indexing import checked_key, is_basic, set_items, write_items
+from gputensor.ops.indexing import PART, checked_key, is_basic, set_items, write_items
 
 __all__ = ["OPERATORS", "PARTS", "setitem"]
 
@@ -250,6 +250,7 @@ def _is_part(x: Tensor, key: Any, value: Tensor) -> bool:
     return (
         view is not None
         and view[0] is x
+        and view[1] is PART
         and memory_of(x.array) is memory_of(value.array)
         and is_basic(known := checked_key(x, key))
         and view[2] == known
