@@ -474,6 +474,14 @@ class Tensor:
     ----------
     array : numpy.ndarray or cupy.ndarray
         The raw array; it shares memory with the tensor.
+
+    Notes
+    -----
+    ``x += y`` and ``x[key] = value`` change `x` and whatever shares its memory, as in NumPy; dtype
+    and shape stay. Where gradients are recorded they are right, or the change is refused before
+    anything is changed: on tensors made with ``requires_grad=True``, and where the memory is shared
+    with another tensor, view or array that is in use. A backward pass that needs a value which was
+    changed after it was saved is refused, too.
     """
 
     __slots__ = ("__weakref__", "_node", "_view", "array")

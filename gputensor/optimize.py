@@ -79,6 +79,9 @@ class _Problem:
     """A function of a tree as one of a flat vector, in raw arrays."""
 
     def __init__(self, fun: Callable[..., Any], x0: Any, args: tuple[Any, ...]) -> None:
+        numbers = leaves(x0) if isinstance(x0, (list, tuple)) else []
+        if numbers and all(isinstance(x, (int, float)) for x in numbers):
+            x0 = asarray(x0)
         self.tree = map_tree(asarray, x0)
         found = leaves(self.tree)
         dtypes = {x.dtype for x in found}
@@ -380,8 +383,8 @@ def minimize(
     fun : callable
         ``fun(x, *args)``, a real tensor of one element made by gputensor's operations.
     x0 : tree of real floating point tensors
-        Where to begin, of any shape; `fun` gets its like. All is computed in its dtype, on its
-        device.
+        Where to begin, of any shape; `fun` gets its like. Lists of numbers are one tensor. All is
+        computed in its dtype, on its device.
     args : tuple
         Further arguments of `fun`.
     method : {"L-BFGS", "BFGS", "CG", "Newton-CG", "Adam"}

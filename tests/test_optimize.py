@@ -89,6 +89,14 @@ def test_directions_of_negative_curvature(method):
     np.testing.assert_allclose(found.x.numpy(), np.array([1, -1]) / np.sqrt(2), atol=1e-5)
 
 
+def test_lists_of_numbers_are_one_tensor():
+    found = minimize(rosenbrock, [-1.2, 1.0])
+    assert found.success
+    assert found.x.shape == (2,)
+    assert found.x.dtype == gt.float32
+    assert minimize(lambda x: (x - 2.0) ** 2, 0.5).x.shape == ()
+
+
 def test_trees_and_single_precision():
     x0 = {"w": gt.zeros((5, 1)), "b": [gt.zeros(())]}
     data, target = gt.asarray(A, dtype=gt.float32), gt.asarray(B, dtype=gt.float32)
@@ -174,7 +182,7 @@ def test_results_are_as_scipys():
         (lambda f: minimize(f, gt.arange(2)), TypeError, "got int64"),
         (lambda f: minimize(f, [gt.zeros(2), gt.zeros(2, dtype="f8")]), TypeError, "float32, fl"),
         (lambda f: minimize(f, gt.zeros(2, dtype=gt.complex64)), TypeError, "complex64"),
-        (lambda f: minimize(f, []), TypeError, "got nothing"),
+        (lambda f: minimize(f, {}), TypeError, "got nothing"),
         (lambda f: minimize(lambda x: x, gt.zeros(2)), gt.errors.GraphError, "needs `gradient`"),
     ],
 )
