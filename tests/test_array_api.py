@@ -334,6 +334,17 @@ def test_finfo_gives_python_numbers(name):
         gt.iinfo(getattr(gt, name))
 
 
+def test_bfloat16_is_floating_point():
+    pytest.importorskip("ml_dtypes")
+    assert gt.finfo("bfloat16")[:2] == (16, 2**-7)
+    assert gt.isdtype("bfloat16", "real floating")
+    assert gt.isdtype("bfloat16", ("bool", gt.zeros(1, dtype="bfloat16").dtype))
+    assert not gt.isdtype("bfloat16", ("integral", gt.float16))
+    half = gt.full(3, 0.5, dtype="bfloat16")
+    for found in (gt.erf(half), gt.gammaln(half), gt.median(half), gt.clip(half, 0, gt.ones(3))):
+        assert found.dtype == half.dtype
+
+
 @pytest.mark.parametrize("name", INTEGERS)
 def test_iinfo_gives_python_numbers(name):
     found = gt.iinfo(name)

@@ -194,9 +194,11 @@ def finfo(type: Any, /) -> FloatInfo:
         If the dtype is not floating point.
     """
     dtype = _dtype_of("finfo", type)
-    if dtype.kind not in "fc":
+    if dtype.kind not in "fcV":  # V is bfloat16's
         raise DTypeError(f"finfo: {dtype} is not floating point; gt.iinfo is for integers")
-    found = np.finfo(dtype)
+    found = (
+        np.finfo(dtype) if dtype.kind != "V" else importlib.import_module("ml_dtypes").finfo(dtype)
+    )
     eps, high, low, normal = map(float, (found.eps, found.max, found.min, found.smallest_normal))
     return FloatInfo(found.bits, eps, high, low, normal, found.dtype)
 
@@ -245,7 +247,11 @@ def isdtype(dtype: Any, kind: Any) -> builtins.bool:
     ValueError
         If a kind is unknown.
     """
-    return np.isdtype(checked_dtype("isdtype", dtype), kind)
+    chosen = checked_dtype("isdtype", dtype)
+    if chosen.kind != "V":
+        return np.isdtype(chosen, kind)
+    kinds = kind if isinstance(kind, tuple) else (kind,)  # of bfloat16, which NumPy has not
+    return builtins.any(k in ("real floating", "numeric", chosen) for k in kinds)
 
 
 def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
 from gputensor.errors import DTypeError
+from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.data_type import astype
 
 __all__ = [
@@ -424,8 +425,7 @@ sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
 
 def _special(name: str, text: str, rule: Rule) -> Unary:
     def forward(xp: Any, x: Any) -> Any:
-        out = getattr(xp, name)(x)
-        return xp.astype(out, x.dtype) if x.dtype == np.float16 else out  # SciPy's is float32
+        return narrow(xp, getattr(xp, name)(widen(xp, x)), x)
 
     return _unary(name, text, rule, forward)
 
@@ -589,7 +589,7 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
     out = x if min is None else maximum(x, min)
     out = out if max is None else minimum(out, max)
     own = getattr(x, "dtype", out.dtype)
-    same_kind = own.kind == out.dtype.kind or (own.kind in "iu" and out.dtype.kind in "iu")
+    same_kind = any(own.kind in k and out.dtype.kind in k for k in ("iu", "fV", "c"))
     return astype(out, own) if own != out.dtype and same_kind else out
 
 

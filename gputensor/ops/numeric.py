@@ -116,7 +116,7 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
         take(rows, asarray(end(at).astype(np.int64), device=device), axis=-1)
         for end in (np.floor, np.ceil)
     )
-    dtype = rows.dtype if rows.dtype.kind == "f" else np.float64
+    dtype = rows.dtype if rows.dtype.kind in "fV" else np.float64
     share = asarray(at - np.floor(at), dtype, device)
     found = where(share == 0, below, (1 - share) * below + share * above)
     last = getitem(rows, (..., slice(-1, None)))
