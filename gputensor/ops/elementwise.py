@@ -456,8 +456,8 @@ digamma = _special(
 
 
 def _polygamma_forward(xp: Any, x: Any, n: int) -> Any:
-    out = xp.polygamma(n, x)
-    return xp.astype(out, x.dtype) if x.dtype.kind == "f" else out
+    out = xp.polygamma(n, widen(xp, x))
+    return xp.astype(out, x.dtype) if x.dtype.kind in "fV" else out
 
 
 _polygamma = Primitive(
