@@ -1,5 +1,6 @@
 """Mixed precision: what autocast casts, equality with the same by hand, and loss scaling."""
 
+import copy
 import importlib
 import importlib.util
 import sys
@@ -10,6 +11,8 @@ import pytest
 
 import gputensor as gt
 import standin
+from gputensor.keras.layers import Dense
+from gputensor.keras.models import Sequential
 from gputensor.nn import functional as F
 
 RNG = np.random.default_rng(3)
@@ -245,6 +248,24 @@ def test_training_converges_alike():
     assert plain[-1] < 0.3 * plain[0]
     for dtype, scaler in (("float16", gt.optim.GradScaler()), ("bfloat16", None)):
         np.testing.assert_allclose(train(dtype, scaler), plain, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
+def test_keras_models_are_trained_in_mixed_precision(loss):
+    pytest.importorskip("ml_dtypes")
+    y = Y if loss.startswith("sparse") else (X[:, 0] > 0).astype(np.float32)
+    last = Dense(3, "softmax") if loss.startswith("sparse") else Dense(1, "sigmoid")
+    found = []
+    for dtype in (None, "bfloat16"):
+        gt.manual_seed(1)
+        model = Sequential([Dense(16, activation="relu", input_shape=(8,)), copy.deepcopy(last)])
+        model.compile("adam", loss)
+        with gt.autocast(dtype):
+            found.append(model.fit(X, y, epochs=8, verbose=0).history["loss"])
+        assert all(p.dtype == gt.float32 for p in model.parameters())
+    assert found[0] != found[1]
+    np.testing.assert_allclose(*found, rtol=0.02)
+    assert found[1][-1] < found[1][0]
 
 
 def test_scaling_alone_changes_no_bit():

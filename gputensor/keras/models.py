@@ -23,6 +23,7 @@ from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
 from gputensor.kernels import gather_scale, next_rows
 from gputensor.ops.nn import cross_entropy_and_result
+from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
 from gputensor.random import default_generator
 
@@ -422,7 +423,7 @@ class Sequential(nn.Sequential):
             correct: Array | None = sums.correct
         else:
             extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
-            each = loss.function(y, out, **extra)
+            each = loss.function(y, widened(out), **extra)
             result = mean(each)
             values = [each.array.sum() if each.ndim else each.array * len(x)]
             correct = None
