@@ -79,6 +79,7 @@ _NUMBERS = (*_SCALARS, np.generic)
 next_order = itertools.count(0, -1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
+_ref = weakref.ref
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
@@ -479,17 +480,19 @@ class Tensor:
     -----
     ``x += y`` and ``x[key] = value`` change `x` and whatever shares its memory, as in NumPy; dtype
     and shape stay. Where gradients are recorded they are right, or the change is refused before
-    anything is changed: on tensors made with ``requires_grad=True``, and where the memory is shared
-    with another tensor, view or array that is in use. A backward pass that needs a value which was
-    changed after it was saved is refused, too.
+    anything is changed: on tensors made with ``requires_grad=True``, and where the memory is in use
+    elsewhere, by an array, a detached tensor or an operation that has saved it. Views by indexing,
+    reshaping and permuting follow. A backward pass that needs a value which was changed after it
+    was saved is refused, too.
     """
 
-    __slots__ = ("__weakref__", "_node", "_view", "array")
+    __slots__ = ("__weakref__", "_node", "_view", "_views", "array")
 
     array: Array
     _node: Node | Leaf | None
     # Unset but for views: the tensor it is a view of, View, and what the two depend on.
     _view: "tuple[Tensor, View, Any]"
+    _views: "_Views"  # unset but for tensors that there were views of
 
     if TYPE_CHECKING:  # gputensor.ops attaches these; declared here for type checkers
         __add__: Callable[["Tensor", Any], "Tensor"]
@@ -874,10 +877,27 @@ class View(NamedTuple):
     put: Callable[[Tensor, Tensor, Any, bool], Tensor]
 
 
+class _Views(list["weakref.ref[Tensor]"]):
+    """Views of a tensor, and some that are gone."""
+
+    __slots__ = ("limit",)
+
+    limit: int  # of its length, before those that are gone are dropped
+
+
 def note_view(view: Tensor, x: Tensor, how: View, key: Any) -> None:
     """Note that `view` is one of `x`, if that keeps no tape alive which `view` is not on itself."""
-    if view._node is not None or x._node is None:
-        view._view = (x, how, key)
+    if view._node is None and x._node is not None:
+        return
+    view._view = (x, how, key)
+    views = getattr(x, "_views", None)
+    if views is None:
+        views = x._views = _Views()
+        views.limit = 32
+    views.append(_ref(view))
+    if len(views) > views.limit:
+        views[:] = [ref for ref in views if ref() is not None]
+        views.limit = 2 * len(views) + 32
 
 
 # A Tensor, a raw array or a Python number. CuPy arrays have no static type, hence Any.

@@ -367,7 +367,7 @@ def test_a_leaf_is_changed_inside_no_grad_only(change):
 
 @pytest.mark.parametrize(
     "share",
-    [lambda x: x.detach(), lambda x: x[0], lambda x: x.array, lambda x: gt.tanh(x * x)],
+    [lambda x: x.detach(), lambda x: x.array[:1], lambda x: x.array, lambda x: gt.tanh(x * x)],
 )
 def test_shared_memory_is_refused_on_the_tape(share):
     x = leaf([1.0, 2.0]) * 1
@@ -378,6 +378,45 @@ def test_shared_memory_is_refused_on_the_tape(share):
     del other
     x *= 2
     assert x.tolist() == [2, 4]
+
+
+def test_views_that_are_in_use_follow():
+    def program(w, one):
+        x = one(w, w)
+        rows = [x[0], x[1]]
+        for row in x:
+            row += w
+        rows[0] *= rows[1]
+        x[0][1] += w[2]
+        column = x.T[1]
+        x.T[0] += w[1] * 2
+        flat = x.reshape(-1)
+        flat[::2] *= w
+        rows[1] -= column.sum()
+        return [x, *rows, row, column, flat]
+
+    w = leaf([1.0, 2.0, 3.0])
+    found = program(w, lambda a, b: gt.stack([a, b * a]))
+    expected = program(np.array([1.0, 2, 3]), lambda a, b: np.stack([a, b * a]))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b)
+    sum(t.sum() for t in found).backward()
+    for i in range(3):
+        moved = np.array([1, 2, 3], complex)
+        moved[i] += 1e-30j
+        out = sum(t.sum() for t in program(moved, lambda a, b: np.stack([a, b * a])))
+        assert w.grad[i].item() == pytest.approx(out.imag / 1e-30)
+
+
+def test_views_that_are_gone_are_forgotten():
+    x = gt.zeros(4)
+    kept = [x[i] for i in range(4)]
+    for _ in range(1000):
+        x[1:]
+    assert len(x._views) <= 2 * len(kept) + 33
+    x += gt.tensor(np.arange(4), dtype=gt.float32, requires_grad=True)
+    assert [v.item() for v in kept] == [0, 1, 2, 3]
+    assert all(v.requires_grad for v in kept)
 
 
 def test_memory_of_the_user_is_refused_on_the_tape():

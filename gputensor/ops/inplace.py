@@ -5,13 +5,13 @@ Off the tape the memory is written, and :func:`gputensor.autograd.changed` told.
 On the tape `x` takes the result of the operation that makes a new tensor, ``x + y``, values and
 tape entry; what was saved of the old values stays as it was. Nobody can tell this from a change
 of the memory as long as nobody else sees the memory, so that is checked first, by counting
-references to the arrays. Views at hand follow: where `x` is a view of a tensor by indexing,
-reshaping or permuting, that tensor gets its values put in, and the view is taken again.
+references to the arrays. Views by indexing, reshaping and permuting are known, and follow: the
+tensor that `x` is a view of gets its values put in, and all views of that are taken again.
 """
 
 import operator
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,14 +37,19 @@ from gputensor.ops.indexing import PART, checked_key, is_basic, set_items, write
 __all__ = ["OPERATORS", "PARTS", "setitem"]
 
 
-def _with_bases(x: Tensor) -> Iterator[Tensor]:
-    """`x`, the tensor that it is a view of, the one that this is a view of, and so on."""
-    while True:
-        yield x
-        view = getattr(x, "_view", None)
-        if view is None or memory_of(x.array) is not memory_of(view[0].array):
-            return
-        x = view[0]
+def _sharing(x: Tensor) -> list[Tensor]:
+    """The tensor that owns the memory of `x` and all views of it, each after what it is one of."""
+    memory = memory_of(x.array)
+    root = x
+    while (view := getattr(root, "_view", None)) and memory_of(view[0].array) is memory:
+        root = view[0]
+    found = [root]
+    for t in found:  # which grows
+        for ref in getattr(t, "_views", ()):
+            view = ref()
+            if view is not None and memory_of(view.array) is memory:
+                found.append(view)
+    return found
 
 
 def _references(arrays: dict[int, Any], key: int) -> int:
@@ -107,28 +112,21 @@ def _made_by(x: Tensor) -> str:
 
 
 def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
-    """The tensors at hand that share the memory of `x`, if the tape can follow its change.
-
-    They are `x`, what it is a view of, and, if they share memory, `y` and what that is a view of;
-    each comes after what it is a view of.
+    """The tensors that share the memory of `x`, see :func:`_sharing`, if the tape can follow.
 
     Raises
     ------
     GraphError
         Otherwise. Nothing is changed yet.
     """
-    tensors = [*_with_bases(x)][::-1]
+    tensors = _sharing(x)
     if any(isinstance(t._node, Leaf) for t in tensors):
         raise _requires_grad(name, remedy)
-    if isinstance(y, Tensor):
-        others = [*_with_bases(y)][::-1]
-        if others[0] is tensors[0]:
-            tensors += [t for t in others if all(t is not known for known in tensors)]
     if _held_elsewhere([t.array for t in tensors] + _saved(tensors, y)):
         raise GraphError(
-            f"{name}: the memory of {_made_by(x)} is also that of another tensor, view or array, "
-            "or saved by an operation for its gradient, so the tape cannot follow a change; "
-            f"{remedy}, or change a copy"
+            f"{name}: the memory of {_made_by(x)} is also that of another tensor, such as a "
+            "detached one, or of an array, or saved by an operation for its gradient, so the tape "
+            f"cannot follow a change; {remedy}, or change a copy"
         )
     return tensors
 
@@ -154,7 +152,7 @@ def _checked(name: str, x: Tensor, result: Any) -> Any:
 
 
 def _take_over(x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
-    """Give `x` the values and the tape entry of `value`, and let the others at hand follow."""
+    """Give `x` the values and the tape entry of `value`, and let the others follow."""
     own = not _held_elsewhere([t.array for t in tensors])
     root, *views = tensors
     t = x
