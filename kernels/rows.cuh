@@ -67,7 +67,7 @@ __device__ __forceinline__ T group_sum(T value) {
     return value;
 }
 
-// Largest value of the group and its first place. No value may be NaN.
+// Largest value of the group and, in its first thread, the first place of it. No value may be NaN.
 template <int GROUP, typename T>
 __device__ __forceinline__ void group_max(T& value, int64& place) {
     for (int offset = 16; offset > 0; offset /= 2) {
@@ -88,7 +88,6 @@ __device__ __forceinline__ void group_max(T& value, int64& place) {
         }
         __syncthreads();
         value = values[0];
-        place = places[0];
         for (int w = 1; w < GROUP / 32; w++) {
             if (values[w] > value || (values[w] == value && places[w] < place)) {
                 value = values[w];
@@ -123,23 +122,16 @@ struct Moments {
         }
         merge(pack);
     }
+    // Of the group: in all threads of a block, in the first lane of a warp; the others may differ in
+    // the last bit.
     template <int GROUP>
     __device__ __forceinline__ void combine() {
         for (int offset = 16; offset > 0; offset /= 2) {
-            A n = __shfl_xor_sync(ALL_LANES, count, offset);
-            A m = __shfl_xor_sync(ALL_LANES, mean, offset);
-            A s = __shfl_xor_sync(ALL_LANES, square, offset);
-            // The lower lane's first in both, lest they differ in the last bit. Member by member: a
-            // choice between structs would take memory.
-            bool upper = threadIdx.x & offset;
-            Moments second;
-            second.count = upper ? count : n;
-            second.mean = upper ? mean : m;
-            second.square = upper ? square : s;
-            count = upper ? n : count;
-            mean = upper ? m : mean;
-            square = upper ? s : square;
-            merge(second);
+            Moments other;
+            other.count = __shfl_xor_sync(ALL_LANES, count, offset);
+            other.mean = __shfl_xor_sync(ALL_LANES, mean, offset);
+            other.square = __shfl_xor_sync(ALL_LANES, square, offset);
+            merge(other);
         }
         if constexpr (GROUP > 32) {
             __shared__ A counts[GROUP / 32], means[GROUP / 32], squares[GROUP / 32];
@@ -164,7 +156,8 @@ struct Moments {
 };
 
 // Maximum and sum of exp(x - maximum) in one pass over the elements (Milakov & Gimelshein 2018),
-// and where the maximum stands first. NaN and +infinity make the sum NaN.
+// and where the maximum stands first: a thread adds elements in ascending order, and minus infinity
+// has no place. NaN and +infinity make the sum NaN.
 template <typename A>
 struct OnlineSoftmax {
     A top = -infinity<A>();
@@ -177,7 +170,6 @@ struct OnlineSoftmax {
             top = x;
             place = j;
         } else {
-            if (x == top && j < place) place = j;
             // Minus infinity before anything larger adds nothing.
             if (!(x == top && x < A(0) && x - x != A(0))) sum += exp(x - top);
         }
