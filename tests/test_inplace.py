@@ -27,11 +27,18 @@ KEYS = [(0,), (1, slice(None)), (slice(None), slice(1, 3)), (..., -1), (slice(No
 MASK = np.array([[True, False, True], [False, False, True]])
 COPYING = [([1, 0],), MASK, ([0, 0], [2, 2])]
 INPLACE = [operator.iadd, operator.isub, operator.imul]
+
+
+def flipped(x):
+    return gt.flip(x, axis=1) if isinstance(x, gt.Tensor) else np.flip(x, axis=1)
+
+
 VIEWS = [
     lambda x: x.reshape(3, 2),
     lambda x: x.T,
     lambda x: x.reshape(6)[::-1].reshape(2, 3),
     lambda x: x[:, ::-1][0],
+    flipped,
 ]
 indices = st.integers(0, 3)
 STEPS = st.one_of(

@@ -245,7 +245,16 @@ def flip(x: Operand, /, *, axis: Axis = None) -> Tensor:
         If `axis` is not an axis of `x`.
     """
     x = as_array("flip", x)
-    return _flip(x, axis=checked_axis("flip", x, axis))
+    axis = checked_axis("flip", x, axis)
+    out = _flip(x, axis=axis)
+    if isinstance(x, Tensor):
+        note_view(out, x, _FLIPPED, axis)
+    return out
+
+
+_FLIPPED = View(
+    lambda x, axis: flip(x, axis=axis), lambda x, value, axis, own: flip(value, axis=axis)
+)
 
 
 _roll = Primitive(
