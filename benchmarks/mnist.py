@@ -258,6 +258,7 @@ PEERS = ("torch", "jax", "numpy")
 def in_fresh_process(code: str, **environment: str) -> str:
     command = [sys.executable, "-c", code]
     env = {**os.environ, **environment}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
 
