@@ -235,6 +235,11 @@ def changed(array: Array, name: str) -> None:
     change.order = _latest_change = next_order()
 
 
+def was_changed(array: Array) -> bool:
+    """Whether :func:`changed` was ever told of the memory of a raw array."""
+    return id(memory_of(array)) in _changes
+
+
 def _check_unchanged(node: "Node") -> None:
     """Refuse a node that has saved what was changed in place afterwards."""
     waiting: list[Any] = [node.out, *(node.saved or ()), *node.attrs.values()]

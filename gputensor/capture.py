@@ -149,14 +149,14 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
     CaptureError
         In the second call with a signature, naming the operation and the line, if the function
         waits for the device: reads a value, prints a tensor, indexes by a boolean mask. Its effects
-        of that call did not happen then.
+        of that call did not happen then. In the first call, if it changes an argument in place.
 
     Notes
     -----
     What Python does in the function happens in the first two calls of each signature only: numbers
     and tensors from outside are those of that time. Tensors that change must be changed in place,
-    as optimizers do, or be arguments. Random numbers go on from call to call, learning rates and
-    schedules are read on the device. Work on arguments in place does not reach the caller's.
+    as optimizers do, or be arguments, which must not be changed. Random numbers go on from call to
+    call, learning rates and schedules are read on the device.
 
     Examples
     --------
@@ -426,6 +426,11 @@ class _Graph:
         with self._apart(self.draws.meet):
             self._load(arrays)
             out = self.function(*args, **kwargs)
+        if any(map(autograd.was_changed, self.inputs)):
+            raise CaptureError(
+                "capture: the function changes an argument in place, which does not reach the "
+                "caller's tensor; let the function reach that by closure"
+            )
         # Copies are not of the pool, whose memory the recording is to find free.
         return map_tree(_copied, out)
 

@@ -383,6 +383,25 @@ def test_bad_arguments(cupy):
     assert "captured" in repr(f)
 
 
+def test_arguments_must_not_be_changed(cupy):
+    @gt.capture
+    def double(x):
+        x *= 2
+        return x
+
+    with pytest.raises(CaptureError, match="changes an argument in place"):
+        double(gt.ones(3, device="cuda"))
+    total = gt.zeros(3, device="cuda")
+
+    @gt.capture
+    def add(x):
+        total[1:] += x[1:]
+
+    for _ in range(4):
+        add(gt.ones(3, device="cuda"))
+    assert total.tolist() == [0.0, 4.0, 4.0]
+
+
 def test_on_the_cpu_the_function_runs_as_it_is():
     seen = []
 
