@@ -1449,15 +1449,15 @@ def propagate(
                 heappush(waiting, (entry.order, entry))
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
     results: dict[Node | Leaf, Any] = {}
-    latest, watched = _latest_change, _watched
+    old, watched = min(since, _latest_change), _watched
     with _Pass() as follow:
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
-            if order > since:  # only what is wanted there was reached
-                results[node] = _conjugate(_array(g))
-                continue
-            if order > latest:
+            if order > old:
+                if order > since:  # only what is wanted there was reached
+                    results[node] = _conjugate(_array(g))
+                    continue
                 _check_unchanged(node)
             if watched and (targets is None or node not in targets):
                 g = _hooked(node, g)
