@@ -59,6 +59,9 @@ def arrays() -> gt.Tensor:
         )
     found = gt.optimize.minimize(lambda t: (t * t).sum(), x.detach(), options={"maxiter": 3})
     print(found.success, found.x.shape, found["nit"])
+    values: gt.Tensor = gt.linalg.eigh(x.mT @ x).eigenvalues
+    spectrum: gt.Tensor = gt.fft.rfft(x, norm="ortho")
+    print(values, spectrum.real + spectrum.conj().imag, gt.linalg.norm(spectrum, axis=-1))
     return first_row(x.detach())
 
 
