@@ -81,19 +81,24 @@ def perform(step, env, kept, tanh):
     del env[:-4]  # the latest four
 
 
+def beginning(x, y):
+    across = (x.reshape(3, 2) * y.reshape(3, 2)).T  # the first axis varies fastest
+    return [x * 1, y * 1, across, (x + y).reshape(6)[::-1].reshape(2, 3)]
+
+
 def outcome(env, kept, total):
     return total([total(x * (k + 1)) for k, x in enumerate(env + kept)])
 
 
 def on_numpy(program, x, y):
-    env, kept = [x * 1, y * 1, x * y, x + y], []
+    env, kept = beginning(x, y), []
     for step in program:
         perform(step, env, kept, np.tanh)
     return [np.array(x) for x in env + kept], outcome(env, kept, np.sum)
 
 
 def on_tensors(program, x, y):
-    env, kept = [x * 1, y * 1, x * y, x + y], []
+    env, kept = beginning(x, y), []
     for step in program:
         before = [t.detach().numpy().copy() for t in env + kept]
         tensors = env + kept
@@ -143,6 +148,7 @@ RIGHT = {
     "row by row": [("shift", 2, 0), ("shift", 2, 1)],
     "fancy": [("set", 0, 1, COPYING[0]), ("set", 0, 2, COPYING[2]), ("set", 0, 3, MASK)],
     "through views": [("view", 0, k) for k in range(len(VIEWS))],
+    "through views of the same strides": [("view", k, v) for v in (4, 0) for k in range(4)],
 }
 
 

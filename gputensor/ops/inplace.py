@@ -151,6 +151,23 @@ def _checked(name: str, x: Tensor, result: Any) -> Any:
     return result
 
 
+def _laid_out(old: Any, new: Any, own: bool) -> Any:
+    """Array with the elements of `new` and the strides of `old`, on which views to come depend."""
+    if new.strides == old.strides:
+        return new
+    with backend.on_device_of(old):
+        out = backend.namespace(old).empty_like(old)
+        if out.strides != old.strides:  # those of a part of some memory
+            if not own:
+                raise GraphError(
+                    "a view that an operation has saved for its gradient cannot be changed; "
+                    "change a copy"
+                )
+            out = old
+        out[...] = new
+        return out
+
+
 def _take_over(x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
     """Give `x` the values and the tape entry of `value`, and let the others follow."""
     own = not _held_elsewhere([t.array for t in tensors])
@@ -160,7 +177,7 @@ def _take_over(x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
         base, how, key = t._view
         value = how.put(base, value, key, own)
         t = base
-    root.array, root._node = value.array, value._node
+    root.array, root._node = _laid_out(root.array, value.array, own), value._node
     for t in views:
         base, how, key = t._view
         fresh = how.take(base, key)
