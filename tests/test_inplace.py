@@ -439,6 +439,9 @@ def test_memory_of_the_user_is_refused_on_the_tape():
         x += gt.tensor([1.0, 2.0], dtype=gt.float64, device="cpu", requires_grad=True)
     x += 1
     assert data.tolist() == [1, 1]
+    foreign = gt.asarray(np.frombuffer(bytearray(16), dtype=np.float64), device="cpu")
+    with pytest.raises(GraphError, match="also that of"):
+        foreign += leaf([1.0, 2.0]).cpu()
 
 
 def test_a_buffer_takes_gradients():
@@ -527,6 +530,22 @@ def test_a_step_between_forward_and_backward_is_noticed(optimizer):
     steps.step()
     with pytest.raises(GraphError, match="an optimizer's step"):
         third.backward()
+
+
+def test_loaded_parameters_and_gradients_of_a_later_pass_are_noticed():
+    layer, x = gt.nn.Dense(2, 2), gt.ones((1, 2))
+    out = (layer(x) ** 2).sum()
+    layer.load_state_dict(layer.state_dict())
+    with pytest.raises(GraphError, match="load_state_dict"):
+        out.backward()
+    optimizer = gt.optim.SGD(layer.parameters(), lr=0.1)
+    layer(x).sum().backward()
+    v = gt.tensor([1.0, 2.0], requires_grad=True)
+    out = (layer.bias.grad * v).sum()  # saves what the next pass overwrites
+    optimizer.zero_grad()
+    layer(x).sum().backward()
+    with pytest.raises(GraphError, match="a backward pass"):
+        out.backward()
 
 
 def test_higher_derivatives_notice_too():
