@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from gputensor import backend, config
 from gputensor.backend import Array, Device
@@ -170,15 +171,10 @@ def machine(where: Device) -> dict[str, Any]:
         facts["gpu"] = runtime.getDeviceProperties(where.index)["name"].decode()
         facts["CUDA driver"] = runtime.driverGetVersion()
         facts["CUDA runtime"] = runtime.runtimeGetVersion()
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        print("threadpoolctl is not installed: BLAS architecture unknown")
-    else:
-        facts["blas"] = [
-            {k: pool.get(k) for k in ("prefix", "version", "architecture", "num_threads")}
-            for pool in threadpool_info()
-        ]
+    facts["blas"] = [
+        {k: pool.get(k) for k in ("prefix", "version", "architecture", "num_threads")}
+        for pool in threadpool_info()
+    ]
     if "OPENBLAS_CORETYPE" in os.environ:
         print("OPENBLAS_CORETYPE is set: NumPy's matrix products may be slower than they could be")
     return facts

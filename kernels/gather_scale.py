@@ -7,7 +7,7 @@ import numpy as np
 
 from gputensor.backend import Array, namespace
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, packs, split
+from gputensor.kernels.runtime import ALL_FLOATS, Loop, packs, split
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["gather_scale"]
@@ -27,7 +27,7 @@ def _gather_loop(start, stop, data, index, out, scale, offset):  # type: ignore[
 def _on_cpu(
     data: Array, index: Array, *, dtype: Any, scale: float = 1.0, offset: float = 0.0
 ) -> Array:
-    if np.dtype(dtype).name not in LOOP_FLOATS:  # Numba has no numbers of 16 bits
+    if np.dtype(dtype).char not in "fd":  # Numba has no numbers of 16 bits
         return gather_scale.reference(
             namespace(data), data, index, dtype=dtype, scale=scale, offset=offset
         )

@@ -1,4 +1,4 @@
-"""Matrix products on CUDA: every layout and dtype against NumPy, and the calls that cuBLAS gets."""
+"""Matrix products: on CUDA against NumPy, with the calls that cuBLAS gets; threads on the CPU."""
 
 import importlib
 import logging
@@ -510,3 +510,40 @@ def test_constants_are_those_of_nvmath():
     assert blas._POINTER_MODE_HOST == real.PointerMode.HOST
     name = "DISALLOW_REDUCED_PRECISION_REDUCTION"
     assert getattr(real.Math, name) == blas._DISALLOW_REDUCED_PRECISION_REDUCTION
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(("rows", "threads"), [(1, 2), (40, 1), (2000, 2)])
+def test_products_of_middling_size_take_one_thread(monkeypatch, rows, threads):
+    """Small ones are OpenBLAS's own affair, large ones are shared; afterwards all is as before."""
+    library = blas._openblas()
+    if library is None:
+        pytest.skip("NumPy has another library than OpenBLAS")
+    before = library.get_num_threads()
+    library.set_num_threads(2)
+    seen = []
+    product = np.matmul
+
+    def matmul(*args, **options):
+        seen.append(library.get_num_threads())
+        return product(*args, **options)
+
+    monkeypatch.setattr(np, "matmul", matmul)
+    x, w, out = normal((rows, 100)), normal((100, 100)), np.empty((rows, 100))
+    try:
+        assert blas.host_matmul(x, w, out=out) is out
+        np.testing.assert_allclose(out, np.einsum("ij,jk->ik", x, w))
+        with pytest.raises(ValueError, match="mismatch"):
+            blas.host_matmul(x, normal((99, 100)))
+        assert seen == [threads] * 2
+        assert library.get_num_threads() == 2
+    finally:
+        library.set_num_threads(before)
+
+
+@pytest.mark.cpu
+def test_a_library_without_threads_to_set_is_left_alone(monkeypatch):
+    monkeypatch.setattr(blas, "_openblas", lambda: None)
+    x, w = normal((40, 100)), normal((100, 100))
+    np.testing.assert_array_equal(blas.host_matmul(x, w), np.matmul(x, w))
+    np.testing.assert_array_equal(blas.host_matmul(x, w[:, 0]), np.matmul(x, w[:, 0]))

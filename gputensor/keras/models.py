@@ -154,7 +154,8 @@ class _Steps:
     def __init__(self, step: Callable[[int], None], capture: Any, device: Device) -> None:
         self._step = step
         self._must = capture is True
-        self._run: Callable[[int], None] = step if capture is False else Captured(step, device)
+        plain = capture is False or device.kind == "cpu"
+        self._run: Callable[[int], None] = step if plain else Captured(step, device)
 
     def __call__(self, rows: int) -> None:
         try:

@@ -23,7 +23,9 @@ from gputensor.ops.statistical import sum
 
 __all__ = ["dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "trace", "vecdot"]
 
-backend.CUPY_FUNCTIONS["matmul"] = blas.matmul  # what rules call as xp.matmul
+# What rules call as xp.matmul.
+backend.CUPY_FUNCTIONS["matmul"] = blas.matmul
+vars(backend.NAMESPACES[np.ndarray])["matmul"] = blas.host_matmul
 
 
 def _matmul_left(xp: Any, g: Any, _out: Any, _x: Any, y: Any) -> Any:
