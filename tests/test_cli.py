@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import gputensor
 
@@ -58,3 +59,13 @@ def test_bench_prints_a_table():
     assert done.returncode == 0, done.stderr
     assert "NumPy, forward only" in done.stdout
     assert "PyTorch" not in done.stdout
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(os.name != "posix", reason="is about pipes as POSIX has them")
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "gputensor", "doctor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
