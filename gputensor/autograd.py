@@ -235,6 +235,11 @@ def changed(array: Array, name: str) -> None:
     change.order = _latest_change = next_order()
 
 
+def changed_since(order: int) -> "list[weakref.ref[Any]]":
+    """Owners of the memory that :func:`changed` was told of after ``next_order()`` gave `order`."""
+    return [change.memory for change in _changes.values() if change.order < order]
+
+
 def was_changed(array: Array) -> bool:
     """Whether :func:`changed` was ever told of the memory of a raw array."""
     return id(memory_of(array)) in _changes

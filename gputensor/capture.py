@@ -383,6 +383,7 @@ class _Graph:
         self.checks: dict[str, Callable[[], None]] = {}
         self.graph: Any = None
         self.outputs: Any = None
+        self.written: list[weakref.ref[Any]] = []  # memory that it changes in place
         with _lanes.current(), cupy.cuda.using_allocator(self.pool.malloc):
             self.inputs = [cupy.empty(a.shape, a.dtype) for a in arrays]
 
@@ -444,6 +445,7 @@ class _Graph:
         """
         args, kwargs = self._arguments((args, kwargs))
         self.draws.begin()
+        began = autograd.next_order()
         before = dict(backend.DEFERRED_CHECKS)
         backend.DEFERRED_CHECKS.clear()
         with self._apart(self.draws.take) as stream:
@@ -461,6 +463,7 @@ class _Graph:
                 self.checks = dict(backend.DEFERRED_CHECKS)
                 backend.DEFERRED_CHECKS.update(before)
             self.graph, self.outputs = _ended(stream), out
+        self.written = autograd.changed_since(began)
         if self.graph is None:
             raise CaptureError(
                 "capture: an operation spoiled the recording, and the function caught its error"
@@ -472,6 +475,9 @@ class _Graph:
         self.draws.before_replay()
         _lanes.current().launch(self.graph)
         self.draws.after_replay()
+        for memory in self.written:
+            if (array := memory()) is not None:
+                autograd.changed(array, "a captured function")
         backend.DEFERRED_CHECKS.update(self.checks)
         return map_tree(_copied, self.outputs)
 

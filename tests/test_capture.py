@@ -14,6 +14,7 @@ from gputensor import backend, keras
 from gputensor.errors import (
     CaptureError,
     DeviceMismatchError,
+    GraphError,
     LabelError,
     SyncError,
 )
@@ -159,6 +160,24 @@ def test_gradients_add_up_where_no_optimizer_holds_them(cupy):
     for i in range(1, 6):
         add()
         assert w.grad.tolist() == [2.0 * i, -4.0 * i]
+
+
+def test_a_replay_is_a_change_in_place_as_an_eager_step_is(cupy):
+    w = gt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    optimizer = gt.optim.SGD([w], lr=0.5)
+
+    @gt.capture(device="cuda")
+    def step():
+        optimizer.zero_grad()
+        (w * w).sum().backward()
+        optimizer.step()
+
+    for _ in range(4):
+        loss = (w * w).sum()
+        step()
+        with pytest.raises(GraphError, match=r"multiply saved a value .* changed in place"):
+            loss.backward()
+    (w * w).sum().backward()
 
 
 def test_a_function_is_recorded_anew_once_parameters_have_moved(cupy):
