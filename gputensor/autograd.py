@@ -31,13 +31,11 @@ something there.
 import contextlib
 import inspect
 import itertools
-import linecache
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -303,18 +301,6 @@ class detect_anomaly(Mode):
     def __exit__(self, *error: object) -> None:
         _watch(-1)
         _recording.lines = _recording.lines_before.pop()
-
-
-def _calling_line() -> str:
-    """The line outside of this package that is being run."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "gputensor":
-        frame = frame.f_back
-    if frame is None:
-        return "a line unknown"
-    code = frame.f_code
-    text = linecache.getline(code.co_filename, frame.f_lineno).strip()
-    return f'{code.co_filename}:{frame.f_lineno}, in {code.co_name}: "{text}"'
 
 
 def line_of(entry: "Node | Leaf | None") -> str:
@@ -1224,7 +1210,7 @@ class Primitive:
         node.shape = out.shape
         node.dtype = dtype
         if _watched and _recording.lines:
-            node.line = _calling_line()
+            node.line = '{}, in {}: "{}"'.format(*backend.user_place())
         return node
 
 

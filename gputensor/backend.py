@@ -42,6 +42,7 @@ __all__ = [
     "to_device",
     "to_host",
     "user_line",
+    "user_place",
     "wait_for",
     "wait_for_device",
     "while_capturing",
@@ -433,22 +434,34 @@ def expected_waits() -> Iterator[None]:
 _LIBRARIES = {"contextlib", "cupy", "cupyx", "functools", "gputensor", "numpy", "nvmath"}
 
 
-def user_line(frames: Iterable[FrameType]) -> str:
-    """Where the user's code is in a stack, innermost frame first: ``file:line: source``."""
-    frames = list(frames)
-    outside = (
-        f for f in frames if f.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES
-    )
-    frame = next(outside, frames[-1])
-    name, number = frame.f_code.co_filename, frame.f_lineno
-    return f"{name}:{number}: {linecache.getline(name, number).strip()}"
-
-
 def _stack() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def user_place(frames: Iterable[FrameType] | None = None) -> tuple[str, str, str]:
+    """Where the user's code is: ``file:line``, the function's name, and the source.
+
+    Parameters
+    ----------
+    frames : iterable of frames, optional
+        A stack, innermost frame first; by default the calling thread's.
+    """
+    frames = _stack() if frames is None else frames
+    for frame in frames:  # the last one, if none is the user's
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            break
+    code, number = frame.f_code, frame.f_lineno
+    text = linecache.getline(code.co_filename, number).strip()
+    return f"{code.co_filename}:{number}", code.co_name, text
+
+
+def user_line(frames: Iterable[FrameType] | None = None) -> str:
+    """:func:`user_place` as ``file:line: source``."""
+    place, _, text = user_place(frames)
+    return f"{place}: {text}"
 
 
 def wait_for_device(what: str) -> None:
@@ -466,7 +479,7 @@ def wait_for_device(what: str) -> None:
     mode = config.sync_debug_mode()
     if mode == "off" or _local.expected:
         return
-    text = f"{what} makes the host wait for the device, at {user_line(_stack())}"
+    text = f"{what} makes the host wait for the device, at {user_line()}"
     if mode == "error":
         raise SyncError(text)
     warnings.warn(text, UserWarning, stacklevel=2)

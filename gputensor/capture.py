@@ -72,7 +72,7 @@ class Captured:
             precision.casting.dtype,
             config.deterministic(),
             config.kernels_setting(),
-            config.matmul_precision._value,
+            config.tf32_products(),
             autograd.moves(),
         )
         with self._lock, backend.on_device_of(where):

@@ -131,7 +131,8 @@ def test_random_numbers_go_on_as_if_nothing_was_captured(cupy):
     assert numbers(captured=True) == numbers(captured=False)
 
 
-def test_the_host_sets_rates_and_values_between_replays(cupy):
+def descent():
+    """A captured step of gradient descent to 0, its parameter and optimizer."""
     w = gt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
     optimizer = gt.optim.SGD([w], lr=0.5)
 
@@ -140,6 +141,12 @@ def test_the_host_sets_rates_and_values_between_replays(cupy):
         optimizer.zero_grad()
         (w * w).sum().backward()
         optimizer.step()
+
+    return w, optimizer, step
+
+
+def test_the_host_sets_rates_and_values_between_replays(cupy):
+    w, optimizer, step = descent()
 
     for _ in range(2):
         step()
@@ -163,14 +170,7 @@ def test_gradients_add_up_where_no_optimizer_holds_them(cupy):
 
 
 def test_a_replay_is_a_change_in_place_as_an_eager_step_is(cupy):
-    w = gt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
-    optimizer = gt.optim.SGD([w], lr=0.5)
-
-    @gt.capture(device="cuda")
-    def step():
-        optimizer.zero_grad()
-        (w * w).sum().backward()
-        optimizer.step()
+    w, _, step = descent()
 
     for _ in range(4):
         loss = (w * w).sum()

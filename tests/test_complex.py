@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import test_linalg
 import test_ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,12 +128,7 @@ def test_gradient_equals_finite_differences(function, inputs):
 
 @pytest.mark.parametrize(("function", "inputs"), CHECKS)
 def test_second_derivative_equals_finite_differences(function, inputs):
-    argnums = tuple(range(len(inputs)))
-
-    def gradients(*args):
-        parts = gt.grad(lambda *a: gt.sum(gt.square(gt.abs(function(*a) + 1))), argnums)(*args)
-        return gt.concat([gt.reshape(p, (-1,)) for p in parts])
-
+    gradients = test_linalg.gradients_of(function, len(inputs))
     assert gt.gradcheck(gradients, *map(leaf, inputs), eps=1e-5, atol=1e-4)
 
 

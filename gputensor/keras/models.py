@@ -439,6 +439,10 @@ class Sequential(nn.Sequential):
             values.append(found.mean(dtype=np.float64) * len(x))
         return result, values
 
+    def _sums(self, place: Array) -> _Sums:
+        """Sums of loss and metrics, 0 so far, where `place` is."""
+        return _Sums(["loss", *(name for name, _ in self._metrics)], place)
+
     def _compiled(self) -> None:
         if self._loss is None:
             raise GraphError("the model is not compiled; call model.compile(optimizer, loss) first")
@@ -531,7 +535,7 @@ class Sequential(nn.Sequential):
             self.history = history
             xp = backend.namespace(x_all)
             order, at = xp.arange(count), xp.zeros(1, np.int64)
-            sums = _Sums(["loss", *(name for name, _ in self._metrics)], x_all)
+            sums = self._sums(x_all)
             device = backend.device_of(x_all)
             step = _Steps(self._train_step(x_all, y_all, order, at, sums), capture, device)
             try:
@@ -584,7 +588,7 @@ class Sequential(nn.Sequential):
         return step
 
     def _evaluate(self, x: Array, y: Array, size: int) -> dict[str, float]:
-        sums = _Sums(["loss", *(name for name, _ in self._metrics)], x)
+        sums = self._sums(x)
         with no_grad():
             for batch, rows in self._batches(x, size):
                 sums.add(self._loss_and_sums(batch, y[rows])[1])

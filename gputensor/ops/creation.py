@@ -80,10 +80,8 @@ def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
         data = data.astype(_dtype(dtype), copy=False)
     if device is not None:
         where = backend.device(device)
-        try:
+        with memory.explained("tensor", where):
             data = backend.to_device(data, where)
-        except MemoryError as error:
-            raise memory.out_of_memory("tensor", where, error) from None
     return data
 
 
@@ -136,12 +134,8 @@ def tensor(
         and isinstance(given, np.ndarray)
         and np.may_share_memory(array, given)
     ):
-        with backend.on_device_of(array):
-            try:
-                array = array.copy()
-            except MemoryError as error:
-                where = backend.device_of(array)
-                raise memory.out_of_memory("tensor", where, error) from None
+        with backend.on_device_of(array), memory.explained("tensor", backend.device_of(array)):
+            array = array.copy()
     result = wrap(array)
     if requires_grad:
         result.requires_grad = True

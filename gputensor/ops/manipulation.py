@@ -1,6 +1,5 @@
 """Shapes: reshape, transpose, broadcast, join."""
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -446,8 +445,3 @@ def _listed(name: str, arrays: Any) -> list[Operand]:
     if not given:
         raise ShapeError(f"{name}: arrays is empty; give at least one")
     return given
-
-
-def size_of(shape: tuple[int, ...]) -> int:
-    """Number of elements of an array of `shape`."""
-    return math.prod(shape)
