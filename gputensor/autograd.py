@@ -31,11 +31,12 @@ something there.
 import contextlib
 import inspect
 import itertools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from types import SimpleNamespace
+from types import CodeType, FrameType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -78,6 +79,7 @@ next_order = itertools.count(0, -1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
 _ref = weakref.ref
+_getframe = sys._getframe
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
@@ -85,11 +87,11 @@ differentiable_namespace: Any = SimpleNamespace()
 
 class _Recording(threading.local):
     enabled = True
-    lines = False  # whether nodes note who made them
+    suspicious = False  # whether gradients are looked at
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
-        self.lines_before: list[bool] = []
+        self.suspicious_before: list[bool] = []
 
 
 _recording = _Recording()
@@ -197,11 +199,16 @@ class _Change:
         Running number, counting down as those of the nodes do.
     name : str
         What changed it, for the error.
+    code, instruction : code object, int
+        The user's place that it was changed at, see :func:`line_of`.
     memory : weakref.ref
         The array that owns the memory; takes this entry away when it goes.
     """
 
-    __slots__ = ("memory", "name", "order")
+    __slots__ = ("code", "instruction", "memory", "name", "order")
+
+    code: CodeType
+    instruction: int
 
     def __init__(self, memory: Array) -> None:
         key = id(memory)
@@ -230,6 +237,7 @@ def changed(array: Array, name: str) -> None:
     if change is None:
         change = _changes[id(memory)] = _Change(memory)
     change.name = name
+    _note_place(change)
     change.order = _latest_change = next_order()
 
 
@@ -254,9 +262,10 @@ def _check_unchanged(node: "Node") -> None:
             change = _changes.get(id(memory_of(value)))
             if change is not None and change.order < node.order:
                 raise GraphError(
-                    f"backward: {node.primitive.name} saved a value for its gradient that "
-                    f"{change.name} changed in place afterwards{line_of(node)}; go backward "
-                    "before the change, or make a new tensor instead: x = x + y, not x += y"
+                    f"backward: {node.primitive.name} saved a value for its gradient "
+                    f"({line_of(node)}) that {change.name} changed in place afterwards "
+                    f"({line_of(change)}); go backward before the change, or make a new tensor "
+                    "instead: x = x + y, not x += y"
                 )
 
 
@@ -274,9 +283,8 @@ def _watch(more: int) -> None:
 class detect_anomaly(Mode):
     """Find where gradients become NaN or infinite; a context manager and a decorator.
 
-    Inside, in this thread, operations note the line that called them, and a backward pass looks at
-    each gradient that it computes, which waits for the device. Outside, nothing of this costs
-    anything.
+    Inside, in this thread, a backward pass looks at each gradient that it computes, which waits
+    for the device. Outside, nothing of this costs anything.
 
     Raises
     ------
@@ -294,21 +302,35 @@ class detect_anomaly(Mode):
 
     def __enter__(self) -> "detect_anomaly":
         _watch(1)
-        _recording.lines_before.append(_recording.lines)
-        _recording.lines = True
+        _recording.suspicious_before.append(_recording.suspicious)
+        _recording.suspicious = True
         return self
 
     def __exit__(self, *error: object) -> None:
         _watch(-1)
-        _recording.lines = _recording.lines_before.pop()
+        _recording.suspicious = _recording.suspicious_before.pop()
 
 
-def line_of(entry: "Node | Leaf | None") -> str:
-    """Where the tensor of a tape entry was made, in words to go on with a sentence."""
-    line = getattr(entry, "line", None)
-    if line is None:
-        return " (inside gt.detect_anomaly() this error names the line that made it)"
-    return f" (made at {line})"
+def line_of(entry: "Node | Leaf | _Change") -> str:
+    """Where the user's code made a tape entry or a change, in words."""
+    return 'at {}, in {}: "{}"'.format(*backend.place(entry.code, entry.instruction))
+
+
+_user_code: CodeType | None = None  # that last found to be the user's, to be quick in a loop
+
+
+def _frame_of_user(frame: FrameType) -> FrameType:
+    global _user_code
+    found = backend.user_frame(frame)
+    if found is frame:
+        _user_code = frame.f_code
+    return found
+
+
+def _note_place(entry: "Leaf | _Change") -> None:
+    """Note where the user's code is, without its frame, which would keep all variables alive."""
+    frame = backend.user_frame(_getframe(2))
+    entry.code, entry.instruction = frame.f_code, frame.f_lasti
 
 
 def _check_finite(node: "Node", i: int, g: Any, part: Any) -> None:
@@ -324,7 +346,7 @@ def _check_finite(node: "Node", i: int, g: Any, part: Any) -> None:
     raise AnomalyError(
         f"backward: the gradient of operand {i} of {node.primitive.name} is {kind}"
         + (", as is the gradient of its result" if already else "")
-        + f"{line_of(node)}"
+        + f" (made {line_of(node)})"
     )
 
 
@@ -369,10 +391,14 @@ class Leaf:
         Sum of the gradients since it was last None.
     buffer : array or None
         Where gradients are written if an optimizer has given them a place.
+    code, instruction : code object, int
+        The user's place that made it, see :func:`line_of`.
     """
 
-    __slots__ = ("buffer", "dtype", "grad", "hooks", "shape")
+    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape")
 
+    code: CodeType
+    instruction: int
     hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
 
     def __init__(self, array: Array) -> None:
@@ -380,6 +406,7 @@ class Leaf:
         self.dtype: np.dtype[Any] = array.dtype
         self.grad: Tensor | None = None
         self.buffer: Array | None = None
+        _note_place(self)
 
     def accumulate(self, g: Array, own: bool) -> None:
         """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
@@ -417,11 +444,13 @@ class Node:
         The raw result, where the rules need it.
     attrs : dict
         Keyword arguments of the call.
+    code, instruction : code object, int
+        The user's place that called the primitive, see :func:`line_of`.
     """
 
     __slots__ = (
-        *("attrs", "dtype", "hooks", "line", "order", "out", "parents", "primitive", "saved"),
-        "shape",
+        *("attrs", "code", "dtype", "hooks", "instruction", "order", "out", "parents"),
+        *("primitive", "saved", "shape"),
     )
 
     order: int
@@ -432,8 +461,9 @@ class Node:
     attrs: dict[str, Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    code: CodeType
+    instruction: int
     hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
-    line: str  # unset but for those recorded inside detect_anomaly
 
 
 class _Spec:
@@ -1209,8 +1239,13 @@ class Primitive:
         node.attrs = attrs
         node.shape = out.shape
         node.dtype = dtype
-        if _watched and _recording.lines:
-            node.line = '{}, in {}: "{}"'.format(*backend.user_place())
+        frame = _getframe(2)
+        code = frame.f_code
+        if code is not _user_code:
+            frame = _frame_of_user(frame)
+            code = frame.f_code
+        node.code = code
+        node.instruction = frame.f_lasti
         return node
 
 
@@ -1510,7 +1545,7 @@ def propagate(
                     if part.dtype.kind == "c" != parent.dtype.kind:
                         part = xp.real(part)
                     part = xp.astype(part, parent.dtype)
-                if watched and _recording.lines:
+                if watched and _recording.suspicious:
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:

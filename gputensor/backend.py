@@ -14,7 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,12 +37,13 @@ __all__ = [
     "is_array",
     "namespace",
     "on_device_of",
+    "place",
     "same_device",
     "synchronize",
     "to_device",
     "to_host",
+    "user_frame",
     "user_line",
-    "user_place",
     "wait_for",
     "wait_for_device",
     "while_capturing",
@@ -434,34 +435,56 @@ def expected_waits() -> Iterator[None]:
 _LIBRARIES = {"contextlib", "cupy", "cupyx", "functools", "gputensor", "numpy", "nvmath"}
 
 
-def _stack() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
+class _LibraryFiles(dict[str, bool]):
+    """Whether a source file is one of those libraries', by its name."""
+
+    def __missing__(self, file: str) -> bool:
+        self[file] = any(
+            getattr(module, "__file__", None) == file
+            for name, module in list(sys.modules.items())
+            if name.partition(".")[0] in _LIBRARIES
+            and not name.startswith("gputensor.benchmarks.")  # which only use it
+        )
+        return self[file]
+
+
+_library_files = _LibraryFiles()
+
+
+def user_frame(frame: FrameType) -> FrameType:
+    """The first frame from `frame` outwards that is the user's; the last, if none is."""
+    while _library_files[frame.f_code.co_filename] and frame.f_back is not None:
         frame = frame.f_back
+    return frame
 
 
-def user_place(frames: Iterable[FrameType] | None = None) -> tuple[str, str, str]:
-    """Where the user's code is: ``file:line``, the function's name, and the source.
+def place(code: CodeType, instruction: int) -> tuple[str, str, str]:
+    """Where an instruction (a frame's ``f_lasti``) is: ``file:line``, function and source."""
+    number: int | None = code.co_firstlineno
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            number = line
+            break
+    text = linecache.getline(code.co_filename, number or 0).strip()
+    return f"{code.co_filename}:{number}", code.co_name, text
+
+
+def user_line(frames: Iterable[FrameType] | None = None) -> str:
+    """Where the user's code is, ``file:line: source``.
 
     Parameters
     ----------
     frames : iterable of frames, optional
         A stack, innermost frame first; by default the calling thread's.
     """
-    frames = _stack() if frames is None else frames
-    for frame in frames:  # the last one, if none is the user's
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
-            break
-    code, number = frame.f_code, frame.f_lineno
-    text = linecache.getline(code.co_filename, number).strip()
-    return f"{code.co_filename}:{number}", code.co_name, text
-
-
-def user_line(frames: Iterable[FrameType] | None = None) -> str:
-    """:func:`user_place` as ``file:line: source``."""
-    place, _, text = user_place(frames)
-    return f"{place}: {text}"
+    if frames is None:
+        frame = user_frame(sys._getframe(1))
+    else:
+        for frame in frames:  # the last one, if none is the user's
+            if not _library_files[frame.f_code.co_filename]:
+                break
+    where, _, text = place(frame.f_code, frame.f_lasti)
+    return f"{where}: {text}"
 
 
 def wait_for_device(what: str) -> None:

@@ -3,6 +3,7 @@
 import gc
 import operator
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -561,6 +562,60 @@ def test_loaded_parameters_and_gradients_of_a_later_pass_are_noticed():
     layer(x).sum().backward()
     with pytest.raises(GraphError, match="a backward pass"):
         out.backward()
+
+
+def at(comment):
+    """Pattern of the place in this file of the line with a comment at its end."""
+    lines = Path(__file__).read_text().splitlines()
+    (number,) = (i + 1 for i, line in enumerate(lines) if line.endswith(f"# {comment}"))
+    return rf"at [^ ]*test_inplace.py:{number}, in test_errors_name_the_lines: "
+
+
+def test_errors_name_the_lines():
+    x = gt.tensor([1.0, 2.0], requires_grad=True)  # the leaf
+    squares = x * x  # the product
+    with pytest.raises(GraphError, match=rf"^\+=: .*\({at('the leaf')}"):
+        x += 1
+    with pytest.raises(GraphError, match=rf"^x\[key\] = value: .*\({at('the leaf')}"):
+        x[0] = 1.0
+    with pytest.raises(GraphError, match=rf"^\*=: .*\({at('the leaf')}"):
+        x[1:] *= 2.0
+    layer = gt.nn.Dense(2, 2)  # the layer
+    with pytest.raises(GraphError, match=rf"^-=: .*\({at('the layer')}"):
+        layer.bias -= 1
+    with gt.no_grad():
+        x += 1  # the change
+    saved = rf"multiply saved .*\({at('the product')}.*"
+    with pytest.raises(GraphError, match=rf"{saved}\+= changed .*\({at('the change')}"):
+        squares.sum().backward()
+    results = (
+        x * 2,  # by an operator
+        x.mean(axis=0),  # by a method
+        gt.linalg.svd(gt.stack([x, x]))[0],  # by one of several results
+        layer(gt.ones((1, 2))),  # by a layer
+        gt.grad(lambda t: (t**3).sum())(x),  # by a transform
+    )
+    comments = ("an operator", "a method", "one of several results", "a layer", "a transform")
+    for t, comment in zip(results, comments, strict=True):
+        held = t.detach()
+        with pytest.raises(GraphError, match=rf"^/=: .*\(made {at(f'by {comment}')}"):
+            t /= 2
+        del held
+
+
+def test_a_place_holds_no_frame():
+    class Local:
+        pass
+
+    def make():
+        local = Local()
+        gone.append(weakref.ref(local))
+        return leaf([1.0]) * 2
+
+    gone = []
+    x = make()
+    assert gone[0]() is None
+    assert x.requires_grad
 
 
 def test_higher_derivatives_notice_too():

@@ -98,16 +98,17 @@ def _saved(tensors: Sequence[Tensor], y: Operand) -> list[Any]:
     ]
 
 
-def _requires_grad(name: str, remedy: str) -> GraphError:
+def _requires_grad(name: str, remedy: str, leaf: Leaf) -> GraphError:
     return GraphError(
-        f"{name}: this is (a view of) a tensor made with requires_grad=True, whose value the tape "
-        f"begins with; {remedy}, or change it inside gt.no_grad()"
+        f"{name}: this is (a view of) a tensor made with requires_grad=True "
+        f"({line_of(leaf)}), whose value the tape begins with; {remedy}, or change it inside "
+        "gt.no_grad()"
     )
 
 
 def _made_by(x: Tensor) -> str:
     if isinstance(x._node, Node):
-        return f"the result of {x._node.primitive.name}{line_of(x._node)}"
+        return f"the result of {x._node.primitive.name} (made {line_of(x._node)})"
     return "this tensor"
 
 
@@ -120,8 +121,9 @@ def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
         Otherwise. Nothing is changed yet.
     """
     tensors = _sharing(x)
-    if any(isinstance(t._node, Leaf) for t in tensors):
-        raise _requires_grad(name, remedy)
+    for t in tensors:
+        if isinstance(t._node, Leaf):
+            raise _requires_grad(name, remedy, t._node)
     if _held_elsewhere([t.array for t in tensors] + _saved(tensors, y)):
         raise GraphError(
             f"{name}: the memory of {_made_by(x)} is also that of another tensor, such as a "
@@ -151,8 +153,9 @@ def _checked(name: str, x: Tensor, result: Any) -> Any:
     return result
 
 
-def _laid_out(old: Any, new: Any, own: bool) -> Any:
-    """Array with the elements of `new` and the strides of `old`, on which views to come depend."""
+def _laid_out(name: str, x: Tensor, new: Any, own: bool) -> Any:
+    """Array with the elements of `new` and the strides of `x`, on which views to come depend."""
+    old = x.array
     if new.strides == old.strides:
         return new
     with backend.on_device_of(old):
@@ -160,15 +163,15 @@ def _laid_out(old: Any, new: Any, own: bool) -> Any:
         if out.strides != old.strides:  # those of a part of some memory
             if not own:
                 raise GraphError(
-                    "a view that an operation has saved for its gradient cannot be changed; "
-                    "change a copy"
+                    f"{name}: {_made_by(x)} is a part of some memory that an operation has saved "
+                    "for its gradient; change a copy"
                 )
             out = old
         out[...] = new
         return out
 
 
-def _take_over(x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
+def _take_over(name: str, x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
     """Give `x` the values and the tape entry of `value`, and let the others follow."""
     own = not _held_elsewhere([t.array for t in tensors])
     root, *views = tensors
@@ -177,7 +180,7 @@ def _take_over(x: Tensor, value: Tensor, tensors: list[Tensor]) -> None:
         base, how, key = t._view
         value = how.put(base, value, key, own)
         t = base
-    root.array, root._node = _laid_out(root.array, value.array, own), value._node
+    root.array, root._node = _laid_out(name, root, value.array, own), value._node
     for t in views:
         base, how, key = t._view
         fresh = how.take(base, key)
@@ -201,9 +204,9 @@ def _operator(
     def method(x: Tensor, y: Operand) -> Tensor:
         if _tracked(x, y):
             if isinstance(x._node, Leaf):
-                raise _requires_grad(symbol, remedy)
+                raise _requires_grad(symbol, remedy, x._node)
             tensors = _on_tape(symbol, remedy, x, y)
-            _take_over(x, _checked(symbol, x, function(x, y)), tensors)
+            _take_over(symbol, x, _checked(symbol, x, function(x, y)), tensors)
             return x
         array = x.array
         dtype = array.dtype
@@ -248,13 +251,13 @@ def setitem(x: Tensor, key: Any, value: Operand) -> None:
         return
     remedy = "write x = gt.index_set(x, key, value), which makes a new tensor"
     if isinstance(x._node, Leaf) and grad_enabled():
-        raise _requires_grad(name, remedy)
+        raise _requires_grad(name, remedy, x._node)
     if isinstance(value, (list, tuple)):
         value = asarray(value, device=x.device)
     if _tracked(x, value):
         tensors = _on_tape(name, remedy, x, value)
         own = x is tensors[0] and not _held_elsewhere([t.array for t in tensors])
-        _take_over(x, set_items(name, x, key, value, own), tensors)
+        _take_over(name, x, set_items(name, x, key, value, own), tensors)
         return
     changed(write_items(name, x, key, value), name)
 
