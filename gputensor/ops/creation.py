@@ -17,7 +17,7 @@ from gputensor.autograd import (
     wrap,
 )
 from gputensor.backend import Device
-from gputensor.errors import DeviceError, ShapeError
+from gputensor.errors import DeviceError, DTypeError, ShapeError
 from gputensor.ops.data_type import astype, checked_dtype
 from gputensor.ops.manipulation import broadcast_to, ints, reshape
 
@@ -233,13 +233,34 @@ def full(
     """Tensor of `shape` full of `fill_value`; float32 for a float, int64 for an int.
 
     A tensor with one element gives its dtype and its device too, and gets the gradient.
+
+    Raises
+    ------
+    DTypeError
+        If `fill_value` is complex and `dtype` is not.
+    OverflowError
+        If `dtype` has no such integer.
     """
+    if isinstance(fill_value, (list, tuple)) or backend.is_array(fill_value):
+        fill_value = asarray(fill_value)
     if isinstance(fill_value, Tensor):
-        found = broadcast_to(fill_value, ints("full", "shape", shape))
+        one = reshape(fill_value, ()) if fill_value.size == 1 else fill_value
+        found = broadcast_to(one, ints("full", "shape", shape))
         return astype(found, found.dtype if dtype is None else dtype, copy=False, device=device)
-    if dtype is None:
-        dtype = np.asarray(default_dtype(fill_value)).dtype
-    return _make("full", device, ints("full", "shape", shape), fill_value, dtype=_dtype(dtype))
+    value = np.asarray(default_dtype(fill_value))
+    chosen = _dtype(value.dtype if dtype is None else dtype)
+    _check_complex("full", [value.item()], chosen)
+    # CuPy takes an integer that is too large for its lowest bits.
+    number = np.asarray(fill_value, chosen).item()
+    return _make("full", device, ints("full", "shape", shape), number, dtype=chosen)
+
+
+def _check_complex(name: str, numbers: list[Any], dtype: np.dtype[Any]) -> None:
+    if dtype.kind != "c" and any(isinstance(number, complex) for number in numbers):
+        raise DTypeError(
+            f"{name}: a complex number does not become {dtype}; give its real part, or "
+            "dtype=gt.complex64"
+        )
 
 
 def arange(
@@ -277,10 +298,24 @@ def linspace(
     device: str | Device | None = None,
     endpoint: bool = True,
 ) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default."""
-    if dtype is None and any(isinstance(end, complex) for end in (start, stop)):
-        dtype = np.complex64
-    return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
+    """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default.
+
+    Raises
+    ------
+    DTypeError
+        If `start` or `stop` is complex and `dtype` is not.
+    """
+    if not any(isinstance(end, complex) for end in (start, stop)):
+        return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
+    chosen = _dtype(np.complex64 if dtype is None else dtype)
+    _check_complex("linspace", [start, stop], chosen)
+    found = _make("empty", device, (num,), dtype=chosen)
+    for part in ("real", "imag"):  # CuPy's function is for real numbers
+        ends = getattr(start, part), getattr(stop, part)
+        line = _make("linspace", device, *ends, num, endpoint=endpoint, dtype=np.float64)
+        with backend.on_device_of(found.array):
+            setattr(found.array, part, line.array)
+    return found
 
 
 def eye(

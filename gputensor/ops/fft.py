@@ -21,6 +21,7 @@ from gputensor.errors import DTypeError, ShapeError
 from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.pieces import pad
 from gputensor.ops.precision import widened
 
 __all__ = [
@@ -105,7 +106,8 @@ def _over(name: str, rule: Callable[..., Any]) -> Primitive:
     """Transform over several axes."""
     return Primitive(
         name,
-        lambda xp, x, s, axes, norm: getattr(xp.fft, name)(x, s=s, axes=axes, norm=norm),
+        # A list, since CuPy takes a tuple that equals x.shape for one that changes no length.
+        lambda xp, x, s, axes, norm: getattr(xp.fft, name)(x, s=list(s), axes=axes, norm=norm),
         (rule,),
     )
 
@@ -159,6 +161,15 @@ def _length(name: str, n: Any) -> int:
     return length
 
 
+def _not_empty(x: Operand, axis: int) -> Operand:
+    """`x` with a zero along `axis` if there is nothing, of which NumPy's inverses make garbage."""
+    if x.shape[axis]:
+        return x
+    widths = [(0, 0)] * len(x.shape)
+    widths[axis] = (0, 1)
+    return pad(x, widths)
+
+
 def _one_axis(
     run: Primitive, x: Operand, n: int | None, axis: int, norm: str, half: bool = False
 ) -> Tensor:
@@ -168,6 +179,8 @@ def _one_axis(
     checked_axis(f"fft.{run.name}", x, axis)
     if n is None:
         n = 2 * (x.shape[axis] - 1) if half else x.shape[axis]
+    if half:
+        x = _not_empty(x, axis)
     return run(x, n=_length(run.name, n), axis=axis % len(x.shape), norm=norm)
 
 
@@ -196,6 +209,8 @@ def _axes(
     if len(s) != len(axes):
         raise ShapeError(f"fft.{run.name}: s {tuple(s)} and axes {axes} must be as many")
     lengths = tuple(_length(run.name, n) for n in s)
+    if half:
+        x = _not_empty(x, axes[-1])
     return run(x, s=lengths, axes=axes, norm=norm)
 
 

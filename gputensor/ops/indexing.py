@@ -353,11 +353,14 @@ def _diagonal_rule(xp: Any, g: Any, _out: Any, _x: Any, offset: int) -> Any:
     return xp.index_put(_x.shape, _diagonal_key(g, offset, g.shape[-1]), g)
 
 
-_diagonal = Primitive(
-    "diagonal",
-    lambda xp, x, offset: xp.diagonal(x, offset, -2, -1),
-    (_diagonal_rule,),
-)
+def _diagonal_forward(xp: Any, x: Any, offset: int) -> Any:
+    out = xp.diagonal(x, offset, -2, -1)
+    if isinstance(out, np.ndarray):  # NumPy's is read-only, CuPy's is not
+        out.flags.writeable = x.flags.writeable
+    return out
+
+
+_diagonal = Primitive("diagonal", _diagonal_forward, (_diagonal_rule,))
 
 
 def diagonal(x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:

@@ -715,7 +715,9 @@ def vector_norm(
     return _norm(x, axis=axis, ord=ord, keepdims=keepdims)
 
 
-def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: float | str = "fro") -> Tensor:
+def matrix_norm(
+    x: Operand, /, *, keepdims: bool = False, ord: float | str | None = "fro"
+) -> Tensor:
     """Norm of matrices.
 
     Parameters
@@ -724,8 +726,9 @@ def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: float | str = "fr
     keepdims : bool
         Whether the result has shape (..., 1, 1) instead of (...).
     ord : {"fro", "nuc", 1, 2, inf, -1, -2, -inf}
-        Root of the sum of squares; sum, largest (2) or smallest (-2) of the singular values;
-        largest (1) or smallest (-1) sum of absolute values of a column; the same of a row (inf).
+        Root of the sum of squares (also for None); sum, largest (2) or smallest (-2) of the
+        singular values; largest (1) or smallest (-1) sum of absolute values of a column; the same
+        of a row (inf).
 
     Raises
     ------
@@ -733,7 +736,7 @@ def matrix_norm(x: Operand, /, *, keepdims: bool = False, ord: float | str = "fr
         For another `ord`.
     """
     x = _matrix("matrix_norm", x)
-    if ord == "fro":
+    if ord in ("fro", None):
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord in ("nuc", 2, -2):
         parts = svdvals(x)

@@ -176,7 +176,11 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
     ShapeError
         If `x` cannot be broadcast to `shape`.
     """
-    return _broadcast_to(x, shape=ints("broadcast_to", "shape", shape))
+    x = as_array("broadcast_to", x)
+    sizes, given = ints("broadcast_to", "shape", shape), _shape_of(x)
+    if len(given) > len(sizes):
+        raise ShapeError(f"broadcast_to: x has shape {given}, which has more axes than {sizes}")
+    return _broadcast_to(x, shape=sizes)
 
 
 def broadcast_arrays(*arrays: Operand) -> list[Tensor]:

@@ -17,7 +17,7 @@ from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.elementwise import conj, multiply
 from gputensor.ops.indexing import diagonal
-from gputensor.ops.manipulation import reshape
+from gputensor.ops.manipulation import ints, reshape
 from gputensor.ops.precision import casting, lowered
 from gputensor.ops.statistical import sum
 
@@ -320,8 +320,8 @@ def tensordot(
     ----------
     x1, x2 : Tensor or array
     axes : int or (sequence of ints, sequence of ints)
-        The axes of `x1` and those of `x2`; ``n`` stands for the last n of `x1` and the first n of
-        `x2`, in order.
+        The axes of `x1` and those of `x2`, an int for a single one; ``n`` stands for the last n
+        of `x1` and the first n of `x2`, in order.
 
     Returns
     -------
@@ -335,15 +335,17 @@ def tensordot(
     """
     x1, x2 = as_array("tensordot", x1), as_array("tensordot", x2)
     first, second = _shape_of(x1), _shape_of(x2)
-    if isinstance(axes, int):
+    if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= min(len(first), len(second)):
             raise ShapeError(
                 f"tensordot: axes is {axes}; operands of shape {first}, {second} allow 0 to "
                 f"{min(len(first), len(second))}"
             )
         axes = (range(len(first) - axes, len(first)), range(axes))
+    elif not isinstance(axes, (tuple, list)) or len(axes) != 2:
+        raise TypeError(f"tensordot: axes must be an int or a pair of sequences, got {axes!r}")
     left, right = (
-        [a % len(shape) for a in checked_axis("tensordot", x, tuple(given))]  # type: ignore[union-attr]
+        [a % len(shape) for a in checked_axis("tensordot", x, ints("tensordot", "axes", given))]  # type: ignore[union-attr]
         for x, shape, given in zip((x1, x2), (first, second), axes, strict=True)
     )
     if [first[a] for a in left] != [second[a] for a in right]:

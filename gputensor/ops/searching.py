@@ -1,6 +1,7 @@
 """Where elements are. The results are integers, gradients end here."""
 
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -97,10 +98,14 @@ def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
         return tuple(wrap(i) for i in backend.namespace(array).nonzero(array))
 
 
-_searchsorted = Primitive(
-    "searchsorted",
-    lambda xp, x1, x2, *sorter, side: xp.searchsorted(x1, x2, side, *sorter),
-)
+def _searchsorted_forward(xp: Any, x1: Any, x2: Any, *sorter: Any, side: str) -> Any:
+    # CuPy's takes no numbers, and compares integers of different kinds as C++ does.
+    dtype = np.result_type(x1.dtype, getattr(x2, "dtype", type(x2)))
+    x1, x2 = (xp.asarray(x, dtype) for x in (x1, x2))
+    return xp.searchsorted(x1, x2, side, *sorter)
+
+
+_searchsorted = Primitive("searchsorted", _searchsorted_forward)
 
 
 def searchsorted(

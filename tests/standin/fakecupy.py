@@ -985,6 +985,33 @@ def _where(condition: ndarray, x: Any = None, y: Any = None) -> Any:
     return _call(np.where, "where", (condition, x, y), {})
 
 
+def _linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, **options: Any) -> Any:
+    if any(isinstance(end, complex) for end in (start, stop)):
+        raise TypeError("float() argument must be a string or a real number, not 'complex'")
+    return _call(np.linspace, "linspace", (start, stop, num, endpoint), options)
+
+
+def _searchsorted(a: ndarray, v: ndarray, side: str = "left", sorter: Any = None) -> ndarray:
+    if not isinstance(v, ndarray):
+        raise NotImplementedError("Only int or ndarray are supported for v")
+    if {a.dtype.kind, v.dtype.kind} == {"i", "u"}:
+        raise NotImplementedError("CuPy compares these as C++ does: -1 would be larger than 1")
+    found: ndarray = _call(np.searchsorted, "searchsorted", (a, v, side, sorter), {})
+    return found
+
+
+def _over_axes(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Transform over several axes: an `s` that equals the shape changes no length."""
+    inverse = name == "irfftn"
+
+    def call(a: ndarray, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+        if s is not None and axes is not None and s == a.shape:
+            s = [a.shape[axis] for axis in axes[: -1 if inverse else None]] + [s[-1]] * inverse
+        return _call(function, f"fft.{name}", (a, s, axes, norm), {})
+
+    return call
+
+
 def _get_array_module(*args: Any) -> ModuleType:
     return _namespace() if any(isinstance(a, ndarray) for a in args) else np
 
@@ -1086,6 +1113,8 @@ _OWN: dict[str, Any] = {
     "empty_like": _empty_like,
     "from_dlpack": _from_dlpack,
     "get_array_module": _get_array_module,
+    "linspace": _linspace,
+    "searchsorted": _searchsorted,
     "get_default_memory_pool": lambda: default_pool,
     "get_default_pinned_memory_pool": lambda: MemoryPool(),
     "is_available": lambda: settings.devices > 0,
@@ -1097,6 +1126,13 @@ _OWN: dict[str, Any] = {
     "ufunc": ufunc,
     "where": _where,
 }
+
+
+def _fft() -> ModuleType:
+    module = _fill(ModuleType("cupy.fft"), np.fft, "fft.")
+    for name in words("fftn ifftn irfftn rfftn"):
+        setattr(module, name, _over_axes(getattr(np.fft, name), name))
+    return module
 
 
 def _fill(module: ModuleType, source: ModuleType, prefix: str = "") -> ModuleType:
@@ -1150,7 +1186,7 @@ def make_modules() -> dict[str, ModuleType]:
     vars(module).update(_OWN)
     below = {
         "cupy.linalg": _linalg(),
-        "cupy.fft": _fill(ModuleType("cupy.fft"), np.fft, "fft."),
+        "cupy.fft": _fft(),
         "cupy.random": _Random("cupy.random"),
         "cupy.exceptions": np.exceptions,
         **fakecuda.make_modules(),
