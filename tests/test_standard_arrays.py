@@ -356,11 +356,22 @@ def test_numbers_that_do_not_fit_are_refused(make):
             make(1j, dtype)
 
 
-def test_errors_of_creation_name_the_dtype():
-    with pytest.raises(gt.errors.DTypeError, match=r"full: a complex number .* float64"):
-        gt.full((), 1j, dtype=gt.float64)
-    with pytest.raises(gt.errors.DTypeError, match=r"linspace: a complex number .* float64"):
-        gt.linspace(0, 1j, 3, dtype=gt.float64)
+def test_complex_numbers_do_not_lose_their_imaginary_parts():
+    z, raw = gt.ones(2, dtype=gt.complex64), np.ones(2, np.complex64)
+    for name, call in [
+        ("full", lambda d: gt.full((), 1j, dtype=d)),
+        ("linspace", lambda d: gt.linspace(0, 1j, 3, dtype=d)),
+        ("astype", lambda d: gt.astype(z, d)),
+        ("astype", lambda d: z.astype(d)),
+        ("astype", lambda d: gt.asarray(z, dtype=d)),
+        ("dtype", lambda d: gt.asarray(raw, dtype=d)),
+        ("dtype", lambda d: gt.tensor(raw, dtype=d)),
+    ]:
+        for dtype in (gt.float32, gt.float64, gt.int8):
+            with pytest.raises(gt.errors.DTypeError, match=f"^{name}: complex .* become {dtype};"):
+                call(dtype)
+        assert call(gt.bool).any()
+        assert call(gt.complex128).dtype == gt.complex128
 
 
 def test_full_takes_arrays_and_tensors_of_one_element():

@@ -17,8 +17,8 @@ from gputensor.autograd import (
     wrap,
 )
 from gputensor.backend import Device
-from gputensor.errors import DeviceError, DTypeError, ShapeError
-from gputensor.ops.data_type import astype, checked_dtype
+from gputensor.errors import DeviceError, ShapeError
+from gputensor.ops.data_type import astype, check_cast, checked_dtype
 from gputensor.ops.manipulation import broadcast_to, ints, reshape
 
 __all__ = [
@@ -77,6 +77,7 @@ def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
         device = backend.default_device() if device is None else device
     _dtype(data.dtype)
     if dtype is not None:
+        check_cast("dtype", data.dtype, _dtype(dtype))
         data = data.astype(_dtype(dtype), copy=False)
     if device is not None:
         where = backend.device(device)
@@ -237,7 +238,7 @@ def full(
     Raises
     ------
     DTypeError
-        If `fill_value` is complex and `dtype` is not.
+        If `fill_value` is complex and `dtype` real.
     OverflowError
         If `dtype` has no such integer.
     """
@@ -249,18 +250,10 @@ def full(
         return astype(found, found.dtype if dtype is None else dtype, copy=False, device=device)
     value = np.asarray(default_dtype(fill_value))
     chosen = _dtype(value.dtype if dtype is None else dtype)
-    _check_complex("full", [value.item()], chosen)
+    check_cast("full", value.dtype, chosen)
     # CuPy takes an integer that is too large for its lowest bits.
     number = np.asarray(fill_value, chosen).item()
     return _make("full", device, ints("full", "shape", shape), number, dtype=chosen)
-
-
-def _check_complex(name: str, numbers: list[Any], dtype: np.dtype[Any]) -> None:
-    if dtype.kind != "c" and any(isinstance(number, complex) for number in numbers):
-        raise DTypeError(
-            f"{name}: a complex number does not become {dtype}; give its real part, or "
-            "dtype=gt.complex64"
-        )
 
 
 def arange(
@@ -303,19 +296,19 @@ def linspace(
     Raises
     ------
     DTypeError
-        If `start` or `stop` is complex and `dtype` is not.
+        If `start` or `stop` is complex and `dtype` real.
     """
     if not any(isinstance(end, complex) for end in (start, stop)):
         return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
     chosen = _dtype(np.complex64 if dtype is None else dtype)
-    _check_complex("linspace", [start, stop], chosen)
-    found = _make("empty", device, (num,), dtype=chosen)
+    check_cast("linspace", np.dtype(np.complex64), chosen)
+    found = _make("empty", device, (num,), dtype=np.complex128)
     for part in ("real", "imag"):  # CuPy's function is for real numbers
         ends = getattr(start, part), getattr(stop, part)
         line = _make("linspace", device, *ends, num, endpoint=endpoint, dtype=np.float64)
         with backend.on_device_of(found.array):
             setattr(found.array, part, line.array)
-    return found
+    return astype(found, chosen, copy=False)
 
 
 def eye(

@@ -98,6 +98,20 @@ def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     )
 
 
+def check_cast(name: str, source: np.dtype[Any], target: np.dtype[Any]) -> None:
+    """Refuse a conversion that would drop imaginary parts, as the standard asks.
+
+    Raises
+    ------
+    DTypeError
+        If `source` is complex and `target` is neither that nor bool.
+    """
+    if source.kind == "c" and target.kind not in "cb":
+        raise DTypeError(
+            f"{name}: complex numbers do not become {target}; take gt.real or gt.imag of them first"
+        )
+
+
 def astype(
     x: Operand,
     dtype: Any,
@@ -107,6 +121,9 @@ def astype(
     device: str | Device | None = None,
 ) -> Tensor:
     """Copy of `x` with elements of another type. Gradients flow between floating point types.
+
+    Complex numbers become complex or bool only; others are those of :func:`gputensor.real` or
+    :func:`gputensor.imag`.
 
     Parameters
     ----------
@@ -125,9 +142,11 @@ def astype(
     Raises
     ------
     DTypeError
-        If `dtype` is not a type of numbers or bool.
+        If `dtype` is not a type of numbers or bool, or real where `x` is complex.
     """
     chosen = checked_dtype("astype", dtype)
+    if hasattr(x, "dtype"):
+        check_cast("astype", x.dtype, chosen)
     kept = not copy and isinstance(x, Tensor) and x.dtype == chosen
     found: Tensor = x if kept else _astype(x, dtype=chosen)
     return found if device is None else found.to(device)
