@@ -299,6 +299,14 @@ class _CudaLinalg:
         return self._checked("solve", a, b)
 
 
+def _cuda_sign(x: Array) -> Array:
+    """CuPy's ``sign``, but NaN of NaN, where CuPy has 0."""
+    import cupy
+
+    sign = cupy.sign(x)
+    return cupy.where(cupy.isnan(x), x, sign) if x.dtype.kind == "f" else sign
+
+
 # What CuPy's namespace has in the place of CuPy's own functions; gputensor.ops puts them here.
 CUPY_FUNCTIONS: dict[str, Callable[..., Array]] = {}
 
@@ -312,7 +320,7 @@ class _Namespaces(dict[type, Namespace]):
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
             import cupy
 
-            self[kind] = Namespace(cupy, linalg=_CudaLinalg(), **CUPY_FUNCTIONS)
+            self[kind] = Namespace(cupy, linalg=_CudaLinalg(), sign=_cuda_sign, **CUPY_FUNCTIONS)
             return self[kind]
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 

@@ -73,13 +73,16 @@ __all__ = [
 
 
 def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    return lambda x, y: function(y, x)
+    def operator(x: Any, y: Any, /) -> Tensor:
+        return function(y, x)
+
+    return operator
 
 
 def _comparable(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
     """``==`` and ``!=`` leave what is not array-like to Python, which compares identity."""
 
-    def operator(x: Tensor, y: Any) -> Any:
+    def operator(x: Tensor, y: Any, /) -> Any:
         if isinstance(y, (Tensor, int, float, complex, np.generic)) or backend.is_array(y):
             return function(x, y)
         return NotImplemented

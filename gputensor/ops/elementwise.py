@@ -337,10 +337,25 @@ floor_divide = _binary(
     (_zero, _zero),
     _floor_divide,
 )
+
+
+def _remainder(xp: Any, x: Any, y: Any) -> Any:
+    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+        return xp.remainder(x, y)
+    if np.result_type(getattr(x, "dtype", x), getattr(y, "dtype", y)).kind != "f":
+        return xp.remainder(x, y)
+    # CuPy takes a rounded multiple off, NaN where y is infinite; a C remainder, which has the sign
+    # of x, is exact.
+    rest = xp.fmod(x, y)
+    turned = xp.logical_and(rest != 0, xp.not_equal(rest < 0, y < 0))
+    return xp.copysign(xp.where(turned, rest + y, rest), y)
+
+
 remainder = _binary(
     "remainder",
-    "Remainder ``x % y``, with the sign of `y`; on CUDA NaN where `y` is infinite, as CuPy has it.",
+    "Remainder ``x % y``, with the sign of `y`.",
     (lambda xp, g, _out, _x, _y: g, lambda xp, g, _out, x, y: -g * xp.floor(x / y)),
+    _remainder,
 )
 
 # Exponentials and logarithms
@@ -579,12 +594,14 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
     ValueError
         If ``min > max``.
     """
-    if all(bound is None or isinstance(bound, (int, float)) for bound in (min, max)):
+    min, max = _plain(min), _plain(max)
+    # A number that is NaN takes the other way: CuPy's clip does not see it.
+    if all(b is None or (isinstance(b, (int, float)) and b == b) for b in (min, max)):
         if min is None and max is None:
             return positive(x)
         if min is not None and max is not None and min > max:
             raise ValueError(f"clip: min is {min}, above max {max}; min must not be above max")
-        return _clip(x, low=_plain(min), high=_plain(max))
+        return _clip(x, low=min, high=max)
     x = as_array("clip", x)
     out = x if min is None else maximum(x, min)
     out = out if max is None else minimum(out, max)

@@ -107,7 +107,7 @@ def _getitem_forward(xp: Any, x: Any, key: Any) -> Any:
 _getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,))
 
 
-def getitem(x: Operand, key: Key) -> Tensor:
+def getitem(x: Operand, key: Key, /) -> Tensor:
     """``x[key]``: slices, integers, ``None``, ``...``, integer and boolean arrays, as in NumPy.
 
     Basic indexing gives a view, index arrays a copy. A boolean array on CUDA waits for the

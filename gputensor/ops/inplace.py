@@ -198,10 +198,10 @@ def _operator(
 ) -> Callable[[Tensor, Operand], Tensor]:
     """Method for ``x symbol y``; `function` makes a new tensor, `write` changes a raw array."""
     remedy = f"write x = x {symbol[:-1]} y, which makes a new tensor"
-    # Of these NumPy's own forms differ: in special cases of the standard, or they do not exist.
-    replaced, fractional = symbol in ("//=", "**=", "@="), symbol == "/="
+    # Of these NumPy's or CuPy's own forms differ, in special cases of the standard, or are missing.
+    replaced, fractional = symbol in ("//=", "%=", "**=", "@="), symbol == "/="
 
-    def method(x: Tensor, y: Operand) -> Tensor:
+    def method(x: Tensor, y: Operand, /) -> Tensor:
         if _tracked(x, y):
             if isinstance(x._node, Leaf):
                 raise _requires_grad(symbol, remedy, x._node)
@@ -231,7 +231,7 @@ def _operator(
     return method
 
 
-def setitem(x: Tensor, key: Any, value: Operand) -> None:
+def setitem(x: Tensor, key: Any, value: Operand, /) -> None:
     """``x[key] = value``; keys as in :func:`gputensor.ops.indexing.getitem`.
 
     The value is broadcast to what the key selects, and converted to the dtype of `x` if NumPy's

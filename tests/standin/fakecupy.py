@@ -759,11 +759,49 @@ for _name, _function in {
 
 def _power(x: Any, y: Any, **kwargs: Any) -> Any:
     """Power; integers to negative powers are cut to integers, not refused as by NumPy."""
+    if np.result_type(x, y).kind == "f" and np.equal(y, 0.5).any():
+        # NumPy's `power` takes the square root there, which is NaN of -inf, and -0 of -0.
+        return np.positive(np.float_power(x, y).astype(np.result_type(x, y)), **kwargs)
     if np.result_type(x, y).kind != "i" or not np.less(y, 0).any():
         return np.power(x, y, **kwargs)
     found = np.power(x, np.abs(y), dtype=np.result_type(x, y))
     cut = np.where(np.less(y, 0) & (np.abs(x) != 1), 0, found)
     return np.positive(cut, **kwargs)
+
+
+def _floor_divide(x: Any, y: Any, **kwargs: Any) -> Any:
+    """Floor of the quotient; NumPy takes the remainder off first."""
+    if np.result_type(x, y).kind != "f":
+        return np.floor_divide(x, y, **kwargs)
+    return np.floor(np.divide(x, y), **kwargs)
+
+
+def _remainder(x: Any, y: Any, **kwargs: Any) -> Any:
+    """What the floor of the quotient leaves; NumPy's is exact and knows infinities."""
+    if np.result_type(x, y).kind != "f":
+        return np.remainder(x, y, **kwargs)
+    return np.subtract(x, _floor_divide(x, y) * y, **kwargs)
+
+
+def _sign(x: Any, **kwargs: Any) -> Any:
+    """Sign; that of NaN is 0."""
+    if x.dtype.kind != "f":
+        return np.sign(x, **kwargs)
+    return np.sign(np.where(np.isnan(x), x.dtype.type(0), x), **kwargs)
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None) -> Any:
+    """Choice by comparison, for which a number that is NaN is no bound."""
+    bounds = (None if isinstance(b, float) and b != b else b for b in (a_min, a_max))
+    return np.clip(a, *bounds, out=out)
+
+
+_AS_CUPY = {
+    np.floor_divide: _floor_divide,
+    np.power: _power,
+    np.remainder: _remainder,
+    np.sign: _sign,
+}
 
 
 class ufunc:
@@ -798,7 +836,7 @@ class ufunc:
         if kwargs.get("out") is not None and not isinstance(kwargs["out"], ndarray | tuple):
             raise TypeError("Output arguments type must be cupy.ndarray")
         try:
-            function = _power if self._function is np.power else self._function
+            function = _AS_CUPY.get(self._function, self._function)
             return _call(function, self.name, args, kwargs)
         except TypeError as error:
             if "did not contain a loop" in str(error) or "for the input types" in str(error):
@@ -1109,6 +1147,7 @@ _OWN: dict[str, Any] = {
     "ascontiguousarray": _ascontiguousarray,
     "asfortranarray": _asfortranarray,
     "asnumpy": _asnumpy,
+    "clip": _function(_clip, "clip"),
     "empty": _empty,
     "empty_like": _empty_like,
     "from_dlpack": _from_dlpack,
