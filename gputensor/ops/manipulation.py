@@ -249,6 +249,8 @@ def flip(x: Operand, /, *, axis: Axis = None) -> Tensor:
     """
     x = as_array("flip", x)
     axis = checked_axis("flip", x, axis)
+    if not _shape_of(x):  # which CuPy refuses
+        return reshape(x, ())
     out = _flip(x, axis=axis)
     if isinstance(x, Tensor):
         note_view(out, x, _FLIPPED, axis)
@@ -296,7 +298,11 @@ def roll(x: Operand, /, shift: int | tuple[int, ...], *, axis: Axis = None) -> T
         shifts *= len(axes)
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
-    return _roll(x, shift=shifts, axis=axes)
+    # Each axis once and in ascending order, as CuPy sorts them apart from their shifts.
+    total = dict.fromkeys(sorted(a % len(_shape_of(x)) for a in axes), 0)
+    for a, n in zip(axes, shifts, strict=True):
+        total[a % len(_shape_of(x))] += n
+    return _roll(x, shift=tuple(total.values()), axis=tuple(total))
 
 
 def _tile_rule(xp: Any, g: Any, _out: Any, _x: Any, repetitions: tuple[int, ...]) -> Any:

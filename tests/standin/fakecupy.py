@@ -1038,6 +1038,20 @@ def _searchsorted(a: ndarray, v: ndarray, side: str = "left", sorter: Any = None
     return found
 
 
+def _flip(a: ndarray, axis: Any = None) -> ndarray:
+    if a.ndim < 1:
+        raise np.exceptions.AxisError("Input must be >= 1-d")
+    found: ndarray = _call(np.flip, "flip", (a, axis), {})
+    return found
+
+
+def _roll(a: ndarray, shift: Any, axis: Any = None) -> ndarray:
+    if isinstance(axis, tuple):
+        axis = tuple(sorted(n % a.ndim for n in axis))
+    found: ndarray = _call(np.roll, "roll", (a, shift, axis), {})
+    return found
+
+
 def _over_axes(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Transform over several axes: an `s` that equals the shape changes no length."""
     inverse = name == "irfftn"
@@ -1150,9 +1164,11 @@ _OWN: dict[str, Any] = {
     "clip": _function(_clip, "clip"),
     "empty": _empty,
     "empty_like": _empty_like,
+    "flip": _flip,
     "from_dlpack": _from_dlpack,
     "get_array_module": _get_array_module,
     "linspace": _linspace,
+    "roll": _roll,
     "searchsorted": _searchsorted,
     "get_default_memory_pool": lambda: default_pool,
     "get_default_pinned_memory_pool": lambda: MemoryPool(),
