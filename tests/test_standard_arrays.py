@@ -420,6 +420,15 @@ def test_dlpack_takes_every_request(dtype):
     assert all(type(n) is int for n in x.__dlpack_device__())
 
 
+@pytest.mark.parametrize("dtype", named("biufc"))
+def test_results_can_be_written_to(dtype):
+    x = gt.asarray(numbers((2, 3), dtype))
+    parts = [gt.real(x), gt.imag(x), gt.linalg.diagonal(x), *gt.broadcast_arrays(x, x[:1])]
+    for result in (*parts, *gt.meshgrid(x[0], x[1]), x.mT, gt.flip(x), gt.astype(x, gt.bool)):
+        result[...] = True
+        assert (result == 1).all()
+
+
 def test_a_diagonal_is_a_view_that_can_be_changed():
     x = gt.zeros((2, 3))
     gt.linalg.diagonal(x, offset=1)[:] = gt.asarray([1.0, 2.0])

@@ -281,7 +281,8 @@ imag = _unary(
     "imag",
     "Imaginary part; 0 for real numbers.",
     lambda xp, g, _out, _x: -1j * g if _x.dtype.kind == "c" else xp.zeros_like(g),
-    lambda xp, x: xp.imag(x)[...],
+    # Of real numbers NumPy's is read-only.
+    lambda xp, x: xp.imag(x)[...] if x.dtype.kind == "c" else xp.zeros_like(x),
 )
 conj = _unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
