@@ -342,14 +342,40 @@ def complex_grid(dtype):
     return a, b, x
 
 
+def check_complex(name, rows, turn, dtype, device):
+    a, b, x = complex_grid(dtype)
+    function = getattr(gt, name)
+    x = gt.tensor(x, device=device)
+    for found in (function(x), gt.stack([function(element) for element in x])):
+        assert found.dtype == dtype
+        operands, parts = TURNS[turn](a, b, found.numpy().real, found.numpy().imag)
+        check_rows(COMPLEX_UNARY[rows], operands, *parts)
+
+
+@pytest.mark.cpu
 @pytest.mark.parametrize(("name", "rows", "turn"), COMPLEX_CASES)
 @pytest.mark.parametrize("dtype", COMPLEX)
 def test_rows_of_a_complex_operand(name, rows, turn, dtype):
-    a, b, x = complex_grid(dtype)
-    found = getattr(gt, name)(gt.asarray(x))
-    assert found.dtype == dtype
-    operands, parts = TURNS[turn](a, b, found.numpy().real, found.numpy().imag)
-    check_rows(COMPLEX_UNARY[rows], operands, *parts)
+    check_complex(name, rows, turn, dtype, "cpu")
+
+
+@pytest.mark.standin
+def test_rows_of_what_cupy_has_not_for_complex_numbers(cupy):
+    for name, rows, turn in COMPLEX_CASES:
+        if name in ("expm1", "log1p", "log2"):
+            check_complex(name, rows, turn, "complex64", "cuda")
+
+
+@pytest.mark.parametrize("turn", [1, 1j, -1, -1j, 1 + 2j, -2 + 1j])
+def test_complex_expm1_and_log1p_are_exact_near_0(turn):
+    for size in (1e-3, 1e-9, 1e-20):
+        x = turn * size
+        found = [f(gt.tensor(x, dtype=gt.complex128)).item() for f in (gt.expm1, gt.log1p)]
+        wanted = [x + x**2 / 2 + x**3 / 6 + x**4 / 24, x - x**2 / 2 + x**3 / 3 - x**4 / 4]
+        for part in ("real", "imag"):
+            np.testing.assert_allclose(
+                [getattr(z, part) for z in found], [getattr(z, part) for z in wanted], rtol=1e-10
+            )
 
 
 @pytest.mark.parametrize("name", ["abs", "isfinite", "isinf", "isnan"])

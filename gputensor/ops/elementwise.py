@@ -365,20 +365,51 @@ exp = _unary("exp", "Exponential.", lambda xp, g, out, _x: g * out)
 exp2 = _unary("exp2", "Power ``2 ** x``.", lambda xp, g, out, _x: g * out * math.log(2))
 
 
+# CuPy has the next of real numbers only, and NumPy's are NaN of infinities, or not exact near 0.
+
+
+def _joined(xp: Any, real: Any, imag: Any, x: Any) -> Any:
+    """Complex numbers of two parts, of the shape and dtype of `x`; ``1j * inf`` would be NaN."""
+    out = xp.empty_like(x)
+    out.real, out.imag = real, imag
+    return out
+
+
 def _expm1(xp: Any, x: Any) -> Any:
-    out = xp.expm1(x)
     if x.dtype.kind != "c":
-        return out
-    # Of infinities exp knows which part vanishes; the formula of expm1 gives NaN.
-    return xp.where(xp.isfinite(x), out, xp.exp(x) - 1)
+        return xp.expm1(x)
+    exp, finite = xp.exp(x), xp.isfinite(x)
+    a, b = xp.real(x), xp.where(finite, xp.imag(x), 0)
+    near = xp.expm1(a) * xp.cos(b) - 2 * xp.sin(b / 2) ** 2
+    # exp knows which of its parts vanish at infinity.
+    return _joined(xp, xp.where(finite, near, xp.real(exp) - 1), xp.imag(exp), x)
+
+
+def _log1p(xp: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return xp.log1p(x)
+    a, b = xp.real(x), xp.imag(x)
+    near = xp.abs(x) < 0.5
+    square = xp.where(near, a * (2 + a) + b * b, 0)  # less 1
+    size = xp.where(near, 0.5 * xp.log1p(square), xp.log(xp.hypot(1 + a, b)))
+    return _joined(xp, size, xp.atan2(b, 1 + a), x)
+
+
+def _log2(xp: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return xp.log2(x)
+    log, unit = xp.log(x), math.log2(math.e)
+    return _joined(xp, xp.real(log) * unit, xp.imag(log) * unit, x)
 
 
 expm1 = _unary(
     "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: g * (out + 1), _expm1
 )
 log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
-log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1))
-log2 = _unary("log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))))
+log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1), _log1p)
+log2 = _unary(
+    "log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))), _log2
+)
 log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10))))
 logaddexp = _binary(
     "logaddexp",

@@ -835,6 +835,8 @@ class ufunc:
             kwargs["out"] = outs[0] if self.nout == 1 else outs
         if kwargs.get("out") is not None and not isinstance(kwargs["out"], ndarray | tuple):
             raise TypeError("Output arguments type must be cupy.ndarray")
+        if self.name in ("expm1", "log1p", "log2") and args[0].dtype.kind == "c":
+            raise RuntimeError(f"cupy.{self.name} of complex numbers does not compile")
         try:
             function = _AS_CUPY.get(self._function, self._function)
             return _call(function, self.name, args, kwargs)
