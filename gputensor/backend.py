@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import linecache
+import math
 import sys
 import threading
 import warnings
@@ -35,6 +36,7 @@ __all__ = [
     "device_of",
     "expected_waits",
     "is_array",
+    "is_minus_zero",
     "namespace",
     "on_device_of",
     "place",
@@ -307,6 +309,18 @@ def _cuda_sign(x: Array) -> Array:
     return cupy.where(cupy.isnan(x), x, sign) if x.dtype.kind == "f" else sign
 
 
+def is_minus_zero(value: object) -> bool:
+    """Whether a number is -0.0, in whose place CuPy's ``fill`` writes 0.0."""
+    return isinstance(value, float) and value == 0 and math.copysign(1, value) < 0
+
+
+def _cuda_full(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
+    """CuPy's ``full``, of -0.0 too."""
+    import cupy
+
+    return -cupy.zeros(shape, dtype) if is_minus_zero(value) else cupy.full(shape, value, dtype)
+
+
 # What CuPy's namespace has in the place of CuPy's own functions; gputensor.ops puts them here.
 CUPY_FUNCTIONS: dict[str, Callable[..., Array]] = {}
 
@@ -320,7 +334,9 @@ class _Namespaces(dict[type, Namespace]):
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
             import cupy
 
-            self[kind] = Namespace(cupy, linalg=_CudaLinalg(), sign=_cuda_sign, **CUPY_FUNCTIONS)
+            self[kind] = Namespace(
+                cupy, linalg=_CudaLinalg(), full=_cuda_full, sign=_cuda_sign, **CUPY_FUNCTIONS
+            )
             return self[kind]
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 

@@ -601,3 +601,14 @@ def test_dtypes_by_kind(kind, names):
     if kind is not None:
         for name in (*INTEGERS, *REAL, *COMPLEX, "bool"):
             assert gt.isdtype(getattr(gt, name), kind) is (name in names)
+
+
+def test_minus_zero_is_written_on_cuda(cupy):
+    x = gt.ones(3, device="cuda")
+    x[1:] = -0.0
+    made = gt.full(2, -0.0, device="cuda"), gt.full_like(x, -0.0), gt.index_set(x, 0, -0.0), x[1:]
+    for found in made:
+        assert np.signbit(found.numpy()).all()
+        assert not found.numpy().any()
+    x[:] = 0.0
+    assert not np.signbit(x.numpy()).any()

@@ -167,6 +167,8 @@ def _put(x: Any, key: Any, value: Any, last: Any) -> Any:
     if last is not None:
         xp = backend.namespace(x)
         value = xp.broadcast_to(xp.asarray(value, x.dtype), last.shape).reshape(-1)[last]
+    if backend.is_minus_zero(value):
+        value = backend.namespace(x).full((), value, x.dtype)
     x[key] = value
     return x
 

@@ -647,6 +647,8 @@ class ndarray:
         items, _, masked = self._index(key)
         if masked and isinstance(host, np.ndarray) and host.ndim:
             _waits()
+        if isinstance(host, float) and host == 0:
+            host = 0.0  # zero bytes, whatever the sign
         _perform(_put_in, (_unwrap(self), items, host), writes=[self._host])
 
     def __delitem__(self, key: Any) -> None:
@@ -898,6 +900,12 @@ _ufunc = functools.cache(ufunc)
 
 def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     return ndarray(shape, dtype, order=order)
+
+
+def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> ndarray:
+    array = _empty(shape, np.asarray(fill_value).dtype if dtype is None else dtype, order)
+    array.fill(fill_value)
+    return array
 
 
 def _empty_like(
@@ -1168,6 +1176,7 @@ _OWN: dict[str, Any] = {
     "empty_like": _empty_like,
     "flip": _flip,
     "from_dlpack": _from_dlpack,
+    "full": _full,
     "get_array_module": _get_array_module,
     "linspace": _linspace,
     "roll": _roll,
