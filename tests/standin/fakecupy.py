@@ -1048,6 +1048,16 @@ def _searchsorted(a: ndarray, v: ndarray, side: str = "left", sorter: Any = None
     return found
 
 
+def _diagonal(a: ndarray, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ndarray:
+    def writable(*args: Any) -> HostArray:
+        view = np.diagonal(*args)
+        view.flags.writeable = True
+        return view
+
+    found: ndarray = _call(writable, "diagonal", (a, offset, axis1, axis2), {})
+    return found
+
+
 def _flip(a: ndarray, axis: Any = None) -> ndarray:
     if a.ndim < 1:
         raise np.exceptions.AxisError("Input must be >= 1-d")
@@ -1172,6 +1182,7 @@ _OWN: dict[str, Any] = {
     "asfortranarray": _asfortranarray,
     "asnumpy": _asnumpy,
     "clip": _function(_clip, "clip"),
+    "diagonal": _diagonal,
     "empty": _empty,
     "empty_like": _empty_like,
     "flip": _flip,
