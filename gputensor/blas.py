@@ -23,7 +23,16 @@ from gputensor import config
 from gputensor.backend import Array
 from gputensor.errors import DeviceError, DTypeError, ShapeError
 
-__all__ = ["host_matmul", "matmul", "prepare"]
+__all__ = [
+    "Handle",
+    "Kind",
+    "current_handle",
+    "folded",
+    "host_matmul",
+    "kind_of",
+    "matmul",
+    "prepare",
+]
 
 _log = logging.getLogger("gputensor")
 
@@ -72,7 +81,7 @@ def host_matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return np.matmul(a, b, out=out)
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """How cuBLAS multiplies elements of a dtype."""
 
     data: int
@@ -85,9 +94,9 @@ class _Kind(NamedTuple):
 _ONE_AND_ZERO = {t: np.array([1, 0], t) for t in ("f4", "f8", "c8", "c16")}  # cuBLAS reads these
 
 
-def _kind(data: int, compute: int, scalar: str, tf32: int | None = None) -> _Kind:
+def _kind(data: int, compute: int, scalar: str, tf32: int | None = None) -> Kind:
     one = _ONE_AND_ZERO[scalar].ctypes.data
-    return _Kind(data, compute, tf32 or compute, one, one + np.dtype(scalar).itemsize)
+    return Kind(data, compute, tf32 or compute, one, one + np.dtype(scalar).itemsize)
 
 
 _KINDS = {
@@ -101,7 +110,7 @@ _KINDS = {
 
 
 @functools.cache
-def _kind_of(dtype: "np.dtype[Any]") -> _Kind | None:
+def kind_of(dtype: "np.dtype[Any]") -> Kind | None:
     return _KINDS.get(dtype.name)
 
 
@@ -121,16 +130,17 @@ def _bindings() -> Any:
     return cublas
 
 
-class _Handle:
+class Handle:
     """cuBLAS handle of a stream, with its workspace."""
 
-    __slots__ = ("batched", "gemm", "number", "workspace")
+    __slots__ = ("batched", "gemm", "number", "size", "stream", "workspace")
 
     def __init__(self, cublas: Any, stream: int) -> None:
         import cupy
 
         capability = int(cupy.cuda.Device().compute_capability) // 10
-        size = _WORKSPACE.get(capability, 4 * _MIB)
+        self.size = size = _WORKSPACE.get(capability, 4 * _MIB)
+        self.stream = stream
         self.gemm = cublas.gemm_ex_64
         self.batched = cublas.gemm_strided_batched_ex_64
         self.number = cublas.create()
@@ -144,10 +154,10 @@ class _Handle:
 
 
 # By device, stream and thread. None is destroyed: a captured graph goes on using the workspace.
-_handles: dict[tuple[int, int, int], _Handle] = {}
+_handles: dict[tuple[int, int, int], Handle] = {}
 
 
-def _current_handle() -> _Handle | None:
+def current_handle() -> Handle | None:
     """Handle of the current device, stream and thread; None without the bindings."""
     import cupy
 
@@ -165,7 +175,7 @@ def _current_handle() -> _Handle | None:
                 "gputensor.blas.prepare() on it, or run one product there, before the capture"
             )
         if cublas is not None:
-            handle = _handles[key] = _Handle(cublas, stream.ptr)
+            handle = _handles[key] = Handle(cublas, stream.ptr)
     return handle
 
 
@@ -177,7 +187,7 @@ def prepare() -> bool:
     bool
         Whether matrix products can be captured: False without nvmath-python.
     """
-    return _current_handle() is not None
+    return current_handle() is not None
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -215,8 +225,8 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
             raise DTypeError(f"matmul: out is {out.dtype}, which cannot take {dtype}")
     import cupy
 
-    kind = _kind_of(dtype)
-    handle = _current_handle() if kind is not None else None
+    kind = kind_of(dtype)
+    handle = current_handle() if kind is not None else None
     if kind is None or handle is None:
         return cupy.matmul(a, b) if out is None else cupy.matmul(a, b, out=out)
     result = out if out is not None and out.dtype == dtype else cupy.empty(shape, dtype)
@@ -263,7 +273,7 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Array, tuple[int, ...]]:
     return left, right, shape
 
 
-def _folded(x: Array) -> tuple[int, int] | None:
+def folded(x: Array) -> tuple[int, int] | None:
     """Operation and leading dimension by which cuBLAS reads the transposes of matrices.
 
     None if it cannot read them: neither rows nor columns are dense, or elements lie at addresses
@@ -289,22 +299,22 @@ def _folded(x: Array) -> tuple[int, int] | None:
 
 def _readable(x: Array) -> tuple[Array, int, int]:
     """`x` as cuBLAS can read it, a copy if need be, its operation and leading dimension."""
-    folded = _folded(x)
-    if folded is None:
+    read = folded(x)
+    if read is None:
         x = x.copy(order="C")
-        folded = _N, x.shape[-1]
-    return x, *folded
+        read = _N, x.shape[-1]
+    return x, *read
 
 
-def _multiply(handle: _Handle, kind: _Kind, a: Array, b: Array, out: Array) -> None:
+def _multiply(handle: Handle, kind: Kind, a: Array, b: Array, out: Array) -> None:
     """Write ``a @ b`` of matrices into `out`; none is empty."""
-    folded = _folded(out)
-    if folded is None:
+    read = folded(out)
+    if read is None:
         dense = out.copy(order="C")
         _multiply(handle, kind, a, b, dense)
         out[...] = dense
         return
-    op, ldc = folded
+    op, ldc = read
     if op == _T:  # columns of `out` are dense: rows of its transpose, and that is b.T @ a.T
         _multiply(handle, kind, b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2))
         return

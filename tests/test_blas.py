@@ -468,7 +468,7 @@ def test_stand_in_refuses_what_cublas_does(cupy, bindings, changed, message):
     blas.prepare()
     (handle,) = blas._handles.values()
     a, b, c = (cupy.ones((3, 3), "float32") for _ in range(3))
-    kind = blas._kind_of(a.dtype)
+    kind = blas.kind_of(a.dtype)
     arguments = {
         **{"handle": handle.number, "transa": 0, "transb": 0, "m": 3, "n": 3, "k": 3},
         **{"alpha": kind.one, "a": a.data.ptr, "atype": 0, "lda": 3},

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from gputensor import backend
+import numpy as np
+
+from gputensor import backend, epilogue
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import namespace
 from gputensor.errors import DTypeError, ShapeError
@@ -129,8 +132,18 @@ def _one_axis(name: str, x: Operand, axis: Any) -> int:
     return found
 
 
-def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
-    z = product(xp, x, w)
+# What cublasLt can do with a product, see gputensor.epilogue. The derivative of ReLU follows from
+# the result, so no mask is written.
+_EPILOGUES = {None: epilogue.BIAS, "relu": epilogue.RELU_BIAS}
+
+
+def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None, out: Any = None) -> Any:
+    if out is None and kind in _EPILOGUES and not isinstance(x, np.ndarray):
+        out = xp.empty((len(x), w.shape[1]), x.dtype)
+        plain = partial(_dense_forward, xp, x, w, b, kind, out)
+        epilogue.product(_EPILOGUES[kind], x, w, b, out, plain)
+        return out
+    z = product(xp, x, w, out=out)
     if kind:
         return bias_activation.raw(z, b, kind=kind, out=z)
     z += b
@@ -143,15 +156,33 @@ def _dense_rule(
     into_w, into_b = (None if isinstance(need, bool) else need for need in needs[1:])
     if kind:
         g, b_grad = bias_activation_backward.raw(g, out, b, kind=kind, bias_grad=into_b)
-    elif needs[2] is False:
-        b_grad = None
-    elif is_narrow(g.dtype):
-        b_grad = xp.sum(widen(xp, g), axis=0)
-    else:
-        b_grad = xp.sum(g, axis=0, out=into_b)
     x_grad = None if needs[0] is False else product(xp, g, w.T)
+    both = needs[1] is not False and needs[2] is not False
+    if both and not kind and not isinstance(g, np.ndarray):
+        w_grad = xp.empty(w.shape, w.dtype) if into_w is None else into_w
+        b_grad = xp.empty(b.shape, b.dtype) if into_b is None else into_b
+        plain = partial(_parameter_gradients, xp, g, x, w_grad, b_grad)
+        epilogue.product(epilogue.COLUMN_SUMS, x.T, g, b_grad, w_grad, plain)
+        return x_grad, w_grad, b_grad
     w_grad = None if needs[1] is False else product(xp, x.T, g, out=into_w)
+    if not kind:
+        b_grad = None if needs[2] is False else _column_sums(xp, g, into_b)
     return x_grad, w_grad, b_grad
+
+
+def _column_sums(xp: Any, g: Any, out: Any = None) -> Any:
+    if not is_narrow(g.dtype):
+        return xp.sum(g, axis=0, out=out)
+    total = xp.sum(widen(xp, g), axis=0)
+    if out is None:
+        return total
+    out[...] = total
+    return out
+
+
+def _parameter_gradients(xp: Any, g: Any, x: Any, into_w: Any, into_b: Any) -> None:
+    product(xp, x.T, g, out=into_w)
+    _column_sums(xp, g, into_b)
 
 
 def _dense_reference(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:

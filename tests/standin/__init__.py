@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
-from . import memory, nvmath_cublas, streams
+from . import memory, nvmath_cublas, nvmath_cublaslt, streams
 from .fakecupy import make_modules
 from .host_module import host_compiler
 from .memory import MAX_DEVICES
@@ -80,6 +80,8 @@ def install(devices: int = 1, order: str | None = None, contiguous: bool = True)
         _replaced.update({name: sys.modules.pop(name) for name in ours})
         sys.modules.update(make_modules())
         sys.modules.update(nvmath_cublas.make_modules())
+        lt = sys.modules["nvmath.bindings.cublasLt"] = nvmath_cublaslt.make_module()
+        sys.modules["nvmath.bindings"].cublasLt = lt
         _replaced.setdefault("cupy", None)
     return sys.modules["cupy"]
 
