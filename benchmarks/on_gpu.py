@@ -28,7 +28,7 @@ from gputensor.benchmarks import common
 
 ROOT = Path(__file__).resolve().parents[1]
 SANITIZERS = ("memcheck", "racecheck", "initcheck")
-BENCHMARKS = ("kernels", "matmul", "mnist", "small", "overhead", "chain")
+BENCHMARKS = ("kernels", "matmul", "epilogue", "mnist", "small", "overhead", "chain")
 STEPS = ("tests", *SANITIZERS, *BENCHMARKS)
 TESTS: tuple[str, ...] = ("tests",)
 KERNEL_TESTS: tuple[str, ...] = (

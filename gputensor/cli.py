@@ -72,6 +72,7 @@ def doctor() -> None:
 
 _BENCHMARKS = {
     "chain": "thirty operations on large arrays",
+    "epilogue": "products with cublasLt's epilogues against a kernel after them, on CUDA",
     "kernels": "each fused kernel against plain NumPy or CuPy and PyTorch, and a memory copy",
     "matmul": "matrix products",
     "mnist": "an epoch of training",
@@ -92,6 +93,8 @@ def bench(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         peers = common.choose_peers(args.compare, module.PEERS, where)
     except (gputensor.errors.DeviceError, common.PeerError) as error:
         parser.error(str(error))
+    if where.kind != "cuda" and getattr(module, "CUDA_ONLY", False):
+        parser.error(f"bench {args.name} needs a CUDA device, and {where} is none")
     own = {key: value for key, value in vars(args).items() if key in ("accuracy", "data")}
     with where, backend.on_device_of(where):
         report = module.run(where, peers, args.repeats or module.REPEATS, **own)

@@ -100,8 +100,9 @@ class use_deterministic(_Setting):
 
     gputensor's own kernels always do: none adds floating point numbers atomically. What changes is
     the gradient of indexing with integer arrays in other ways than ``x[rows]``, which is otherwise
-    left to CuPy's atomic additions: it is added up in a fixed order, which takes a sort. On the CPU
-    nothing changes.
+    left to CuPy's atomic additions: it is added up in a fixed order, which takes a sort. And dense
+    layers take no epilogues of cublasLt, which are otherwise chosen by a clock: each process may
+    choose differently, and its results then differ in rounding. On the CPU nothing changes.
 
     Parameters
     ----------

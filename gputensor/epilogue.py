@@ -19,7 +19,7 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,19 +88,20 @@ def product(
     layouts = a.shape, a.strides, b.shape, b.strides, out.strides, vector.strides
     dtypes = a.dtype, b.dtype, vector.dtype, out.dtype
     key = cupy.cuda.get_device_id(), epilogue, layouts, dtypes, tf32
-    plan = _plans.get(key, _UNKNOWN)
-    if plan is None or addresses % _ALIGNMENT:
+    choice = choices.get(key)
+    if addresses % _ALIGNMENT or (choice and not choice.plan):
         plain()
         return
     with _lock:
-        if plan is _UNKNOWN:
+        if choice is None:
             if backend.capturing() or cupy.cuda.get_current_stream().is_capturing():
-                plan = None  # nothing can be measured now, but perhaps another time
-            elif key not in _plans:
-                _plans[key] = _choose(epilogue, a, b, vector, out, plain)
-            plan = _plans.get(key)
-        if plan is not None:
-            plan.run(a, b, vector, out)
+                choice = _LATER
+            elif key in choices:  # another thread has made it
+                choice = choices[key]
+            else:
+                choice = choices[key] = _choose(epilogue, a, b, vector, out, plain)
+        if choice.plan:
+            choice.plan.run(a, b, vector, out)
             return
     plain()
 
@@ -200,18 +201,25 @@ class _Plan:
             destroy(descriptor)
 
 
-_UNKNOWN: Any = object()
-_plans: dict[tuple[Any, ...], _Plan | None] = {}  # None where the plain way is better
+class Choice(NamedTuple):
+    """Which way a kind of product goes: by a plan, or without one in the plain way; and why."""
+
+    plan: _Plan | None
+    reason: str
+
+
+_LATER = Choice(None, "nothing can be measured while a stream captures")
+choices: dict[tuple[Any, ...], Choice] = {}
 
 
 def _choose(
     epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Callable[[], object]
-) -> _Plan | None:
-    """The plan, if it is sound and faster than the plain way, which is None."""
+) -> Choice:
+    """Compare both ways, if cublasLt can take these operands."""
     import cupy
 
     kind = blas.kind_of(a.dtype)
-    there = (
+    taken = (
         a.size
         and b.size
         and kind is not None
@@ -224,23 +232,23 @@ def _choose(
         and blas.current_handle()
         and _bindings()
     )
-    if not there:
-        return None
-    plan, reason = None, ""
+    if not taken:
+        return Choice(None, "not for cublasLt")
+    plan = None
     try:
         plan = _Plan(epilogue, kind, a, b, out)  # type: ignore[arg-type]
         # What is needed once only shall not enlarge the memory of a graph to be captured.
         with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
-            taken, reason = _compare(plan, epilogue, a, b, vector, out, plain)
+            better, reason = _compare(plan, epilogue, a, b, vector, out, plain)
     except (LookupError, MemoryError, _bindings().cuBLASLtError) as error:
-        taken, reason = False, f"{type(error).__name__}: {error}"
+        better, reason = False, f"{type(error).__name__}: {error}"
     _log.debug(
         f"product with {_NAMES[epilogue]}, {a.shape} @ {b.shape}, {a.dtype}: "
-        f"{'the epilogue' if taken else 'the plain way'} ({reason})"
+        f"{'the epilogue' if better else 'the plain way'} ({reason})"
     )
-    if plan is not None and not taken:
+    if plan is not None and not better:
         plan.close()
-    return plan if taken else None
+    return Choice(plan if better else None, reason)
 
 
 def _compare(

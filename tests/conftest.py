@@ -88,7 +88,7 @@ def forget_cupy():
     for made in source._SOURCES:
         made._entries.clear()
     blas._handles.clear()
-    epilogue._plans.clear()
+    epilogue.choices.clear()
     capture._lanes.by_device.clear()
     capture._spare_pools.clear()
     capture._states.clear()

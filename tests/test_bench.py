@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gputensor import backend, cli
-from gputensor.benchmarks import chain, common, kernels, matmul, mnist, overhead, small
+from gputensor.benchmarks import chain, common, epilogue, kernels, matmul, mnist, overhead, small
 
 CPU = backend.device("cpu")
 NUMBERS = {"median", "low", "high", "gputensor/this"}
@@ -55,6 +55,27 @@ def test_cuda_cases_run(cupy, capsys):
         assert row["host µs"] > 0
     assert {"gpu", "CUDA driver", "CUDA runtime"} <= set(report.record["machine"])
     assert "launches" in capsys.readouterr().out
+
+
+def test_epilogues(cupy, capsys):
+    where = backend.device("cuda")
+    with where, backend.on_device_of(where):
+        report = epilogue.run(where, [], repeats=2, shrink=256)
+    rows = report.record["results"]
+    assert len(rows) == len(epilogue.DTYPES) * len(epilogue.CASES) * len(epilogue.SHAPES)
+    printed = capsys.readouterr().out
+    for name, row in rows.items():
+        assert name in printed
+        check(row["contestants"])
+        assert row["chosen"] in ("epilogue", "kernel")
+        assert ("epilogue" in row["contestants"]) != ("refused" in row)
+
+
+def test_epilogues_need_cuda(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["bench", "epilogue", "--device", "cpu"])
+    assert done.value.code == 2
+    assert "bench epilogue needs a CUDA device, and cpu is none" in capsys.readouterr().err
 
 
 def test_only_the_peers_that_were_asked_for_take_part():

@@ -138,7 +138,7 @@ _EPILOGUES = {None: epilogue.BIAS, "relu": epilogue.RELU_BIAS}
 
 
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None, out: Any = None) -> Any:
-    if out is None and kind in _EPILOGUES and not isinstance(x, np.ndarray):
+    if out is None and not isinstance(x, np.ndarray) and kind in _EPILOGUES:
         out = xp.empty((len(x), w.shape[1]), x.dtype)
         plain = partial(_dense_forward, xp, x, w, b, kind, out)
         epilogue.product(_EPILOGUES[kind], x, w, b, out, plain)
