@@ -267,6 +267,64 @@ class Namespace:
         return out
 
 
+# Stacks of matrices of fewer rows are left to NumPy's LU decomposition, which goes through them
+# without Python, and without the threads of SciPy's BLAS, which NumPy's are in the way of.
+_SMALL = 128
+
+
+class _HostLinalg:
+    """NumPy's ``linalg``, with what LAPACK has beyond."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(np.linalg, name)
+        setattr(self, name, value)
+        return value
+
+    def solve_triangular(
+        self, a: Array, b: Array, *, lower: bool, unit_diagonal: bool = False
+    ) -> Array:
+        """Solve for matrices `b` by the lower or the upper triangle of `a`."""
+        a, b, dtype = _triangular_operands(a, b)
+        if a.ndim > 2 and a.shape[-1] < _SMALL:
+            part = np.tril(a) if lower else np.triu(a)
+            if unit_diagonal:
+                part = np.where(np.eye(a.shape[-1], dtype=bool), dtype.type(1), part)
+            return np.linalg.solve(part, b)
+        lapack = importlib.import_module("scipy.linalg.lapack")
+        function = getattr(lapack, {"f": "s", "F": "c", "D": "z"}.get(dtype.char, "d") + "trtrs")
+        out = np.empty(b.shape, dtype)
+        for i in np.ndindex(b.shape[:-2]) if b.size else ():
+            if a[i].flags.f_contiguous:
+                out[i], failure = function(a[i], b[i], lower, 0, unit_diagonal)
+            else:  # whose transpose needs no copy to become what LAPACK reads
+                out[i], failure = function(a[i].T, b[i], not lower, 1, unit_diagonal)
+            if failure:
+                raise np.linalg.LinAlgError(f"element {failure} of the diagonal is 0")
+        return out
+
+
+def _triangular_operands(a: Array, b: Array) -> tuple[Array, Array, np.dtype[Any]]:
+    """Operands of a triangular solve, of one stack and one dtype, which neither library sees to.
+
+    Raises
+    ------
+    TypeError
+        If LAPACK and cuBLAS do not know the dtype.
+    """
+    dtype = np.result_type(a, b)
+    if dtype.char not in "fdFD":
+        raise TypeError(f"array type {dtype} is unsupported in linalg")
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    xp = NAMESPACES[type(a)]
+    a, b = (
+        x.astype(dtype, copy=False)
+        if x.shape[:-2] == stack
+        else xp.broadcast_to(x, (*stack, *x.shape[-2:])).astype(dtype, copy=False)
+        for x in (a, b)
+    )
+    return a, b, dtype
+
+
 class _CudaLinalg:
     """CuPy's ``linalg``, which raises where its results are invalid, as NumPy's does.
 
@@ -299,6 +357,20 @@ class _CudaLinalg:
             for x in (a, b)
         )
         return self._checked("solve", a, b)
+
+    def solve_triangular(
+        self, a: Array, b: Array, *, lower: bool, unit_diagonal: bool = False
+    ) -> Array:
+        """As that of the CPU, which fails where CuPy's divides by 0."""
+        cupy, linalg = (importlib.import_module(n) for n in ("cupy", "cupyx.scipy.linalg"))
+        a, b, dtype = _triangular_operands(a, b)
+        if not b.size:
+            return cupy.empty(b.shape, dtype)
+        wait_for_device("linalg.solve_triangular")
+        if not unit_diagonal and not bool(cupy.diagonal(a, 0, -2, -1).all()):
+            raise np.linalg.LinAlgError("an element of the diagonal is 0")
+        found = linalg.solve_triangular(a, b, lower=lower, unit_diagonal=unit_diagonal)
+        return cupy.ascontiguousarray(found)
 
 
 def _cuda_sign(x: Array) -> Array:
@@ -341,7 +413,7 @@ class _Namespaces(dict[type, Namespace]):
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 
 
-NAMESPACES = _Namespaces({np.ndarray: Namespace(np)})
+NAMESPACES = _Namespaces({np.ndarray: Namespace(np, linalg=_HostLinalg())})
 
 
 def is_array(x: object) -> bool:

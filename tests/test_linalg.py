@@ -1,5 +1,6 @@
 """gt.linalg: values, gradients of two orders, stacks, empty matrices, bad input."""
 
+import importlib
 import inspect
 import itertools
 import math
@@ -117,6 +118,13 @@ CASES = {
         (linalg.solve, (3, 3), (3, 2)),
         (linalg.solve, (3, 3), (3,)),
         (linalg.solve, (2, 1, 2, 2), (3, 2, 1)),
+    ],
+    "solve_triangular": [
+        (linalg.solve_triangular, (3, 3), (3,)),
+        (lambda a, b: linalg.solve_triangular(a, b, lower=True), (2, 1, 2, 2), (3, 2, 1)),
+        (lambda a, b: linalg.solve_triangular(a, b, trans="T", lower=True), (3, 3), (2, 3, 2)),
+        (lambda a, b: linalg.solve_triangular(a, b, trans="C", unit_diagonal=True), (3, 3), (3, 1)),
+        (lambda a, b: linalg.solve_triangular(a, b, lower=True, unit_diagonal=True), (3, 3), (3,)),
     ],
     "svd": [
         (lambda x: linalg.svd(x).S, (3, 2)),
@@ -346,6 +354,73 @@ def test_solve_takes_stacks_that_broadcast(left, right):
     found = linalg.solve(gt.asarray(a), gt.asarray(b))
     assert found.shape == expected.shape
     assert_near(found, np.asarray(expected))
+
+
+TRIANGLES = [
+    {"lower": lower, "trans": trans, "unit_diagonal": unit_diagonal}
+    for lower in (False, True)
+    for trans in (0, 1, 2, "N", "T", "C")
+    for unit_diagonal in (False, True)
+]
+
+
+def triangular_operands(n, left, right):
+    shapes = {left: (2, 1, n, n), right: (3, n, 2)}
+    a, b = ((cplx if "c" in d else real)(*shape).astype(d) for d, shape in shapes.items())
+    return a / n + np.eye(n, dtype=left), b
+
+
+@pytest.mark.parametrize("options", TRIANGLES)
+@pytest.mark.parametrize(("left", "right"), [("f4", "f8"), ("c16", "f4")])
+@pytest.mark.parametrize("n", [4, 130])
+def test_solve_triangular_equals_scipy(n, left, right, options):
+    a, b = triangular_operands(n, left, right)
+    solve = importlib.import_module("scipy.linalg").solve_triangular
+    expected = [[solve(m[0], c, **options) for c in b] for m in a]
+    for layout in (a, np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)):
+        found = linalg.solve_triangular(gt.asarray(layout), gt.asarray(b), **options)
+        assert found.dtype == np.result_type(left, right)
+        assert_near(found, expected, np.float32)
+
+
+def test_solve_triangular_on_cuda_equals_the_cpu(cupy):
+    for options in TRIANGLES:
+        for dtypes in (("f4", "f8"), ("f4", "c8"), ("c16", "f4")):
+            operands = triangular_operands(3, *dtypes)
+            found, expected = (
+                linalg.solve_triangular(*(gt.asarray(x, device=d) for x in operands), **options)
+                for d in ("cuda", "cpu")
+            )
+            assert found.dtype == expected.dtype
+            assert_near(found.cpu(), expected.numpy(), np.float32)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    "shapes", [((0, 2, 2), (2, 1)), ((0, 0), (0, 2)), ((2, 2), (2, 0)), ((0, 0), (0,))]
+)
+def test_solve_triangular_takes_empty_operands(cupy, device, shapes):
+    a, b = (gt.ones(shape, device=device, dtype=gt.float64) for shape in shapes)
+    out = linalg.solve_triangular(a, b)
+    assert out.shape == np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2]) + shapes[1][-2:]
+    assert (out.dtype, out.device.kind) == (gt.float64, device)
+
+
+def test_only_one_triangle_is_read(cupy):
+    for device in ("cpu", "cuda"):
+        a = gt.tensor([[2.0, math.nan], [1.0, 4.0]], device=device, requires_grad=True)
+        b = gt.tensor([2.0, 5.0], device=device)
+        out = linalg.solve_triangular(a, b, lower=True)
+        assert out.tolist() == [1, 1]
+        out.sum().backward()
+        assert a.grad.tolist() == [[-0.375, 0], [-0.25, -0.25]]
+        with pytest.raises(gt.errors.LinAlgError, match="solve_triangular: the matrix is singular"):
+            linalg.solve_triangular(gt.tensor(np.eye(2, k=1), device=device), b)
+        unread = gt.tensor([[0.0, 0.0], [1.0, math.nan]], device=device)
+        out = linalg.solve_triangular(unread, b, lower=True, unit_diagonal=True)
+        assert out.tolist() == [2, 3]
+        bad = gt.tensor([[math.nan, 0.0], [0.0, 1.0]], device=device)
+        assert np.isnan(linalg.solve_triangular(bad, b).cpu().numpy()[0])
 
 
 @settings(deadline=None, max_examples=40)
@@ -622,6 +697,24 @@ def test_gradient_of_several_results_equals_pytorch(name, make):
         ),
         (lambda: linalg.solve(gt.eye(2), gt.ones((3, 1))), gt.errors.ShapeError, "do not fit"),
         (lambda: linalg.solve(gt.eye(2), 1.0), gt.errors.ShapeError, "do not fit"),
+        (
+            lambda: linalg.solve_triangular(gt.eye(2), gt.ones((3, 1))),
+            gt.errors.ShapeError,
+            "do not fit",
+        ),
+        (
+            lambda: linalg.solve_triangular(
+                gt.eye(2, dtype=gt.float16), gt.ones(2, dtype="float16")
+            ),
+            gt.errors.DTypeError,
+            "solve_triangular does not take operands of dtype float16",
+        ),
+        (lambda: linalg.solve_triangular(gt.eye(2), gt.ones(2), trans=3), ValueError, "trans 3"),
+        (
+            lambda: linalg.qr(leaf(np.ones((2, 2)) * 0)).Q.sum().backward(),
+            gt.errors.LinAlgError,
+            "singular",
+        ),
         (lambda: linalg.cross(gt.ones(2), gt.ones(2)), gt.errors.ShapeError, "length 3"),
         (lambda: linalg.outer(gt.ones((2, 2)), gt.ones(2)), gt.errors.ShapeError, "vectors"),
         (lambda: linalg.matrix_norm(gt.eye(2), ord=3), ValueError, "ord 3 is unknown"),
@@ -678,6 +771,7 @@ ON_CUDA = [
     "qr",
     "slogdet",
     "solve",
+    "solve_triangular",
     "svd",
     "vector_norm",
     "cross",

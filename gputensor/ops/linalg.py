@@ -47,6 +47,7 @@ __all__ = [
     "qr",
     "slogdet",
     "solve",
+    "solve_triangular",
     "svd",
     "svdvals",
     "tensordot",
@@ -106,6 +107,7 @@ _FAILURES = {
     "eigvalsh": _STUCK,
     "inv": _SINGULAR,
     "solve": _SINGULAR,
+    "solve_triangular": _SINGULAR,
     "svd": _STUCK,
 }
 
@@ -189,14 +191,92 @@ def solve(x1: Operand, x2: Operand, /) -> Tensor:
     ShapeError
         If the shapes do not fit.
     """
-    x1, x2 = _matrix("solve", x1, square=True), _floating("solve", x2)
-    axes = len(x2.shape)
-    if not axes or x2.shape[-1 if axes == 1 else -2] != x1.shape[-1]:
+    return _solved("solve", _solve, x1, x2)
+
+
+def _solved(name: str, primitive: Primitive, a: Operand, b: Operand, **attrs: Any) -> Tensor:
+    """Solution for a vector or for matrices `b`, by a primitive that takes matrices."""
+    a, b = _matrix(name, a, square=True), _floating(name, b)
+    axes = len(b.shape)
+    if not axes or b.shape[-1 if axes == 1 else -2] != a.shape[-1]:
         raise ShapeError(
-            f"linalg.solve: operands of shape {x1.shape}, {x2.shape} do not fit; x2 must have "
-            f"shape ({x1.shape[-1]},) or (..., {x1.shape[-1]}, k)"
+            f"linalg.{name}: operands of shape {a.shape}, {b.shape} do not fit; the second must "
+            f"have shape ({a.shape[-1]},) or (..., {a.shape[-1]}, k)"
         )
-    return _solve(x1, x2) if axes > 1 else _solve(x1, expand_dims(x2, -1))[..., 0]
+    if axes > 1:
+        return primitive(a, b, **attrs)
+    return primitive(a, expand_dims(b, -1), **attrs)[..., 0]
+
+
+def _triangular_rule(
+    xp: Any, needs: Any, g: Any, out: Any, x: Any, _y: Any, *, lower: bool, unit_diagonal: bool
+) -> tuple[Any, Any]:
+    part = _triangular(xp, xp.matrix_transpose(x), g, not lower, unit_diagonal)
+    if needs[0] is False:
+        return None, part
+    left = -xp.matmul(part, xp.matrix_transpose(out))
+    k = int(unit_diagonal)
+    return xp.tril(left, k=-k) if lower else xp.triu(left, k=k), part
+
+
+def _triangular(xp: Any, x: Any, y: Any, lower: bool, unit_diagonal: bool = False) -> Any:
+    return _run(xp, "solve_triangular", x, y, lower=lower, unit_diagonal=unit_diagonal)
+
+
+_solve_triangular = Primitive("solve_triangular", _triangular, _triangular_rule)
+
+_TRANSPOSED = {0: "N", 1: "T", 2: "C"}
+
+
+def solve_triangular(
+    a: Operand,
+    b: Operand,
+    /,
+    *,
+    trans: int | str = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+) -> Tensor:
+    """Solution `x` of ``a @ x = b`` for triangular matrices `a`, as SciPy's function, on stacks.
+
+    Parameters
+    ----------
+    a : Tensor or array of shape (..., n, n)
+        Only one triangle is read, and has a gradient.
+    b : Tensor or array of shape (n,) or (..., n, k)
+    trans : {0, 1, 2} or {"N", "T", "C"}
+        Whether to solve for `a`, its transpose or its conjugate transpose.
+    lower : bool
+        Whether the lower triangle of `a` is read, or the upper one.
+    unit_diagonal : bool
+        Whether to take the diagonal of `a` as ones, without reading it.
+
+    Returns
+    -------
+    Tensor
+        Of shape (..., n) or (..., n, k).
+
+    Raises
+    ------
+    LinAlgError
+        If an element of the diagonal is 0.
+    ShapeError
+        If the shapes do not fit.
+    ValueError
+        For another `trans`.
+    """
+    kind = trans if isinstance(trans, str) else _TRANSPOSED.get(trans)
+    if kind not in _TRANSPOSED.values():
+        raise ValueError(
+            f"linalg.solve_triangular: trans {trans!r} is unknown; allowed are 0, 1, 2, 'N', 'T', "
+            "'C'"
+        )
+    lower = bool(lower)
+    if kind != "N":
+        a, lower = matrix_transpose(_matrix("solve_triangular", a, square=True)), not lower
+        a = elementwise.conj(a) if kind == "C" and a.dtype.kind == "c" else a
+    options = {"lower": lower, "unit_diagonal": bool(unit_diagonal)}
+    return _solved("solve_triangular", _solve_triangular, a, b, **options)
 
 
 def _inv_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
@@ -292,8 +372,8 @@ def _cholesky_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     lower = _c(xp, out)
     upper = _h(xp, lower)
     middle = xp.matmul(upper, g) * _half_triangle(g)
-    left = _run(xp, "solve", upper, middle)
-    both = _run(xp, "solve", upper, _h(xp, left))
+    left = _triangular(xp, upper, middle, lower=False)
+    both = _triangular(xp, upper, _h(xp, left), lower=False)
     return 0.5 * (both + _h(xp, both))
 
 
@@ -492,7 +572,7 @@ def _qr_rule(xp: Any, g: Any, out: Any, x: Any, mode: str) -> Any:
     found = xp.matmul(q, middle + _h(xp, middle))
     if g_q is not None:
         found = found + g_q
-    found = _h(xp, _run(xp, "solve", r, _h(xp, found)))
+    found = _h(xp, _triangular(xp, r, _h(xp, found), lower=False))
     return found if rest is None else xp.concat([found, rest], axis=-1)
 
 

@@ -1162,6 +1162,43 @@ def _solve(a: ndarray, b: ndarray) -> Any:
     return _call(np.linalg.solve, "linalg.solve", (a, b), {})
 
 
+def _solve_triangular(
+    a: ndarray,
+    b: ndarray,
+    trans: int | str = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = False,
+) -> Any:
+    """``cupyx.scipy.linalg.solve_triangular``, for `b` with as many axes as `a`.
+
+    It takes the dtype of `a`, and looks for no zeros on the diagonal: it divides by them.
+    """
+    if not isinstance(a, ndarray) or not isinstance(b, ndarray):
+        raise TypeError("cupyx.scipy.linalg.solve_triangular takes CuPy arrays only")
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise ValueError("expected a batch of square matrices")
+    if a.shape[:-2] != b.shape[: a.ndim - 2]:
+        raise ValueError("incompatible batch count")
+    if b.ndim != a.ndim or a.shape[-2] != b.shape[-2]:
+        raise ValueError("incompatible dimensions")
+    if not b.size:
+        raise RuntimeError("cuBLAS refuses empty matrices, and CuPy takes empty stacks for none")
+    dtype = a.dtype if a.dtype.char in "fd" else np.promote_types(a.dtype.char, "f")
+    blas = importlib.import_module("scipy.linalg.blas")
+    trsm = getattr(blas, {"f": "s", "d": "d", "F": "c", "D": "z"}[dtype.char] + "trsm")
+    kind = {"N": 0, "T": 1, "C": 2}.get(trans, trans)  # type: ignore[call-overload]
+
+    def compute(a: HostArray, b: HostArray) -> HostArray:
+        out = np.empty_like(b, dtype)
+        for i in np.ndindex(a.shape[:-2]):
+            out[i] = trsm(1, a[i], b[i], lower=lower, trans_a=kind, diag=unit_diagonal)
+        return out
+
+    return _call(compute, "linalg.solve_triangular", (a, b), {})
+
+
 def _linalg() -> ModuleType:
     module = _fill(ModuleType("cupy.linalg"), np.linalg, "linalg.")
     vars(module)["solve"] = _solve
@@ -1268,12 +1305,14 @@ def make_modules() -> dict[str, ModuleType]:
         "cupy.exceptions": np.exceptions,
         **fakecuda.make_modules(),
     }
-    for name in ("cupyx", "cupyx.scipy"):
+    for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.linalg"):
         below[name] = ModuleType(name)
         below[name].__path__ = []
     below["cupyx.scipy.special"] = _Special("cupyx.scipy.special")
     below["cupyx"].errstate = _ErrorState
     below["cupyx"].scipy = below["cupyx.scipy"]
+    below["cupyx.scipy.linalg"].solve_triangular = _solve_triangular
+    below["cupyx.scipy"].linalg = below["cupyx.scipy.linalg"]
     below["cupyx.scipy"].special = below["cupyx.scipy.special"]
     for name, value in below.items():
         if name.count(".") == 1 and name.startswith("cupy."):
