@@ -57,7 +57,8 @@ CASES = {
         (lambda x: linalg.cholesky(positive(x)), (3, 4)),
         (lambda x: linalg.cholesky(positive(x), upper=True), (2, 3, 3)),
     ],
-    "cofactors": [(linalg._cofactors, (2, 3, 3))],
+    "cofactors": [(linalg._cofactors, (2, 3, 3)), (linalg._cofactors, (1, 1))],
+    "cofactors_slope": [(linalg._cofactors_slope, (2, 3, 3), (2, 3, 3))],
     "cross": [
         (linalg.cross, (2, 3), (3,)),
         (lambda x, y: linalg.cross(x, y, axis=-2), (2, 3, 2), (3, 1)),
@@ -564,6 +565,71 @@ def test_gradient_of_the_determinant_of_a_singular_matrix():
     np.testing.assert_array_equal(zero.grad.numpy(), np.zeros((2, 2)))
 
 
+def of_rank(rank, n=4, make=real):
+    return make(n, rank) @ make(rank, n)
+
+
+@pytest.mark.parametrize("make", [real, cplx])
+@pytest.mark.parametrize("rank", [4, 3, 2, 1, 0])
+def test_derivatives_of_the_determinant_of_any_rank(make, rank):
+    x = leaf(of_rank(rank, make=make))
+    slopes = gt.grad(lambda v: gt.real(linalg.det(v)))
+    assert gt.gradcheck(lambda v: gt.real(linalg.det(v)), x)
+    assert gt.gradcheck(slopes, x)
+
+
+def test_stacks_of_regular_and_singular_matrices(cupy):
+    data = np.stack([of_rank(rank) for rank in (3, 4, 2, 3)]).reshape(2, 2, 4, 4)
+    weights = real(*data.shape)
+    for device in ("cpu", "cuda"):
+        with gt.device(device):
+
+            def slope(v):
+                return gt.sum(
+                    gt.grad(lambda u: gt.sum(linalg.det(u) ** 2))(v) * gt.asarray(weights)
+                )
+
+            found = gt.grad(slope)(gt.asarray(data)).cpu().numpy()
+            for i in np.ndindex(2, 2):
+
+                def alone(v, i=i):
+                    part = gt.grad(lambda u: linalg.det(u) ** 2)(v)
+                    return gt.sum(part * gt.asarray(weights[i]))
+
+                expected = gt.grad(alone)(gt.asarray(data[i])).cpu().numpy()
+                np.testing.assert_allclose(found[i], expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [real, cplx])
+@pytest.mark.parametrize("rank", [3, 2])
+def test_derivatives_do_not_jump_where_singular_begins(make, rank):
+    """Both formulas give the same for matrices that are as close to singular as either takes."""
+    u, _, vh = np.linalg.svd(make(4, 4))
+    found = []
+
+    def slopes(v):
+        return gt.grad(lambda t: gt.real(linalg.det(t)))(v)
+
+    for small in (0.9e-8, 2e-8):
+        s = np.array([2.0, 1.0, 0.5 if rank == 3 else small, small])
+        x = leaf(u * s @ vh)
+        found.append(
+            (
+                slopes(x).detach().numpy(),
+                gt.grad(lambda v: gt.abs(slopes(v)[0, 1]) ** 2)(x).detach().numpy(),
+            )
+        )
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_determinant_of_a_huge_matrix_has_no_finite_gradient():
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = leaf(1e3 * real(150, 150))
+        linalg.det(x).backward()
+    assert not np.isfinite(x.grad.numpy()).any()
+
+
 def test_norm_is_flat_at_zero():
     for ord in (1, 2, 3):
         x = leaf(np.zeros(3))
@@ -739,6 +805,11 @@ def test_gradient_of_several_results_equals_pytorch(name, make):
             lambda: linalg.qr(leaf(real(3, 2)), mode="complete").Q.sum().backward(),
             gt.errors.GraphError,
             "reduced",
+        ),
+        (
+            lambda: gt.grad(gt.grad(gt.grad(lambda t: linalg.det(t * SINGULAR))))(gt.tensor(1.0)),
+            gt.errors.LinAlgError,
+            "singular",
         ),
         (
             lambda: linalg.slogdet(leaf(SINGULAR)).logabsdet.backward(),

@@ -300,22 +300,106 @@ def inv(x: Operand, /) -> Tensor:
     return _inv(_matrix("inv", x, square=True))
 
 
-def _cofactors_forward(xp: Any, x: Any) -> Any:
-    # By singular values, since a singular matrix has cofactors, too.
+# The gradient of a determinant is the matrix of cofactors, C = det(x) inv(x)^T. Singular matrices
+# have one, too, which follows from the singular values, and so has its derivative.
+
+
+def _inverted(xp: Any, x: Any) -> tuple[Any, Any, Any, Any]:
+    """Matrices in one row, determinants, transposed inverses, and which are singular to rounding.
+
+    These are the matrices of a condition number that leaves half of the digits, at most.
+    """
+    n = x.shape[-1]
+    x = xp.reshape(x, (math.prod(x.shape[:-2]), n, n))
+    det = xp.linalg.det(x)
+    singular = xp.equal(det, 0)
+    eye = raw_like(x, "eye", n)
+    try:
+        inverse = _run(xp, "inv", xp.where(singular[:, None, None], eye, x))
+    except LinAlgError:  # of a matrix whose determinant was rounded otherwise
+        inverse, singular = xp.zeros_like(x), xp.ones_like(singular)
+    sizes = [xp.sqrt(xp.sum(xp.abs(m) ** 2, axis=(1, 2))) for m in (x, inverse)]
+    singular = singular | (sizes[0] * sizes[1] > np.finfo(x.dtype).eps ** -0.5)
+    return x, det[:, None, None], xp.matrix_transpose(inverse), xp.nonzero(singular)[0]
+
+
+def _products_without(xp: Any, s: Any) -> tuple[Any, Any]:
+    """Products of all numbers but the i-th, and, 0 for i = j, of all but the i-th and the j-th."""
+    n = s.shape[-1]
+    ones = xp.ones_like(s)[..., None]
+    above = xp.triu(ones * xp.ones(n, s.dtype), k=1)
+    through = xp.cumprod(xp.where(above, s[..., None, :], 1), axis=-1)  # from i + 1 to j
+    between = xp.concat([ones, through[..., :-1]], axis=-1)
+    before, after = between[..., :1, :] * s[..., :1, None], through[..., -1]
+    before = xp.concat([ones[..., :1, :], before[..., 1:]], axis=-1)[..., 0, :]
+    pairs = above * before[..., :, None] * between * after[..., None, :]
+    return before * after, pairs + xp.matrix_transpose(pairs)
+
+
+def _singular_parts(xp: Any, x: Any) -> tuple[Any, Any, Any, Any]:
+    """Conjugated singular vectors, the determinant of their product, and singular values."""
     u, s, vh = _run(xp, "svd", x)
-    eye = raw_like(s, "eye", s.shape[-1], dtype=bool)
-    others = xp.prod(xp.where(eye, 1, s[..., None, :]), axis=-1)
-    scale = (xp.linalg.det(u) * xp.linalg.det(vh))[..., None] * others
-    return xp.matmul(_c(xp, u) * scale[..., None, :], _c(xp, vh))
+    turn = xp.linalg.det(u) * xp.linalg.det(vh)
+    return _c(xp, u), s, _c(xp, vh), turn[..., None, None]
 
 
-def _cofactors_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
-    total = xp.sum(g * out, axis=(-2, -1), keepdims=True)
-    inner = total * raw_like(x, "eye", x.shape[-1]) - xp.matmul(out, xp.matrix_transpose(g))
-    return xp.matmul(inner, xp.matrix_transpose(_run(xp, "inv", x)))
+def _cofactors_forward(xp: Any, x: Any) -> Any:
+    shape = x.shape
+    x, det, inverse, singular = _inverted(xp, x)
+    found = det * inverse
+    if singular.size:
+        u, s, vh, turn = _singular_parts(xp, x[singular])
+        others, _ = _products_without(xp, s)
+        found[singular] = turn * xp.matmul(u * others[..., None, :], vh)
+    return xp.reshape(found, shape)
 
 
-_cofactors = Primitive("cofactors", _cofactors_forward, (_cofactors_rule,))
+def _slope_forward(xp: Any, g: Any, x: Any) -> Any:
+    shape = x.shape
+    x, det, inverse, singular = _inverted(xp, x)
+    g = xp.reshape(g, x.shape)
+    total = xp.sum(g * inverse, axis=(-2, -1), keepdims=True)
+    turned = xp.matmul(xp.matmul(inverse, xp.matrix_transpose(g)), inverse)
+    found = det * (total * inverse - turned)
+    if singular.size:
+        u, s, vh, turn = _singular_parts(xp, x[singular])
+        _, pairs = _products_without(xp, s)
+        # Of a diagonal matrix of s.
+        inner = xp.matmul(xp.matmul(xp.matrix_transpose(u), g[singular]), xp.matrix_transpose(vh))
+        diagonal = xp.matmul(pairs, xp.diagonal(inner, 0, -2, -1)[..., None])
+        inner = raw_like(s, "eye", s.shape[-1]) * diagonal - xp.matrix_transpose(pairs * inner)
+        found[singular] = turn * xp.matmul(xp.matmul(u, inner), vh)
+    return xp.reshape(found, shape)
+
+
+def _slope(xp: Any, g: Any, x: Any) -> Any:
+    """Vector-Jacobian product of the cofactors of `x`, symmetric as their derivative is."""
+    tensors = isinstance(g, Tensor) or isinstance(x, Tensor)
+    return _cofactors_slope(g, x) if tensors else _slope_forward(xp, g, x)
+
+
+def _third_rule(xp: Any, h: Any, _out: Any, g: Any, x: Any) -> Any:
+    det = xp.linalg.det(x)
+    det = xp.reshape(det, (*det.shape, 1, 1))
+    inverse = xp.matrix_transpose(_run(xp, "inv", x))
+    turned, totals, both = [], [], []
+    for a in (g, h):
+        both.append(xp.matmul(inverse, xp.matrix_transpose(a)))
+        turned.append(xp.matmul(both[-1], inverse))
+        totals.append(xp.sum(a * inverse, axis=(-2, -1), keepdims=True))
+    all_three = xp.sum(h * turned[0], axis=(-2, -1), keepdims=True)
+    found = (totals[0] * totals[1] - all_three) * inverse
+    found = found - totals[1] * turned[0] - totals[0] * turned[1]
+    found = found + xp.matmul(both[0], turned[1]) + xp.matmul(both[1], turned[0])
+    return det * found
+
+
+_cofactors = Primitive("cofactors", _cofactors_forward, (lambda xp, g, _out, x: _slope(xp, g, x),))
+_cofactors_slope = Primitive(
+    "cofactors_slope",
+    _slope_forward,
+    (lambda xp, h, _out, _g, x: _slope(xp, h, x), _third_rule),
+)
 
 
 def _det_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -329,7 +413,7 @@ _det = Primitive("det", lambda xp, x: xp.linalg.det(x), (_det_rule,))
 def det(x: Operand, /) -> Tensor:
     """Determinant of matrices of shape (..., n, n), of shape (...).
 
-    The gradient is finite where a matrix is singular; the second derivative needs its inverse.
+    First and second derivatives are right where a matrix is singular; the third needs its inverse.
     """
     return _det(_matrix("det", x, square=True))
 
