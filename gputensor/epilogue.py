@@ -54,11 +54,13 @@ _lock = threading.Lock()  # descriptors are changed for each call
 def _bindings() -> Any:
     """Module ``nvmath.bindings.cublasLt``; None where it is not usable."""
     try:
-        return importlib.import_module("nvmath.bindings.cublasLt")
+        lt = importlib.import_module("nvmath.bindings.cublasLt")
+        lt.get_version()  # loads the library
     # A missing or broken library surfaces as almost any exception.
     except Exception as error:
         _log.info(f"no epilogues: cublasLt is not usable ({type(error).__name__}: {error})")
         return None
+    return lt
 
 
 def product(

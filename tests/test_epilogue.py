@@ -302,6 +302,21 @@ def test_without_nvmath(lt, monkeypatch):
 
 
 @pytest.mark.standin
+def test_a_library_that_cannot_be_loaded(lt, monkeypatch, caplog):
+    """The bindings can be imported without it."""
+
+    def fail():
+        raise RuntimeError("libcublasLt.so is not found")
+
+    monkeypatch.setattr(sys.modules["nvmath.bindings.cublasLt"], "get_version", fail)
+    arrays = operands()
+    with caplog.at_level(logging.INFO, "gputensor"):
+        close(layer(arrays, None), layer(arrays, None, "cpu"), "float32")
+    assert "no epilogues: cublasLt is not usable (RuntimeError: libcublasLt.so" in caplog.text
+    assert not lt.calls
+
+
+@pytest.mark.standin
 @pytest.mark.parametrize("which", ["x", "b"])
 def test_misaligned_operands_stay_plain(lt, cupy, which):
     x, w, b, g = operands(shape=(8, 8, 8))

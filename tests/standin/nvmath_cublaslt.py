@@ -156,6 +156,11 @@ def _put(attributes: dict[int, int], sizes: dict[int, int], name: int, at: int, 
     attributes[int(name)] = int.from_bytes(ctypes.string_at(at, size), "little")
 
 
+def get_version() -> int:
+    """Version of the library."""
+    return 131000
+
+
 def matmul_desc_create(compute_type: int, scale_type: int) -> int:
     """Describe an operation."""
     return _new(_Operation(compute_type, scale_type))
