@@ -215,7 +215,8 @@ def default_device() -> Device:
 
 # What both libraries have in SciPy's part of theirs, which takes long to import.
 _SPECIAL = {
-    *("digamma", "erf", "erfc", "erfinv", "gammainc", "gammaincc", "gammaln", "polygamma"),
+    *("betainc", "digamma", "erf", "erfc", "erfinv", "gammainc", "gammaincc", "gammaln"),
+    "polygamma",
 }
 
 

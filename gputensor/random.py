@@ -313,7 +313,8 @@ class Generator:
         By the rejection method of Marsaglia & Tsang (2000) in float64, in nine rounds for all
         elements. An element that none of them accepts, with a probability below 2e-12, takes
         the last proposal. Gradients towards `concentration` are those of the quantile function
-        at a fixed probability (implicit reparameterization, Figurnov et al. 2018).
+        at a fixed probability (implicit reparameterization, Figurnov et al. 2018), of the first
+        order only: a second derivative raises GraphError.
         """
         _check("gamma", concentration=(concentration, 0, 0, True), scale=(scale, 0, 0, False))
         given = (concentration, scale)
@@ -395,36 +396,70 @@ class Generator:
 
     def binomial(
         self,
-        n: int,
-        p: float,
+        n: Operand,
+        p: Operand,
         shape: Shape = None,
         *,
         dtype: Any = np.int64,
         device: str | Device | None = None,
     ) -> Tensor:
-        """Number of successes in `n` trials of probability `p`, by a table of its distribution.
+        """Number of successes in `n` trials of probability `p`; no gradients.
+
+        Parameters
+        ----------
+        n : int, Tensor or array of integers
+            At most 2**20. On a CUDA device, where nobody looks, the result is -1 where `n` or `p`
+            is out of range.
+        p : float, Tensor or array
+            Broadcasts with `n`.
+        shape : int or tuple of int, optional
+        dtype : dtype
+        device : str or Device, optional
 
         Raises
         ------
         ValueError
-            If `n` is negative or above 2**20, or `p` is not a probability.
-        TypeError
-            If one is not a number: the table is made on the host.
+            If a number, or an element on the host, is negative or above 2**20, or no probability.
+        DTypeError
+            If `n` is not of integers.
+
+        Notes
+        -----
+        The distribution function is inverted: for numbers by a table of it, for tensors by
+        bisection, with the incomplete beta function.
         """
-        if not (_is_number(n) and _is_number(p)):
-            raise TypeError(
-                "binomial: n and p must be numbers; for tensors of probabilities write "
-                "bernoulli(p, (n, *shape)).sum(axis=0)"
-            )
-        n = operator.index(n)
-        if not 0 <= n <= _MOST_TRIALS:
-            raise ValueError(f"binomial: n is {n}; it must be from 0 to {_MOST_TRIALS}")
-        _check("binomial", p=(p, 0, 1, False))
-        special = importlib.import_module("scipy.special")
-        k = np.arange(n + 1)
-        ways = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-        chances = np.exp(ways + special.xlogy(k, p) + special.xlog1py(n - k, -p))
-        return astype(self._from_table("binomial", chances, shape, device), dtype)
+        both = []
+        for key, value, most in (("n", n, _MOST_TRIALS), ("p", p, 1)):
+            raw = value.array if isinstance(value, Tensor) else raw_operand("binomial", value)
+            if key == "n" and np.result_type(raw).kind not in "iu":
+                raise DTypeError(f"binomial: n must be of integers, not {np.result_type(raw)}")
+            inside = _is_number(raw) or isinstance(raw, np.ndarray)
+            if inside and not np.all((raw >= 0) & (raw <= most)):
+                what = f"is {raw}" if _is_number(raw) else "has other elements"
+                raise ValueError(f"binomial: {key} {what}; it must be from 0 to {most}")
+            both.append(raw)
+        if _is_number(n) and _is_number(p):
+            special = importlib.import_module("scipy.special")
+            k = np.arange(operator.index(n) + 1)
+            ways = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+            chances = np.exp(ways + special.xlogy(k, p) + special.xlog1py(n - k, -p))
+            return astype(self._from_table("binomial", chances, shape, device), dtype)
+        given, sizes, _, where = _parameters("binomial", (n, p), shape, None, device)
+        rest = 1 - self.random(sizes, dtype=np.float64, device=where).array
+        largest = np.max(both[0], initial=0) if isinstance(both[0], np.ndarray) else both[0]
+        rounds = int(largest if _is_number(largest) else _MOST_TRIALS).bit_length()
+        with backend.on_device_of(where):
+            xp = backend.namespace(where)
+            n, p = (v.array.astype(np.float64) if isinstance(v, Tensor) else v for v in given)
+            low = xp.zeros(sizes)
+            high = low + n
+            for _ in range(rounds):  # P(X > k) falls below `rest` first at the k to find
+                middle = xp.floor((low + high) / 2)
+                found = xp.betainc(middle + 1, xp.maximum(n - middle, 1), p) < rest
+                high = xp.where(found, middle, high)
+                low = xp.where(found, low, xp.minimum(middle + 1, high))
+            proper = (n >= 0) & (n <= _MOST_TRIALS) & (p >= 0) & (p <= 1)
+            return wrap(_array(xp.where(proper, low, -1)).astype(dtype))
 
     def _from_table(
         self, name: str, chances: Operand, shape: Shape, device: str | Device | None

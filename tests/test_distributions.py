@@ -93,6 +93,52 @@ def test_a_large_binomial():
     assert stats.kstest(found, wanted.cdf).pvalue > LEAST
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_binomials_of_tensors_are_those_of_scipy(seed):
+    n = np.array([0, 1, 7, 60, 400, 1 << 20])
+    p = np.array([[0.0], [1e-6], [0.3], [0.999], [1.0]])
+    found = Generator(seed).binomial(gt.asarray(n), gt.asarray(p), (N // 10, 5, 6))
+    assert found.dtype == gt.int64
+    for (i, j), _ in np.ndenumerate(np.empty((5, 6))):
+        drawn = host(found)[:, i, j].astype(float)
+        wanted = stats.binom(n[j], p[i, 0])
+        if wanted.var() < 1e-3:
+            assert abs(drawn - wanted.mean()).max() <= 1
+        elif wanted.var() > 25:  # nearly continuous
+            moved = drawn + np.random.default_rng(seed).random(drawn.size) - 0.5
+            assert stats.kstest(moved, lambda x, w=wanted: w.cdf(np.round(x))).statistic < 0.1
+            assert abs(drawn.mean() - wanted.mean()) < 5 * wanted.std() / np.sqrt(drawn.size)
+            assert drawn.var() == pytest.approx(wanted.var(), rel=0.2)
+        else:
+            chances = wanted.pmf(np.arange(n[j] + 1))
+            often = chances * drawn.size > 5
+            seen = np.bincount(drawn.astype(int), minlength=n[j] + 1)
+            seen, chances = (np.append(x[often], x[~often].sum()) for x in (seen, chances))
+            check_counts(seen, chances)
+
+
+def test_binomials_of_numbers_and_tensors_are_the_same():
+    for n, p in ((9, 0.3), (1000, 0.01), (1 << 20, 0.37), (3, 1.0), (3, 0.0), (0, 0.5)):
+        expected = host(Generator(3).binomial(n, p, 500))
+        for given in ((gt.asarray(np.full(500, n)), p), (n, gt.full(500, p, dtype=gt.float64))):
+            np.testing.assert_array_equal(host(Generator(3).binomial(*given)), expected)
+    assert Generator(3).binomial([3, 4], [[0.5], [0.25]]).shape == (2, 2)
+
+
+def test_binomials_out_of_range(cupy):
+    g = Generator(3)
+    for n, p in (([3, -1], 0.5), (3, [0.5, 1.5]), (3, [np.nan]), ([1 << 21], 0.5)):
+        with pytest.raises(ValueError, match=r"binomial: [np] has other .* from 0 to"):
+            g.binomial(n, p, device="cpu")
+    with pytest.raises(gt.errors.DTypeError, match="binomial: n must be of integers, not float"):
+        g.binomial([2.5], 0.5)
+    with pytest.raises(gt.errors.ShapeError, match="do not broadcast"):
+        g.binomial([2, 3], [0.5, 0.5, 0.5])
+    n = gt.asarray([3, -1, 1 << 21, 3], device="cuda")
+    p = gt.asarray([1.0, 0.5, 0.5, np.nan], device="cuda")
+    assert g.binomial(n, p).tolist() == [3, -1, -1, -1]
+
+
 def test_multinomial_counts_add_up():
     found = Generator(4).multinomial(50, gt.asarray(P), (3, 4000))
     assert found.shape == (3, 4000, 5)
@@ -263,6 +309,7 @@ def draws(g, device):
         yield g.uniform(gt.zeros(3), 2.0)
         yield g.bernoulli(0.3, 100)
         yield g.binomial(9, 0.3, 100)
+        yield g.binomial(gt.arange(50), gt.asarray(np.linspace(0, 1, 50)), (20, 50))
         yield g.categorical(gt.asarray(np.log([[0.2, 0.8], [0.5, 0.5]])), (7, 2))
         yield g.categorical(gt.asarray(np.log([[0.2, 0.8], [0.5, 0.5]])), axis=0)
         yield g.multinomial(12, P, (2, 3))
@@ -290,6 +337,7 @@ def test_the_host_reads_nothing(cupy):
         standin.counters.reset()
         (g.gamma(a, a) + g.beta(a, a) + g.exponential(a) + g.normal(a, a)).sum().backward()
         g.gamma(0.3, shape=5)
+        g.binomial(gt.asarray(p, dtype=gt.int64), p)
         g.categorical(p, 100)
         g.multinomial(5, p, 3)
         g.choice(p, 4, p=p)
@@ -362,8 +410,9 @@ def test_generators_are_copied_with_their_state(again):
         (lambda g: g.bernoulli(1.5), ValueError, "bernoulli: p is 1.5.* at most 1"),
         (lambda g: g.binomial(-1, 0.5), ValueError, "binomial: n is -1"),
         (lambda g: g.binomial(1 << 21, 0.5), ValueError, "binomial: n is 2097152"),
-        (lambda g: g.binomial(3, gt.ones(3)), TypeError, "bernoulli"),
+        (lambda g: g.binomial(3, 1.5), ValueError, "binomial: p is 1.5"),
         (lambda g: g.binomial(2.5, 0.5), TypeError, "integer"),
+        (lambda g: g.binomial(True, 0.5), TypeError, "integer"),
         (lambda g: g.categorical(gt.ones((2, 0))), gt.errors.ShapeError, "nothing to choose"),
         (lambda g: g.categorical(gt.ones(3), axis=1), gt.errors.ShapeError, "axis 1"),
         (

@@ -1287,7 +1287,7 @@ class _Special(ModuleType):
         if name == "polygamma":
             return lambda n, x: _call(special.polygamma, name, (n, x), {})
         if name not in words(
-            "digamma erf erfc erfinv expit gammainc gammaincc gammaln log_ndtr ndtr"
+            "betainc digamma erf erfc erfinv expit gammainc gammaincc gammaln log_ndtr ndtr"
         ):
             raise AttributeError(name)
         return _ufunc(getattr(special, name))
