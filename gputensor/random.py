@@ -313,8 +313,8 @@ class Generator:
         By the rejection method of Marsaglia & Tsang (2000) in float64, in nine rounds for all
         elements. An element that none of them accepts, with a probability below 2e-12, takes
         the last proposal. Gradients towards `concentration` are those of the quantile function
-        at a fixed probability (implicit reparameterization, Figurnov et al. 2018), of the first
-        order only: a second derivative raises GraphError.
+        at a fixed probability (implicit reparameterization, Figurnov et al. 2018), to the second
+        order; a third derivative raises GraphError.
         """
         _check("gamma", concentration=(concentration, 0, 0, True), scale=(scale, 0, 0, False))
         given = (concentration, scale)
@@ -786,15 +786,13 @@ def _log_gammas(xp: Any, a: Array, starts: list[dict[str, Any]]) -> Array:
     return xp.where(proper, xp.log(d) + 3 * xp.log(root) + power, xp.nan)
 
 
-def _gamma_rule(xp: Any, g: Any, _out: Any, a: Any, sample: Array) -> Any:
+def _gamma_slope_forward(xp: Any, a: Any, sample: Any) -> Any:
     """Derivative of the logarithm of a gamma variable at a fixed probability.
 
     The distribution function F(a, x) stays: dx/da is -(dF/da) / (dF/dx). The numerator is a
     difference of the incomplete gamma function, of its complement where x is above a.
     """
-    if isinstance(g, Tensor):
-        raise GraphError("gamma: second derivatives towards concentration are not supported")
-    a = a.astype(np.float64)
+    a = xp.asarray(a, np.float64)
     x = xp.exp(sample)
     step = 1e-4 * a / xp.sqrt(1 + a)
     below = xp.gammainc(a + step, x) - xp.gammainc(a - step, x)
@@ -803,7 +801,33 @@ def _gamma_rule(xp: Any, g: Any, _out: Any, a: Any, sample: Array) -> Any:
     density = xp.exp(a * sample - x - xp.gammaln(a))  # times x
     # Near 0, where F is x**a / gamma(a + 1).
     small = -(sample - 1 / a - xp.digamma(a)) / a
-    return g * xp.where(sample < -14, small, -change / density)
+    return xp.where(sample < -14, small, -change / density)
+
+
+def _gamma_slope_rule(xp: Any, g: Any, _out: Any, a: Any, sample: Any) -> Any:
+    if isinstance(g, Tensor):
+        raise GraphError("gamma: third derivatives towards concentration are not supported")
+    a = xp.asarray(a, np.float64)
+    step = 1e-3 * a / xp.sqrt(1 + a)
+    ends = [_gamma_slope_forward(xp, a + h, sample) for h in (step, -step)]
+    return g * (ends[0] - ends[1]) / (2 * step)
+
+
+_gamma_slope = Primitive(
+    "gamma_slope",
+    _gamma_slope_forward,
+    (
+        _gamma_slope_rule,
+        # As dF/ds = x**a exp(-x) / gamma(a), with s the logarithm of x.
+        lambda xp, g, out, a, s: g * (xp.digamma(a) - s - out * (a - xp.exp(s))),
+    ),
+)
+
+
+def _gamma_rule(xp: Any, g: Any, out: Any, a: Any, sample: Array) -> Any:
+    if isinstance(g, Tensor):
+        return g * _gamma_slope(a, out)
+    return g * _gamma_slope_forward(xp, a, out)
 
 
 _gamma_sample = Primitive("gamma_sample", lambda xp, a, sample: sample, (_gamma_rule,))

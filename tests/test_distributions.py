@@ -280,12 +280,45 @@ def test_the_mean_of_gamma_gradients_is_that_of_the_mean():
     assert b.grad.item() == pytest.approx(-1.8 / 16, rel=0.03)
 
 
-def test_gamma_has_no_second_derivative():
-    def draw(a):
-        return Generator(13).gamma(a)
+def test_second_derivatives_of_gamma_follow_the_quantile_function():
+    values = np.repeat([0.05, 0.4, 1.0, 1.01, 3.0, 60.0, 3e4], 100)
+    a = gt.tensor(values, dtype=gt.float64)
 
-    with pytest.raises(gt.errors.GraphError, match="second derivatives"):
-        gt.grad(gt.grad(draw))(gt.tensor(2.0))
+    def slope(v):
+        return gt.sum(gt.grad(lambda u: gt.sum(Generator(11).gamma(u)))(v))
+
+    found = host(gt.grad(slope)(a))
+    drawn = host(Generator(11).gamma(a))
+    below, above = special.gammainc(values, drawn), special.gammaincc(values, drawn)
+    step = 1e-3 * values / np.sqrt(1 + values)
+
+    def quantile(v):
+        exact = special.gammaincinv(v, below), special.gammainccinv(v, above)
+        return np.where(drawn > values, *exact[::-1])
+
+    wanted = (quantile(values + step) - 2 * drawn + quantile(values - step)) / step**2
+    sure = drawn > 1e-250
+    np.testing.assert_allclose(found[sure], wanted[sure], rtol=2e-3, atol=1e-6)
+
+
+def test_the_mean_of_second_derivatives_is_that_of_the_mean(cupy):
+    # of E[x**2] = a + a**2 for gamma variables, and of E[x] = a / (a + b) for beta ones
+    for device in ("cpu", "cuda"):
+        for draw, wanted in (
+            (lambda v: Generator(12).gamma(v, shape=N) ** 2, 2.0),
+            (lambda v: Generator(12).beta(v, 2.2, N), -2 * 2.2 / 4**3),
+        ):
+
+            def slope(v, draw=draw):
+                return gt.grad(lambda u: gt.mean(draw(u)))(v)
+
+            found = gt.grad(slope)(gt.tensor(1.8, dtype=gt.float64, device=device))
+            assert found.item() == pytest.approx(wanted, rel=0.05)
+
+
+def test_gamma_has_no_third_derivative():
+    with pytest.raises(gt.errors.GraphError, match="third derivatives"):
+        gt.grad(gt.grad(gt.grad(lambda a: Generator(13).gamma(a))))(gt.tensor(2.0))
 
 
 def test_tiny_concentrations_keep_their_ratio():
