@@ -31,6 +31,7 @@ something there.
 import contextlib
 import inspect
 import itertools
+import operator
 import sys
 import threading
 import weakref
@@ -41,7 +42,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import backend, memory
+from gputensor import backend, calls, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     AnomalyError,
@@ -269,6 +270,11 @@ def _check_unchanged(node: "Node") -> None:
                 )
 
 
+def watched() -> bool:
+    """Whether there are hooks, or contexts that look for anomalies, in any thread."""
+    return _watched > 0
+
+
 # Number of hooks, and of contexts that look for anomalies, in all threads.
 _watched = 0
 _watching = threading.Lock()
@@ -410,21 +416,23 @@ class Leaf:
 
     def accumulate(self, g: Array, own: bool) -> None:
         """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
+        if calls.active is not None:
+            calls.active.leaves[self] = None
         if self.buffer is not None:
             if self.grad is not None:
-                self.buffer += g
+                calls.apply(operator.iadd, self.buffer, g)
             elif g is not self.buffer:
-                self.buffer[...] = g
+                calls.assign(self.buffer, g)
             changed(self.buffer, "a backward pass")
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
-            total = _array(self.grad.array + g)
+            total = calls.added(self.grad.array, g)
             if backend.capturing():  # a replay must find the sum where it was
                 self.grad.array[...] = total
             else:
                 self.grad = wrap(total)
         else:
-            self.grad = wrap(g if own else g.copy())
+            self.grad = wrap(g if own else calls.apply(_copied, g))
 
 
 class Node:
@@ -466,7 +474,7 @@ class Node:
     hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
 
 
-class _Spec:
+class Spec:
     """Shape and dtype of an operand whose values the rules do not need."""
 
     __slots__ = ("dtype", "shape")
@@ -474,6 +482,13 @@ class _Spec:
     def __init__(self, operand: Any) -> None:
         self.shape: tuple[int, ...] = getattr(operand, "shape", ())
         self.dtype: Any = getattr(operand, "dtype", type(operand))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Spec):
+            return NotImplemented
+        return self.shape == other.shape and bool(self.dtype == other.dtype)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Several(tuple[Any, ...]):
@@ -813,6 +828,7 @@ class Tensor:
             If the tensor is on the tape: the gradient would be lost. Use ``x.detach()``.
         """
         self._leave_tape("__dlpack__", "x.detach()")
+        calls.refuse("another library is given a tensor")
         return self.array.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
@@ -952,7 +968,7 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
                 "example with gt.abs or gt.real"
             )
         with backend.on_device_of(out.array):
-            return backend.namespace(out.array).ones(out.shape, out.dtype)
+            return calls.apply(backend.namespace(out.array).ones, out.shape, out.dtype)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradient must be a Tensor, got {type(gradient).__name__}")
     if gradient.shape != out.shape:
@@ -1099,7 +1115,10 @@ class Primitive:
             array = x.array
             kind = type(array)
             try:
-                out = bound[kind](array)
+                if calls.active is None:
+                    out = bound[kind](array)
+                else:
+                    out = calls.active.run(bound[kind], (array,), _NO_ATTRS, self.name)
             except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
@@ -1128,7 +1147,10 @@ class Primitive:
             if kind is not type(b):
                 backend.same_device(self.name, [a, b])
             try:
-                out = bound[kind](a, b)
+                if calls.active is None:
+                    out = bound[kind](a, b)
+                else:
+                    out = calls.active.run(bound[kind], (a, b), _NO_ATTRS, self.name)
             except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
@@ -1183,7 +1205,10 @@ class Primitive:
             kind = _follow(operands, arrays) or kind
             backend.same_device(self.name, arrays)
         try:
-            out = self.bound[kind](*arrays, **attrs)
+            if calls.active is None:
+                out = self.bound[kind](*arrays, **attrs)
+            else:
+                out = calls.active.run(self.bound[kind], arrays, attrs, self.name)
         except ValueError as error:
             raise _clearer(self.name, arrays, error) from None
         except TypeError as error:
@@ -1234,7 +1259,7 @@ class Primitive:
         else:
             keep = self.keep if len(self.keep) == len(arrays) else self.keep * len(arrays)
             node.saved = tuple(
-                a if k else p or _Spec(a) for a, p, k in zip(arrays, parents, keep, strict=True)
+                a if k else p or Spec(a) for a, p, k in zip(arrays, parents, keep, strict=True)
             )
         node.attrs = attrs
         node.shape = out.shape
@@ -1298,6 +1323,7 @@ def _unwrapped(data: Any) -> Any:
     return backend.to_host(data.array) if isinstance(data, Tensor) else data
 
 
+@calls.noted
 def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, Any]":
     """NumPy array of nested lists; Python floats become float32 where no dtype was chosen.
 
@@ -1476,6 +1502,8 @@ def propagate(
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
     results: dict[Node | Leaf, Any] = {}
     old, watched = min(since, _latest_change), _watched
+    noting = None if create_graph else calls.active
+    call = _call if noting is None else noting.call
     with _Pass() as follow:
         while waiting:
             order, node = heappop(waiting)
@@ -1523,6 +1551,8 @@ def propagate(
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
             rules = node.primitive.rules
+            if noting is not None:
+                rules = tuple(noting.rule(rule, node.primitive.name) for rule in rules)
             i = -1
             for parent in parents:
                 i += 1
@@ -1540,19 +1570,17 @@ def propagate(
                 else:
                     part = rules[i](xp, g, out, saved[0])  # type: ignore[misc]
                 if part.shape != parent.shape:
-                    part = sum_to(xp, part, parent.shape)
+                    part = call(sum_to, xp, part, parent.shape)
                 if part.dtype is not parent.dtype and part.dtype != parent.dtype:
-                    if part.dtype.kind == "c" != parent.dtype.kind:
-                        part = xp.real(part)
-                    part = xp.astype(part, parent.dtype)
+                    part = call(_cast_to, xp, part, parent.dtype)
                 if watched and _recording.suspicious:
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
                     if parent in summed:
-                        before += part
+                        before = call(operator.iadd, before, part)
                     else:
-                        before = before + part
+                        before = call(operator.add, before, part)
                         if not create_graph:
                             summed.add(parent)
                     gradients[parent] = before
@@ -1568,6 +1596,20 @@ def propagate(
     return results
 
 
+def _copied(g: Array) -> Array:
+    copy: Array = g.copy()
+    return copy
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
+    """A gradient in the dtype of what it is towards; the real part for what is real."""
+    return xp.astype(xp.real(g) if g.dtype.kind == "c" != dtype.kind else g, dtype)
+
+
 def _array(g: Any) -> Any:
     """`g`, a NumPy scalar as the 0-dimensional array that it came from."""
     return np.asarray(g) if isinstance(g, np.generic) else g
@@ -1581,7 +1623,12 @@ def _conjugate(g: Any) -> Any:
         return g.conj()
     g = _array(g)
     with backend.on_device_of(g):
-        return _array(g.conj())
+        return calls.apply(_conjugated, g)
+
+
+def _conjugated(g: Array) -> Array:
+    conjugate: Array = _array(g.conj())
+    return conjugate
 
 
 def _joint_step(
@@ -1600,9 +1647,10 @@ def _joint_step(
             needs.append(p.buffer)
         else:
             needs.append(p is not None)
-    parts: Sequence[Any] = node.primitive.vjp(  # type: ignore[misc, operator]
-        xp, needs, g, node.out, *(node.saved or ()), **node.attrs
-    )
+    rule: Any = node.primitive.vjp
+    if calls.active is not None:
+        rule = calls.active.rule(rule, node.primitive.name)
+    parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
     return parts
 
 

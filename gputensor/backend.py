@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor import config
+from gputensor import calls, config
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError, SyncError
 
 __all__ = [
@@ -611,8 +611,10 @@ DEFERRED_CHECKS: dict[str, Callable[[], None]] = {}
 
 
 def wait_for(array: Array, what: str) -> None:
-    """:func:`wait_for_device`, if `array` is on one."""
-    if not isinstance(array, np.ndarray):
+    """:func:`wait_for_device`, if `array` is on one; for results whose shape its values decide."""
+    if isinstance(array, np.ndarray):
+        calls.refuse(f"{what} makes a shape depend on values", inside=True)
+    else:
         wait_for_device(what)
 
 
@@ -627,6 +629,7 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
         As of :func:`wait_for_device`.
     """
     if isinstance(array, np.ndarray):
+        calls.refuse("a tensor's values are read")
         return array
     wait_for_device("reading a tensor's values")
     while DEFERRED_CHECKS:

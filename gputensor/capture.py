@@ -18,12 +18,13 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import autograd, backend, config, random
+from gputensor import autograd, backend, calls, config, random
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError
 from gputensor.ops import precision
 from gputensor.random import Generator
+from gputensor.replay import Replay
 from gputensor.tree import map_tree
 
 __all__ = ["Captured", "capture"]
@@ -47,6 +48,7 @@ class Captured:
         self._function = function
         self._device = None if device is None else backend.device(device)
         self._graphs: dict[Signature, _Graph] = {}
+        self._replays: dict[Signature, Replay] = {}
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -54,20 +56,18 @@ class Captured:
 
     @property
     def graphs(self) -> int:
-        """Number of graphs recorded so far."""
-        return sum(graph.recorded for graph in self._graphs.values())
+        """Number of graphs recorded so far, on the CPU of programs."""
+        recorded = [*self._graphs.values(), *self._replays.values()]
+        return sum(r.recorded for r in recorded)  # type: ignore[attr-defined]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or replay what it did before with arguments of this signature."""
         arrays: list[Array] = []
         structure = _structure((args, kwargs), arrays)
         where = self._place(arrays)
-        if where.kind == "cpu" or _lanes.busy:
+        if _lanes.busy or calls.active is not None:
             return map_tree(_detached, self._function(*args, **kwargs))
-        key = (
-            str(where),
-            structure,
-            tuple((a.shape, a.dtype) for a in arrays),
+        settings = (
             autograd.grad_enabled(),
             precision.casting.dtype,
             config.deterministic(),
@@ -75,6 +75,10 @@ class Captured:
             config.tf32_products(),
             autograd.moves(),
         )
+        if where.kind == "cpu":
+            with self._lock:
+                return self._on_cpu(structure, settings, arrays, args, kwargs)
+        key = (str(where), structure, tuple((a.shape, a.dtype) for a in arrays), *settings)
         with self._lock, backend.on_device_of(where):
             try:
                 graph = self._graphs.get(key)
@@ -91,6 +95,22 @@ class Captured:
             if not graph.recorded:
                 graph.record(args, kwargs)
             return graph.replay(arrays)
+
+    def _on_cpu(
+        self, structure: Hashable, settings: Any, arrays: list[Array], args: Any, kwargs: Any
+    ) -> Any:
+        key = (structure, tuple((a.shape, a.dtype, a.strides) for a in arrays), settings)
+        try:
+            replay = self._replays.get(key)
+        except TypeError:  # an argument that is not hashable
+            return Replay(self._function).run(args, kwargs)
+        if replay is None:
+            for old in [k for k in self._replays if k[-1][-1] != settings[-1]]:  # type: ignore[index]
+                del self._replays[old]
+            replay = Replay(self._function)
+            if len(self._replays) < _MOST_GRAPHS:
+                self._replays[key] = replay
+        return replay(arrays, args, kwargs)
 
     def _new_graph(self, key: tuple[Any, ...], arrays: list[Array]) -> "_Graph":
         stale = [k for k in self._graphs if k[-1] != key[-1]]  # type: ignore[index]
@@ -179,9 +199,9 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
 def _structure(tree: Any, arrays: list[Array]) -> Hashable:
     """All of a tree but its arrays' elements, which go to `arrays`."""
     if isinstance(tree, (tuple, list)):
-        return type(tree), *(_structure(item, arrays) for item in tree)
+        return type(tree), *[_structure(item, arrays) for item in tree]
     if isinstance(tree, dict):
-        return dict, *((key, _structure(item, arrays)) for key, item in tree.items())
+        return dict, *[(key, _structure(item, arrays)) for key, item in tree.items()]
     if isinstance(tree, Tensor):
         if tree.requires_grad:
             raise CaptureError(

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, memory
+from gputensor import backend, calls, memory
 from gputensor.autograd import Operand, Primitive, Tensor, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import (
@@ -91,6 +91,7 @@ class Generator:
         """
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise TypeError(f"seed must be an int, got {type(seed).__name__}")
+        calls.refuse("a generator is set to a seed")
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed is {seed}; it must be from 0 to 2**64 - 1")
         with self._lock:
@@ -100,6 +101,7 @@ class Generator:
     @property
     def state(self) -> tuple[int, int]:
         """Seed and counter."""
+        calls.refuse("a generator's state is read")
         with self._lock:
             return self._seed, self._counter
 
@@ -126,8 +128,9 @@ class Generator:
         """
         out, _, _ = _room("spawn", n, np.uint32, "cpu", 2)
         start = self.take(out.size)
-        if "state" in start:
+        if recorder.note is not None:
             raise CaptureError("spawn: seeds are drawn on the host; call it outside the function")
+        calls.refuse("seeds of generators are drawn")
         words = random_bits.raw(out, **start).view(np.uint64)
         return [Generator(int(seed)) for seed in words]
 
@@ -141,10 +144,19 @@ class Generator:
         taken = recorder.note(self, counters) if recorder.note else None
         if taken is not None:
             return taken
+        if calls.active is not None:
+            return {"key": 0, "offset": 0, "state": calls.apply(self._next, counters)}
         with self._lock:
             offset = self._counter
             self._counter = (offset + counters) % (1 << 64)
             return {"key": self._seed, "offset": offset}
+
+    def _next(self, counters: int) -> Array:
+        """Seed and counter, which is moved on, as an array on the host."""
+        with self._lock:
+            now = np.array([self._seed, self._counter], np.uint64)
+            self._counter = (self._counter + counters) % (1 << 64)
+        return now
 
     def advance(self, counters: int) -> "Generator":
         """Skip the words of so many counters, four of each."""
@@ -191,7 +203,7 @@ class Generator:
         out, sizes, where = _room("uniform", shape, dtype or np.float32, device)
         with backend.on_device_of(where):
             state = self.take(out.size * words_of(out.dtype))
-            return wrap(random_uniform.raw(out, low=low, high=high, **state).reshape(sizes))
+            return wrap(_shaped(random_uniform.raw(out, low=low, high=high, **state), sizes))
 
     def normal(
         self,
@@ -224,7 +236,7 @@ class Generator:
         out, sizes, where = _room("normal", shape, dtype or np.float32, device)
         with backend.on_device_of(where):
             state = self.take((out.size + out.size % 2) * words_of(out.dtype))
-            return wrap(random_normal.raw(out, mean=loc, std=scale, **state).reshape(sizes))
+            return wrap(_shaped(random_normal.raw(out, mean=loc, std=scale, **state), sizes))
 
     def standard_normal(
         self, shape: Shape = None, *, dtype: Any = None, device: str | Device | None = None
@@ -841,8 +853,14 @@ def _room(
     dtype = np.dtype(dtype) if words else _floating(name, dtype)
     where = backend.device(device)
     with backend.on_device_of(where), memory.explained(name, where):
-        out = backend.namespace(where).empty(math.prod(sizes) * (words or 1), dtype)
+        make = backend.namespace(where).empty
+        out = calls.apply(make, math.prod(sizes) * (words or 1), dtype)
     return out, sizes, where
+
+
+@calls.noted
+def _shaped(x: Array, shape: tuple[int, ...]) -> Array:
+    return x.reshape(shape)
 
 
 def _high_product(high: Array, low: Array, span: int) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import autograd, backend, config
+from gputensor import autograd, backend, calls, config
 from gputensor.autograd import Leaf, Operand, Primitive, Tensor, wrap
 from gputensor.backend import namespace
 from gputensor.errors import DTypeError, ParityError
@@ -108,11 +108,13 @@ class Kernel:
         """Run on raw arrays of one device, which must be the current one; no tape."""
         how = self.implementation(*arrays)
         if how == "loop":
+            if calls.active is not None:
+                return calls.active.run(self.loop, arrays, attrs, self.name)  # type: ignore[arg-type]
             return self.loop(*arrays, **attrs)  # type: ignore[misc]
         if how == "cuda":
             return self.cuda(self.source, *arrays, **attrs)  # type: ignore[misc]
         xp = namespace(next(a for a in arrays if _is_array(a)))
-        return self.reference(xp, *arrays, **attrs)
+        return calls.apply(self.reference, xp, *arrays, **attrs)
 
     def parity(
         self, *arrays: Any, rtol: float | None = None, atol: float = 1e-6, **attrs: Any

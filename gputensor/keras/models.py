@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, nn, optim
+from gputensor import backend, calls, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array, Device
 from gputensor.capture import Captured
@@ -66,14 +66,37 @@ class _Sums:
 
     def add(self, values: list[Array]) -> None:
         """Add sums over a batch."""
-        for i, value in enumerate(values):
-            self.array[i] += value
+        _add_up(self.array, values)
 
     def means(self, rows: int) -> dict[str, float]:
         """Means over all rows; reads the device once."""
         with backend.expected_waits():
             sums = backend.to_host(self.array)
         return dict(zip(self.names, (sums / rows).tolist(), strict=True))
+
+
+@calls.noted
+def _add_up(sums: Array, values: list[Array]) -> None:
+    for i, value in enumerate(values):
+        sums[i] += value
+
+
+@calls.noted
+def _rows_of(x: Array, rows: Array) -> Array:
+    return x[rows]
+
+
+@calls.noted
+def _sum_of(each: Array, rows: int) -> Array:
+    """Sum over a batch of a loss of each row, or of their mean."""
+    return each.sum() if each.ndim else each * rows
+
+
+@calls.noted
+def _measured(metric: Callable[..., Tensor], y: Array, prediction: Tensor, rows: int) -> Array:
+    """Sum of a metric over a batch."""
+    found = metric(y, prediction).array
+    return found.mean(dtype=np.float64) * rows
 
 
 class _Display:
@@ -154,8 +177,7 @@ class _Steps:
     def __init__(self, step: Callable[[int], None], capture: Any, device: Device) -> None:
         self._step = step
         self._must = capture is True
-        plain = capture is False or device.kind == "cpu"
-        self._run: Callable[[int], None] = step if plain else Captured(step, device)
+        self._run: Callable[[int], None] = Captured(step, device) if capture else step
 
     def __call__(self, rows: int) -> None:
         try:
@@ -426,7 +448,7 @@ class Sequential(nn.Sequential):
             extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
             each = loss.function(y, widened(out), **extra)
             result = mean(each)
-            values = [each.array.sum() if each.ndim else each.array * len(x)]
+            values = [_sum_of(each.array, len(x.array))]
             correct = None
         for _, metric in self._metrics:
             if metric is metrics.accuracy and correct is not None:
@@ -435,8 +457,7 @@ class Sequential(nn.Sequential):
             prediction = out.detach()
             if fused:
                 prediction = nn.functional.softmax(prediction)
-            found = metric(y, prediction).array
-            values.append(found.mean(dtype=np.float64) * len(x))
+            values.append(_measured(metric, y, prediction, len(x.array)))
         return result, values
 
     def _sums(self, place: Array) -> _Sums:
@@ -579,7 +600,7 @@ class Sequential(nn.Sequential):
 
         def step(rows: int) -> None:
             index = next_rows.raw(order, at, rows=rows)
-            loss, values = self._loss_and_sums(self._batch(x, index), y[index])
+            loss, values = self._loss_and_sums(self._batch(x, index), _rows_of(y, index))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

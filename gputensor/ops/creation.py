@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, memory
+from gputensor import backend, calls, memory
 from gputensor.autograd import (
     Leaf,
     Operand,
@@ -64,6 +64,7 @@ def _shared(data: Any) -> Any:
     return np.asarray(data)
 
 
+@calls.noted
 def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
     """Raw array of what :func:`_shared` gives, on `device`; without a copy if possible."""
     if isinstance(data, Tensor):
@@ -196,7 +197,8 @@ def _make(name: str, device: str | Device | None, *args: Any, **kwargs: Any) -> 
     where = backend.device(device)
     with backend.on_device_of(where):
         try:
-            return wrap(getattr(backend.namespace(where), name)(*args, **kwargs))
+            make = getattr(backend.namespace(where), name)
+            return wrap(calls.apply(make, *args, **kwargs))
         except ValueError as error:
             raise ShapeError(f"{name}: {error}") from None
         except MemoryError as error:
@@ -511,7 +513,8 @@ def raw_like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
     """Raw array made by a function of the namespace of `x`, on its device and of its dtype."""
     raw = x.array if isinstance(x, Tensor) else x
     with backend.on_device_of(raw):
-        return getattr(backend.namespace(raw), name)(*args, dtype=dtype or x.dtype)
+        make = getattr(backend.namespace(raw), name)
+        return calls.apply(make, *args, dtype=dtype or x.dtype)
 
 
 def parameter(array: Any) -> Tensor:

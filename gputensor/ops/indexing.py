@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, config
+from gputensor import backend, calls, config
 from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_view, raw_operand
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
@@ -236,7 +236,7 @@ def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
     raw, key, last = _setting(name, x, key, value)
     with backend.on_device_of(x.array):
         try:
-            return _put(x.array, key, raw, last)
+            return calls.apply(_put, x.array, key, raw, last)
         except (TypeError, ValueError) as error:
             raise ShapeError(f"{name}: {error}") from None
 

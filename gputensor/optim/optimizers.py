@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, memory
+from gputensor import backend, calls, memory
 from gputensor.autograd import Leaf, Tensor, changed, no_grad, note_move, wrap
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
@@ -103,9 +103,28 @@ def checked_rate(name: str, value: Any) -> float | Schedule:
 
 
 def _root(squared: Array) -> Tensor:
-    xp = backend.namespace(squared)
     with backend.on_device_of(squared):
-        return wrap(xp.asarray(xp.sqrt(squared)))
+        return wrap(_root_of(backend.namespace(squared), squared))
+
+
+@calls.noted
+def _root_of(xp: Any, squared: Array) -> Array:
+    return xp.asarray(xp.sqrt(squared))
+
+
+@calls.noted
+def _total(xp: Any, parts: list[Array]) -> Array:
+    return xp.asarray(sum(parts[1:], parts[0])) if parts else xp.zeros(())
+
+
+@calls.noted
+def _as_number(count: Array) -> Array:
+    return count.reshape(()).astype(np.float64)
+
+
+@calls.noted
+def _count(count: Array, skip: Array | None) -> None:
+    count += 1 if skip is None else skip == 0
 
 
 class Optimizer:
@@ -190,14 +209,14 @@ class Optimizer:
             with backend.on_device_of(flat.values):
                 if callable(self._lr) and runs:
                     with no_grad():
-                        steps = wrap(flat.count.reshape(()).astype(np.float64))
-                        flat.rate[...] = self._lr(steps).array
+                        steps = wrap(_as_number(flat.count))
+                        calls.assign(flat.rate, self._lr(steps).array)
                 for start, stop in runs:
                     part = slice(start, stop)
                     arrays = [flat.values[part], flat.grads[part], *(s[part] for s in states)]
                     self._update(flat, arrays, there, last=stop == runs[-1][1])
                 if callable(self._lr) and runs and not self._counts:
-                    flat.count += 1 if there is None else there == 0
+                    _count(flat.count, there)
             changed(flat.values, "an optimizer's step")
 
     def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
@@ -225,7 +244,7 @@ class Optimizer:
                 parts.append(backend.to_device(squared_norm.raw(g), home))
         with backend.on_device_of(home):
             xp = backend.namespace(home)
-            return xp.asarray(sum(parts[1:], parts[0])) if parts else xp.zeros(())
+            return _total(xp, parts)
 
     def clip_grad_norm(self, max_norm: float) -> Tensor:
         """Scale all gradients down so that their norm is `max_norm` at most; call before `step`.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, calls
 from gputensor.autograd import Tensor, changed, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
@@ -117,7 +117,7 @@ class GradScaler:
             where = backend.device_of(g)
             with backend.on_device_of(where):
                 if where not in flags:
-                    flags[where] = backend.namespace(where).zeros(1, np.uint32)
+                    flags[where] = calls.apply(backend.namespace(where).zeros, 1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
             changed(g, "unscale")
         self._found[optimizer] = _any(list(flags.values()), home)
@@ -185,6 +185,7 @@ class GradScaler:
                 array[...] = backend.to_device(value, backend.device_of(array))
 
 
+@calls.noted
 def _any(flags: list[Array], where: Device) -> Array:
     """One flag on `where` that is set if one of the flags is."""
     moved = [backend.to_device(flag, where) for flag in flags]

@@ -1,0 +1,448 @@
+"""Replays on the CPU: the bits of the function itself, or the function itself."""
+
+import functools
+import itertools
+import re
+
+import numpy as np
+import pytest
+import test_linalg
+import test_ops
+
+import gputensor as gt
+from gputensor import calls, keras
+from gputensor.errors import LabelError
+from gputensor.keras.layers import Dense, Dropout
+from gputensor.optim import schedules
+
+EYE = np.eye(4, dtype="float32")
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu():
+    with gt.device("cpu"):
+        yield
+    assert calls.active is None
+
+
+def reason(run):
+    """Why a captured function is not replayed, None if it is."""
+    (replay,) = run._replays.values()
+    assert replay.recorded == (replay.reason is None)
+    return replay.reason
+
+
+def same(a, b):
+    """Whether two trees of tensors and arrays have the same bits."""
+    found = gt.tree.map_tree(lambda x, y: _bits(x) == _bits(y), a, b)
+    return all(gt.tree.leaves(found))
+
+
+def _bits(x):
+    x = x.detach().numpy() if isinstance(x, gt.Tensor) else x
+    return (x.dtype, x.shape, x.tobytes()) if isinstance(x, np.ndarray) else repr(x)
+
+
+def train(make_step, steps=40, captured=True):
+    """All that training leaves behind, with a smaller batch every fifth step."""
+    gt.manual_seed(5)
+    model = gt.nn.Sequential(gt.nn.Dense(12, 16, "relu"), gt.nn.Dropout(0.3), gt.nn.Dense(16, 4))
+    step, state = make_step(model)
+    run = gt.capture(step) if captured else step
+    rng = np.random.default_rng(3)
+    losses = []
+    for i in range(steps):
+        rows = 5 if i % 5 == 4 else 9
+        x = gt.tensor(rng.standard_normal((rows, 12)).astype(np.float32))
+        losses.append(run(x, gt.tensor(rng.integers(0, 4, rows))))
+    if captured:
+        assert run.graphs == 2, [replay.reason for replay in run._replays.values()]
+    parameters = [p.array.copy() for p in model.parameters()]
+    return losses, parameters, state(), gt.random.default_generator.state
+
+
+def adamw(model):
+    optimizer = gt.optim.AdamW(model.parameters(), lr=schedules.cosine_decay(0.05, 40))
+
+    def step(x, y):
+        loss = gt.nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.clip_grad_norm(0.5)
+        optimizer.step()
+        return loss
+
+    return step, optimizer.state_dict
+
+
+def scheduled_momentum(model):
+    optimizer = gt.optim.SGD(
+        model.parameters(), lr=schedules.exponential_decay(0.1, 10, 0.5), momentum=0.9
+    )
+
+    def step(x, y):
+        optimizer.zero_grad()
+        gt.nn.functional.cross_entropy(model(x), y, label_smoothing=0.1).backward()
+        gt.nn.functional.cross_entropy(model(x) * 0.5, y).backward()  # which adds up
+        optimizer.step()
+        return {"norm": optimizer.grad_norm(), "ones": gt.ones((2,)) * 3, "text": "t"}
+
+    return step, optimizer.state_dict
+
+
+def scaled(model):
+    optimizer = gt.optim.Adam(model.parameters(), lr=0.01)
+    scaler = gt.optim.GradScaler(init_scale=2.0**14, growth_interval=3)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        with gt.autocast("float16"):
+            loss = gt.nn.functional.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return loss
+
+    return step, lambda: (optimizer.state_dict(), scaler.state_dict())
+
+
+def by_hand(model):
+    rate = gt.tensor(0.05)
+    mean = gt.zeros((4,))
+
+    def step(x, y):
+        out = model(x)
+        loss = gt.mean(gt.square(out - gt.asarray(EYE)[y]))
+        gradients = gt.grad(lambda w: gt.sum(gt.square(w @ w.T)))(model.parameters()[0].detach())
+        model.zero_grad()
+        loss.backward()
+        with gt.no_grad():
+            for p in model.parameters():
+                p -= rate * p.grad
+            model.parameters()[0][:, :2] = model.parameters()[0][:, 2:4]
+            mean.__imul__(0.9)
+            mean.__iadd__(gt.mean(out.detach(), axis=0))
+        return loss, gradients
+
+    return step, lambda: (mean.array.copy(), [p.grad.array.copy() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("make_step", [adamw, scheduled_momentum, scaled, by_hand])
+def test_replays_have_the_bits_of_the_function(make_step):
+    assert same(train(make_step), train(make_step, captured=False))
+
+
+CASES = {**test_ops.CASES, **test_linalg.CASES}
+
+
+def operands(values):
+    """Tensors of values, or of random numbers for shapes."""
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(v) if isinstance(v, tuple) else np.asarray(v) for v in values]
+    return [gt.tensor(a, requires_grad=a.dtype.kind in "fc") for a in arrays]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operations_are_replayed(name):
+    for case, (function, *values) in enumerate(CASES[name]):
+        inputs = operands(values)
+
+        def step(function=function, inputs=inputs):
+            for t in inputs:
+                if t.requires_grad:
+                    t.grad = None
+            out = function(*inputs)
+            if out.requires_grad:
+                gt.sum(gt.real(out * gt.conj(out))).backward()
+            return out, [t.grad for t in inputs]
+
+        run = gt.capture(step)
+        for _ in range(5):
+            assert same(run(), step()), (name, case)
+            for t in inputs:  # other values of the same kind, in place
+                if t.requires_grad:
+                    t.array[...] *= 1.001
+
+
+def test_most_operations_have_a_program():
+    found = {}
+    for name, ((function, *values), *_) in ((n, c) for n, c in CASES.items() if c):
+        run = gt.capture(functools.partial(function, *operands(values)))
+        for _ in range(3):
+            run()
+        found[name] = run.graphs
+    assert sum(found.values()) > 0.95 * len(found), [n for n, made in found.items() if not made]
+
+
+# What cannot be repeated
+
+W = gt.tensor(np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4), requires_grad=True)
+
+
+def raw_result(x):
+    return gt.asarray(x.array * 2) + 1
+
+
+def raw_in_place(x):
+    y = x * 2
+    y.array[0] += 1
+    return y + 1
+
+
+def raw_parameters(x):
+    W.grad = None
+    gt.sum(x @ W).backward()
+    W.array[...] -= 0.1 * W.grad.array
+    return W.detach() * 1
+
+
+def value_read(x):
+    return x * 2 if gt.sum(x).item() > 0 else x
+
+
+def number_of_python(x, counter=itertools.count()):  # noqa: B008
+    return x * next(counter)
+
+
+def mask(x):
+    return gt.sum(x[x > 0])
+
+
+def seeded(x):
+    gt.manual_seed(3)
+    return x + gt.random.default_generator.normal(shape=(3,))
+
+
+def numpy_numbers(x, rng=np.random.default_rng(0)):  # noqa: B008
+    return x + gt.asarray(rng.standard_normal(3).astype("float32"))
+
+
+def shuffled(x, order=np.arange(3), rng=np.random.default_rng(0)):  # noqa: B008
+    rng.shuffle(order)
+    return gt.take(x, gt.asarray(order)) + gt.take(x, gt.asarray(order))
+
+
+def changed_on_the_tape(x):
+    y = x @ W
+    y *= 2
+    return y
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (raw_result, "another ndarray each time"),
+        (raw_in_place, "changed by code that computes on raw arrays"),
+        (raw_parameters, "changed by code that computes on raw arrays"),
+        (value_read, "values are read"),
+        (number_of_python, "the next time"),
+        (mask, "boolean mask makes a shape depend"),
+        (seeded, "set to a seed"),
+        (numpy_numbers, "another ndarray each time"),
+        (shuffled, "changed by code"),
+        (changed_on_the_tape, "on the tape"),
+    ],
+)
+def test_what_cannot_be_repeated_goes_on_being_called(function, why):
+    start = W.array.copy()
+    count = []
+
+    def counted(x):
+        count.append(1)
+        return function(x)
+
+    run = gt.capture(counted)
+    given = [np.float32([i, 1, -i]) for i in range(1, 7)]
+    found = [run(gt.tensor(x)).numpy().copy() for x in given]
+    assert len(count) == 6
+    assert re.search(why, reason(run))
+    if function not in (number_of_python, numpy_numbers, shuffled):  # which remember
+        W.array[...] = start
+        for x, y in zip(given, found, strict=True):
+            np.testing.assert_array_equal(function(gt.tensor(x)).detach().numpy(), y)
+
+
+def test_python_runs_three_times_only():
+    count = []
+
+    @gt.capture
+    def double(x):
+        count.append(x.shape)
+        return x * 2
+
+    for i in range(6):
+        assert double(gt.full((2,), float(i))).tolist() == [2.0 * i] * 2
+    assert (len(count), double.graphs) == (3, 1)
+    for i in range(6):
+        assert double(gt.full((2, 2), float(i))[:, 0]).tolist() == [2.0 * i] * 2
+    assert (len(count), double.graphs) == (6, 2)  # other strides
+
+
+def test_arguments_are_read_and_changed_where_they_are():
+    @gt.capture
+    def count_up(x, step):
+        with gt.no_grad():
+            x += step
+        return x
+
+    x, one = gt.zeros((3,)), gt.ones((3,))
+    for _ in range(5):
+        out = count_up(x, one)
+    assert x.tolist() == [5.0] * 3
+    assert np.shares_memory(out.array, x.array)
+    assert count_up(one, one).tolist() == [2.0] * 3  # both are one array
+    assert count_up.graphs == 1
+
+
+def test_a_replay_counts_as_a_change():
+    w = gt.tensor([1.0, 1.0], requires_grad=True)
+    optimizer = gt.optim.SGD([w], lr=0.5)
+
+    @gt.capture
+    def step():
+        optimizer.zero_grad()
+        gt.sum(w * w).backward()
+        optimizer.step()
+
+    for _ in range(4):
+        step()
+    assert step.graphs == 1
+    loss = gt.sum(w * w)
+    step()
+    with pytest.raises(gt.errors.GraphError, match="changed in place"):
+        loss.backward()
+
+
+def test_gradients_that_are_forgotten_outside():
+    def states(captured):
+        w = gt.tensor([1.0, 1.0], requires_grad=True)
+        other = gt.tensor([1.0, 1.0], requires_grad=True)
+        optimizer = gt.optim.SGD([w], lr=0.5)
+
+        def step(x):
+            gt.sum(w * other * x).backward()
+            optimizer.step()
+
+        run = gt.capture(step) if captured else step
+        for i in range(8):
+            if i != 5:  # then gradients add up
+                optimizer.zero_grad()
+                other.grad = None
+            run(gt.tensor([1.0, i]))
+            yield w.array.copy(), w.grad.array.copy(), other.grad.array.copy()
+            if i > 2:
+                w.grad = None
+                assert w.grad is None
+
+    assert same(list(states(True)), list(states(False)))
+
+
+def test_errors_of_a_replay_are_those_of_the_function():
+    @gt.capture
+    def loss(x, y):
+        return gt.nn.functional.cross_entropy(x, y)
+
+    x = gt.ones((2, 3))
+    for _ in range(4):
+        loss(x, gt.tensor([0, 1]))
+    assert loss.graphs == 1
+    with pytest.raises(LabelError, match="row 1 has label 3"):
+        loss(x, gt.tensor([0, 3]))
+    assert loss(x, gt.tensor([0, 1])).item() == pytest.approx(np.log(3), rel=1e-6)
+
+
+def test_hooks_and_anomalies_are_seen():
+    w = gt.tensor([1.0, 1.0], requires_grad=True)
+
+    @gt.capture
+    def step(x):
+        w.grad = None
+        gt.sum(gt.sqrt(w * x)).backward()
+        return w.grad
+
+    for _ in range(4):
+        step(gt.ones((2,)))
+    assert step.graphs == 1
+    seen = []
+    hook = w.register_hook(seen.append)
+    step(gt.ones((2,)))
+    assert len(seen) == 1
+    hook.remove()
+    with gt.detect_anomaly(), pytest.raises(gt.errors.AnomalyError):
+        step(gt.zeros((2,)))
+
+
+def test_functions_captured_inside_are_part_of_it():
+    @gt.capture
+    def inner(x):
+        return x * 2
+
+    @gt.capture
+    def outer(x):
+        return inner(x) + 1
+
+    assert [outer(gt.tensor(float(i))).item() for i in range(5)] == [1.0, 3.0, 5.0, 7.0, 9.0]
+    assert outer.graphs == 1
+
+
+def test_what_is_not_hashable_is_no_hindrance():
+    @gt.capture
+    def total(x, weights):
+        return x * sum(weights)
+
+    assert [total(gt.ones(()), {i}).item() for i in range(5)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_large_arrays_are_left_alone(monkeypatch):
+    monkeypatch.setattr(gt.replay, "_MOST_BYTES", 50)
+    run = gt.capture(lambda x: x * 2 + 1)
+    for i in range(4):
+        assert run(gt.full((9,), float(i))).tolist() == [2.0 * i + 1] * 9
+    assert re.search("^add: its arrays are large", reason(run))
+
+
+# Keras
+
+
+class Raw(keras.layers.Layer):
+    """A layer that computes with NumPy; no gradient passes."""
+
+    def forward(self, x):
+        return x * gt.asarray(np.abs(x.detach().array).clip(1, 2))
+
+
+def mean_distance(y_true, y_pred):
+    return gt.abs(gt.asarray(y_pred) - gt.asarray(y_true))
+
+
+def own_loss(y_true, y_pred):
+    return gt.mean(gt.abs(y_pred - y_true), axis=1)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.4), Raw()], ids=["dropout", "raw"])
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "mse", own_loss])
+def test_fit_is_the_same_with_and_without(layer, loss):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((70, 6)).astype("float32")
+    labels = loss == "sparse_categorical_crossentropy"
+    y = rng.integers(0, 3, 70) if labels else rng.standard_normal((70, 3)).astype("float32")
+
+    def fitted(capture):
+        gt.manual_seed(1)
+        model = keras.Sequential(
+            [
+                Dense(8, activation="tanh", input_shape=(6,)),
+                layer,
+                Dense(3, activation="softmax" if labels else None),
+            ]
+        )
+        model.compile("adam", loss, metrics=["accuracy"] if labels else [mean_distance])
+        history = model.fit(
+            x, y, batch_size=16, epochs=6, verbose=0, capture=capture, validation_split=0.1
+        ).history
+        del history["seconds"]
+        return history, [p.array.copy() for p in model.parameters()]
+
+    expected = fitted(False)
+    assert same(fitted("auto"), expected)
+    assert same(fitted(True), expected)
