@@ -52,7 +52,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, np.ndarray):
         here, there = ((x.ctypes.data, x.shape, x.strides, x.dtype) for x in (a, b))
-        return memory_of(a) is memory_of(b) and bool(here == there)
+        return memory_of(a) is memory_of(b) and here == there
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, (float, complex)):
