@@ -270,9 +270,11 @@ def _check_unchanged(node: "Node") -> None:
                 )
 
 
-def watched() -> bool:
-    """Whether there are hooks, or contexts that look for anomalies, in any thread."""
-    return _watched > 0
+def watched(leaves: Iterable["Leaf"]) -> bool:
+    """Whether a backward pass to `leaves` calls hooks of theirs, or looks for anomalies."""
+    return _watched > 0 and (
+        _recording.suspicious or any(getattr(leaf, "hooks", None) for leaf in leaves)
+    )
 
 
 # Number of hooks, and of contexts that look for anomalies, in all threads.
@@ -372,6 +374,7 @@ class HookHandle:
 def _hooked(entry: "Node | Leaf", g: Any) -> Any:
     """A gradient on the tape after the hooks of its tensor."""
     for hook in list(getattr(entry, "hooks", {}).values()):
+        calls.refuse("a hook is called")
         given = _conjugate(g)
         given = given if isinstance(given, Tensor) else wrap(_array(given))
         new = hook(given)

@@ -1,5 +1,7 @@
 """``gt.capture``: a function of tensors as one CUDA graph, recorded once and replayed.
 
+On the CPU :class:`gputensor.replay.Replay` takes its place; what follows is about CUDA.
+
 The first call with arguments of some signature runs the function as it stands, on a stream and from
 a memory pool of the graph's own; this compiles and allocates all that is needed. The second records
 the function, which computes nothing, and launches what was recorded; later calls only launch. A
@@ -145,7 +147,7 @@ def capture(
 @overload
 def capture(function: Callable[..., Any], /, *, device: str | Device | None = None) -> Captured: ...
 def capture(function: Any = None, /, *, device: str | Device | None = None) -> Any:
-    """Replay a function of tensors as one CUDA graph; on the CPU it is run as it is.
+    """Replay a function of tensors as one CUDA graph; on the CPU as its calls on raw arrays.
 
     For steps that are bound by launches: a training step of a small model. The function's results
     and effects on tensors are those that it has without, bit for bit.
@@ -162,21 +164,25 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
     Returns
     -------
     Captured
-        Called as `function` is. Results are detached copies.
+        Called as `function` is. Results are detached, from CUDA copies.
 
     Raises
     ------
     CaptureError
-        In the second call with a signature, naming the operation and the line, if the function
-        waits for the device: reads a value, prints a tensor, indexes by a boolean mask. Its effects
-        of that call did not happen then. In the first call, if it changes an argument in place.
+        On CUDA, in the second call with a signature, naming the operation and the line, if the
+        function waits for the device: reads a value, prints a tensor, indexes by a boolean mask.
+        Its effects of that call did not happen then. In the first call, if it changes an argument
+        in place.
 
     Notes
     -----
-    What Python does in the function happens in the first two calls of each signature only: numbers
-    and tensors from outside are those of that time. Tensors that change must be changed in place,
-    as optimizers do, or be arguments, which must not be changed. Random numbers go on from call to
-    call, learning rates and schedules are read on the device.
+    What Python does in the function happens in the first calls of each signature only, two on CUDA
+    and three on the CPU: numbers and tensors from outside are those of that time. Tensors that
+    change must be changed in place, as optimizers do, or be arguments, which must not be changed.
+    Random numbers go on from call to call, learning rates and schedules are read on the device.
+
+    On the CPU nothing is refused: a function that does what a program cannot repeat, such as
+    reading a value or computing on raw arrays, is run as it is, and the log (level INFO) says why.
 
     Examples
     --------

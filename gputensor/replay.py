@@ -52,7 +52,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, np.ndarray):
         here, there = ((x.ctypes.data, x.shape, x.strides, x.dtype) for x in (a, b))
-        return memory_of(a) is memory_of(b) and here == there
+        return memory_of(a) is memory_of(b) and bool(here == there)
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, (float, complex)):
@@ -306,7 +306,7 @@ class Recording:
             self.refuse(str(refusal))
 
     def release(self) -> None:
-        """Let go of the results, when the program is made."""
+        """Let go of the results, when all calls are noted."""
         for kept in (self._alive, self._places, self._memory):
             kept.clear()
 
@@ -319,6 +319,8 @@ class Recording:
         for a, b in zip(self.lines, other.lines, strict=True):
             if a != b:
                 return f"where it called {_call(a)} it called {_call(b)} the next time"
+        if list(self.leaves) != list(other.leaves):
+            return "gradients of other tensors were computed the second time"
         for name, function in self.functions.items():
             if not _same(function, other.functions[name]):
                 return f"{name} is another function each time"
@@ -376,11 +378,12 @@ class Replay:
         self._runs = 0
         self._first: Recording | None = None
         self._grads: list[tuple[Leaf, bool, bool]] = []  # whether None before, and after
+        self._leaves: list[Leaf] = []
         self._written: list[Array] = []  # memory that is changed in place
 
     def __call__(self, arrays: list[Array], args: Any, kwargs: Any) -> Any:
         """Run the function, or what was recorded of it."""
-        watched = autograd.watched()
+        watched = autograd.watched(self._leaves)
         if self._program is not None and not watched:
             for leaf, before, _ in self._grads:
                 if (leaf.grad is None) is not before:
@@ -435,19 +438,20 @@ class Replay:
         finally:
             calls.active = None
         recording.finish(out)
-        if first is None:
-            self._first, self.reason = recording, recording.reason
-            return out
-        self._first = None
-        self.reason = first.differs(recording)
-        if self.reason is None:
+        recording.release()
+        self.reason = recording.reason if first is None else first.differs(recording)
+        if self.reason is not None:
+            self._first = None
+            _log.info(f"capture: {self._function!r} is run as it is on the CPU: {self.reason}")
+        elif first is None:
+            self._first = recording
+        else:
+            self._first = None
             self.recording, self._program = recording, recording.compiled()
+            self._leaves = list(before)
             self._grads = [(leaf, none, leaf.grad is None) for leaf, none in before.items()]
             constants = [c for c in recording.constants if isinstance(c, np.ndarray)]
             kept = {id(memory_of(c)): memory_of(c) for c in constants}
             changed = (ref() for ref in autograd.changed_since(began))
             self._written = [owner for owner in changed if id(owner) in kept]
-            recording.release()
-        if self.reason is not None:
-            _log.info(f"capture: {self._function!r} is run as it is on the CPU: {self.reason}")
         return out

@@ -368,6 +368,9 @@ def test_hooks_and_anomalies_are_seen():
     step(gt.ones((2,)))
     assert len(seen) == 1
     hook.remove()
+    other = gt.tensor([1.0], requires_grad=True)
+    other.register_hook(seen.append)  # of a tensor that has no part in it
+    step(gt.ones((2,)))
     with gt.detect_anomaly(), pytest.raises(gt.errors.AnomalyError):
         step(gt.zeros((2,)))
 

@@ -164,7 +164,7 @@ def _begin_copy(array: Array) -> tuple["np.ndarray[Any, Any]", Any]:
 
 
 class _Steps:
-    """Runs the training steps of :meth:`Sequential.fit`, as CUDA graphs where that is possible.
+    """Runs the training steps of :meth:`Sequential.fit`, replayed where that is possible.
 
     Parameters
     ----------
@@ -502,9 +502,10 @@ class Sequential(nn.Sequential):
         shuffle : bool
             Whether each epoch has a new random order.
         capture : {"auto", True, False}
-            Whether a step on CUDA is one CUDA graph, see :func:`gputensor.capture`; the results are
-            the same. With "auto" steps that cannot be captured, because of a loss, a metric or a
-            layer that reads values, are run one operation after the other, and the log says why.
+            Whether a step is recorded and replayed, on CUDA as one CUDA graph, see
+            :func:`gputensor.capture`; the results are the same. With "auto" steps on CUDA that
+            cannot be captured, because of a loss, a metric or a layer that reads values, are run
+            one operation after the other, and the log says why.
 
         Returns
         -------
@@ -515,7 +516,7 @@ class Sequential(nn.Sequential):
         ShapeError, DTypeError, LabelError
             If the data do not fit the model. Nothing is trained then.
         CaptureError
-            With ``capture=True``, if a step cannot be captured.
+            With ``capture=True``, if a step on CUDA cannot be captured.
         """
         self._compiled()
         if capture not in ("auto", True, False):
