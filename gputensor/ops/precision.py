@@ -96,7 +96,7 @@ def lowered(name: str, *operands: Operand) -> tuple[Operand, ...]:
     dtypes = [getattr(o, "dtype", None) for o in given]
     if dtype is None or not all(d == _FLOAT32 or (d is not None and is_narrow(d)) for d in dtypes):
         return operands
-    # No cast is kept for a second use: writes to the memory by NumPy, which shares it, are not told.
+    # No cast is kept for a second use: of writes by NumPy, which shares the memory, nobody is told.
     return tuple(o if o.dtype == dtype else astype(o, dtype) for o in given)
 
 
