@@ -863,7 +863,11 @@ class Tensor:
         return int(self.item())
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        value = self.item()
+        # As the array API standard has it, unlike Python.
+        return (
+            complex(value, value) if value != value and self.dtype.kind == "f" else complex(value)
+        )
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":

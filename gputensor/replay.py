@@ -51,10 +51,12 @@ def _same(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):
+        if memory_of(a) is not memory_of(b):
+            return False
         here, there = ((x.ctypes.data, x.shape, x.strides, x.dtype) for x in (a, b))
-        return memory_of(a) is memory_of(b) and bool(here == there)
-    if isinstance(a, np.generic):
-        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+        return here == there
+    if isinstance(a, np.generic):  # of one dtype then
+        return bool(a.tobytes() == b.tobytes())
     if isinstance(a, (float, complex)):
         return repr(a) == repr(b)  # NaN is the same as NaN, 0.0 is not -0.0
     try:

@@ -689,3 +689,11 @@ def test_transforms_of_nothing_are_of_zeros(name):
         assert not found.any()
     over = gt.fft.irfftn(gt.zeros((2, 0), dtype=gt.complex64), s=(3, 4))
     assert over.tolist() == [[0] * 4] * 3
+
+
+def test_nan_as_a_complex_number_is_nan_in_both_parts():
+    both = complex(gt.tensor(float("nan")))
+    assert np.isnan(both.real)
+    assert np.isnan(both.imag)
+    assert complex(gt.tensor(complex("nan+2j"))).imag == 2
+    assert complex(gt.tensor(2.0)) == 2
