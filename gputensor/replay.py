@@ -37,7 +37,7 @@ __all__ = ["Recording", "Replay"]
 _log = logging.getLogger("gputensor")
 
 _MOST_BYTES = 1 << 28  # of results that a recording keeps: the time of larger steps is arithmetic
-_LOOKED_AT = 1 << 26  # bytes of an array that are looked at for changes
+_LOOKED_AT = 1 << 22  # bytes of an array that are looked at for changes, spread evenly
 
 
 class _Refusal(Exception):
@@ -107,7 +107,8 @@ class Recording:
     arguments : sequence of arrays
         What stands for the arrays that the function is given.
     before : Recording, optional
-        An earlier one, whose constants are looked at for changes from the beginning.
+        An earlier one. With it changes are noticed that no call has made; its constants are looked
+        at from the beginning.
 
     Attributes
     ----------
@@ -130,8 +131,10 @@ class Recording:
         self._fresh: set[int] = set()  # ids of owners whose fingerprint was just taken
         self._names: dict[int, str] = {}  # of functions, by id
         self._arguments = len(arguments)
-        for owner in _memory(before.constants if before else ()):
-            self._memory[id(owner)] = owner, _fingerprint(owner)
+        self._looks = before is not None
+        if before is not None:
+            for owner in _memory(before.constants):
+                self._memory[id(owner)] = owner, _fingerprint(owner)
         for i, array in enumerate(arguments):
             self._place(array, f"a{i}")
 
@@ -212,7 +215,7 @@ class Recording:
         self._alive.append(x)
         if isinstance(x, np.ndarray):
             owner = memory_of(x)
-            if id(owner) not in self._memory:
+            if self._looks and id(owner) not in self._memory:
                 self._memory[id(owner)] = owner, _fingerprint(owner)
                 self._fresh.add(id(owner))
 
