@@ -89,6 +89,7 @@ differentiable_namespace: Any = SimpleNamespace()
 class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
+    leaves: "dict[Leaf, None] | None" = None  # that gradients were added to, if somebody asks
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
@@ -270,6 +271,20 @@ def _check_unchanged(node: "Node") -> None:
                 )
 
 
+@contextlib.contextmanager
+def noting_leaves() -> "Iterator[list[Leaf]]":
+    """Context that gives the list of leaves that gradients were added to; filled at its end."""
+    before, _recording.leaves = _recording.leaves, {}
+    found: list[Leaf] = []
+    try:
+        yield found
+    finally:
+        found += _recording.leaves
+        _recording.leaves = before
+        if before is not None:
+            before.update(dict.fromkeys(found))
+
+
 def watched(leaves: Iterable["Leaf"]) -> bool:
     """Whether a backward pass to `leaves` calls hooks of theirs, or looks for anomalies."""
     return _watched > 0 and (
@@ -419,8 +434,8 @@ class Leaf:
 
     def accumulate(self, g: Array, own: bool) -> None:
         """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
-        if calls.active is not None:
-            calls.active.leaves[self] = None
+        if _recording.leaves is not None:
+            _recording.leaves[self] = None
         if self.buffer is not None:
             if self.grad is not None:
                 calls.apply(operator.iadd, self.buffer, g)

@@ -16,15 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Recorder(Protocol):
-    """What is told of the calls, see :mod:`gputensor.replay`.
-
-    Attributes
-    ----------
-    leaves : dict
-        Leaves of the tape whose gradients were written, as its keys.
-    """
-
-    leaves: dict[Any, None]
+    """What is told of the calls, see :mod:`gputensor.replay`."""
 
     def run(self, function: Callable[..., Any], args: Any, kwargs: Any, name: str = "") -> Any:
         """Call the function and note the call."""

@@ -26,7 +26,7 @@ from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError
 from gputensor.ops import precision
 from gputensor.random import Generator
-from gputensor.replay import Replay
+from gputensor.replay import Gradients, Replay
 from gputensor.tree import map_tree
 
 __all__ = ["Captured", "capture"]
@@ -94,8 +94,12 @@ class Captured:
                 out = graph.run(arrays, args, kwargs)
                 self._graphs[key] = graph
                 return out
+            if graph.gradients.watched():
+                return map_tree(_detached, self._function(*args, **kwargs))
             if not graph.recorded:
                 graph.record(args, kwargs)
+            elif not graph.gradients.as_before():
+                return map_tree(_detached, self._function(*args, **kwargs))
             return graph.replay(arrays)
 
     def _on_cpu(
@@ -406,6 +410,7 @@ class _Graph:
         self.pool = _spare_pools.pop() if _spare_pools else cupy.cuda.MemoryPool()
         weakref.finalize(self, _spare, self.pool)
         self.draws = _Draws()
+        self.gradients = Gradients()
         self.checks: dict[str, Callable[[], None]] = {}
         self.graph: Any = None
         self.outputs: Any = None
@@ -450,7 +455,7 @@ class _Graph:
     def run(self, arrays: list[Array], args: Any, kwargs: Any) -> Any:
         """Run the function, on the stream and from the pool of the recording to come."""
         args, kwargs = self._arguments((args, kwargs))
-        with self._apart(self.draws.meet):
+        with self._apart(self.draws.meet), self.gradients.noted():
             self._load(arrays)
             out = self.function(*args, **kwargs)
         if any(map(autograd.was_changed, self.inputs)):
@@ -477,7 +482,7 @@ class _Graph:
         with self._apart(self.draws.take) as stream:
             stream.begin_capture()
             try:
-                with backend.while_capturing():
+                with backend.while_capturing(), self.gradients.noted():
                     out = map_tree(_detached, self.function(*args, **kwargs))
                     self.draws.advance()
             except BaseException as error:
@@ -494,6 +499,12 @@ class _Graph:
             raise CaptureError(
                 "capture: an operation spoiled the recording, and the function caught its error"
             )
+        if not self.gradients.steady:
+            self.graph = None
+            raise CaptureError(
+                "capture: the function computes gradients of other tensors each time; make "
+                "tensors with requires_grad=True outside it"
+            )
 
     def replay(self, arrays: list[Array]) -> Any:
         """Launch what was recorded, and give copies of its results."""
@@ -504,6 +515,7 @@ class _Graph:
         for memory in self.written:
             if (array := memory()) is not None:
                 autograd.changed(array, "a captured function")
+        self.gradients.restore()
         backend.DEFERRED_CHECKS.update(self.checks)
         return map_tree(_copied, self.outputs)
 

@@ -15,6 +15,7 @@ being called, if it computes on raw arrays or reads values in ways that the reco
 of: then an array turns up that no call has made and that is another one each time.
 """
 
+import contextlib
 import itertools
 import keyword
 import logging
@@ -121,7 +122,6 @@ class Recording:
         self.constants: list[Any] = []
         self.functions: dict[str, Callable[..., Any]] = {}
         self.lines: list[str] = []
-        self.leaves: dict[Leaf, None] = {}  # whose gradients were written
         self._thread = threading.get_ident()
         self._busy = False  # in a call that is noted: those in it are part of it
         self._places: dict[int, str] = {}  # by id; what has one is kept alive
@@ -295,14 +295,14 @@ class Recording:
             if _fingerprint(owner) != self._memory[key][1]:
                 raise _Refusal("an array was changed by code that computes on raw arrays")
 
-    def finish(self, out: Any) -> None:
-        """End with what the function returned."""
+    def finish(self, out: Any, leaves: Iterable[Leaf]) -> None:
+        """End with what the function returned, and the leaves that it gave gradients."""
         if self.reason is not None:
             return
         self._fresh.clear()
         try:
             self._unchanged([owner for owner, _ in self._memory.values()])
-            for leaf in self.leaves:
+            for leaf in leaves:
                 if leaf.buffer is None and leaf.grad is not None:
                     words = f"{self._constant(leaf)}.grad = {self._written(leaf.grad)}"
                     self.lines.append(words)
@@ -324,8 +324,6 @@ class Recording:
         for a, b in zip(self.lines, other.lines, strict=True):
             if a != b:
                 return f"where it called {_call(a)} it called {_call(b)} the next time"
-        if list(self.leaves) != list(other.leaves):
-            return "gradients of other tensors were computed the second time"
         for name, function in self.functions.items():
             if not _same(function, other.functions[name]):
                 return f"{name} is another function each time"
@@ -359,6 +357,50 @@ class Recording:
         return program
 
 
+class Gradients:
+    """Which leaves a recorded function gives gradients, and which have one before and after it.
+
+    A gradient that is there is added to, so a recording holds as long as it finds what it found.
+
+    Attributes
+    ----------
+    leaves : list of Leaf
+    steady : bool
+        Whether the last run was to the same leaves as the one before.
+    """
+
+    def __init__(self) -> None:
+        self.leaves: list[Leaf] = []
+        self.steady = False
+        self._states: list[tuple[Leaf, bool, bool]] = []  # whether None before, and after
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Context of a run of the function."""
+        before = [leaf.grad is None for leaf in self.leaves]
+        with autograd.noting_leaves() as found:
+            yield
+        self.steady = found == self.leaves
+        if self.steady:
+            after = [leaf.grad is None for leaf in found]
+            self._states = list(zip(found, before, after, strict=True))
+        self.leaves = found
+
+    def watched(self) -> bool:
+        """Whether somebody wants to see how gradients are computed."""
+        return autograd.watched(self.leaves)
+
+    def as_before(self) -> bool:
+        """Whether the same leaves have a gradient as before the last run."""
+        return all((leaf.grad is None) is before for leaf, before, _ in self._states)
+
+    def restore(self) -> None:
+        """Let the same leaves have a gradient as after the last run."""
+        for leaf, before, after in self._states:
+            if before is not after and (after or leaf.buffer is not None):
+                leaf.grad = None if after else wrap(leaf.buffer)
+
+
 class Replay:
     """Runs a function for one signature of arguments on the CPU, and replays it when it can.
 
@@ -382,23 +424,21 @@ class Replay:
         self._program: Callable[..., Any] | None = None
         self._runs = 0
         self._first: Recording | None = None
-        self._grads: list[tuple[Leaf, bool, bool]] = []  # whether None before, and after
-        self._leaves: list[Leaf] = []
+        self._gradients = Gradients()
         self._written: list[Array] = []  # memory that is changed in place
 
     def __call__(self, arrays: list[Array], args: Any, kwargs: Any) -> Any:
         """Run the function, or what was recorded of it."""
-        watched = autograd.watched(self._leaves)
-        if self._program is not None and not watched:
-            for leaf, before, _ in self._grads:
-                if (leaf.grad is None) is not before:
-                    break
-            else:
+        if self.reason is None and not self._gradients.watched():
+            if self._program is None:
+                self._runs += 1
+                if self._runs > 1:
+                    return self._recorded(args, kwargs)
+                with self._gradients.noted():
+                    return self.run(args, kwargs)  # which makes what stays from run to run
+            if self._gradients.as_before():
                 return self._replayed(arrays)
-        self._runs += not watched
-        if self._program is None and self.reason is None and not watched and self._runs > 1:
-            return self._recorded(args, kwargs)
-        return self.run(args, kwargs)  # the first time it makes what stays from run to run
+        return self.run(args, kwargs)
 
     @property
     def recorded(self) -> bool:
@@ -417,9 +457,7 @@ class Replay:
             raise memory.out_of_memory(repr(self._function), Device("cpu"), error) from None
         for owner in self._written:
             autograd.changed(owner, "a captured function")
-        for leaf, before, after in self._grads:
-            if before is not after and (after or leaf.buffer is not None):
-                leaf.grad = None if after else wrap(leaf.buffer)
+        self._gradients.restore()
         return out
 
     def _recorded(self, args: Any, kwargs: Any) -> Any:
@@ -435,16 +473,18 @@ class Replay:
         args, kwargs = map_tree(view, (args, kwargs))
         first = self._first
         recording = Recording(mine, first)
-        before = {leaf: leaf.grad is None for leaf in (first.leaves if first else ())}
         began = autograd.next_order()
         calls.active = recording
         try:
-            out = self.run(args, kwargs)
+            with self._gradients.noted():
+                out = self.run(args, kwargs)
         finally:
             calls.active = None
-        recording.finish(out)
+        recording.finish(out, self._gradients.leaves)
         recording.release()
         self.reason = recording.reason if first is None else first.differs(recording)
+        if not self._gradients.steady:
+            self.reason = self.reason or "gradients of other tensors were computed the second time"
         if self.reason is not None:
             self._first = None
             _log.info(f"capture: {self._function!r} is run as it is on the CPU: {self.reason}")
@@ -453,8 +493,6 @@ class Replay:
         else:
             self._first = None
             self.recording, self._program = recording, recording.compiled()
-            self._leaves = list(before)
-            self._grads = [(leaf, none, leaf.grad is None) for leaf, none in before.items()]
             constants = [c for c in recording.constants if isinstance(c, np.ndarray)]
             kept = {id(memory_of(c)): memory_of(c) for c in constants}
             changed = (ref() for ref in autograd.changed_since(began))
