@@ -372,17 +372,17 @@ class Gradients:
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
         self.steady = False
-        self._states: list[tuple[Leaf, bool, bool]] = []  # whether None before, and after
+        self._states: list[tuple[Leaf, Tensor | None, Tensor | None]] = []  # before, and after
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
         """Context of a run of the function."""
-        before = [leaf.grad is None for leaf in self.leaves]
+        before = [leaf.grad for leaf in self.leaves]
         with autograd.noting_leaves() as found:
             yield
         self.steady = found == self.leaves
         if self.steady:
-            after = [leaf.grad is None for leaf in found]
+            after = [leaf.grad for leaf in found]
             self._states = list(zip(found, before, after, strict=True))
         self.leaves = found
 
@@ -391,14 +391,22 @@ class Gradients:
         return autograd.watched(self.leaves)
 
     def as_before(self) -> bool:
-        """Whether the same leaves have a gradient as before the last run."""
-        return all((leaf.grad is None) is before for leaf, before, _ in self._states)
+        """Whether the same leaves have a gradient as before the last run, and in that place."""
+        for leaf, before, _ in self._states:
+            grad = leaf.grad
+            if grad is not before and (
+                grad is None
+                or before is None
+                or (grad.array is not before.array and leaf.buffer is None)
+            ):
+                return False
+        return True
 
     def restore(self) -> None:
         """Let the same leaves have a gradient as after the last run."""
-        for leaf, before, after in self._states:
-            if before is not after and (after or leaf.buffer is not None):
-                leaf.grad = None if after else wrap(leaf.buffer)
+        for leaf, _, after in self._states:
+            if (leaf.grad is None) is not (after is None):
+                leaf.grad = after
 
 
 class Replay:
