@@ -1599,10 +1599,14 @@ def propagate(
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
-                    if parent in summed:
-                        before = call(operator.iadd, before, part)
+                    if noting is not None:
+                        how = operator.iadd if parent in summed else operator.add
+                        before = noting.call(how, before, part)
+                        summed.add(parent)
+                    elif parent in summed:
+                        before += part
                     else:
-                        before = call(operator.add, before, part)
+                        before = before + part
                         if not create_graph:
                             summed.add(parent)
                     gradients[parent] = before
