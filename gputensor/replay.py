@@ -38,7 +38,7 @@ __all__ = ["Recording", "Replay"]
 _log = logging.getLogger("gputensor")
 
 _MOST_BYTES = 1 << 28  # of results that a recording keeps: the time of larger steps is arithmetic
-_LOOKED_AT = 1 << 22  # bytes of an array that are looked at for changes, spread evenly
+_LOOKED_AT = 1 << 21  # bytes of an array that are looked at for changes, spread evenly
 
 
 class _Refusal(Exception):
@@ -76,15 +76,20 @@ def _fingerprint(memory: Array) -> int:
     return zlib.crc32(blocks[:: -(-flat.size // _LOOKED_AT)].copy())
 
 
-def _memory(tree: Any) -> Iterator[Array]:
-    """Owners of the memory of the arrays in containers."""
+def _arrays_in(tree: Any) -> Iterator[Array]:
     if isinstance(tree, np.ndarray):
-        yield memory_of(tree)
+        yield tree
     elif isinstance(tree, Tensor):
-        yield memory_of(tree.array)
+        yield tree.array
     elif isinstance(tree, (tuple, list, dict)):
         for item in tree.values() if isinstance(tree, dict) else tree:
-            yield from _memory(item)
+            yield from _arrays_in(item)
+
+
+def _memory(tree: Any) -> list[Array]:
+    """Owners of the memory of the arrays in containers, each once."""
+    owners = map(memory_of, _arrays_in(tree))
+    return list({id(owner): owner for owner in owners}.values())
 
 
 def _arrays(results: tuple[Any, ...]) -> tuple[Any, ...]:
