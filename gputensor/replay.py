@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import autograd, calls, memory
+from gputensor import autograd, backend, calls, memory
 from gputensor.autograd import Leaf, Node, Spec, Tensor, memory_of, wrap
 from gputensor.backend import Array, Device
 from gputensor.tree import map_tree
@@ -127,6 +127,7 @@ class Recording:
         self.constants: list[Any] = []
         self.functions: dict[str, Callable[..., Any]] = {}
         self.lines: list[str] = []
+        self.called_at: list[str] = []  # the user's line that each is of
         self._thread = threading.get_ident()
         self._busy = False  # in a call that is noted: those in it are part of it
         self._places: dict[int, str] = {}  # by id; what has one is kept alive
@@ -148,7 +149,7 @@ class Recording:
         if threading.get_ident() != self._thread or (self._busy and not inside):
             return
         if self.reason is None:
-            self.reason = reason
+            self.reason = f"{reason}, at {backend.user_line()}"
             # Nobody shall find references to arrays here, which changes in place count.
             for kept in (self._alive, self._places, self._memory, self.constants, self.lines):
                 kept.clear()
@@ -177,6 +178,7 @@ class Recording:
             elif isinstance(out, tuple) and any(isinstance(item, np.generic) for item in out):
                 out, call = _arrays(out), f"arrays({call})"
         place = f"v{len(self.lines)}"
+        self.called_at.append(backend.user_line())
         self.lines.append(call if out is None else f"{place} = {call}")
         try:
             self._made(out, place)
@@ -326,18 +328,21 @@ class Recording:
             return self.reason or other.reason
         if len(self.lines) != len(other.lines):
             return "it made other calls the second time"
-        for a, b in zip(self.lines, other.lines, strict=True):
+        for i, (a, b) in enumerate(zip(self.lines, other.lines, strict=True)):
             if a != b:
-                return f"where it called {_call(a)} it called {_call(b)} the next time"
+                return f"{_call(a)} was {_call(b)} the next time{self._at(i)}"
         for name, function in self.functions.items():
             if not _same(function, other.functions[name]):
                 return f"{name} is another function each time"
         for i, (a, b) in enumerate(zip(self.constants, other.constants, strict=True)):
             if not _same(a, b):
-                line = next(line for line in self.lines if re.search(rf"\bc{i}\b", line))
-                name, kind = _call(line).partition("(")[0], type(a).__name__
-                return f"{name} is given another {kind} each time, which no operation made"
+                k = next(k for k, x in enumerate(self.lines) if re.search(rf"\bc{i}\b", x))
+                name, kind = _call(self.lines[k]).partition("(")[0], type(a).__name__
+                return f"{name} is given another {kind} each time, of no operation{self._at(k)}"
         return None
+
+    def _at(self, line: int) -> str:
+        return f", at {self.called_at[line]}" if line < len(self.called_at) else ""
 
     def source(self) -> str:
         """The program."""

@@ -425,6 +425,7 @@ def test_libraries_for_numpy_take_numpy_arrays():
     np.testing.assert_array_equal(line.get_ydata(), A[0])
 
 
+@pytest.mark.peers
 def test_scikit_learn_takes_numpy_arrays():
     linear_model = pytest.importorskip("sklearn.linear_model")
     fitted = linear_model.LinearRegression().fit(gt.tensor(A).numpy(), gt.tensor(B[:, 0]).numpy())

@@ -231,14 +231,14 @@ def changed_on_the_tape(x):
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (raw_result, "another ndarray each time"),
+        (raw_result, "another ndarray each time, of no operation"),
         (raw_in_place, "changed by code that computes on raw arrays"),
         (raw_parameters, "changed by code that computes on raw arrays"),
         (value_read, "values are read"),
         (number_of_python, "the next time"),
         (mask, "boolean mask makes a shape depend"),
         (seeded, "set to a seed"),
-        (numpy_numbers, "another ndarray each time"),
+        (numpy_numbers, "another ndarray each time, of no operation"),
         (shuffled, "changed by code"),
         (changed_on_the_tape, "on the tape"),
     ],
@@ -256,6 +256,7 @@ def test_what_cannot_be_repeated_goes_on_being_called(function, why):
     found = [run(gt.tensor(x)).numpy().copy() for x in given]
     assert len(count) == 6
     assert re.search(why, reason(run))
+    assert re.search(r", at .*test_replay.py:\d+: ", reason(run))
     if function not in (number_of_python, numpy_numbers, shuffled):  # which remember
         W.array[...] = start
         for x, y in zip(given, found, strict=True):

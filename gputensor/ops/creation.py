@@ -65,7 +65,7 @@ def _shared(data: Any) -> Any:
 
 
 @calls.noted
-def _raw(data: Any, dtype: DType, device: str | Device | None) -> Any:
+def _asarray(data: Any, dtype: DType, device: str | Device | None) -> Any:
     """Raw array of what :func:`_shared` gives, on `device`; without a copy if possible."""
     if isinstance(data, Tensor):
         data = data.array
@@ -129,7 +129,7 @@ def tensor(
             [3., 4.]], dtype=float32, requires_grad=True)
     """
     data = _shared(data)
-    array = _raw(data, dtype, device)
+    array = _asarray(data, dtype, device)
     given = data.array if isinstance(data, Tensor) else data
     if array is given or (
         isinstance(array, np.ndarray)
@@ -179,7 +179,7 @@ def asarray(
     if copy:
         return tensor(data, dtype, device)
     data = _shared(data)
-    array = _raw(data, dtype, device)
+    array = _asarray(data, dtype, device)
     if (
         copy is False
         and array is not data
