@@ -65,7 +65,7 @@ class Captured:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or replay what it did before with arguments of this signature."""
         arrays: list[Array] = []
-        structure = _structure((args, kwargs), arrays)
+        structure = _structure(args, arrays), _structure(kwargs, arrays) if kwargs else None
         where = self._place(arrays)
         if _lanes.busy or calls.active is not None:
             return map_tree(_detached, self._function(*args, **kwargs))
@@ -206,8 +206,13 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
 # Arguments and results: containers, tensors and the rest
 
 
+_PLAIN = {int, float, bool, str, type(None)}
+
+
 def _structure(tree: Any, arrays: list[Array]) -> Hashable:
     """All of a tree but its arrays' elements, which go to `arrays`."""
+    if type(tree) in _PLAIN:
+        return type(tree), tree
     if isinstance(tree, (tuple, list)):
         return type(tree), *[_structure(item, arrays) for item in tree]
     if isinstance(tree, dict):

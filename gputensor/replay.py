@@ -38,7 +38,8 @@ __all__ = ["Recording", "Replay"]
 _log = logging.getLogger("gputensor")
 
 _MOST_BYTES = 1 << 28  # of results that a recording keeps: the time of larger steps is arithmetic
-_LOOKED_AT = 1 << 21  # bytes of an array that are looked at for changes, spread evenly
+_LOOKED_AT = 1 << 22  # bytes of memory that are looked at for changes
+_LOOKED_AT_OF_MORE = 1 << 19  # of larger memory, such as a data set
 
 
 class _Refusal(Exception):
@@ -72,8 +73,8 @@ def _fingerprint(memory: Array) -> int:
     flat = memory.reshape(-1).view(np.uint8)
     if flat.size <= _LOOKED_AT:
         return zlib.crc32(flat)
-    blocks = flat[: flat.size // 64 * 64].reshape(-1, 64)
-    return zlib.crc32(blocks[:: -(-flat.size // _LOOKED_AT)].copy())
+    blocks = flat[: flat.size // 64 * 64].reshape(-1, 64)  # cache lines, spread evenly
+    return zlib.crc32(blocks[:: -(-flat.size // _LOOKED_AT_OF_MORE)].copy())
 
 
 def _arrays_in(tree: Any) -> Iterator[Array]:
