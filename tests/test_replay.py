@@ -450,3 +450,45 @@ def test_fit_is_the_same_with_and_without(layer, loss):
     expected = fitted(False)
     assert same(fitted("auto"), expected)
     assert same(fitted(True), expected)
+
+
+class Counting(keras.layers.Layer):
+    """A layer that changes its mind in Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def forward(self, x):
+        self.count += 1
+        return x if self.count < 8 else x * 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "runs"),
+    [
+        ({}, (3, 3)),
+        ({"layer": Counting()}, (12, 3)),
+        ({"loss": own_loss}, (12, 3)),
+        ({"rate": lambda step: 0.1 / (1 + step)}, (12, 3)),
+        ({"rate": schedules.cosine_decay(0.1, 9)}, (3, 3)),
+        ({"metric": mean_distance}, (3, 3)),
+    ],
+)
+def test_python_of_the_users_runs_in_each_step_of_fit(parts, runs, monkeypatch):
+    forward = Dense.forward
+    count = []
+    monkeypatch.setattr(Dense, "forward", lambda self, x: count.append(1) or forward(self, x))
+    model = keras.Sequential([Dense(3, input_shape=(6,))])
+    if "layer" in parts:
+        model.add(parts["layer"])
+    model.compile(
+        keras.optimizers.SGD(parts.get("rate", 0.1)),
+        parts.get("loss", "mse"),
+        metrics=[parts["metric"]] if "metric" in parts else None,
+    )
+    x = np.ones((48, 6), "float32")
+    for capture, expected in zip(("auto", True), runs, strict=True):
+        count.clear()
+        model.fit(x, x[:, :3], batch_size=4, verbose=0, capture=capture)
+        assert len(count) == expected

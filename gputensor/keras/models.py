@@ -505,7 +505,9 @@ class Sequential(nn.Sequential):
             Whether a step is recorded and replayed, on CUDA as one CUDA graph, see
             :func:`gputensor.capture`; the results are the same. With "auto" steps on CUDA that
             cannot be captured, because of a loss, a metric or a layer that reads values, are run
-            one operation after the other, and the log says why.
+            one operation after the other, and the log says why. On the CPU, where less is gained,
+            "auto" replays only if layers, loss and schedule are gputensor's own: what Python does
+            in those of the user would happen in the first steps only.
 
         Returns
         -------
@@ -559,6 +561,8 @@ class Sequential(nn.Sequential):
             order, at = xp.arange(count), xp.zeros(1, np.int64)
             sums = self._sums(x_all)
             device = backend.device_of(x_all)
+            if capture == "auto" and device.kind == "cpu" and not self._is_ours():
+                capture = False
             step = _Steps(self._train_step(x_all, y_all, order, at, sums), capture, device)
             try:
                 for epoch in range(epochs):
@@ -587,6 +591,16 @@ class Sequential(nn.Sequential):
             finally:
                 self.eval()
         return history
+
+    def _is_ours(self) -> bool:
+        """Whether nothing but a metric, which is called in each step, has code of the user's."""
+        parts: list[Any] = [self, self.optimizer, self.optimizer.lr, self._loss.function]  # type: ignore[union-attr]
+        for part in parts:  # which grows
+            if getattr(part, "__module__", "gputensor").partition(".")[0] != "gputensor":
+                return False
+            if isinstance(part, nn.Module):
+                parts += [child for _, child in part.children()]
+        return True
 
     def _held(self, x: Any, y: Any) -> tuple[Array, Array]:
         inputs = self._inputs(x)
