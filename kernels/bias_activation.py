@@ -191,7 +191,7 @@ def _backward_on_cpu(
     else:
         loop = _silu_backward_loop if kind == "silu" else _gelu_backward_loop
         split(loop, len(parts), grain, g, saved, bias, dz, parts, chunk)
-    return dz, np.sum(parts, axis=0, out=bias_grad)
+    return dz, parts.sum(axis=0, out=bias_grad)
 
 
 def _backward_on_cuda(

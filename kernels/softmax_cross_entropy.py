@@ -144,8 +144,8 @@ def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
         *(logits, target, number(smoothing), losses, grad, right),
     )
     # A label out of range leaves NaN, and so do NaN logits: only then look closer.
-    total = np.sum(losses, dtype=np.float64)
-    if by_label and np.isnan(total):
+    total = losses.sum(dtype=np.float64)
+    if by_label and total != total:
         _flag.check(target, classes)
     return Result(losses, np.asarray(total), np.asarray(np.count_nonzero(right)), grad)
 
