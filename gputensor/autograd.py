@@ -89,7 +89,7 @@ differentiable_namespace: Any = SimpleNamespace()
 class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
-    leaves: "dict[Leaf, None] | None" = None  # that gradients were added to, if somebody asks
+    leaves: "dict[Leaf, None] | None" = None  # whose gradients are used, if somebody asks
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
@@ -116,6 +116,78 @@ def note_move() -> None:
 def moves() -> int:
     """How often :func:`note_move` was called; a captured graph holds only as long as it is not."""
     return _moves
+
+
+_settings = 0  # of modules and optimizers: the same number for the same settings
+_others_set = 0  # how often an attribute became another object, see Settable
+_noting = threading.Lock()
+_missing = object()
+
+
+def settings() -> tuple[int, int]:
+    """A number for the attributes of all :class:`Settable` objects, and a count of changes.
+
+    Plain values (numbers, texts) make the first, which is what it was when they are what they were.
+    Other objects that become attributes in the place of others make the second.
+    """
+    return _settings, _others_set
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return type(value) is tuple and all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, complex, str)
+
+
+class Settable:
+    """Base of objects whose attributes a captured function reads: it notes when they change.
+
+    A captured function holds for the attributes that it was recorded with. What lists and dicts
+    that are attributes hold, and new attributes, are not looked at.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name, _missing)
+        if before is _missing:
+            before = getattr(type(self), name, _missing)
+            if hasattr(type(before), "__set__"):  # a property, which knows what it does
+                before = _missing
+        object.__setattr__(self, name, value)
+        if before is not _missing and before is not value:
+            _note_set(self, name, before, value)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        note_move()
+
+
+def _is_computed(value: Any) -> bool:
+    """Whether a value may be that of a computation, such as the state of a recurrent layer."""
+    if isinstance(value, Tensor):
+        return not isinstance(value._node, Leaf)
+    if isinstance(value, tuple):
+        return all(map(_is_computed, value))
+    return _is_plain(value) or backend.is_array(value)
+
+
+def _note_set(owner: Any, name: str, before: Any, now: Any) -> None:
+    global _settings, _others_set
+    if _is_plain(before) and _is_plain(now):
+        texts = (repr((id(owner), name, value)) for value in (before, now))
+        change = operator.xor(*map(hash, texts))
+        with _noting:
+            _settings ^= change
+    elif _is_computed(before) and _is_computed(now):
+        with _noting:
+            _others_set += 1
+    else:
+        note_move()
+
+
+def note_leaves(leaves: "Iterable[Leaf]") -> None:
+    """Tell :func:`noting_leaves` of leaves whose gradients are looked at, or forgotten."""
+    if _recording.leaves is not None:
+        _recording.leaves.update(dict.fromkeys(leaves))
 
 
 class Mode(contextlib.ContextDecorator):
@@ -273,7 +345,7 @@ def _check_unchanged(node: "Node") -> None:
 
 @contextlib.contextmanager
 def noting_leaves() -> "Iterator[list[Leaf]]":
-    """Context that gives the list of leaves that gradients were added to; filled at its end."""
+    """Context that gives the list of leaves whose gradients are used; filled at its end."""
     before, _recording.leaves = _recording.leaves, {}
     found: list[Leaf] = []
     try:
@@ -695,6 +767,8 @@ class Tensor:
             if not value:
                 raise GraphError("a computed tensor cannot leave the tape; use x.detach()")
         elif not value:
+            if self._node is not None:
+                note_move()
             self._node = None
         elif self._node is None:
             if self.dtype.kind not in "fcV":
@@ -702,17 +776,24 @@ class Tensor:
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
                 )
+            note_move()
             self._node = Leaf(self.array)
 
     @property
     def grad(self) -> "Tensor | None":
         """Accumulated gradient; None before a backward pass, and for computed tensors."""
-        return self._node.grad if isinstance(self._node, Leaf) else None
+        node = self._node
+        if not isinstance(node, Leaf):
+            return None
+        if _recording.leaves is not None:
+            _recording.leaves[node] = None
+        return node.grad
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
         if not isinstance(self._node, Leaf):
             raise GraphError("grad can be set on tensors made with requires_grad=True only")
+        note_leaves((self._node,))
         if value is None or value is self._node.grad:  # the latter after `x.grad *= 2`
             self._node.grad = value
             return
@@ -1137,10 +1218,10 @@ class Primitive:
             array = x.array
             kind = type(array)
             try:
-                if calls.active is None:
+                if (active := calls.active) is None:
                     out = bound[kind](array)
                 else:
-                    out = calls.active.run(bound[kind], (array,), _NO_ATTRS, self.name)
+                    out = active.run(bound[kind], (array,), _NO_ATTRS, self.name)
             except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
@@ -1169,10 +1250,10 @@ class Primitive:
             if kind is not type(b):
                 backend.same_device(self.name, [a, b])
             try:
-                if calls.active is None:
+                if (active := calls.active) is None:
                     out = bound[kind](a, b)
                 else:
-                    out = calls.active.run(bound[kind], (a, b), _NO_ATTRS, self.name)
+                    out = active.run(bound[kind], (a, b), _NO_ATTRS, self.name)
             except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
@@ -1227,10 +1308,10 @@ class Primitive:
             kind = _follow(operands, arrays) or kind
             backend.same_device(self.name, arrays)
         try:
-            if calls.active is None:
+            if (active := calls.active) is None:
                 out = self.bound[kind](*arrays, **attrs)
             else:
-                out = calls.active.run(self.bound[kind], arrays, attrs, self.name)
+                out = active.run(self.bound[kind], arrays, attrs, self.name)
         except ValueError as error:
             raise _clearer(self.name, arrays, error) from None
         except TypeError as error:
@@ -1674,8 +1755,8 @@ def _joint_step(
         else:
             needs.append(p is not None)
     rule: Any = node.primitive.vjp
-    if calls.active is not None:
-        rule = calls.active.rule(rule, node.primitive.name)
+    if (active := calls.active) is not None:
+        rule = active.rule(rule, node.primitive.name)
     parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
     return parts
 

@@ -31,14 +31,16 @@ class Recorder(Protocol):
         """Note that what happens now could not be repeated; with `inside` in no call either."""
 
 
+# For all threads: those that are not recorded find it, too, and may find it gone the next moment.
 active: Recorder | None = None
 
 
 def apply(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """``function(*args, **kwargs)``, a computation on raw arrays."""
-    if active is None:
+    recorder = active
+    if recorder is None:
         return function(*args, **kwargs)
-    return active.run(function, args, kwargs)
+    return recorder.run(function, args, kwargs)
 
 
 def noted(function: _Function) -> _Function:
@@ -55,8 +57,9 @@ def refuse(reason: str, inside: bool = False) -> None:
     inside : bool
         Whether this holds in a call that is noted as a whole, too.
     """
-    if active is not None:
-        active.refuse(reason, inside)
+    recorder = active
+    if recorder is not None:
+        recorder.refuse(reason, inside)
 
 
 @noted

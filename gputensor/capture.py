@@ -32,6 +32,7 @@ from gputensor.tree import map_tree
 __all__ = ["Captured", "capture"]
 
 _MOST_GRAPHS = 32
+_SETTINGS = 7  # at the end of a graph's key
 Signature: TypeAlias = Hashable
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -67,9 +68,13 @@ class Captured:
         arrays: list[Array] = []
         structure = _structure(args, arrays), _structure(kwargs, arrays) if kwargs else None
         where = self._place(arrays)
-        if _lanes.busy or calls.active is not None:
+        # Inside checkpoint, which hands out random numbers, these must come from there.
+        inside = _lanes.busy or calls.active is not None or random.recorder.note is not None
+        if inside:
             return map_tree(_detached, self._function(*args, **kwargs))
+        values, others = autograd.settings()
         settings = (
+            values,
             autograd.grad_enabled(),
             precision.casting.dtype,
             config.deterministic(),
@@ -78,8 +83,7 @@ class Captured:
             autograd.moves(),
         )
         if where.kind == "cpu":
-            with self._lock:
-                return self._on_cpu(structure, settings, arrays, args, kwargs)
+            return self._on_cpu(structure, (others, *settings), arrays, args, kwargs)
         key = (str(where), structure, tuple((a.shape, a.dtype) for a in arrays), *settings)
         with self._lock, backend.on_device_of(where):
             try:
@@ -106,22 +110,31 @@ class Captured:
         self, structure: Hashable, settings: Any, arrays: list[Array], args: Any, kwargs: Any
     ) -> Any:
         key = (structure, tuple((a.shape, a.dtype, a.strides) for a in arrays), settings)
-        try:
-            replay = self._replays.get(key)
-        except TypeError:  # an argument that is not hashable
-            return Replay(self._function).run(args, kwargs)
-        if replay is None:
-            for old in [k for k in self._replays if k[-1][-1] != settings[-1]]:  # type: ignore[index]
-                del self._replays[old]
-            replay = Replay(self._function)
-            if len(self._replays) < _MOST_GRAPHS:
-                self._replays[key] = replay
-        return replay(arrays, args, kwargs)
+        with self._lock:
+            try:
+                replay = self._replays.get(key)
+            except TypeError:  # an argument that is not hashable
+                replay = Replay(self._function, "an argument is not hashable")
+            if replay is None:
+                for old in [k for k in self._replays if _is_stale(k[-1], settings)]:  # type: ignore[index]
+                    del self._replays[old]
+                if len(self._replays) == _MOST_GRAPHS:
+                    for old in [k for k in self._replays if k[-1] != settings]:  # type: ignore[index]
+                        del self._replays[old]
+                replay = Replay(self._function)
+                if len(self._replays) < _MOST_GRAPHS:
+                    self._replays[key] = replay
+            if replay.reason is None:
+                return replay(arrays, args, kwargs)
+        return replay.run(args, kwargs)  # by several threads side by side, as without
 
     def _new_graph(self, key: tuple[Any, ...], arrays: list[Array]) -> "_Graph":
         stale = [k for k in self._graphs if k[-1] != key[-1]]  # type: ignore[index]
         for k in stale:  # parameters were moved since: these write to where they were
             del self._graphs[k]
+        if len(self._graphs) == _MOST_GRAPHS:
+            for k in [k for k in self._graphs if k[-_SETTINGS:] != key[-_SETTINGS:]]:  # type: ignore[index]
+                del self._graphs[k]
         if len(self._graphs) == _MOST_GRAPHS:
             raise CaptureError(
                 f"capture: {self!r} was called with more than {_MOST_GRAPHS} signatures, and each "
@@ -184,9 +197,13 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
     and three on the CPU: numbers and tensors from outside are those of that time. Tensors that
     change must be changed in place, as optimizers do, or be arguments, which must not be changed.
     Random numbers go on from call to call, learning rates and schedules are read on the device.
+    Attributes of modules and optimizers, such as ``training`` and ``weight_decay``, are noticed
+    when they are set to something else; what is put into their lists and dicts is not.
 
     On the CPU nothing is refused: a function that does what a program cannot repeat, such as
-    reading a value or computing on raw arrays, is run as it is, and the log (level INFO) says why.
+    reading a value, using ``x.array`` or taking a NumPy array as an argument, is run as it is, and
+    the log (level INFO) says why. What it does with NumPy arrays from outside is not seen, as long
+    as only Python makes something of it: ``if raw[0] > 0`` is decided in the first three calls.
 
     Examples
     --------
@@ -228,7 +245,14 @@ def _structure(tree: Any, arrays: list[Array]) -> Hashable:
     if backend.is_array(tree):
         arrays.append(tree)
         return np.ndarray
+    if isinstance(tree, (float, complex, np.generic)):
+        return type(tree), repr(tree)  # 0.0 is not -0.0
     return type(tree), tree
+
+
+def _is_stale(settings: Any, now: Any) -> bool:
+    """Whether programs were recorded before parameters were moved, or other objects set."""
+    return bool(settings[-1] != now[-1] or settings[0] != now[0])
 
 
 def _detached(leaf: Any) -> Any:

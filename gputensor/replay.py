@@ -20,8 +20,11 @@ import itertools
 import keyword
 import logging
 import math
+import random
 import re
+import sys
 import threading
+import types
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -40,6 +43,10 @@ _log = logging.getLogger("gputensor")
 _MOST_BYTES = 1 << 28  # of results that a recording keeps: the time of larger steps is arithmetic
 _LOOKED_AT = 1 << 22  # bytes of memory that are looked at for changes
 _LOOKED_AT_OF_MORE = 1 << 19  # of larger memory, such as a data set
+
+
+# Equal ones are the same; of other objects only one and the same, as they may hold tensors.
+_VALUES = (int, str, bytes, range, np.dtype, Device)
 
 
 class _Refusal(Exception):
@@ -61,10 +68,11 @@ def _same(a: Any, b: Any) -> bool:
         return bool(a.tobytes() == b.tobytes())
     if isinstance(a, (float, complex)):
         return repr(a) == repr(b)  # NaN is the same as NaN, 0.0 is not -0.0
-    try:
-        return bool(a == b)
-    except Exception:  # a comparison of the user's may do anything
-        return False
+    if isinstance(a, Spec):
+        return (a.shape, a.dtype) == (b.shape, b.dtype)
+    if isinstance(a, types.MethodType):
+        return a.__self__ is b.__self__ and a.__func__ is b.__func__
+    return isinstance(a, _VALUES) and bool(a == b)
 
 
 def _fingerprint(memory: Array) -> int:
@@ -420,6 +428,41 @@ class Gradients:
                 leaf.grad = after
 
 
+_one_at_a_time = threading.Lock()  # calls.active is one for all threads
+
+
+def _chance() -> Any:
+    """State of the random numbers that are drawn without a generator of the user's own."""
+    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    keys = legacy.pop("state")
+    return random.getstate(), keys["key"].tobytes(), keys["pos"], legacy
+
+
+@contextlib.contextmanager
+def _raw_arrays_guarded() -> Iterator[None]:
+    """Context in which the recorder is told of uses of ``tensor.array`` outside the library."""
+    slot: Any = Tensor.__dict__["array"]
+
+    def look() -> None:
+        module = sys._getframe(2).f_globals.get("__name__", "")
+        if module.partition(".")[0] != "gputensor":
+            calls.refuse("a tensor's raw array is used")
+
+    def read(t: Tensor) -> Array:
+        look()
+        return slot.__get__(t)
+
+    def write(t: Tensor, array: Array) -> None:
+        look()
+        slot.__set__(t, array)
+
+    type.__setattr__(Tensor, "array", property(read, write))
+    try:
+        yield
+    finally:
+        type.__setattr__(Tensor, "array", slot)
+
+
 class Replay:
     """Runs a function for one signature of arguments on the CPU, and replays it when it can.
 
@@ -427,6 +470,8 @@ class Replay:
     ----------
     function : callable
         Of tensors, raw arrays and hashable values.
+    reason : str, optional
+        Why it is not to be recorded, if that is so.
 
     Attributes
     ----------
@@ -436,15 +481,16 @@ class Replay:
         Why nothing is, once that is known.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], reason: str | None = None) -> None:
         self.recording: Recording | None = None
-        self.reason: str | None = None
+        self.reason = reason
         self._function = function
         self._program: Callable[..., Any] | None = None
         self._runs = 0
         self._first: Recording | None = None
         self._gradients = Gradients()
         self._written: list[Array] = []  # memory that is changed in place
+        self._written_arguments: list[int] = []
 
     def __call__(self, arrays: list[Array], args: Any, kwargs: Any) -> Any:
         """Run the function, or what was recorded of it."""
@@ -474,31 +520,52 @@ class Replay:
             out = self._program(*arrays)  # type: ignore[misc]
         except MemoryError as error:
             raise memory.out_of_memory(repr(self._function), Device("cpu"), error) from None
-        for owner in self._written:
-            autograd.changed(owner, "a captured function")
+        finally:  # an error may have come after changes
+            for owner in self._written:
+                autograd.changed(owner, "a captured function")
+            for i in self._written_arguments:
+                autograd.changed(arrays[i], "a captured function")
         self._gradients.restore()
         return out
 
     def _recorded(self, args: Any, kwargs: Any) -> Any:
         """Run the function, and write down what it does."""
+        if not _one_at_a_time.acquire(blocking=False):
+            return self.run(args, kwargs)  # another thread is recording
+        try:
+            return self._written_down(args, kwargs)
+        finally:
+            _one_at_a_time.release()
+
+    def _written_down(self, args: Any, kwargs: Any) -> Any:
         mine: list[Array] = []
+        raw: list[Array] = []
 
         def view(leaf: Any) -> Any:
             if not isinstance(leaf, (Tensor, np.ndarray)):
                 return leaf
-            mine.append((leaf.array if isinstance(leaf, Tensor) else leaf).view())
-            return wrap(mine[-1]) if isinstance(leaf, Tensor) else mine[-1]
+            if isinstance(leaf, Tensor):
+                mine.append(leaf.array.view())
+                return wrap(mine[-1])
+            raw.append(leaf)
+            mine.append(leaf.view())
+            return mine[-1]
 
         args, kwargs = map_tree(view, (args, kwargs))
         first = self._first
         recording = Recording(mine, first)
+        if raw:
+            recording.refuse("an argument is a NumPy array, which Python may read; give a tensor")
         began = autograd.next_order()
-        calls.active = recording
+        chance = _chance()
         try:
-            with self._gradients.noted():
+            with self._gradients.noted(), _raw_arrays_guarded():
+                calls.active = recording
                 out = self.run(args, kwargs)
         finally:
             calls.active = None
+        if _chance() != chance:
+            recording.refuse("Python's or NumPy's own random numbers are drawn")
         recording.finish(out, self._gradients.leaves)
         recording.release()
         self.reason = recording.reason if first is None else first.differs(recording)
@@ -515,5 +582,9 @@ class Replay:
             constants = [c for c in recording.constants if isinstance(c, np.ndarray)]
             kept = {id(memory_of(c)): memory_of(c) for c in constants}
             changed = (ref() for ref in autograd.changed_since(began))
-            self._written = [owner for owner in changed if id(owner) in kept]
+            found = {id(owner): owner for owner in changed if owner is not None}
+            self._written = [owner for key, owner in found.items() if key in kept]
+            self._written_arguments = [
+                i for i, array in enumerate(mine) if id(memory_of(array)) in found
+            ]
         return out

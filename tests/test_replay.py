@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+import random
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -196,6 +198,18 @@ def raw_parameters(x):
     return W.detach() * 1
 
 
+W_RAW = W.array
+
+
+def raw_view(x):
+    W_RAW[...] *= 0.9
+    return x @ W.detach()
+
+
+def numbers_of_python(x):
+    return x if random.random() < 2 else x * 2
+
+
 def value_read(x):
     return x * 2 if gt.sum(x).item() > 0 else x
 
@@ -231,9 +245,11 @@ def changed_on_the_tape(x):
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (raw_result, "another ndarray each time, of no operation"),
-        (raw_in_place, "changed by code that computes on raw arrays"),
-        (raw_parameters, "changed by code that computes on raw arrays"),
+        (raw_result, "raw array is used"),
+        (raw_in_place, "raw array is used"),
+        (raw_parameters, "raw array is used"),
+        (raw_view, "changed by code that computes on raw arrays"),
+        (numbers_of_python, "random numbers are drawn"),
         (value_read, "values are read"),
         (number_of_python, "the next time"),
         (mask, "boolean mask makes a shape depend"),
@@ -257,10 +273,69 @@ def test_what_cannot_be_repeated_goes_on_being_called(function, why):
     assert len(count) == 6
     assert re.search(why, reason(run))
     assert re.search(r", at .*test_replay.py:\d+: ", reason(run))
-    if function not in (number_of_python, numpy_numbers, shuffled):  # which remember
+    if function not in (number_of_python, numpy_numbers, shuffled, raw_view):  # which remember
         W.array[...] = start
         for x, y in zip(given, found, strict=True):
             np.testing.assert_array_equal(function(gt.tensor(x)).detach().numpy(), y)
+
+
+def test_attributes_of_modules_and_optimizers_are_noticed():
+    def states(captured):
+        gt.manual_seed(2)
+        model = gt.nn.Sequential(gt.nn.Dense(3, 4), gt.nn.Dropout(0.5), gt.nn.Dense(4, 2))
+        optimizer = gt.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+
+        def step(x):
+            optimizer.zero_grad()
+            gt.sum(gt.square(model(x))).backward()
+            optimizer.step()
+
+        run = gt.capture(step) if captured else step
+        changes = [
+            lambda: None,
+            lambda: setattr(model.layers[1], "p", 0.1),
+            model.eval,
+            lambda: setattr(optimizer, "weight_decay", 0.3),
+            lambda: setattr(optimizer, "lr", 0.01),
+            lambda: setattr(optimizer, "lr", schedules.cosine_decay(0.1, 50)),
+            model.train,
+            lambda: setattr(model.layers[1], "p", 0.5),
+            lambda: setattr(model.parameters()[0], "requires_grad", False),
+            lambda: model.load_state_dict({k: v * 0.5 for k, v in model.state_dict().items()}),
+        ]
+        for change in changes:
+            change()
+            for _ in range(5):
+                run(gt.ones((2, 3)))
+                yield [p.array.copy() for p in model.parameters()]
+        if captured:
+            assert run.graphs
+
+    assert same(list(states(True)), list(states(False)))
+
+
+def test_arguments_that_are_numpy_arrays_may_be_read_by_python():
+    run = gt.capture(lambda x: gt.asarray(x) * (2 if x[0] > 2 else 1))
+    for i in range(6):
+        assert run(np.full(2, float(i))).tolist() == [i * (2 if i > 2 else 1)] * 2
+    assert "NumPy array" in reason(run)
+
+
+def test_threads_may_call_it_side_by_side():
+    w = gt.ones((4,))
+    run = gt.capture(lambda x: gt.sum(gt.exp(x) * w))
+    found = {}
+
+    def work(i):
+        for _ in range(30):
+            found.setdefault(i, set()).add(run(gt.full((4,), float(i))).item())
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {i: {gt.sum(gt.exp(gt.full((4,), float(i)))).item()} for i in range(4)}
 
 
 def test_python_runs_three_times_only():
@@ -468,7 +543,7 @@ class Counting(keras.layers.Layer):
     ("parts", "runs"),
     [
         ({}, (3, 3)),
-        ({"layer": Counting()}, (12, 3)),
+        ({"layer": Counting()}, (12, 12)),
         ({"loss": own_loss}, (12, 3)),
         ({"rate": lambda step: 0.1 / (1 + step)}, (12, 3)),
         ({"rate": schedules.cosine_decay(0.1, 9)}, (3, 3)),

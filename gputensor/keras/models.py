@@ -446,7 +446,7 @@ class Sequential(nn.Sequential):
             correct: Array | None = sums.correct
         else:
             extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
-            each = loss.function(y, widened(out), **extra)
+            each = loss.function(wrap(y), widened(out), **extra)
             result = mean(each)
             values = [_sum_of(each.array, len(x.array))]
             correct = None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, calls
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
 from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape
@@ -234,13 +234,18 @@ def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> t
     if groups is None:
         groups = max(least, int(given.max().item()) + 1 if array.size else 0)
     if isinstance(array, np.ndarray) and array.size:
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high >= groups:
-            wrong = low if low < 0 else high
-            raise OutOfRangeError(
-                f"{name}: group {wrong} is out of range; allowed are 0 to {groups - 1}"
-            )
+        _check_groups(name, array, groups)
     return given, groups
+
+
+@calls.noted
+def _check_groups(name: str, ids: Any, groups: int) -> None:
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= groups:
+        wrong = low if low < 0 else high
+        raise OutOfRangeError(
+            f"{name}: group {wrong} is out of range; allowed are 0 to {groups - 1}"
+        )
 
 
 def segment_sum(x: Operand, segment_ids: Operand, /, num_segments: int | None = None) -> Tensor:

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend, calls, memory
-from gputensor.autograd import Leaf, Tensor, changed, no_grad, note_move, wrap
+from gputensor.autograd import (
+    Leaf,
+    Settable,
+    Tensor,
+    changed,
+    no_grad,
+    note_leaves,
+    note_move,
+    wrap,
+)
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 from gputensor.ops.creation import tensor
@@ -66,6 +75,7 @@ class _Flat:
     def runs(self) -> list[tuple[int, int]]:
         """Longest stretches of parameters that have gradients."""
         found: list[tuple[int, int]] = []
+        note_leaves(self.leaves)
         for leaf, (start, stop) in zip(self.leaves, self.bounds, strict=True):
             if leaf.grad is None:
                 continue
@@ -127,7 +137,7 @@ def _count(count: Array, skip: Array | None) -> None:
     count += 1 if skip is None else skip == 0
 
 
-class Optimizer:
+class Optimizer(Settable):
     """Base class: owns the flat buffers.
 
     Parameters
@@ -175,7 +185,11 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
-        self._lr = checked_rate("lr", value)
+        rate = checked_rate("lr", value)
+        if callable(rate) or callable(vars(self).get("_lr")):
+            self._lr = rate
+        else:
+            vars(self)["_lr"] = rate  # no setting of a captured step, which reads it below
         if not callable(self._lr):
             for flat in self._flats:
                 with backend.on_device_of(flat.values):
@@ -190,6 +204,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass overwrites them."""
         for flat in self._flats:
+            note_leaves(flat.leaves)
             for leaf in flat.leaves:
                 leaf.grad = None
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend, calls
-from gputensor.autograd import Tensor, changed, wrap
+from gputensor.autograd import Settable, Tensor, changed, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
@@ -16,7 +16,7 @@ from gputensor.optim.optimizers import Optimizer
 __all__ = ["GradScaler"]
 
 
-class GradScaler:
+class GradScaler(Settable):
     """Dynamic loss scaling, for training inside ``gt.autocast("float16")``.
 
     The loss is multiplied by a scale, so that gradients are not lost below float16's smallest
