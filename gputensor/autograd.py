@@ -46,11 +46,13 @@ from gputensor import backend, calls, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     AnomalyError,
+    AxisError,
     DeviceMismatchError,
     DTypeError,
     GPUTensorError,
     GraphError,
     ImplicitTransferError,
+    OutOfRangeError,
     ShapeError,
 )
 
@@ -61,6 +63,7 @@ __all__ = [
     "Primitive",
     "Tensor",
     "changed",
+    "clearer",
     "detect_anomaly",
     "enable_grad",
     "grad_enabled",
@@ -1313,7 +1316,11 @@ class Primitive:
             else:
                 out = active.run(self.bound[kind], arrays, attrs, self.name)
         except ValueError as error:
-            raise _clearer(self.name, arrays, error) from None
+            raise clearer(self.name, arrays, error) from None
+        except IndexError as error:
+            if "key" not in attrs:
+                raise
+            raise clearer(self.name, arrays, error) from None
         except TypeError as error:
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
@@ -1458,7 +1465,7 @@ def raw_operand(name: str, operand: Any) -> Any:
     if isinstance(operand, (list, tuple)):
         operand = array_of_lists(name, operand)
     elif isinstance(operand, np.ndarray):
-        operand = np.asarray(operand)  # a subclass becomes a plain array
+        operand = backend.plain(operand)
     elif not backend.is_array(operand):
         raise TypeError(
             f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
@@ -1489,12 +1496,15 @@ def _follow(operands: Sequence[Operand], arrays: list[Any]) -> type | None:
     return type(there[0])
 
 
-def _clearer(name: str, arrays: Sequence[Any], error: ValueError) -> ValueError:
+def clearer(name: str, arrays: Sequence[Any], error: ValueError | IndexError) -> Exception:
     """The same complaint with the operation's name and the operands' shapes."""
     shapes = ", ".join(str(getattr(a, "shape", "scalar")) for a in arrays)
     if isinstance(error, GPUTensorError):
         return error
-    return ShapeError(f"{name}: operands of shape {shapes} do not fit: {error}")
+    if isinstance(error, ValueError):
+        return ShapeError(f"{name}: operands of shape {shapes} do not fit: {error}")
+    kind = OutOfRangeError if "out of bounds" in str(error) else AxisError
+    return kind(f"{name}: the index does not fit operands of shape {shapes}: {error}")
 
 
 def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:

@@ -426,6 +426,15 @@ def is_array(x: object) -> bool:
     return True
 
 
+def plain(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The same elements as no subclass of NumPy's array, and in the byte order of the machine.
+
+    Compiled loops and CuPy take no other.
+    """
+    array = np.asarray(array)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def namespace(place: "Array | Device") -> Namespace:
     """Namespace of a raw array, or of the arrays of a device."""
     if not isinstance(place, Device):

@@ -38,7 +38,7 @@ class ShapeError(GPUTensorError, ValueError):
 
 
 class AxisError(ShapeError, IndexError):
-    """An axis that the operand does not have."""
+    """An axis that the operand does not have, or an index that is not of its shape."""
 
 
 class DTypeError(GPUTensorError, TypeError):

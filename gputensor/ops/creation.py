@@ -74,7 +74,7 @@ def _asarray(data: Any, dtype: DType, device: str | Device | None) -> Any:
         if device is None:
             device = backend.default_device()
     elif isinstance(data, np.ndarray):
-        data = np.asarray(data)  # a subclass becomes a plain array
+        data = backend.plain(data)
         device = backend.default_device() if device is None else device
     _dtype(data.dtype)
     if dtype is not None:

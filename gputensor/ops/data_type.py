@@ -90,6 +90,7 @@ def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
         return bfloat16(name)
     with contextlib.suppress(TypeError):  # of NumPy, for a name that is no dtype's
         chosen: np.dtype[Any] = np.dtype(dtype)
+        chosen = chosen if chosen.isnative else chosen.newbyteorder("=")
         if chosen.kind in "biufc" or chosen.name == "bfloat16":
             return chosen
     raise DTypeError(

@@ -21,6 +21,7 @@ from gputensor.errors import DTypeError, ShapeError
 from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.manipulation import ints
 from gputensor.ops.pieces import pad
 from gputensor.ops.precision import widened
 
@@ -400,20 +401,23 @@ def rfftfreq(
 
 _fftshift = Primitive(
     "fftshift",
-    lambda xp, x, axes: xp.fft.fftshift(x, axes=axes),
-    (lambda xp, g, _out, _x, axes: xp.fft.ifftshift(g, axes=axes),),
+    lambda xp, x, axes: xp.fft.fftshift(x, axes=axes) if axes else x.copy(),
+    (lambda xp, g, _out, _x, axes: xp.fft.ifftshift(g, axes=axes) if axes else g,),
 )
 _ifftshift = Primitive(
     "ifftshift",
-    lambda xp, x, axes: xp.fft.ifftshift(x, axes=axes),
-    (lambda xp, g, _out, _x, axes: xp.fft.fftshift(g, axes=axes),),
+    lambda xp, x, axes: xp.fft.ifftshift(x, axes=axes) if axes else x.copy(),
+    (lambda xp, g, _out, _x, axes: xp.fft.fftshift(g, axes=axes) if axes else g,),
 )
 
 
 def _shifted(run: Primitive, x: Operand, axes: int | Sequence[int] | None) -> Tensor:
     x = as_array(f"fft.{run.name}", x)
-    axes = axes if axes is None or isinstance(axes, int) else tuple(axes)
-    return run(x, axes=checked_axis(f"fft.{run.name}", x, axes))
+    name = f"fft.{run.name}"
+    every = range(len(getattr(x, "shape", ())))
+    places = tuple(every) if axes is None else ints(name, "axes", axes)
+    checked_axis(name, x, places)
+    return run(x, axes=places)
 
 
 def fftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:

@@ -6,7 +6,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gputensor import backend, calls, config
-from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_view, raw_operand
+from gputensor.autograd import (
+    Operand,
+    Primitive,
+    Tensor,
+    View,
+    as_array,
+    clearer,
+    note_view,
+    raw_operand,
+)
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import embedding_backward
 from gputensor.ops.axes import checked_axis
@@ -219,7 +228,10 @@ def _setting(name: str, x: Tensor, key: Any, value: Operand) -> tuple[Any, Any, 
     if not repeats(key) or not (tracked or not isinstance(x.array, np.ndarray)):
         return raw, key, None
     with backend.on_device_of(x.array):
-        return raw, key, _last_selections(backend.namespace(x.array), x.shape, key)
+        try:
+            return raw, key, _last_selections(backend.namespace(x.array), x.shape, key)
+        except IndexError as error:
+            raise clearer(name, [x.array], error) from None
 
 
 def set_items(name: str, x: Tensor, key: Any, value: Operand, own: bool) -> Tensor:
@@ -237,6 +249,8 @@ def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
     with backend.on_device_of(x.array):
         try:
             return calls.apply(_put, x.array, key, raw, last)
+        except IndexError as error:
+            raise clearer(name, [x.array], error) from None
         except (TypeError, ValueError) as error:
             raise ShapeError(f"{name}: {error}") from None
 

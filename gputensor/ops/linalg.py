@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.errors import GraphError, LinAlgError, ShapeError
+from gputensor.errors import DTypeError, GraphError, LinAlgError, ShapeError
 from gputensor.ops import elementwise, indexing, products, statistical
 from gputensor.ops.axes import Axis, checked_axis, kept_shape
 from gputensor.ops.creation import raw_like, zeros_like
@@ -114,10 +114,14 @@ _FAILURES = {
 
 def _run(xp: Any, name: str, *args: Any, **options: Any) -> Any:
     """A function of the namespace's ``linalg``, whose failure becomes an error that says why."""
+    if any(a.dtype.kind == "V" for a in args):  # which NumPy would take for float64
+        raise DTypeError(
+            f"linalg.{name} does not take bfloat16; convert it first: x.astype(gt.float32)"
+        )
     try:
         return getattr(xp.linalg, name)(*args, **options)
-    except np.linalg.LinAlgError:
-        raise LinAlgError(f"linalg.{name}: {_FAILURES[name]}") from None
+    except np.linalg.LinAlgError as error:
+        raise LinAlgError(f"linalg.{name}: {_FAILURES.get(name, error)}") from None
 
 
 def _matrix(name: str, x: Operand, square: bool = False) -> Operand:
@@ -311,7 +315,7 @@ def _inverted(xp: Any, x: Any) -> tuple[Any, Any, Any, Any]:
     """
     n = x.shape[-1]
     x = xp.reshape(x, (math.prod(x.shape[:-2]), n, n))
-    det = xp.linalg.det(x)
+    det = _run(xp, "det", x)
     singular = xp.equal(det, 0)
     eye = raw_like(x, "eye", n)
     try:
@@ -339,7 +343,7 @@ def _products_without(xp: Any, s: Any) -> tuple[Any, Any]:
 def _singular_parts(xp: Any, x: Any) -> tuple[Any, Any, Any, Any]:
     """Conjugated singular vectors, the determinant of their product, and singular values."""
     u, s, vh = _run(xp, "svd", x)
-    turn = xp.linalg.det(u) * xp.linalg.det(vh)
+    turn = _run(xp, "det", u) * _run(xp, "det", vh)
     return _c(xp, u), s, _c(xp, vh), turn[..., None, None]
 
 
@@ -379,7 +383,7 @@ def _slope(xp: Any, g: Any, x: Any) -> Any:
 
 
 def _third_rule(xp: Any, h: Any, _out: Any, g: Any, x: Any) -> Any:
-    det = xp.linalg.det(x)
+    det = _run(xp, "det", x)
     det = xp.reshape(det, (*det.shape, 1, 1))
     inverse = xp.matrix_transpose(_run(xp, "inv", x))
     turned, totals, both = [], [], []
@@ -407,7 +411,7 @@ def _det_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     return xp.reshape(g, (*g.shape, 1, 1)) * cofactors
 
 
-_det = Primitive("det", lambda xp, x: xp.linalg.det(x), (_det_rule,))
+_det = Primitive("det", lambda xp, x: _run(xp, "det", x), (_det_rule,))
 
 
 def det(x: Operand, /) -> Tensor:
@@ -430,7 +434,7 @@ def _slogdet_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return xp.reshape(g_log, (*g_log.shape, 1, 1)) * inverse
 
 
-_slogdet = Primitive("slogdet", lambda xp, x: tuple(xp.linalg.slogdet(x)), (_slogdet_rule,))
+_slogdet = Primitive("slogdet", lambda xp, x: tuple(_run(xp, "slogdet", x)), (_slogdet_rule,))
 
 
 def slogdet(x: Operand, /) -> SlogdetResult:
@@ -638,7 +642,7 @@ def _qr_rule(xp: Any, g: Any, out: Any, x: Any, mode: str) -> Any:
                 f"linalg.qr: of matrices of shape ({m}, {n}) the gradient of the complete Q is not "
                 "defined, as some of its vectors are arbitrary; use mode='reduced'"
             )
-        out, g_r = xp.linalg.qr(x), g_r[..., :n, :]
+        out, g_r = _run(xp, "qr", x), g_r[..., :n, :]
     q, r = _c(xp, out[0]), _c(xp, out[1])
     rest = None
     if n > m:  # the columns right of the square are Q^H times those of x
@@ -660,7 +664,7 @@ def _qr_rule(xp: Any, g: Any, out: Any, x: Any, mode: str) -> Any:
     return found if rest is None else xp.concat([found, rest], axis=-1)
 
 
-_qr = Primitive("qr", lambda xp, x, mode: tuple(xp.linalg.qr(x, mode=mode)), (_qr_rule,))
+_qr = Primitive("qr", lambda xp, x, mode: tuple(_run(xp, "qr", x, mode=mode)), (_qr_rule,))
 
 
 def qr(x: Operand, /, *, mode: str = "reduced") -> QRResult:

@@ -264,8 +264,13 @@ _FLIPPED = View(
 
 _roll = Primitive(
     "roll",
-    lambda xp, x, shift, axis: xp.roll(x, shift, axis=axis),
-    (lambda xp, g, _out, _x, shift, axis: xp.roll(g, tuple(-n for n in shift), axis=axis),),
+    # Along no axis NumPy's fails.
+    lambda xp, x, shift, axis: xp.roll(x, shift, axis=axis) if axis else x.copy(),
+    (
+        lambda xp, g, _out, _x, shift, axis: (
+            xp.roll(g, tuple(-n for n in shift), axis=axis) if axis else g
+        ),
+    ),
 )
 
 

@@ -24,7 +24,7 @@ from gputensor.kernels import (
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
 from gputensor.kernels.runtime import is_narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
-from gputensor.ops.axes import checked_axis, kept_shape
+from gputensor.ops.axes import any_zero, checked_axis, kept_shape
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
@@ -45,7 +45,9 @@ __all__ = [
 
 
 def _shifted(xp: Any, x: Any, axis: Any) -> tuple[Any, Any]:
-    """`x` less its finite maximum, and the maximum."""
+    """`x` less its finite maximum, and the maximum; of no elements 0."""
+    if any_zero(x.shape, axis):
+        return x, xp.zeros(kept_shape(x.shape, axis), x.dtype)
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
     return x - top, top
@@ -66,7 +68,10 @@ _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 
 def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`."""
+    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
+
+    Of no elements it is minus infinity.
+    """
     x = widened(as_array("logsumexp", x))
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
 
@@ -74,6 +79,8 @@ def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Ten
 def _by_rows(kernel: Kernel, axis: int, *arrays: Any, **attrs: Any) -> Any:
     """Result of a kernel on matrices, of shape and along any axis of arrays."""
     xp = namespace(arrays[0])
+    if not arrays[0].size:
+        return arrays[0].copy()
     last = axis in (-1, arrays[0].ndim - 1)
     moved = arrays if last else [xp.moveaxis(a, axis, -1) for a in arrays]
     shape = moved[0].shape
@@ -102,7 +109,6 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     Parameters
     ----------
     x : Tensor or array
-        At least one element along `axis`.
     axis : int
 
     Returns
@@ -317,7 +323,7 @@ def _cross_entropy_forward(
     xp: Any, logits: Any, target: Any, smoothing: float, reduction: str, result: Any
 ) -> Any:
     if reduction == "none":
-        return result.losses
+        return result.losses.astype(logits.dtype, copy=False)
     total = result.total
     if reduction == "mean":
         total = total / len(logits) if len(logits) else total * xp.nan
@@ -367,7 +373,7 @@ def _target(name: str, logits: Tensor, target: Operand) -> Any:
         raise TypeError(
             f"{name}: target must be a tensor, an array or a list, not {type(raw).__name__}"
         )
-    return raw
+    return backend.plain(raw) if isinstance(raw, np.ndarray) else raw
 
 
 def cross_entropy_and_result(

@@ -44,8 +44,9 @@ def _matmul_right(xp: Any, g: Any, _out: Any, x: Any, _y: Any) -> Any:
     if len(_y.shape) == 1:
         return xp.matmul(xp.matrix_transpose(x), xp.expand_dims(g, -1))[..., 0]
     if len(_y.shape) == 2 < len(x.shape):  # one product instead of a batch of them and a sum
-        x = xp.reshape(x, (-1, x.shape[-1]))
-        g = xp.reshape(g, (-1, g.shape[-1]))
+        rows = math.prod(x.shape[:-1])
+        x = xp.reshape(x, (rows, x.shape[-1]))
+        g = xp.reshape(g, (rows, g.shape[-1]))
     return xp.matmul(xp.matrix_transpose(x), g)
 
 
