@@ -40,12 +40,13 @@ def hermitian(x):
 
 
 def positive(x):
-    return x @ adjoint(x) + 2 * gt.asarray(np.eye(x.shape[-2]))
+    return x @ adjoint(x) + 2 * gt.eye(x.shape[-2], dtype=x.dtype, device=x.device)
 
 
 def phaseless(x):
     """What does not depend on the phases of the columns of `x`."""
-    return gt.square(gt.abs(gt.asarray(WEIGHTS[: x.shape[-2]]) @ x))
+    weights = WEIGHTS[: x.shape[-2]].astype(np.result_type(x.dtype, np.complex64))
+    return gt.square(gt.abs(gt.asarray(weights, device=x.device) @ x))
 
 
 WEIGHTS = cplx(5)

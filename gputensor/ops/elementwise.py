@@ -460,7 +460,7 @@ def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     small = xp.less(xp.abs(u), 0.25)
     # Near 0 both terms of the quotient cancel; their power series does not.
     v = u * u
-    series = -1 / 3 + v * (1 / 30 + v * (-1 / 840 + v * (1 / 45360 - v / 3991680)))
+    series = -1 / 3 + v * (1 / 30 + v * (-1 / 840 + v * (1 / 45360 - v * (1 / 3991680))))
     far = (xp.cos(u) - out) / xp.where(small, 1, x)
     return g * xp.where(small, math.pi * u * series, far)
 

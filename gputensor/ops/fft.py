@@ -20,7 +20,7 @@ from gputensor.backend import Device
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import raw_like
-from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.data_type import astype, checked_dtype
 from gputensor.ops.manipulation import ints
 from gputensor.ops.pieces import pad
 from gputensor.ops.precision import widened
@@ -152,7 +152,10 @@ def _operand(name: str, x: Operand, norm: str) -> Operand:
         raise ValueError(
             f"fft.{name}: norm {norm!r} is unknown; allowed are 'backward', 'ortho', 'forward'"
         )
-    return widened(as_array(f"fft.{name}", x))
+    x = widened(as_array(f"fft.{name}", x))
+    dtype = getattr(x, "dtype", None)
+    # NumPy would take bfloat16 for float64.
+    return astype(x, np.float32) if dtype is not None and dtype.kind == "V" else x
 
 
 def _length(name: str, n: Any) -> int:

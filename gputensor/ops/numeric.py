@@ -8,7 +8,7 @@ import numpy as np
 from gputensor import backend, calls
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import atan2, clip, imag, isnan, multiply, real, where
 from gputensor.ops.indexing import getitem, index_add, take
@@ -109,7 +109,7 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
     axes = axes_of(shape, axis)
     kept = [a for a in range(len(shape)) if a not in axes]
     rows = permute_dims(x, (*kept, *axes)) if shape else x
-    rows = sort(reshape(rows, (*(shape[a] for a in kept), -1)))
+    rows = sort(reshape(rows, (*(shape[a] for a in kept), count_of(shape, axis))))
     at = shares.reshape(-1) * (rows.shape[-1] - 1)
     device = rows.device
     below, above = (
