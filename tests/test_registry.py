@@ -1,5 +1,6 @@
-"""Every operation: memory layouts, both settings of kernels, dtypes, empty and 0-d operands."""
+"""Every operation: layouts, kernel settings, dtypes, empty and 0-d operands, beside JAX."""
 
+import importlib
 import math
 
 import numpy as np
@@ -32,6 +33,11 @@ def cases_but(*names):
     return pytest.mark.parametrize(("name", "function", "arrays"), left)
 
 
+def weights_of(out):
+    weights = np.cos(np.arange(out.size) + 0.5).reshape(out.shape)
+    return weights * (1 + 0.5j) if out.dtype.kind == "c" else weights
+
+
 def outcome(function, arrays):
     """Values, and the gradients of their sum with changing weights, of arrays as they lie there."""
     tensors = [gt.asarray(a) for a in arrays]
@@ -39,9 +45,7 @@ def outcome(function, arrays):
         t.requires_grad = True
     out = function(*tensors)
     if out.requires_grad:
-        weights = np.cos(np.arange(out.size) + 0.5).reshape(out.shape)
-        weights = weights * (1 + 0.5j) if out.dtype.kind == "c" else weights
-        out.backward(gt.asarray(weights.astype(out.dtype), device=out.device))
+        out.backward(gt.asarray(weights_of(out).astype(out.dtype), device=out.device))
     return [
         None if t is None else t.detach().cpu().numpy() for t in (out, *(t.grad for t in tensors))
     ]
@@ -115,7 +119,9 @@ def test_layouts_and_kernels_change_nothing(name, function, arrays, monkeypatch)
     alike = [[layout] * len(arrays) for layout in LAYOUTS]
     mixed = [np.roll(LAYOUTS, i)[: len(arrays)] for i in range(len(LAYOUTS))]
     for chosen in alike if len(arrays) == 1 else alike + mixed:
-        laid, memories = zip(*(make(a) for make, a in zip(chosen, arrays, strict=True)), strict=True)
+        laid, memories = zip(
+            *(make(a) for make, a in zip(chosen, arrays, strict=True)), strict=True
+        )
         before = [memory.tobytes() for memory in memories]
         found = outcome(function, laid)
         assert_near(found, expected, 1e-9)
@@ -123,6 +129,20 @@ def test_layouts_and_kernels_change_nothing(name, function, arrays, monkeypatch)
             None if a is None else a.dtype for a in expected
         ]
         assert [memory.tobytes() for memory in memories] == before
+
+
+# One case of each operation is enough, as each layout may compile kernels.
+@pytest.mark.parametrize(
+    ("name", "function", "arrays"), [c for c in CASES if c.id.endswith(("-0", "-0-real"))]
+)
+def test_cuda_takes_strided_arrays(cupy, name, function, arrays):
+    expected = outcome(function, arrays)
+    columns = [cupy.asarray(in_columns(a)[1]).T for a in arrays]
+    spread = [
+        cupy.asarray(every_second(a)[1])[(..., *(slice(1, None, 2),) * a.ndim)] for a in arrays
+    ]
+    for laid in (columns, spread):
+        assert_near(outcome(function, laid), expected, 1e-9)
 
 
 # Dtypes
@@ -166,11 +186,11 @@ def test_dtypes_are_kept_and_precise(name, function, arrays, dtype):
 
 # Of nothing, and of single numbers
 
-# What needs elements, or more than one: at an axis of length 0 they may say so.
+# What needs elements, or more than one (of sort's cases quantile): of an empty axis they say so.
 NEED_ELEMENTS = {
     *("convolve", "cross", "cross_entropy", "fft", "fftn", "hfft", "ifft", "ifftn", "ihfft"),
     *("irfft", "irfftn", "matrix_norm", "max", "maximum", "min", "pad", "rfft", "rfftn"),
-    *("row_layer_norm", "row_rms_norm", "vector_norm"),
+    *("row_layer_norm", "row_rms_norm", "sort", "vector_norm"),
 }
 
 
@@ -302,3 +322,225 @@ def test_matrices_of_bfloat16_are_refused(name):
     pytest.importorskip("ml_dtypes")
     with pytest.raises(gt.errors.DTypeError, match=rf"linalg\.{name} does not take bfloat16"):
         getattr(gt.linalg, name)(gt.eye(2, dtype="bfloat16"))
+
+
+# Beside JAX
+
+
+class Names:
+    """Functions by name, wherever one of several modules has them."""
+
+    def __init__(self, *places):
+        self.places = places
+
+    def __getattr__(self, name):
+        return next(getattr(place, name) for place in self.places if hasattr(place, name))
+
+
+SHAPE, ROW, SQUARE = (3, 4), (4,), (3, 3)
+REAL_UNARY = {
+    *("cbrt", "ceil", "deg2rad", "digamma", "erf", "erfc", "erfinv", "exp2", "floor", "gammaln"),
+    *("leaky_relu", "elu", "rad2deg", "relu", "round", "silu", "softplus", "trunc"),
+}
+UNARY = {
+    *("abs", "acos", "angle", "asin", "asinh", "atan", "atanh", "conj", "cos", "cosh", "exp"),
+    *("expm1", "imag", "log", "log10", "log1p", "log2", "nan_to_num", "negative", "positive"),
+    *("real", "reciprocal", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "tan"),
+    "tanh",
+}
+REAL_BINARY = {
+    *("atan2", "copysign", "floor_divide", "hypot", "logaddexp", "maximum", "minimum", "remainder")
+}
+BINARY = {"add", "divide", "multiply", "pow", "subtract"}
+ALONG = ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft"]
+OVER = ["fftn", "ifftn", "rfftn", "irfftn", "fftshift", "ifftshift"]
+
+# By name a function of either library and of operands, and their shapes. JAX and gputensor agree
+# but for the following, which is left out:
+# - The gradients of JAX towards complex numbers are the conjugates of those here.
+# - The gradient of abs at 0 is 1 in JAX, and 0 here, as in PyTorch.
+# - JAX has gradient 0 of the sign of complex numbers, and none of their order (max, sort).
+# - Where clip meets a bound JAX has half of the gradient, as its clip is a minimum of a maximum.
+# - JAX has no gradient of the modes "complete" and "full" of qr and svd of oblong matrices.
+IN_JAX = {
+    **{n: (lambda m, x, n=n: getattr(m, n)(x), SHAPE) for n in REAL_UNARY | UNARY},
+    **{n: (lambda m, x, y, n=n: getattr(m, n)(x, y), SHAPE, ROW) for n in REAL_BINARY | BINARY},
+    "acosh": (lambda m, x: m.acosh(x * x + 1), SHAPE),
+    "gelu": (lambda m, x: m.gelu(x) if m is OURS else m.gelu(x, approximate=False), SHAPE),
+    "polygamma": (lambda m, x: m.polygamma(2, x), SHAPE),
+    "pow_number": (lambda m, x: x**3 + x**-0.5, SHAPE),
+    "clip": (lambda m, x: m.clip(x, 0.3, 0.6), SHAPE),
+    "where": (lambda m, x, y: m.where(m.asarray(MASK), x, y), SHAPE, ROW),
+    "select": (lambda m, x, y: m.select([m.asarray(MASK)], [x], y), SHAPE, SHAPE),
+    "interp": (lambda m, x, y: m.interp(m.asarray(AT), x, y), ROW, ROW),
+    # Reductions
+    "sum": (lambda m, x: m.sum(x, axis=0), SHAPE),
+    "mean": (lambda m, x: m.mean(x, axis=1, keepdims=True), SHAPE),
+    "prod": (lambda m, x: m.prod(x, axis=1), SHAPE),
+    "max": (lambda m, x: m.max(x, axis=0), SHAPE),
+    "min": (lambda m, x: m.min(x, axis=1), SHAPE),
+    "var": (lambda m, x: m.var(x, axis=0, correction=1), SHAPE),
+    "std": (lambda m, x: m.std(x, axis=1), SHAPE),
+    "median": (lambda m, x: m.median(x, axis=1), SHAPE),
+    "quantile": (lambda m, x: m.quantile(x, m.asarray(AT), axis=0), SHAPE),
+    "logsumexp": (lambda m, x: m.logsumexp(x, axis=1), SHAPE),
+    "softmax": (lambda m, x: m.softmax(x, axis=0), SHAPE),
+    "log_softmax": (lambda m, x: m.log_softmax(x, axis=1), SHAPE),
+    "cumulative_sum": (lambda m, x: m.cumulative_sum(x, axis=1, include_initial=True), SHAPE),
+    "cumulative_prod": (lambda m, x: m.cumulative_prod(x, axis=0), SHAPE),
+    "trace": (lambda m, x: m.trace(x, 1), SHAPE),
+    # Places
+    "sort": (lambda m, x: m.sort(x, axis=0, descending=True), SHAPE),
+    "flip": (lambda m, x: m.flip(x, axis=1), SHAPE),
+    "roll": (lambda m, x: m.roll(x, (1, -2), axis=(0, 1)), SHAPE),
+    "repeat": (lambda m, x: m.repeat(x, m.asarray([0, 2, 1]), axis=0, **length(m)), SHAPE),
+    "tile": (lambda m, x: m.tile(x, (2, 1, 3)), SHAPE),
+    **{
+        f"pad_{mode}": (lambda m, x, mode=mode: m.pad(x, ((1, 2), (0, 1)), mode=mode), SHAPE)
+        for mode in ("constant", "edge", "reflect", "symmetric", "wrap")
+    },
+    "tril": (lambda m, x: m.tril(x, k=1), SHAPE),
+    "triu": (lambda m, x: m.triu(x, k=-1), SHAPE),
+    "reshape": (lambda m, x: m.reshape(x, (2, -1)), SHAPE),
+    "permute_dims": (lambda m, x: m.permute_dims(x, (1, 0)), SHAPE),
+    "broadcast_to": (lambda m, x: m.broadcast_to(x, (2, 3, 4)), SHAPE),
+    "concat": (lambda m, x, y: m.concat([x, y, x], axis=1), SHAPE, (3, 2)),
+    "stack": (lambda m, x, y: m.stack([x, y], axis=1), SHAPE, SHAPE),
+    "diff": (lambda m, x: m.diff(x, n=2), SHAPE),
+    "diag": (lambda m, x: m.diag(x, -1), ROW),
+    "diagonal": (lambda m, x: m.diagonal(x, 1), SHAPE),
+    "getitem": (lambda m, x: x[m.asarray([0, 2, 0]), 1:], SHAPE),
+    "take": (lambda m, x: m.take(x, m.asarray([1, 1, -1]), axis=1), SHAPE),
+    "take_along_axis": (
+        lambda m, x: m.take_along_axis(x, m.asarray([[1, 1, 0, 2]]), axis=0),
+        SHAPE,
+    ),
+    "index_set": (
+        lambda m, x, y: m.index_set(x, 1, y) if m is OURS else x.at[1].set(y),
+        SHAPE,
+        ROW,
+    ),
+    "segment_sum": (
+        lambda m, x: m.segment_sum(x, m.asarray([1, 0, 1]), num_segments=3),
+        SHAPE,
+    ),
+    # Products
+    "matmul": (lambda m, x, y: m.matmul(x, y), (2, 3, 4), (4, 2)),
+    "einsum": (lambda m, x, y: m.einsum("ij,kj->ik", x, y), SHAPE, (2, 4)),
+    "tensordot": (lambda m, x, y: m.tensordot(x, y, axes=1), SHAPE, (4, 2)),
+    "vecdot": (lambda m, x, y: m.vecdot(x, y), SHAPE, ROW),
+    "dot": (lambda m, x, y: m.dot(x, y), SHAPE, (2, 4, 3)),
+    "inner": (lambda m, x, y: m.inner(x, y), SHAPE, SHAPE),
+    "outer": (lambda m, x, y: m.outer(x, y), ROW, ROW),
+    "kron": (lambda m, x, y: m.kron(x, y), SHAPE, (2, 2)),
+    "convolve": (lambda m, x, y: m.convolve(x, y, mode="same"), (5,), (3,)),
+    "cross": (lambda m, x, y: m.linalg.cross(x, y), (2, 3), (2, 3)),
+    # Linear algebra
+    **{
+        n: (lambda m, x, n=n: getattr(m.linalg, n)(x + EYE), SQUARE)
+        for n in ("det", "inv", "pinv", "svdvals")
+    },
+    "cholesky": (lambda m, x: m.linalg.cholesky(x @ m.conj(x.mT) + EYE), SQUARE),
+    "eigvalsh": (lambda m, x: m.linalg.eigvalsh(x + m.conj(x.mT) + EYE), SQUARE),
+    "eigh": (
+        lambda m, x: (lambda w, v: (v * m.exp(w)) @ m.conj(v.mT))(
+            *m.linalg.eigh(x + m.conj(x.mT) + EYE)
+        ),
+        SQUARE,
+    ),
+    "svd": (
+        lambda m, x: (lambda u, s, vh: (u * m.sin(s)) @ vh)(*m.linalg.svd(x, full_matrices=False)),
+        SHAPE,
+    ),
+    "qr": (lambda m, x: (lambda q, r: m.conj(q) @ (r * r))(*m.linalg.qr(x)), (4, 3)),
+    "slogdet": (lambda m, x: (lambda s, v: s * m.exp(v))(*m.linalg.slogdet(x + EYE)), SQUARE),
+    "lstsq": (lambda m, a, b: m.linalg.lstsq(a, b)[0], (4, 2), (4, 3)),
+    "solve": (lambda m, a, b: m.linalg.solve(a + EYE, b), SQUARE, (3, 2)),
+    "solve_triangular": (
+        lambda m, a, b: (m.linalg if m is OURS else m).solve_triangular(
+            a + EYE, b, lower=True, trans=1
+        ),
+        SQUARE,
+        (3, 2),
+    ),
+    "matrix_power": (lambda m, x: m.linalg.matrix_power(x + EYE, -2), SQUARE),
+    **{
+        f"matrix_norm_{ord}": (lambda m, x, ord=ord: m.linalg.matrix_norm(x, ord=ord), SHAPE)
+        for ord in ("fro", "nuc", 1, 2, math.inf, -1, -2, -math.inf)
+    },
+    **{
+        f"vector_norm_{ord}": (
+            lambda m, x, ord=ord: m.linalg.vector_norm(x, axis=1, ord=ord),
+            SHAPE,
+        )
+        for ord in (1, 2, 3.5, -1, 0.5, math.inf, -math.inf)
+    },
+    "fft.length": (lambda m, x: m.fft.fft(x, n=6, axis=0, norm="ortho"), SHAPE),
+    **{f"fft.{n}": (lambda m, x, n=n: getattr(m.fft, n)(x), SHAPE) for n in ALONG + OVER},
+}
+OURS = Names(gt, gt.nn.functional)
+AT = np.array([0.25, 0.6])
+EYE = 3 * np.eye(3)
+MASK = np.arange(12).reshape(3, 4) % 5 < 3
+
+
+def length(m):
+    """What JAX must be told of the result of repeat when it compiles."""
+    return {} if m is OURS else {"total_repeat_length": 3}
+
+
+# What JAX, or what both refuse for complex numbers, or see above.
+REAL_ONLY = {
+    *REAL_UNARY,
+    *REAL_BINARY,
+    *("clip", "fft.ihfft", "fft.rfft", "fft.rfftn", "gelu", "interp", "max", "median", "min"),
+    *("polygamma", "quantile", "sign", "sort"),
+}
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    jax = pytest.importorskip("jax")
+    scipy, ops = (importlib.import_module(f"jax.{n}") for n in ("scipy", "ops"))
+    with jax.enable_x64(True):
+        yield Names(jax.numpy, jax.nn, scipy.special, scipy.linalg, ops)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", ["f", "c"])
+@pytest.mark.parametrize("name", IN_JAX)
+def test_values_and_gradients_equal_jax(name, kind, theirs):
+    if kind == "c" and name in REAL_ONLY:
+        return
+    jax = importlib.import_module("jax")
+    function, *shapes = IN_JAX[name]
+    rng = np.random.default_rng(17)
+    arrays = [rng.uniform(0.2, 0.8, s) for s in shapes]
+    if kind == "c":
+        arrays = [a * np.exp(1j * rng.uniform(0.1, 1.4, a.shape)) for a in arrays]
+    elif name not in ("digamma", "gammaln", "log", "log10", "log2", "pow", "pow_number", "sqrt"):
+        arrays = [a * rng.choice([-1, 1], a.shape) for a in arrays]
+    found = outcome(lambda *x: function(OURS, *x), arrays)
+
+    @jax.jit  # which compiles once a case, not once an operation of its own
+    def run(*x):
+        out, back = jax.vjp(lambda *x: function(theirs, *x), *x)
+        return out, back(jax.numpy.conj(weights_of(out)).astype(out.dtype))
+
+    out, gradients = run(*map(jax.numpy.asarray, arrays))
+    assert_near(found, [np.asarray(out), *map(np.conj, gradients)], 1e-7)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["max", "maximum", "min", "minimum", "relu", "sort"])
+def test_ties_are_decided_as_in_jax(name, theirs):
+    jax = importlib.import_module("jax")
+    arrays = [np.array([0.0, 2.0, -1.0, 2.0]), np.array([0.0, 1.0, -1.0, 3.0])]
+    arrays = arrays if name in REAL_BINARY else arrays[:1]
+    gradients = jax.grad(lambda x: jax.numpy.sum(getattr(theirs, name)(*x) * 3.0))(
+        [jax.numpy.asarray(a) for a in arrays]
+    )
+    leaves = [gt.tensor(a, requires_grad=True) for a in arrays]
+    (getattr(OURS, name)(*leaves) * 3.0).sum().backward()
+    for x, g in zip(leaves, gradients, strict=True):
+        np.testing.assert_array_equal(x.grad.numpy(), g)
