@@ -4,6 +4,7 @@ On CUDA only. ``chosen`` is what gputensor takes by its own measurement, ``refus
 epilogue however quick that is.
 """
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,6 +90,9 @@ def run(where: Device, peers: Sequence[str], repeats: int = REPEATS, shrink: int
         clock = common.event_clock(copy)
         print(f"{'µs, device time':44}{'kernel':>10}{'epilogue':>10}{'ratio':>7}  chosen")
         for dtype in DTYPES:
+            if dtype == "bfloat16" and importlib.util.find_spec("ml_dtypes") is None:
+                print("bfloat16 is left out: NumPy has it from ml_dtypes, which is not installed")
+                continue
             for m, k, n in ([max(1, size // shrink) for size in shape] for shape in SHAPES):
                 shapes = (m, k), (k, n), (n,), (m, n)
                 arrays = [random.normal(*shape).astype(_dtype(dtype)) for shape in shapes]

@@ -92,7 +92,7 @@ differentiable_namespace: Any = SimpleNamespace()
 class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
-    leaves: "dict[Leaf, None] | None" = None  # whose gradients are used, if somebody asks
+    leaves: "dict[Leaf, bool] | None" = None  # see noting_leaves
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
@@ -187,10 +187,11 @@ def _note_set(owner: Any, name: str, before: Any, now: Any) -> None:
         note_move()
 
 
-def note_leaves(leaves: "Iterable[Leaf]") -> None:
-    """Tell :func:`noting_leaves` of leaves whose gradients are looked at, or forgotten."""
+def note_leaves(leaves: "Iterable[Leaf]", used: bool) -> None:
+    """Tell :func:`noting_leaves` of leaves whose gradients are used, or else overwritten."""
     if _recording.leaves is not None:
-        _recording.leaves.update(dict.fromkeys(leaves))
+        for leaf in leaves:
+            _recording.leaves.setdefault(leaf, used)
 
 
 class Mode(contextlib.ContextDecorator):
@@ -347,17 +348,19 @@ def _check_unchanged(node: "Node") -> None:
 
 
 @contextlib.contextmanager
-def noting_leaves() -> "Iterator[list[Leaf]]":
-    """Context that gives the list of leaves whose gradients are used; filled at its end."""
+def noting_leaves() -> "Iterator[dict[Leaf, bool]]":
+    """Context that gives the leaves whose gradients are touched in it.
+
+    The value is whether the gradient that was there before matters: not if it is overwritten first.
+    """
     before, _recording.leaves = _recording.leaves, {}
-    found: list[Leaf] = []
+    found = _recording.leaves
     try:
         yield found
     finally:
-        found += _recording.leaves
         _recording.leaves = before
-        if before is not None:
-            before.update(dict.fromkeys(found))
+        for leaf, used in found.items():
+            note_leaves((leaf,), used)
 
 
 def watched(leaves: Iterable["Leaf"]) -> bool:
@@ -510,7 +513,7 @@ class Leaf:
     def accumulate(self, g: Array, own: bool) -> None:
         """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
         if _recording.leaves is not None:
-            _recording.leaves[self] = None
+            _recording.leaves.setdefault(self, True)
         if self.buffer is not None:
             if self.grad is not None:
                 calls.apply(operator.iadd, self.buffer, g)
@@ -789,14 +792,14 @@ class Tensor:
         if not isinstance(node, Leaf):
             return None
         if _recording.leaves is not None:
-            _recording.leaves[node] = None
+            _recording.leaves.setdefault(node, True)
         return node.grad
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
         if not isinstance(self._node, Leaf):
             raise GraphError("grad can be set on tensors made with requires_grad=True only")
-        note_leaves((self._node,))
+        note_leaves((self._node,), used=False)
         if value is None or value is self._node.grad:  # the latter after `x.grad *= 2`
             self._node.grad = value
             return

@@ -391,7 +391,8 @@ class Gradients:
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
         self.steady = False
-        self._states: list[tuple[Leaf, Tensor | None, Tensor | None]] = []  # before, and after
+        self._used: list[tuple[Leaf, Tensor | None]] = []  # gradients before, where they matter
+        self._after: list[tuple[Leaf, Tensor | None]] = []
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
@@ -399,19 +400,24 @@ class Gradients:
         before = [leaf.grad for leaf in self.leaves]
         with autograd.noting_leaves() as found:
             yield
-        self.steady = found == self.leaves
+        self.steady = list(found) == self.leaves
         if self.steady:
-            after = [leaf.grad for leaf in found]
-            self._states = list(zip(found, before, after, strict=True))
-        self.leaves = found
+            self._used = [
+                (leaf, old) for (leaf, u), old in zip(found.items(), before, strict=True) if u
+            ]
+            self._after = [(leaf, leaf.grad) for leaf in found]
+        self.leaves = list(found)
 
     def watched(self) -> bool:
         """Whether somebody wants to see how gradients are computed."""
         return autograd.watched(self.leaves)
 
     def as_before(self) -> bool:
-        """Whether the same leaves have a gradient as before the last run, and in that place."""
-        for leaf, before, _ in self._states:
+        """Whether the same leaves have a gradient as before the last run, and in that place.
+
+        Gradients that are overwritten before they are used do not matter.
+        """
+        for leaf, before in self._used:
             grad = leaf.grad
             if grad is not before and (
                 grad is None
@@ -422,10 +428,9 @@ class Gradients:
         return True
 
     def restore(self) -> None:
-        """Let the same leaves have a gradient as after the last run."""
-        for leaf, _, after in self._states:
-            if (leaf.grad is None) is not (after is None):
-                leaf.grad = after
+        """Let the leaves have the gradients, in the memory that they had after the last run."""
+        for leaf, after in self._after:
+            leaf.grad = after
 
 
 _one_at_a_time = threading.Lock()  # calls.active is one for all threads
@@ -516,6 +521,7 @@ class Replay:
         return map_tree(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, out)
 
     def _replayed(self, arrays: list[Array]) -> Any:
+        self._gradients.restore()  # the program replaces those in memory of its own
         try:
             out = self._program(*arrays)  # type: ignore[misc]
         except MemoryError as error:
@@ -525,7 +531,6 @@ class Replay:
                 autograd.changed(owner, "a captured function")
             for i in self._written_arguments:
                 autograd.changed(arrays[i], "a captured function")
-        self._gradients.restore()
         return out
 
     def _recorded(self, args: Any, kwargs: Any) -> Any:

@@ -75,7 +75,7 @@ class _Flat:
     def runs(self) -> list[tuple[int, int]]:
         """Longest stretches of parameters that have gradients."""
         found: list[tuple[int, int]] = []
-        note_leaves(self.leaves)
+        note_leaves(self.leaves, used=True)
         for leaf, (start, stop) in zip(self.leaves, self.bounds, strict=True):
             if leaf.grad is None:
                 continue
@@ -204,7 +204,7 @@ class Optimizer(Settable):
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass overwrites them."""
         for flat in self._flats:
-            note_leaves(flat.leaves)
+            note_leaves(flat.leaves, used=False)
             for leaf in flat.leaves:
                 leaf.grad = None
 
