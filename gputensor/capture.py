@@ -223,7 +223,7 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
 # Arguments and results: containers, tensors and the rest
 
 
-_PLAIN = {int, float, bool, str, type(None)}
+_PLAIN = {int, bool, str, type(None)}
 
 
 def _structure(tree: Any, arrays: list[Array]) -> Hashable:

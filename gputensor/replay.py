@@ -152,6 +152,7 @@ class Recording:
                 self._memory[id(owner)] = owner, _fingerprint(owner)
         for i, array in enumerate(arguments):
             self._place(array, f"a{i}")
+        self._given = {id(memory_of(array)) for array in arguments}
 
     def refuse(self, reason: str, inside: bool = False) -> None:
         """Give up; the function itself is not disturbed."""
@@ -252,6 +253,8 @@ class Recording:
         if type(x) is float and math.isfinite(x):
             return repr(x)
         if isinstance(x, np.ndarray):
+            if id(memory_of(x)) in self._given:  # or part of a parameter that is given, too
+                raise _Refusal("it is given a view of an argument that no operation made")
             self._place(x, self._constant(x))
             return self._places[id(x)]
         if isinstance(x, Tensor):

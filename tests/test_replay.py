@@ -5,6 +5,7 @@ import itertools
 import random
 import re
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -470,6 +471,291 @@ def test_what_is_not_hashable_is_no_hindrance():
         return x * sum(weights)
 
     assert [total(gt.ones(()), {i}).item() for i in range(5)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_raw_views_of_an_argument_are_not_taken_for_constants():
+    slot = gt.Tensor.__dict__["array"]  # which is guarded while a function is recorded
+
+    def as_view(x):
+        return gt.asarray(slot.__get__(x)[:2]) * 1
+
+    run = gt.capture(as_view)
+    same_one = gt.tensor([1.0, 2.0, 3.0])
+    for x in (same_one, same_one, same_one, gt.tensor([4.0, 5.0, 6.0])):
+        assert run(x).tolist() == x.tolist()[:2]
+    assert "view of an argument" in reason(run)
+
+
+def test_rows_of_an_embedding_are_those_asked_for():
+    weight = gt.tensor(np.arange(12.0).reshape(6, 2))
+    run = gt.capture(lambda index: gt.nn.functional.embedding(index, weight))
+    first = gt.tensor([0, 1])
+    for index in (first, first, first, gt.tensor([2, 5])):
+        assert same(run(index), gt.nn.functional.embedding(index, weight))
+    assert run.graphs == 1
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_groups_are_checked_in_each_call(wrong):
+    run = gt.capture(lambda ids: gt.segment_sum(gt.ones((2,)), ids, 3))
+    for _ in range(4):
+        run(gt.tensor([0, 2]))
+    assert run.graphs == 1
+    with pytest.raises(gt.errors.OutOfRangeError):
+        run(gt.tensor([0, wrong]))
+
+
+# What is set from outside between the calls
+
+
+def after_each(change, make_step, times=16):
+    """Results with a change before each fourth call, captured and not."""
+
+    def results(captured):
+        gt.manual_seed(2)
+        step, state = make_step()
+        run = gt.capture(step) if captured else step
+        found = []
+        for i in range(times):
+            if i % 4 == 3:
+                change(state, i // 4)
+            x = gt.tensor(np.random.default_rng(i).standard_normal((6, 4)).astype("float32"))
+            found.append((run(x), [p.array.copy() for p in state["model"].parameters()]))
+        return found, run
+
+    expected, _ = results(False)
+    found, run = results(True)
+    assert same(found, expected)
+    return run
+
+
+def small_training(optimizer=gt.optim.SGD, **options):
+    def make_step():
+        model = gt.nn.Sequential(
+            gt.nn.Dense(4, 8, "tanh"), gt.nn.Dropout(0.3), gt.nn.LayerNorm(8), gt.nn.Dense(8, 2)
+        )
+        state = {"model": model, "optimizer": optimizer(model.parameters(), **options)}
+
+        def step(x):
+            state["optimizer"].zero_grad()
+            loss = gt.mean(gt.square(model(x)))
+            loss.backward()
+            state["optimizer"].step()
+            return loss
+
+        return step, state
+
+    return make_step
+
+
+CHANGES = {
+    "lr": lambda s, i: setattr(s["optimizer"], "lr", 0.1 / (i + 1)),
+    "schedule": lambda s, i: setattr(
+        s["optimizer"], "lr", 0.02 if i % 2 else schedules.exponential_decay(0.1, 3, 0.5)
+    ),
+    "weight_decay": lambda s, i: setattr(s["optimizer"], "weight_decay", 0.1 * (i % 2)),
+    "momentum": lambda s, i: setattr(s["optimizer"], "momentum", 0.5 / (i + 1)),
+    "p": lambda s, i: setattr(s["model"][1], "p", 0.2 * i),
+    "train": lambda s, i: s["model"].train(i % 2 == 1),
+    "eps": lambda s, i: setattr(s["model"][2], "eps", 0.1 * (i + 1)),
+    "activation": lambda s, i: setattr(s["model"][0], "activation", (None, "relu")[i % 2]),
+    "freeze": lambda s, i: setattr(s["model"][0].weight, "requires_grad", False),
+    "head": lambda s, i: setattr(s["model"][3], "weight", gt.nn.Dense(8, 2).weight),
+    "module": lambda s, i: setattr(
+        s["model"], "layers", [*s["model"].layers[:3], gt.nn.Dense(8, 2)]
+    ),
+    "load": lambda s, i: s["model"].load_state_dict(
+        {n: v * 0.5 for n, v in s["model"].state_dict().items()}
+    ),
+    "in place": lambda s, i: s["model"][0].weight.array.__imul__(0.5),
+    "optimizer": lambda s, i: s.update(optimizer=gt.optim.SGD(s["model"].parameters(), lr=0.3)),
+    "state": lambda s, i: s["optimizer"].load_state_dict(
+        {k: v * 0 for k, v in s["optimizer"].state_dict().items()}
+    ),
+    "seed": lambda s, i: gt.manual_seed(i),
+    "generator": lambda s, i: setattr(s["model"][1], "generator", gt.random.Generator(i)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_that_change_between_calls(change):
+    run = after_each(CHANGES[change], small_training(lr=0.1, momentum=0.9))
+    if change in ("lr", "load", "in place", "state", "seed"):
+        assert run.graphs == 1
+
+
+def test_programs_are_found_again_with_the_settings_they_were_recorded_with():
+    count = []
+    model = gt.nn.Sequential(gt.nn.Dense(3, 3), gt.nn.Dropout(0.5))
+
+    @gt.capture
+    def forward(x):
+        count.append(1)
+        return model(x)
+
+    for i in range(20):
+        model.train(i % 2 == 0)
+        forward(gt.ones((2, 3)))
+    assert (len(count), forward.graphs) == (6, 2)
+
+
+def test_many_settings_in_turn_are_no_error():
+    model = gt.nn.Dropout(0.5)
+    run = gt.capture(lambda x: model(x) * 2)
+    for i in range(200):
+        model.p = i / 400
+        run(gt.ones((2,)))
+    for _ in range(4):
+        run(gt.ones((2,)))
+    assert run.graphs >= 1
+    assert len(run._replays) <= 32
+
+
+def test_state_of_a_module_that_is_reset_between_sequences():
+    class Recurrent(gt.nn.Module):
+        def __init__(self):
+            self.cell, self.state = gt.nn.Dense(3, 3, "tanh"), gt.zeros((1, 3))
+
+        def forward(self, x):
+            self.last = self.cell(x + self.state)
+            return self.last
+
+    gt.manual_seed(1)
+    model = Recurrent()
+    run = gt.capture(model)
+    for i in range(12):
+        if i % 4 == 3:
+            model.state = gt.full((1, 3), float(i))
+        x = gt.full((1, 3), 0.1 * i)
+        assert same(run(x), model(x).detach())
+
+
+def test_gradients_that_a_step_reads_but_does_not_compute():
+    def states(captured):
+        a, b = (gt.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+        optimizer = gt.optim.SGD([a, b], lr=0.1)
+        step = gt.capture(optimizer.step) if captured else optimizer.step
+        clear = gt.capture(optimizer.zero_grad) if captured else optimizer.zero_grad
+        for i in range(14):
+            gt.sum(a * a).backward()
+            if i % 3:
+                gt.sum(b * b).backward()
+            step()
+            yield a.array.copy(), b.array.copy()
+            if i % 5 != 4:
+                clear()
+            yield a.grad is None, b.grad is None
+
+    assert same(list(states(True)), list(states(False)))
+
+
+def test_an_argument_that_a_replay_changes_is_a_change():
+    w = gt.tensor([1.0, 1.0], requires_grad=True)
+    x = gt.tensor([1.0, 2.0])
+
+    @gt.capture
+    def double(t):
+        with gt.no_grad():
+            t *= 2
+
+    for _ in range(4):
+        double(x)
+    assert double.graphs == 1
+    loss = gt.sum(w * x)
+    double(x)
+    with pytest.raises(gt.errors.GraphError, match="changed in place"):
+        loss.backward()
+
+
+@dataclass
+class Box:
+    value: gt.Tensor
+
+
+def test_results_in_objects_are_those_of_the_call():
+    total = gt.tensor(1.0)
+
+    @gt.capture
+    def boxed(x):
+        return Box(x * total)
+
+    for value in (2.0, 2.0, 2.0, 3.0, 4.0):
+        assert boxed(gt.tensor(value)).value.item() == value
+
+
+def test_numbers_that_are_equal_and_not_the_same():
+    run = gt.capture(lambda x, y: gt.atan2(x, x * y))
+    for y in [0.0] * 4 + [-0.0] * 4 + [0] * 4 + [np.float32(-0.0)] * 4:
+        x = gt.tensor([0.0, -1.0])
+        assert same(run(x, y), gt.atan2(x, x * y))
+
+
+def test_random_numbers_inside_checkpoint_come_from_it():
+    noise = gt.capture(lambda: gt.random.default_generator.normal(shape=(4,)))
+    for _ in range(4):
+        noise()
+    x = gt.tensor(np.arange(1.0, 5.0), requires_grad=True)
+    out = gt.checkpoint(lambda x: x * x * noise(), x)
+    gt.sum(out).backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * out.detach().numpy() / x.detach().numpy())
+
+
+def test_threads_that_record_at_once():
+    w = gt.tensor(np.eye(3, dtype="float32"))
+    functions = [gt.capture(lambda x, k=k: gt.tanh(x @ w) * k) for k in range(6)]
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(30):
+            for k in rng.permutation(6).tolist():
+                x = gt.tensor(rng.standard_normal((2, 3)).astype("float32"))
+                if not same(functions[k](x), gt.tanh(x @ w) * k):
+                    wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_function_that_is_not_replayed_runs_in_several_threads():
+    meeting = threading.Barrier(2, timeout=10)
+
+    @gt.capture
+    def meet(x, together):
+        if x.item() > 1:
+            meeting.wait()
+        return x
+
+    for _ in range(3):
+        meet(gt.tensor(1.0), None)
+    threads = [threading.Thread(target=meet, args=(gt.tensor(2.0), None)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not meeting.broken
+
+
+def test_a_loss_of_keras_that_looks_at_targets():
+    def looks(y_true, y_pred):
+        scale = 2 if y_true.sum() > 0 else 1
+        return gt.mean(gt.square(y_pred - y_true), axis=1) * scale
+
+    x, y = np.ones((24, 2), "float32"), np.ones((24, 1), "float32")
+    y[16:] = -1
+
+    def fitted(capture):
+        gt.manual_seed(1)
+        model = keras.Sequential([Dense(1, input_shape=(2,))])
+        model.compile("sgd", looks)
+        model.fit(x, y, batch_size=4, epochs=2, verbose=0, shuffle=False, capture=capture)
+        return [p.array.copy() for p in model.parameters()]
+
+    assert same(fitted("auto"), fitted(False))
 
 
 def test_large_arrays_are_left_alone(monkeypatch):

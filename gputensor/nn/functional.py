@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from gputensor import backend, kernels
+from gputensor import backend, calls, kernels
 from gputensor.autograd import Operand, Tensor
+from gputensor.backend import Array
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.nn.losses import (
     binary_cross_entropy_with_logits,
@@ -122,6 +123,11 @@ def dropout(
     return out
 
 
+@calls.noted
+def _places(index: Array) -> Array:
+    return index.reshape(math.prod(index.shape)).astype(np.int64, copy=False)
+
+
 def embedding(index: Operand, weight: Tensor) -> Tensor:
     """Rows of `weight` by number; the gradient adds up the rows that share one.
 
@@ -149,6 +155,6 @@ def embedding(index: Operand, weight: Tensor) -> Tensor:
     if raw.dtype.kind not in "iu":
         raise DTypeError(f"embedding: index must be of integers, got {raw.dtype}")
     backend.same_device("embedding", [weight.array, raw])
-    places = raw.reshape(math.prod(raw.shape)).astype(np.int64, copy=False)
+    places = _places(raw)
     rows: Tensor = kernels.embedding(weight, places)
     return rows.reshape(*raw.shape, weight.shape[1])
