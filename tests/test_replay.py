@@ -18,6 +18,8 @@ from gputensor.errors import LabelError
 from gputensor.keras.layers import Dense, Dropout
 from gputensor.optim import schedules
 
+pytestmark = pytest.mark.cpu
+
 EYE = np.eye(4, dtype="float32")
 
 
