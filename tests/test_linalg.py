@@ -808,7 +808,9 @@ def test_gradient_of_several_results_equals_pytorch(name, make):
             "reduced",
         ),
         (
-            lambda: gt.grad(gt.grad(gt.grad(lambda t: linalg.det(t * gt.asarray(SINGULAR)))))(gt.tensor(1.0)),
+            lambda: gt.grad(gt.grad(gt.grad(lambda t: linalg.det(t * gt.asarray(SINGULAR)))))(
+                gt.tensor(1.0)
+            ),
             gt.errors.LinAlgError,
             "singular",
         ),
