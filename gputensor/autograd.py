@@ -512,8 +512,7 @@ class Leaf:
 
     def accumulate(self, g: Array, own: bool) -> None:
         """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
-        if _recording.leaves is not None:
-            _recording.leaves.setdefault(self, True)
+        note_leaves((self,), used=True)
         if self.buffer is not None:
             if self.grad is not None:
                 calls.apply(operator.iadd, self.buffer, g)
@@ -522,13 +521,13 @@ class Leaf:
             changed(self.buffer, "a backward pass")
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
-            total = calls.added(self.grad.array, g)
+            total = _added(self.grad.array, g)
             if backend.capturing():  # a replay must find the sum where it was
                 self.grad.array[...] = total
             else:
                 self.grad = wrap(total)
         else:
-            self.grad = wrap(g if own else calls.apply(_copied, g))
+            self.grad = wrap(g if own else _copied(g))
 
 
 class Node:
@@ -791,8 +790,7 @@ class Tensor:
         node = self._node
         if not isinstance(node, Leaf):
             return None
-        if _recording.leaves is not None:
-            _recording.leaves.setdefault(node, True)
+        note_leaves((node,), used=True)
         return node.grad
 
     @grad.setter
@@ -1337,7 +1335,7 @@ class Primitive:
         if isinstance(out, np.generic):
             out = np.asarray(out)
         elif isinstance(out, tuple):
-            out = Several(np.asarray(o) if isinstance(o, np.generic) else o for o in out)
+            out = Several(map(_array, out))
         if tracked and _recording.enabled and self.vjp is not None:
             node = self._record(out, tuple(arrays), tuple(parents), attrs)
             return wrap(out, node) if type(out) is not Several else outputs(out, node)
@@ -1716,9 +1714,14 @@ def propagate(
     return results
 
 
+@calls.noted
 def _copied(g: Array) -> Array:
-    copy: Array = g.copy()
-    return copy
+    return g.copy()
+
+
+@calls.noted
+def _added(x: Array, y: Array) -> Array:
+    return _array(x + y)
 
 
 def _call(function: Callable[..., Any], *args: Any) -> Any:
@@ -1743,12 +1746,12 @@ def _conjugate(g: Any) -> Any:
         return g.conj()
     g = _array(g)
     with backend.on_device_of(g):
-        return calls.apply(_conjugated, g)
+        return _conjugated(g)
 
 
+@calls.noted
 def _conjugated(g: Array) -> Array:
-    conjugate: Array = _array(g.conj())
-    return conjugate
+    return _array(g.conj())
 
 
 def _joint_step(

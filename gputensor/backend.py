@@ -273,35 +273,27 @@ class Namespace:
 _SMALL = 128
 
 
-class _HostLinalg:
-    """NumPy's ``linalg``, with what LAPACK has beyond."""
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(np.linalg, name)
-        setattr(self, name, value)
-        return value
-
-    def solve_triangular(
-        self, a: Array, b: Array, *, lower: bool, unit_diagonal: bool = False
-    ) -> Array:
-        """Solve for matrices `b` by the lower or the upper triangle of `a`."""
-        a, b, dtype = _triangular_operands(a, b)
-        if a.ndim > 2 and a.shape[-1] < _SMALL:
-            part = np.tril(a) if lower else np.triu(a)
-            if unit_diagonal:
-                part = np.where(np.eye(a.shape[-1], dtype=bool), dtype.type(1), part)
-            return np.linalg.solve(part, b)
-        lapack = importlib.import_module("scipy.linalg.lapack")
-        function = getattr(lapack, {"f": "s", "F": "c", "D": "z"}.get(dtype.char, "d") + "trtrs")
-        out = np.empty(b.shape, dtype)
-        for i in np.ndindex(b.shape[:-2]) if b.size else ():
-            if a[i].flags.f_contiguous:
-                out[i], failure = function(a[i], b[i], lower, 0, unit_diagonal)
-            else:  # whose transpose needs no copy to become what LAPACK reads
-                out[i], failure = function(a[i].T, b[i], not lower, 1, unit_diagonal)
-            if failure:
-                raise np.linalg.LinAlgError(f"element {failure} of the diagonal is 0")
-        return out
+def _host_solve_triangular(
+    a: Array, b: Array, *, lower: bool, unit_diagonal: bool = False
+) -> Array:
+    """Solve for matrices `b` by the lower or the upper triangle of `a`."""
+    a, b, dtype = _triangular_operands(a, b)
+    if a.ndim > 2 and a.shape[-1] < _SMALL:
+        part = np.tril(a) if lower else np.triu(a)
+        if unit_diagonal:
+            part = np.where(np.eye(a.shape[-1], dtype=bool), dtype.type(1), part)
+        return np.linalg.solve(part, b)
+    lapack = importlib.import_module("scipy.linalg.lapack")
+    function = getattr(lapack, {"f": "s", "F": "c", "D": "z"}.get(dtype.char, "d") + "trtrs")
+    out = np.empty(b.shape, dtype)
+    for i in np.ndindex(b.shape[:-2]) if b.size else ():
+        if a[i].flags.f_contiguous:
+            out[i], failure = function(a[i], b[i], lower, 0, unit_diagonal)
+        else:  # whose transpose needs no copy to become what LAPACK reads
+            out[i], failure = function(a[i].T, b[i], not lower, 1, unit_diagonal)
+        if failure:
+            raise np.linalg.LinAlgError(f"element {failure} of the diagonal is 0")
+    return out
 
 
 def _triangular_operands(a: Array, b: Array) -> tuple[Array, Array, np.dtype[Any]]:
@@ -315,15 +307,18 @@ def _triangular_operands(a: Array, b: Array) -> tuple[Array, Array, np.dtype[Any
     dtype = np.result_type(a, b)
     if dtype.char not in "fdFD":
         raise TypeError(f"array type {dtype} is unsupported in linalg")
+    a, b = (x.astype(dtype, copy=False) for x in _of_one_stack(a, b))
+    return a, b, dtype
+
+
+def _of_one_stack(a: Array, b: Array) -> tuple[Array, Array]:
+    """Matrices in stacks that broadcast, broadcast."""
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     xp = NAMESPACES[type(a)]
     a, b = (
-        x.astype(dtype, copy=False)
-        if x.shape[:-2] == stack
-        else xp.broadcast_to(x, (*stack, *x.shape[-2:])).astype(dtype, copy=False)
-        for x in (a, b)
+        x if x.shape[:-2] == stack else xp.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b)
     )
-    return a, b, dtype
+    return a, b
 
 
 class _CudaLinalg:
@@ -351,13 +346,7 @@ class _CudaLinalg:
 
     def solve(self, a: Array, b: Array) -> Array:
         """Solve for matrices `b` in stacks that broadcast, which CuPy's function does not do."""
-        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        xp = NAMESPACES[type(a)]
-        a, b = (
-            x if x.shape[:-2] == stack else xp.broadcast_to(x, (*stack, *x.shape[-2:]))
-            for x in (a, b)
-        )
-        return self._checked("solve", a, b)
+        return self._checked("solve", *_of_one_stack(a, b))
 
     def solve_triangular(
         self, a: Array, b: Array, *, lower: bool, unit_diagonal: bool = False
@@ -414,7 +403,8 @@ class _Namespaces(dict[type, Namespace]):
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 
 
-NAMESPACES = _Namespaces({np.ndarray: Namespace(np, linalg=_HostLinalg())})
+_HOST_LINALG = Namespace(np.linalg, solve_triangular=_host_solve_triangular)
+NAMESPACES = _Namespaces({np.ndarray: Namespace(np, linalg=_HOST_LINALG)})
 
 
 def is_array(x: object) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "folded",
     "host_matmul",
     "kind_of",
+    "load_bindings",
     "matmul",
     "prepare",
 ]
@@ -114,20 +115,35 @@ def kind_of(dtype: "np.dtype[Any]") -> Kind | None:
     return _KINDS.get(dtype.name)
 
 
-@functools.cache
-def _bindings() -> Any:
-    """Module ``nvmath.bindings.cublas``; None, and a line in the log, where it is not usable."""
+def load_bindings(name: str, probe: str, level: int, without: str) -> Any:
+    """Module ``nvmath.bindings.NAME``; None, and a line in the log, where it is not usable.
+
+    Parameters
+    ----------
+    name : str
+    probe : str
+        Function of it without arguments, whose call loads the library.
+    level : int
+        Of the line in the log.
+    without : str
+        What follows for the user, the beginning of the line.
+    """
     try:
-        cublas = importlib.import_module("nvmath.bindings.cublas")
-        cublas.get_cudart_version()  # loads the library
+        module = importlib.import_module(f"nvmath.bindings.{name}")
+        getattr(module, probe)()
     # A missing or broken library surfaces as almost any exception.
     except Exception as error:
-        _log.warning(
-            "matrix products are left to CuPy and cannot be captured in a CUDA graph: "
-            f"nvmath-python is not usable ({type(error).__name__}: {error})"
-        )
+        _log.log(level, f"{without} is not usable ({type(error).__name__}: {error})")
         return None
-    return cublas
+    return module
+
+
+@functools.cache
+def _bindings() -> Any:
+    without = (
+        "matrix products are left to CuPy and cannot be captured in a CUDA graph: nvmath-python"
+    )
+    return load_bindings("cublas", "get_cudart_version", logging.WARNING, without)
 
 
 class Handle:

@@ -8,8 +8,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 __all__ = ["Recorder", "apply", "assign", "noted", "refuse"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -66,10 +64,3 @@ def refuse(reason: str, inside: bool = False) -> None:
 def assign(array: Any, value: Any) -> None:
     """Write values into a raw array."""
     array[...] = value
-
-
-@noted
-def added(x: Any, y: Any) -> Any:
-    """``x + y``, as an array even where NumPy would make a number of it."""
-    total = x + y
-    return np.asarray(total) if isinstance(total, np.generic) else total

@@ -26,13 +26,12 @@ from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError
 from gputensor.ops import precision
 from gputensor.random import Generator
-from gputensor.replay import Gradients, Replay
+from gputensor.replay import Gradients, Replay, detached
 from gputensor.tree import map_tree
 
 __all__ = ["Captured", "capture"]
 
 _MOST_GRAPHS = 32
-_SETTINGS = 7  # at the end of a graph's key
 Signature: TypeAlias = Hashable
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -71,7 +70,8 @@ class Captured:
         # Inside checkpoint, which hands out random numbers, these must come from there.
         inside = _lanes.busy or calls.active is not None or random.recorder.note is not None
         if inside:
-            return map_tree(_detached, self._function(*args, **kwargs))
+            return detached(self._function(*args, **kwargs))
+        on_cpu = where.kind == "cpu"
         values, others = autograd.settings()
         settings = (
             values,
@@ -80,11 +80,11 @@ class Captured:
             config.deterministic(),
             config.kernels_setting(),
             config.tf32_products(),
-            autograd.moves(),
+            (autograd.moves(), others if on_cpu else None),
         )
-        if where.kind == "cpu":
-            return self._on_cpu(structure, (others, *settings), arrays, args, kwargs)
-        key = (str(where), structure, tuple((a.shape, a.dtype) for a in arrays), *settings)
+        if on_cpu:
+            return self._on_cpu(structure, settings, arrays, args, kwargs)
+        key = (str(where), structure, tuple((a.shape, a.dtype) for a in arrays), settings)
         with self._lock, backend.on_device_of(where):
             try:
                 graph = self._graphs.get(key)
@@ -98,12 +98,11 @@ class Captured:
                 out = graph.run(arrays, args, kwargs)
                 self._graphs[key] = graph
                 return out
-            if graph.gradients.watched():
-                return map_tree(_detached, self._function(*args, **kwargs))
+            gradients = graph.gradients
+            if gradients.watched() or (graph.recorded and not gradients.as_before()):
+                return detached(self._function(*args, **kwargs))
             if not graph.recorded:
                 graph.record(args, kwargs)
-            elif not graph.gradients.as_before():
-                return map_tree(_detached, self._function(*args, **kwargs))
             return graph.replay(arrays)
 
     def _on_cpu(
@@ -116,11 +115,7 @@ class Captured:
             except TypeError:  # an argument that is not hashable
                 replay = Replay(self._function, "an argument is not hashable")
             if replay is None:
-                for old in [k for k in self._replays if _is_stale(k[-1], settings)]:  # type: ignore[index]
-                    del self._replays[old]
-                if len(self._replays) == _MOST_GRAPHS:
-                    for old in [k for k in self._replays if k[-1] != settings]:  # type: ignore[index]
-                        del self._replays[old]
+                _make_room(self._replays, settings)
                 replay = Replay(self._function)
                 if len(self._replays) < _MOST_GRAPHS:
                     self._replays[key] = replay
@@ -129,12 +124,7 @@ class Captured:
         return replay.run(args, kwargs)  # by several threads side by side, as without
 
     def _new_graph(self, key: tuple[Any, ...], arrays: list[Array]) -> "_Graph":
-        stale = [k for k in self._graphs if k[-1] != key[-1]]  # type: ignore[index]
-        for k in stale:  # parameters were moved since: these write to where they were
-            del self._graphs[k]
-        if len(self._graphs) == _MOST_GRAPHS:
-            for k in [k for k in self._graphs if k[-_SETTINGS:] != key[-_SETTINGS:]]:  # type: ignore[index]
-                del self._graphs[k]
+        _make_room(self._graphs, key[-1])
         if len(self._graphs) == _MOST_GRAPHS:
             raise CaptureError(
                 f"capture: {self!r} was called with more than {_MOST_GRAPHS} signatures, and each "
@@ -250,13 +240,17 @@ def _structure(tree: Any, arrays: list[Array]) -> Hashable:
     return type(tree), tree
 
 
-def _is_stale(settings: Any, now: Any) -> bool:
-    """Whether programs were recorded before parameters were moved, or other objects set."""
-    return bool(settings[-1] != now[-1] or settings[0] != now[0])
+def _make_room(recorded: dict[Any, Any], settings: tuple[Any, ...]) -> None:
+    """Forget what does not hold any more, and where there is no room, what holds for others.
 
-
-def _detached(leaf: Any) -> Any:
-    return leaf.detach() if isinstance(leaf, Tensor) else leaf
+    Settings end a key, and with what was moved, or set, since: what was recorded before writes to
+    where it was.
+    """
+    for key in [k for k in recorded if k[-1][-1] != settings[-1]]:
+        del recorded[key]
+    if len(recorded) == _MOST_GRAPHS:
+        for key in [k for k in recorded if k[-1] != settings]:
+            del recorded[key]
 
 
 def _copied(leaf: Any) -> Any:
@@ -512,7 +506,7 @@ class _Graph:
             stream.begin_capture()
             try:
                 with backend.while_capturing(), self.gradients.noted():
-                    out = map_tree(_detached, self.function(*args, **kwargs))
+                    out = detached(self.function(*args, **kwargs))
                     self.draws.advance()
             except BaseException as error:
                 sound = _ended(stream) is not None

@@ -15,7 +15,6 @@ product belongs to the layer after it on the tape, and other layers may add to t
 """
 
 import functools
-import importlib
 import logging
 import threading
 from collections.abc import Callable
@@ -52,15 +51,7 @@ _lock = threading.Lock()  # descriptors are changed for each call
 
 @functools.cache
 def _bindings() -> Any:
-    """Module ``nvmath.bindings.cublasLt``; None where it is not usable."""
-    try:
-        lt = importlib.import_module("nvmath.bindings.cublasLt")
-        lt.get_version()  # loads the library
-    # A missing or broken library surfaces as almost any exception.
-    except Exception as error:
-        _log.info(f"no epilogues: cublasLt is not usable ({type(error).__name__}: {error})")
-        return None
-    return lt
+    return blas.load_bindings("cublasLt", "get_version", logging.INFO, "no epilogues: cublasLt")
 
 
 def product(

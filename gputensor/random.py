@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gputensor import backend, calls, memory
-from gputensor.autograd import Operand, Primitive, Tensor, raw_operand, wrap
+from gputensor.autograd import Operand, Primitive, Tensor, _array, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import (
     CaptureError,
@@ -146,22 +146,23 @@ class Generator:
             return taken
         if calls.active is not None:
             return {"key": 0, "offset": 0, "state": calls.apply(self._next, counters)}
+        key, offset = self._moved_on(counters)
+        return {"key": key, "offset": offset}
+
+    def _moved_on(self, counters: int) -> tuple[int, int]:
+        """Seed and counter, which is moved on."""
         with self._lock:
             offset = self._counter
             self._counter = (offset + counters) % (1 << 64)
-            return {"key": self._seed, "offset": offset}
+            return self._seed, offset
 
     def _next(self, counters: int) -> Array:
-        """Seed and counter, which is moved on, as an array on the host."""
-        with self._lock:
-            now = np.array([self._seed, self._counter], np.uint64)
-            self._counter = (self._counter + counters) % (1 << 64)
-        return now
+        """:meth:`_moved_on` as an array on the host."""
+        return np.array(self._moved_on(counters), np.uint64)
 
     def advance(self, counters: int) -> "Generator":
         """Skip the words of so many counters, four of each."""
-        with self._lock:
-            self._counter = (self._counter + counters) % (1 << 64)
+        self._moved_on(counters)
         return self
 
     def random(
@@ -759,11 +760,6 @@ def _chances(
 def _wide(dtype: Any) -> Any:
     """What 16-bit numbers are computed in."""
     return np.float64 if np.dtype(dtype) == np.float64 else np.float32
-
-
-def _array(x: Any) -> Array:
-    """A NumPy scalar as the 0-dimensional array that it came from."""
-    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 def _skip(start: dict[str, Any], numbers: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Most of the time of a small training step is Python: shapes are checked, tensors and the tape are
 made, a backward pass finds its way. Each time it ends in the same calls on raw arrays. A
-:class:`Recorder` writes these down as Python source, one line a call, while the function runs::
+:class:`Recording` writes these down as Python source, one line a call, while the function runs::
 
     v0 = next_rows(c0, c1, rows=32)
     v1 = gather_scale(c2, v0, dtype=c3, scale=0.00392156862745098, offset=0.0)
@@ -32,11 +32,11 @@ from typing import Any
 import numpy as np
 
 from gputensor import autograd, backend, calls, memory
-from gputensor.autograd import Leaf, Node, Spec, Tensor, memory_of, wrap
+from gputensor.autograd import Leaf, Node, Spec, Tensor, _array, memory_of, wrap
 from gputensor.backend import Array, Device
-from gputensor.tree import map_tree
+from gputensor.tree import leaves, map_tree
 
-__all__ = ["Recording", "Replay"]
+__all__ = ["Gradients", "Recording", "Replay", "detached"]
 
 _log = logging.getLogger("gputensor")
 
@@ -44,9 +44,8 @@ _MOST_BYTES = 1 << 28  # of results that a recording keeps: the time of larger s
 _LOOKED_AT = 1 << 22  # bytes of memory that are looked at for changes
 _LOOKED_AT_OF_MORE = 1 << 19  # of larger memory, such as a data set
 
-
 # Equal ones are the same; of other objects only one and the same, as they may hold tensors.
-_VALUES = (int, str, bytes, range, np.dtype, Device)
+_VALUES = (int, str, bytes, range, np.dtype, Device, Spec)
 
 
 class _Refusal(Exception):
@@ -68,8 +67,6 @@ def _same(a: Any, b: Any) -> bool:
         return bool(a.tobytes() == b.tobytes())
     if isinstance(a, (float, complex)):
         return repr(a) == repr(b)  # NaN is the same as NaN, 0.0 is not -0.0
-    if isinstance(a, Spec):
-        return (a.shape, a.dtype) == (b.shape, b.dtype)
     if isinstance(a, types.MethodType):
         return a.__self__ is b.__self__ and a.__func__ is b.__func__
     return isinstance(a, _VALUES) and bool(a == b)
@@ -102,7 +99,7 @@ def _memory(tree: Any) -> list[Array]:
 
 
 def _arrays(results: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(np.asarray(r) if isinstance(r, np.generic) else r for r in results)
+    return tuple(map(_array, results))
 
 
 def _call(line: str) -> str:
@@ -314,14 +311,14 @@ class Recording:
             if _fingerprint(owner) != self._memory[key][1]:
                 raise _Refusal("an array was changed by code that computes on raw arrays")
 
-    def finish(self, out: Any, leaves: Iterable[Leaf]) -> None:
-        """End with what the function returned, and the leaves that it gave gradients."""
+    def finish(self, out: Any, given: Iterable[Leaf]) -> None:
+        """End with what the function returned, and the leaves that were given gradients."""
         if self.reason is not None:
             return
         self._fresh.clear()
         try:
             self._unchanged([owner for owner, _ in self._memory.values()])
-            for leaf in leaves:
+            for leaf in given:
                 if leaf.buffer is None and leaf.grad is not None:
                     words = f"{self._constant(leaf)}.grad = {self._written(leaf.grad)}"
                     self.lines.append(words)
@@ -377,6 +374,11 @@ class Recording:
         exec(compile(self.source(), "<gputensor replay>", "exec"), scope)
         program: Callable[..., Any] = scope["replay"]
         return program
+
+
+def detached(results: Any) -> Any:
+    """What a captured function returned, off the tape."""
+    return map_tree(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, results)
 
 
 class Gradients:
@@ -483,14 +485,11 @@ class Replay:
 
     Attributes
     ----------
-    recording : Recording or None
-        What is replayed.
     reason : str or None
         Why nothing is, once that is known.
     """
 
     def __init__(self, function: Callable[..., Any], reason: str | None = None) -> None:
-        self.recording: Recording | None = None
         self.reason = reason
         self._function = function
         self._program: Callable[..., Any] | None = None
@@ -520,8 +519,7 @@ class Replay:
 
     def run(self, args: Any, kwargs: Any) -> Any:
         """Results of the function itself, off the tape."""
-        out = self._function(*args, **kwargs)
-        return map_tree(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, out)
+        return detached(self._function(*args, **kwargs))
 
     def _replayed(self, arrays: list[Array]) -> Any:
         self._gradients.restore()  # the program replaces those in memory of its own
@@ -547,18 +545,16 @@ class Replay:
 
     def _written_down(self, args: Any, kwargs: Any) -> Any:
         mine: list[Array] = []
-        raw: list[Array] = []
 
         def view(leaf: Any) -> Any:
-            if not isinstance(leaf, (Tensor, np.ndarray)):
-                return leaf
             if isinstance(leaf, Tensor):
-                mine.append(leaf.array.view())
-                return wrap(mine[-1])
-            raw.append(leaf)
-            mine.append(leaf.view())
-            return mine[-1]
+                return wrap(view(leaf.array))
+            if isinstance(leaf, np.ndarray):
+                mine.append(leaf.view())
+                return mine[-1]
+            return leaf
 
+        raw = any(isinstance(leaf, np.ndarray) for leaf in leaves((args, kwargs)))
         args, kwargs = map_tree(view, (args, kwargs))
         first = self._first
         recording = Recording(mine, first)
@@ -586,9 +582,8 @@ class Replay:
             self._first = recording
         else:
             self._first = None
-            self.recording, self._program = recording, recording.compiled()
-            constants = [c for c in recording.constants if isinstance(c, np.ndarray)]
-            kept = {id(memory_of(c)): memory_of(c) for c in constants}
+            self._program = recording.compiled()
+            kept = {id(owner) for owner in _memory(recording.constants)}
             changed = (ref() for ref in autograd.changed_since(began))
             found = {id(owner): owner for owner in changed if owner is not None}
             self._written = [owner for key, owner in found.items() if key in kept]

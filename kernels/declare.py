@@ -108,8 +108,8 @@ class Kernel:
         """Run on raw arrays of one device, which must be the current one; no tape."""
         how = self.implementation(*arrays)
         if how == "loop":
-            if calls.active is not None:
-                return calls.active.run(self.loop, arrays, attrs, self.name)  # type: ignore[arg-type]
+            if (active := calls.active) is not None:
+                return active.run(self.loop, arrays, attrs, self.name)  # type: ignore[arg-type]
             return self.loop(*arrays, **attrs)  # type: ignore[misc]
         if how == "cuda":
             return self.cuda(self.source, *arrays, **attrs)  # type: ignore[misc]

@@ -585,26 +585,32 @@ def bits(found):
     return [x.numpy().tobytes() for x in (out.detach(), *(g for g in gradients if g is not None))]
 
 
-def test_gradients_may_be_forgotten_outside_and_looked_at(cupy):
-    def states(captured):
-        w, other = (gt.tensor([1.0, 1.0], device="cuda", requires_grad=True) for _ in range(2))
-        optimizer = gt.optim.SGD([w], lr=0.5)
-        seen = []
+def forgetful(device, captured, forget):
+    """Bits of parameters and gradients, and what a hook saw, where the caller forgets gradients."""
+    w, other = (gt.tensor([1.0, 1.0], device=device, requires_grad=True) for _ in range(2))
+    optimizer = gt.optim.SGD([w], lr=0.5)
+    seen = []
 
-        def step(x):
-            gt.sum(w * other * x).backward()
-            optimizer.step()
+    def step(x):
+        gt.sum(w * other * x).backward()
+        optimizer.step()
 
-        run = gt.capture(step) if captured else step
-        for i in range(8):
-            if i != 5:  # then gradients add up
-                optimizer.zero_grad()
-                other.grad = None
-            if i == 6:
-                hook = w.register_hook(lambda g: seen.append(g.tolist()))
-            run(gt.tensor([1.0, i], device="cuda"))
-            if i == 6:
-                hook.remove()
-            yield w.tolist(), w.grad.tolist(), other.grad.tolist(), seen[:]
+    run = gt.capture(step) if captured else step
+    for i in range(8):
+        if i != 5:  # then gradients add up
+            optimizer.zero_grad()
+            other.grad = None
+        if i == 6:
+            hook = w.register_hook(lambda g: seen.append(g.tolist()))
+        run(gt.tensor([1.0, i], device=device))
+        if i == 6:
+            hook.remove()
+        yield [t.detach().numpy().tobytes() for t in (w, w.grad, other.grad)], seen[:]
+        if forget and i > 2:
+            w.grad = None
+            assert w.grad is None
 
-    assert list(states(True)) == list(states(False))
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_gradients_may_be_forgotten_outside_and_looked_at(cupy, forget):
+    assert list(forgetful("cuda", True, forget)) == list(forgetful("cuda", False, forget))

@@ -61,12 +61,16 @@ class PointerMode(enum.IntEnum):
     DEVICE = 1
 
 
-class cuBLASError(Exception):
-    """A call that cuBLAS refuses."""
+class LibraryError(Exception):
+    """A call that a library refuses."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(f"{status.name} ({int(status)}): {reason}")
         self.status = int(status)
+
+
+class cuBLASError(LibraryError):
+    """A call that cuBLAS refuses."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ import numpy as np
 from .memory import Block, without_owner
 from .nvmath_cublas import (
     _TYPES,
+    LibraryError,
     Operation,
     Status,
     _dtype,
@@ -73,12 +74,8 @@ class ReductionScheme(enum.IntEnum):
     MASK = 7
 
 
-class cuBLASLtError(Exception):
+class cuBLASLtError(LibraryError):
     """A call that cublasLt refuses."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(f"{status.name} ({int(status)}): {reason}")
-        self.status = int(status)
 
 
 @dataclass
