@@ -1,0 +1,129 @@
+"""Running a graph node by node: what the graph means, and what all other ways are compared with."""
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.backend import Array, Device
+from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
+
+__all__ = ["Memory", "interpret", "run_node"]
+
+
+class _At:
+    """Memory at an address, as NumPy takes it."""
+
+    def __init__(self, address: int, value: Value, keep: Any) -> None:
+        self.keep = keep
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address + value.offset, False),
+            "shape": value.shape,
+            "strides": value.strides,
+            "typestr": value.dtype.str,
+        }
+
+
+class Memory:
+    """Where the buffers of a graph are.
+
+    Parameters
+    ----------
+    device : Device
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._places: dict[int, tuple[int, Any]] = {}  # address and owner, by number
+
+    def put(self, buffer: Buffer, owner: Any) -> None:
+        """Say what owns a buffer's memory, from its first byte on."""
+        self._places[buffer.number] = owner
+
+    def array(self, value: Value) -> Array:
+        """The array that a value is."""
+        buffer = value.buffer
+        if buffer.number not in self._places:
+            self._places[buffer.number] = buffer.owner if buffer.kind == "outside" else (
+                _allocated(self.device, buffer.nbytes)
+            )
+        owner = self._places[buffer.number]
+        if self.device.kind == "cpu":
+            address = owner.__array_interface__["data"][0]
+            return np.asarray(_At(address, value, owner))
+        import cupy
+
+        pointer = cupy.cuda.MemoryPointer(getattr(owner, "data", owner), value.offset)
+        return cupy.ndarray(value.shape, value.dtype, pointer, value.strides)
+
+
+def _allocated(device: Device, nbytes: int) -> Any:
+    if device.kind == "cpu":
+        return np.empty(nbytes, np.uint8)
+    import cupy
+
+    return cupy.cuda.alloc(nbytes).mem
+
+
+# Maps that no namespace has under their name, by what they compute.
+_MAPS: dict[str, Callable[..., Any]] = {
+    "assign": lambda xp, x: x,
+    "astype": lambda xp, x, *_: x,
+    "broadcast_to": lambda xp, x, *_: x,
+    "copy": lambda xp, x, *_: x,
+    "where": lambda xp, *args: xp.where(*args),
+    "sign": lambda xp, x: xp.sign(x),
+}
+
+
+def run_node(node: Node, memory: Memory, xp: Any) -> None:
+    """Run one node on the arrays in memory."""
+    args, kwargs = map_values(
+        lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf, (node.args, node.kwargs)
+    )
+    if node.kind == "map":
+        out = memory.array(node.outputs[0])
+        compute = _MAPS.get(node.op)
+        if compute is not None:
+            out[...] = compute(xp, *args)
+        else:
+            getattr(xp, node.op)(*args, **kwargs, out=out)
+        return
+    if node.into:
+        kwargs = {**kwargs, "out": memory.array(node.outputs[0])}
+    if isinstance(node.op, str):
+        found = attrgetter(node.op)(xp)(*args, **kwargs)
+    elif node.kind == "kernel":
+        found = node.op.raw(*args, **kwargs)
+    else:
+        found = node.op(*args, **kwargs)
+    fresh: list[Any] = []
+    written = {id(a) for a in _arrays((args, kwargs))}
+    map_values(lambda leaf: fresh.append(leaf) if id(leaf) not in written else None, found)
+    for value, made in zip(node.outputs[node.writes :], (a for a in fresh if a is not None), strict=True):
+        memory.array(value)[...] = made
+
+
+def _arrays(tree: Any) -> list[Any]:
+    found: list[Any] = []
+    map_values(lambda leaf: found.append(leaf) if backend.is_array(leaf) else None, tree)
+    return found
+
+
+def interpret(graph: Graph, memory: Memory) -> Any:
+    """Run all nodes, one after the other, in the namespace of the arrays.
+
+    Returns
+    -------
+    object
+        What the function returned, as arrays in `memory`.
+    """
+    xp = backend.namespace(graph.device)
+    for node in graph.nodes:
+        run_node(node, memory, xp)
+    return map_values(
+        lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf, graph.result
+    )

@@ -1,0 +1,706 @@
+"""Recording: a function runs as ever, on tracers in the place of arrays, and leaves a graph.
+
+A :class:`Tracer` stands for an array while a thread records. It has the array and computes with it,
+so that whatever the function does it does rightly; and it notes each operation as a node. It has no
+silent way to its value: ``bool``, ``float``, ``item``, NumPy's functions that answer in Python, a
+write from another thread end the recording with the line, and the call goes on as a plain one.
+
+Tensors from outside hold plain arrays. While a recording runs, the attributes by which the library
+reaches arrays are doors (:class:`_Door`) that hand out the tracer of an array.
+"""
+
+import functools
+import operator
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.backend import Array, Device, Namespace
+from gputensor.graph.ir import Buffer, Const, Graph, Node, Value, map_values
+
+__all__ = ["Recording", "Tracer", "current"]
+
+_NONE: dict[str, Any] = {}
+
+
+class _Local(threading.local):
+    recording: "Recording | None" = None
+
+
+_local = _Local()
+
+
+def current() -> "Recording | None":
+    """What this thread records at the moment."""
+    return _local.recording
+
+
+class Recording:
+    """What a thread does while it records.
+
+    Attributes
+    ----------
+    graph : Graph
+    reason : str or None
+        Why the recording ended before the function did.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.graph = Graph(device)
+        self.reason: str | None = None
+        self.thread = threading.get_ident()
+        # Tracers of arrays from outside, by the array's identity; they keep it alive.
+        self.outside: dict[int, Tracer] = {}
+        self._memory: dict[int, _Memory] = {}  # by the identity of its owner
+        self._foreign: set[int] = set()  # numbers of buffers that only raw arrays lead to
+
+    def end(self, reason: str) -> None:
+        """End the recording; the function goes on and computes as it stands."""
+        if self.reason is None:
+            self.reason = f"{reason}, at {backend.user_line()}"
+
+    @property
+    def live(self) -> bool:
+        """Whether what happens now, in this thread, is noted."""
+        if self.reason is None and threading.get_ident() != self.thread:
+            self.end("another thread uses a tensor of the function")
+        return self.reason is None
+
+    # Arrays and their tracers
+
+    def _memory_of(self, array: Array) -> "_Memory | None":
+        owner = _owner(array)
+        found = self._memory.get(id(owner))
+        return found if found is not None and found.owner() is owner else None
+
+    def _admit(self, array: Array, kind: str) -> "_Memory":
+        owner = _owner(array)
+        buffer = self.graph.buffer(kind, _nbytes(owner), owner if kind == "outside" else None)
+        made = self._memory[id(owner)] = _Memory(weakref.ref(owner), _address(owner), buffer)
+        return made
+
+    def _tracer(self, array: Array, memory: "_Memory") -> "Tracer":
+        made = object.__new__(HostTracer if isinstance(array, np.ndarray) else CudaTracer)
+        made.recording, made.value, made.buffer = self, array, memory.buffer
+        first = memory.tracer() if memory.tracer is not None else None
+        if first is None:
+            memory.tracer = weakref.ref(made)
+        made.base = first
+        return made
+
+    def value_of(self, array: Array) -> Value:
+        """An array in known memory as a value of the graph, in the version of now."""
+        memory = self._memory_of(array)
+        assert memory is not None
+        offset = _address(array) - memory.address
+        buffer = memory.buffer
+        return Value(buffer, buffer.version, offset, array.shape, array.strides, array.dtype)
+
+    def enter(self, array: Array, *, foreign: bool = False, kind: str = "outside") -> "Tracer":
+        """Tracer of an array that was there before.
+
+        Parameters
+        ----------
+        array : array
+        foreign : bool
+            Whether it came as an array, not by a tensor: then the graph does not write to it.
+        kind : {"outside", "argument", "state"}
+        """
+        found = self.outside.get(id(array))
+        if found is None:
+            memory = self._memory_of(array)
+            if memory is None:
+                memory = self._admit(array, kind)
+                if foreign:
+                    self._foreign.add(memory.buffer.number)
+            found = self.outside[id(array)] = self._tracer(array, memory)
+        return found
+
+    def new(self, array: Array) -> Any:
+        """Tracer of new memory that nothing was written to."""
+        if not self.live:
+            return array
+        return self._tracer(array, self._admit(array, "temporary"))
+
+    def _symbol(self, leaf: Any) -> Any:
+        """What stands in a node for an argument of a call."""
+        if isinstance(leaf, Tracer):
+            return self.value_of(leaf.value)
+        return self.value_of(self.enter(leaf, foreign=True).value) if (
+            backend.is_array(leaf)
+        ) else leaf
+
+    # Nodes
+
+    def record(
+        self,
+        kind: str,
+        op: Any,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] = _NONE,
+        writes: "tuple[Tracer, ...]" = (),
+        raises: bool = False,
+    ) -> Any:
+        """Call a function of arrays and note that.
+
+        Parameters
+        ----------
+        kind, op
+            Of the node.
+        function : callable
+        args, kwargs
+            Its arguments, with tracers.
+        writes : tuple of Tracer
+            Those of them that it writes to.
+        raises : bool
+            Whether values may make it raise an error.
+
+        Returns
+        -------
+        object
+            What it gives, with tracers in the place of arrays.
+        """
+        given = map_values(concrete, (args, kwargs))
+        if not self.live:
+            return function(*given[0], **given[1])
+        # What `out` names is in the node by its outputs.
+        read = {k: v for k, v in kwargs.items() if k != "out" or v is None} if writes else kwargs
+        symbols = map_values(self._symbol, (args, read))
+        if any(t.buffer.number in self._foreign for t in writes):
+            self.end("an array that is no tensor's is written to")
+        try:
+            found = function(*given[0], **given[1])
+        except Exception as error:
+            self.end(f"{name_of(op)} raised {type(error).__name__}")
+            raise
+        outputs: list[Value] = []
+        for target in writes:
+            target.buffer.version += 1
+            outputs.append(self.value_of(target.value))
+        targets = {id(t.value): t for t in writes}
+
+        def made(leaf: Any) -> Any:
+            if id(leaf) in targets:
+                return targets[id(leaf)]
+            return self._result(leaf, outputs)
+
+        result = map_values(made, found)
+        if outputs and self.reason is None:
+            frame = backend.user_frame(sys._getframe(2))
+            place = frame.f_code, frame.f_lasti
+            node = Node(kind, op, *symbols, tuple(outputs), place, raises)
+            node.writes, node.into = len(writes), len(read) < len(kwargs)
+            self.graph.nodes.append(node)
+        return result
+
+    def _result(self, leaf: Any, outputs: list[Value]) -> Any:
+        """A result as a tracer; noted as an output if it is no view of what was there."""
+        if isinstance(leaf, np.generic):
+            leaf = np.asarray(leaf)
+        if not backend.is_array(leaf):
+            if leaf is not None:
+                self.end("a value is read")
+            return leaf
+        memory = self._memory_of(leaf)
+        if memory is None:
+            memory = self._admit(leaf, "temporary")
+            memory.buffer.version = 1
+            outputs.append(self.value_of(leaf))
+        return self._tracer(leaf, memory)
+
+    def write(self, op: str, function: Callable[..., Any], args: Any, target: "Tracer") -> "Tracer":
+        """Note a map into the memory of `target`: ``function(*args, out=target)``."""
+        self.record("map", op, function, args, {"out": target}, (target,))
+        return target
+
+
+class _Memory:
+    """Memory that is known to a recording.
+
+    Attributes
+    ----------
+    owner : weakref
+        What owns it, see :func:`_owner`.
+    address : int
+    buffer : Buffer
+    tracer : weakref or None
+        The first tracer that was made of it; those of views have it for their base.
+    """
+
+    __slots__ = ("address", "buffer", "owner", "tracer")
+
+    def __init__(self, owner: Any, address: int, buffer: Buffer) -> None:
+        self.owner = owner
+        self.address = address
+        self.buffer = buffer
+        self.tracer: Any = None
+
+
+def name_of(op: Any) -> str:
+    """Name of an operation."""
+    return op if isinstance(op, str) else getattr(op, "name", None) or op.__name__
+
+
+def concrete(leaf: Any) -> Any:
+    """The array that a tracer stands for; what is no tracer as it is."""
+    return leaf.value if isinstance(leaf, Tracer) else leaf
+
+
+def _owner(array: Array) -> Any:
+    """What owns the memory of a raw array: an array, or CuPy's piece of memory."""
+    if not isinstance(array, np.ndarray):
+        return array.data.mem
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _address(memory: Any) -> int:
+    if isinstance(memory, np.ndarray):
+        return int(memory.__array_interface__["data"][0])
+    return int(memory.data.ptr if hasattr(memory, "data") else memory.ptr)
+
+
+def _nbytes(owner: Any) -> int:
+    return int(owner.nbytes if isinstance(owner, np.ndarray) else owner.size)
+
+
+class Tracer:
+    """An array while a thread records; computes with it and notes what it computes.
+
+    Attributes
+    ----------
+    value : array
+    recording : Recording
+    buffer : Buffer
+    base : Tracer or None
+        The tracer of the array that owns the memory, for a view; as NumPy has it.
+    """
+
+    __slots__ = ("__weakref__", "base", "buffer", "recording", "value")
+    __hash__ = None  # type: ignore[assignment]
+
+    value: Array
+    recording: Recording
+    buffer: Buffer
+    base: "Tracer | None"
+
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    nbytes = property(lambda self: self.value.nbytes)
+    itemsize = property(lambda self: self.value.itemsize)
+    strides = property(lambda self: self.value.strides)
+    flags = property(lambda self: self.value.flags)
+    device = property(lambda self: self.value.device)
+    T = property(lambda self: self._call(_attribute("T")))
+    mT = property(lambda self: self._call(_attribute("mT")))
+    real = property(
+        lambda self: self._call(_attribute("real")),
+        lambda self, value: self.real.__setitem__(..., value),
+    )
+    imag = property(
+        lambda self: self._call(_attribute("imag")),
+        lambda self, value: self.imag.__setitem__(..., value),
+    )
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator["Tracer"]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<traced array of shape {self.shape}, {self.dtype}>"
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Note a function of the array, whose result may be a view."""
+        out = kwargs.get("out")
+        kind = "reduce" if function.__name__ in _REDUCTIONS else "call"
+        writes = (out,) if isinstance(out, Tracer) else ()
+        return self.recording.record(kind, function, function, (self, *args), kwargs, writes)
+
+    def __getitem__(self, key: Any) -> Any:
+        if _has_mask(key):
+            self.recording.end("a boolean mask makes a shape depend on values")
+        return self._call(operator.getitem, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if _is_basic(key):
+            # A view also of one element, where NumPy's own index gives a number.
+            key = key if isinstance(key, tuple) else (key,)
+            target = self._call(operator.getitem, key if ... in key else (*key, ...))
+            if getattr(value, "ndim", 0) <= target.ndim and not isinstance(value, (list, tuple)):
+                assign(target, value)
+                return
+            args = target, ..., value
+        else:
+            args = self, key, value
+        self.recording.record("call", operator.setitem, operator.setitem, args, {}, (args[0],))
+
+    def astype(self, dtype: Any, order: str = "K", copy: bool = True, **options: Any) -> "Tracer":
+        """Elements of another type, as of arrays."""
+        if not copy and self.dtype == dtype:
+            return self
+        return self._map("astype", _attribute("astype"), np.dtype(dtype), order)
+
+    def copy(self, order: str = "C") -> "Tracer":
+        """The same elements in new memory."""
+        return self._map("copy", _attribute("copy"), order)
+
+    def _map(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        return self.recording.record("map", name, function, (self, *args))
+
+    def fill(self, value: Any) -> None:
+        """Set all elements to a number."""
+        assign(self, value)
+
+    def conj(self) -> Any:
+        """Complex conjugate; itself where the numbers are real, as of arrays."""
+        if self.dtype.kind != "c":
+            return self
+        return self._map("conj", _attribute("conj"))
+
+    conjugate = conj
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _METHODS:
+            return functools.partial(self._call, _attribute(name))
+        if not name.startswith("__"):
+            self.recording.end(f"{name} of an array is taken")
+        return getattr(self.value, name)
+
+    # Values
+
+    def _read(self, how: str) -> Any:
+        self.recording.end(f"{how} of a tensor's value")
+        return self.value
+
+    def __bool__(self) -> bool:
+        return bool(self._read("the truth"))
+
+    def __float__(self) -> float:
+        return float(self._read("float"))
+
+    def __int__(self) -> int:
+        return int(self._read("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self._read("complex"))
+
+    def __index__(self) -> int:
+        return operator.index(self._read("the index"))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self._read("NumPy's array"), dtype=dtype, copy=copy)
+
+    # Operators
+
+    def __pow__(self, other: Any) -> Any:
+        if self.value.dtype.kind in "fc" and isinstance(other, (int, float)):
+            name = _POWERS.get(other)  # what arrays have for these, whose bits differ
+            if name is not None and type(other) is not bool:
+                return self._map(name, _of_value(operator.pow, other))
+        return _binary("power", operator.pow, self, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _binary("power", operator.pow, self, other, self)
+
+    def __ipow__(self, other: Any) -> Any:
+        assign(self, self**other)
+        return self
+
+    def __matmul__(self, other: Any) -> Any:
+        return self._call(operator.matmul, other) if _takes(other) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Any:
+        if not _takes(other):
+            return NotImplemented
+        return self.recording.record("call", operator.matmul, operator.matmul, (other, self))
+
+    def __neg__(self) -> Any:
+        return self._map("negative", operator.neg)
+
+    def __pos__(self) -> Any:
+        return self._map("positive", operator.pos)
+
+    def __invert__(self) -> Any:
+        return self._map("invert", operator.invert)
+
+    def __abs__(self) -> Any:
+        return self._map("absolute", operator.abs)
+
+    # NumPy's protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None) or ()
+        recording = self.recording
+        if method == "__call__" and not kwargs and ufunc.nout == 1:
+            if not out:
+                return recording.record("map", ufunc.__name__, ufunc, args)
+            return recording.write(ufunc.__name__, ufunc, args, out[0])
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        if out:
+            kwargs["out"] = out if len(out) > 1 else out[0]
+        writes = args[:1] if method == "at" else tuple(t for t in out if isinstance(t, Tracer))
+        kind = "reduce" if method == "reduce" else "call"
+        return recording.record(kind, function, function, args, kwargs, writes)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        recording = self.recording
+        if function is np.copyto and len(args) == 2 and not kwargs:
+            assign(*args)
+            return None
+        if function.__name__ not in _FUNCTIONS:
+            recording.end(f"numpy.{function.__name__} is called")
+        out = kwargs.get("out")
+        writes = (out,) if isinstance(out, Tracer) else ()
+        return recording.record("call", function, function, args, kwargs, writes)
+
+
+class HostTracer(Tracer):
+    """A tracer of a NumPy array."""
+
+    __slots__ = ()
+    __class__ = property(lambda self: np.ndarray)
+
+
+class CudaTracer(Tracer):
+    """A tracer of a CuPy array."""
+
+    __slots__ = ()
+
+
+@functools.cache
+def _attribute(name: str) -> Callable[..., Any]:
+    """Function that reads, or calls, an attribute of an array."""
+    if name in ("T", "mT", "real", "imag"):
+        get: Callable[..., Any] = operator.attrgetter(name)
+
+        def function(x: Any) -> Any:
+            return get(x)
+    else:
+
+        def function(x: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+            return getattr(x, name)(*args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _of_value(function: Callable[..., Any], other: Any) -> Callable[[Any], Any]:
+    return lambda x: function(x, other)
+
+
+_POWERS = {2: "square", 0.5: "sqrt", -1: "reciprocal", 1: "positive"}
+
+
+def assign(target: Tracer, value: Any) -> None:
+    """Note that elements are set, as by ``target[...] = value``."""
+    target.recording.write("assign", _assign, (value,), target)
+
+
+def _assign(value: Any, out: Array) -> None:
+    out[...] = value
+
+
+def _takes(other: Any) -> bool:
+    numbers = (bool, int, float, complex, np.generic, Tracer)
+    return isinstance(other, numbers) or backend.is_array(other)
+
+
+def _binary(name: str, function: Any, self: Tracer, x: Any, y: Any) -> Any:
+    if not _takes(y if x is self else x):
+        return NotImplemented
+    return self.recording.record("map", name, function, (x, y))
+
+
+def _define(symbol: str, name: str) -> None:
+    function = getattr(operator, symbol)
+    in_place = getattr(operator, f"i{symbol.rstrip('_')}", None)
+
+    def forward(self: Tracer, other: Any) -> Any:
+        return _binary(name, function, self, self, other)
+
+    def reflected(self: Tracer, other: Any) -> Any:
+        return _binary(name, function, self, other, self)
+
+    def into(self: Tracer, other: Any) -> Any:
+        if not _takes(other):
+            return NotImplemented
+        return self.recording.write(name, _in_place(in_place), (self, other), self)
+
+    plain = symbol.rstrip("_")
+    setattr(Tracer, f"__{plain}__", forward)
+    if in_place is not None:
+        setattr(Tracer, f"__r{plain}__", reflected)
+        setattr(Tracer, f"__i{plain}__", into)
+
+
+def _in_place(function: Any) -> Callable[..., None]:
+    def run(x: Array, y: Any, out: Array) -> None:
+        function(x, y)
+
+    return run
+
+
+for _symbol, _name in {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "and_": "bitwise_and",
+    "or_": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "left_shift",
+    "rshift": "right_shift",
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}.items():
+    _define(_symbol, _name)
+
+# Methods of arrays that give arrays whose shapes do not depend on values.
+_REDUCTIONS = {"all", "any", "max", "mean", "min", "prod", "sum"}
+_METHODS = _REDUCTIONS | {
+    *("argmax", "argmin", "argsort", "clip", "cumprod", "cumsum", "diagonal", "dot", "ravel"),
+    *("flatten", "repeat", "reshape", "round", "squeeze", "std", "swapaxes", "take", "trace"),
+    *("transpose", "var", "view"),
+}
+# Functions of NumPy that do, where the library or the user calls them by NumPy's name.
+_FUNCTIONS = {
+    *("all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "broadcast_to"),
+    *("clip", "concatenate", "cumprod", "cumsum", "diagonal", "dot", "einsum", "expand_dims"),
+    *("flip", "imag", "inner", "kron", "matrix_transpose", "max", "mean", "min", "moveaxis"),
+    *("ones_like", "outer", "pad", "prod", "ravel", "real", "repeat", "reshape", "roll"),
+    *("rollaxis", "sort", "squeeze", "stack", "std", "sum", "swapaxes", "take"),
+    *("take_along_axis", "tensordot", "tile", "trace", "transpose", "tril", "triu", "var"),
+    *("where", "zeros_like", "full_like", "empty_like", "vecdot", "matvec", "vstack", "hstack"),
+    *("logaddexp", "around", "round", "nan_to_num", "searchsorted", "vdot", "copy"),
+}
+_BASIC = {int, slice, type(None), type(...)}
+
+
+def _is_basic(key: Any) -> bool:
+    """Whether a key gives a view."""
+    return all(type(k) in _BASIC for k in (key if isinstance(key, tuple) else (key,)))
+
+
+def _has_mask(key: Any) -> bool:
+    """Whether a key holds a boolean array."""
+    return any(
+        getattr(k, "dtype", None) == bool and k.ndim > 0
+        for k in (key if isinstance(key, tuple) else (key,))
+    )
+
+
+class TracingNamespace:
+    """The namespace of tracers: the functions of arrays, each of which is noted.
+
+    Parameters
+    ----------
+    real : Namespace
+        That of the arrays.
+    prefix : str
+        Name of the part of the namespace that it is, such as ``"linalg."``.
+    """
+
+    def __init__(self, real: Any, prefix: str = "") -> None:
+        self._real = real
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._real, name)
+        found: Any = value
+        if name in ("linalg", "fft"):
+            found = TracingNamespace(value, f"{name}.")
+        elif name in _NEW:
+            found = functools.partial(_create, name, value)
+        elif callable(value) and not isinstance(value, type) and name not in _PLAIN:
+            kind = "reduce" if name in _REDUCTIONS else "call"
+            if not self._prefix and (name in _MAPS or isinstance(value, np.ufunc)):
+                kind = "map"
+            found = functools.partial(_run, kind, self._prefix + name, value)
+        vars(self)[name] = found
+        return found
+
+    def __repr__(self) -> str:
+        return f"TracingNamespace({self._real!r})"
+
+    def astype(self, x: Any, dtype: Any, **options: Any) -> Any:
+        """Elements of another type."""
+        if not isinstance(x, Tracer):
+            return self._real.astype(x, dtype, **options)
+        return x.astype(dtype, **options)
+
+    def copyto(self, target: Tracer, value: Any) -> None:
+        """Set the elements of an array."""
+        assign(target, value)
+
+    def asarray(self, x: Any, dtype: Any = None, **options: Any) -> Any:
+        """An array of what may be one."""
+        if isinstance(x, Tracer):
+            return x if dtype is None else x.astype(dtype, copy=False)
+        return _create("asarray", self._real.asarray, x, dtype, **options)
+
+
+def _run(kind: str, op: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    recording = current() or _recording_of((args, kwargs))
+    if recording is None:
+        return function(*args, **kwargs)
+    out = kwargs.get("out")
+    writes = (out,) if isinstance(out, Tracer) else ()
+    return recording.record(kind, op, function, args, kwargs, writes, op in _RAISING)
+
+
+def _recording_of(tree: Any) -> Recording | None:
+    found: list[Recording] = []
+    map_values(lambda x: found.append(x.recording) if isinstance(x, Tracer) else None, tree)
+    return found[0] if found else None
+
+
+def _create(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    recording = current() or _recording_of((args, kwargs))
+    if recording is None or not recording.live:
+        return function(*map_values(concrete, args), **map_values(concrete, kwargs))
+    kind = name.removesuffix("_like")
+    if kind == "empty":
+        return recording.new(function(*map_values(concrete, args), **kwargs))
+    if kind in ("zeros", "ones", "full"):
+        array = function(*map_values(concrete, args), **kwargs)
+        number = {"zeros": 0, "ones": 1}.get(kind)
+        made = recording.new(array)
+        if number is None:
+            number = args[1] if len(args) > 1 else kwargs["fill_value"]
+        assign(made, number)
+        return made
+    return recording.record("call", name, function, args, kwargs)
+
+
+_MAPS = {"where", "broadcast_to", "sign", "conj"}
+_NEW = {
+    *("empty", "empty_like", "zeros", "zeros_like", "ones", "ones_like", "full", "full_like"),
+    *("arange", "eye", "identity", "linspace", "tri", "indices"),
+}
+# Functions of dtypes and shapes.
+_PLAIN = {
+    *("result_type", "promote_types", "can_cast", "isdtype", "broadcast_shapes", "errstate"),
+    *("shape", "ndim", "size", "min_scalar_type", "common_type", "iscomplexobj"),
+}
+_RAISING = {
+    *("linalg.cholesky", "linalg.inv", "linalg.solve", "linalg.solve_triangular", "linalg.svd"),
+    *("linalg.eigh", "linalg.eigvalsh", "linalg.lstsq", "linalg.pinv", "linalg.eig"),
+}
