@@ -84,9 +84,15 @@ class _Local(threading.local):
         self.devices: list[Device] = []  # entered and not yet left
         self.capturing = False  # whether work is recorded into a CUDA graph
         self.expected = False  # whether waits for the device are meant to be
+        self.recording: Any = None  # what records this thread's work, see gputensor.graph
 
 
 _local = _Local()
+
+
+def recording() -> Any:
+    """What records this thread's work as a graph; None at most times."""
+    return _local.recording
 
 
 class Device:

@@ -121,6 +121,7 @@ def _on_cuda(
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
+    writes=("p", "m", "v", "count", "ticket"),
 )
 def adam_step(
     xp: Any,

@@ -140,6 +140,7 @@ def _vjp(_xp: Any, g: Array, out: Array, z: Array, bias: Array, *, kind: str, **
     vjp=_vjp,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    writes=("out",),
 )
 def bias_activation(xp: Any, z: Any, bias: Any, *, kind: str, out: Array | None = None) -> Any:
     """``activation(z + bias)``.
@@ -223,6 +224,7 @@ def _backward_on_cuda(
     loop=_backward_on_cpu,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    writes=("bias_grad",),
 )
 def bias_activation_backward(
     xp: Any, g: Array, saved: Array, bias: Array, *, kind: str, bias_grad: Array | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import autograd, backend, calls, config
+from gputensor import autograd, backend, config
 from gputensor.autograd import Leaf, Operand, Primitive, Tensor, wrap
 from gputensor.backend import namespace
 from gputensor.errors import DTypeError, ParityError
@@ -48,6 +48,8 @@ class Kernel:
         dtypes: Iterable[str] = ("float32", "float64"),
         loop_dtypes: Iterable[str] | None = None,
         mixed: bool = False,
+        writes: Iterable[str] = (),
+        raises: bool = False,
     ) -> None:
         if (source is None) != (cuda is None):
             raise TypeError("kernel: source and cuda, the function that launches, go together")
@@ -60,6 +62,8 @@ class Kernel:
         self.dtypes = frozenset(dtypes)
         self.loop_dtypes = self.dtypes if loop_dtypes is None else frozenset(loop_dtypes)
         self.mixed = mixed
+        self.writes = frozenset(writes)
+        self.raises = raises
         self._choices: dict[tuple[type, np.dtype[Any]], str] = {}
         self._vjp = vjp
 
@@ -106,15 +110,26 @@ class Kernel:
 
     def raw(self, *arrays: Any, **attrs: Any) -> Any:
         """Run on raw arrays of one device, which must be the current one; no tape."""
+        recording = backend.recording()
+        if recording is not None:
+            return recording.kernel(self, arrays, attrs)
+        return self.run(*arrays, **attrs)
+
+    @functools.cached_property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the operands that are given by position."""
+        code = self.reference.__code__
+        return code.co_varnames[1 : code.co_argcount]
+
+    def run(self, *arrays: Any, **attrs: Any) -> Any:
+        """:meth:`raw` for arrays alone."""
         how = self.implementation(*arrays)
         if how == "loop":
-            if (active := calls.active) is not None:
-                return active.run(self.loop, arrays, attrs, self.name)  # type: ignore[arg-type]
             return self.loop(*arrays, **attrs)  # type: ignore[misc]
         if how == "cuda":
             return self.cuda(self.source, *arrays, **attrs)  # type: ignore[misc]
         xp = namespace(next(a for a in arrays if _is_array(a)))
-        return calls.apply(self.reference, xp, *arrays, **attrs)
+        return self.reference(xp, *arrays, **attrs)
 
     def parity(
         self, *arrays: Any, rtol: float | None = None, atol: float = 1e-6, **attrs: Any
@@ -253,6 +268,8 @@ def kernel(
     dtypes: Iterable[str] = ("float32", "float64"),
     loop_dtypes: Iterable[str] | None = None,
     mixed: bool = False,
+    writes: Iterable[str] = (),
+    raises: bool = False,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Decorate a reference to make a :class:`Kernel`: a differentiable operation on both backends.
 
@@ -277,6 +294,10 @@ def kernel(
         Those that the loop takes, if they are others.
     mixed : bool
         Whether floating point arrays of different dtypes go to loop and CUDA kernel, too.
+    writes : iterable of str
+        Names of the operands that are changed in place.
+    raises : bool
+        Whether it raises an error on the CPU because of values, such as labels out of range.
 
     Returns
     -------
@@ -298,4 +319,6 @@ def kernel(
         dtypes=dtypes,
         loop_dtypes=loop_dtypes,
         mixed=mixed,
+        writes=writes,
+        raises=raises,
     )

@@ -75,6 +75,7 @@ def _forward_on_cuda(source: CudaSource, weight: Array, index: Array) -> Array:
     ),
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    raises=True,
 )
 def embedding(xp: Any, weight: Any, index: Any) -> Any:
     """``weight[index]``, with every index checked.

@@ -98,6 +98,7 @@ def _clip_on_cuda(source: CudaSource, x: Array, squared: Array, *, most: float) 
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
+    writes=("x",),
 )
 def clip_norm(xp: Any, x: Array, squared: Array, *, most: float) -> None:
     """Scale `x` in place by ``most / (norm + 1e-6)`` where that is below 1 (Pascanu et al. 2013).

@@ -43,6 +43,7 @@ def _unscale_on_cuda(source: CudaSource, g: Array, scale: Array, found: Array) -
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
+    writes=("g", "found"),
 )
 def unscale(xp: Any, g: Array, scale: Array, found: Array) -> None:
     """Divide gradients by the scale of the loss, in place, and note whether one is not finite.
@@ -87,7 +88,7 @@ def _update_on_cuda(
     source.launch("update_scale", args, blocks=(1,), threads=32)
 
 
-@kernel(source=_SOURCE, cuda=_update_on_cuda, loop=_update_on_cpu, dtypes=("float32",), mixed=True)
+@kernel(source=_SOURCE, cuda=_update_on_cuda, loop=_update_on_cpu, dtypes=("float32",), mixed=True, writes=("scale", "streak"))
 def update_scale(
     xp: Any,
     scale: Array,

@@ -140,7 +140,7 @@ def _bits_on_cuda(source: CudaSource, out: Array, **start: Any) -> Array:
     return out
 
 
-@kernel(source=_SOURCE, cuda=_bits_on_cuda, loop=_bits_on_cpu, dtypes=("uint32",))
+@kernel(source=_SOURCE, cuda=_bits_on_cuda, loop=_bits_on_cpu, dtypes=("uint32",), writes=("out",))
 def random_bits(xp: Any, out: Array, *, key: int, offset: int, state: Array | None = None) -> Array:
     """Fill `out` with random words: those of the counters from `offset` on, four to a counter.
 
@@ -195,6 +195,7 @@ def _uniform_on_cuda(
     loop=_uniform_on_cpu,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    writes=("out",),
 )
 def random_uniform(
     xp: Any,
@@ -263,6 +264,7 @@ def _normal_on_cuda(
     loop=_normal_on_cpu,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    writes=("out",),
 )
 def random_normal(
     xp: Any,

@@ -99,6 +99,7 @@ def _on_cuda(
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
+    writes=("p", "velocity"),
 )
 def sgd_step(
     xp: Any,

@@ -177,6 +177,7 @@ def _on_cuda(source: CudaSource, logits: Array, target: Array, *, smoothing: flo
     loop=_on_cpu,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    raises=True,
 )
 def softmax_cross_entropy(
     xp: Any, logits: Array, target: Array, *, smoothing: float = 0.0

@@ -13,7 +13,7 @@ from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 __all__ = ["Memory", "interpret", "run_node"]
 
 
-class _At:
+class At:
     """Memory at an address, as NumPy takes it."""
 
     def __init__(self, address: int, value: Value, keep: Any) -> None:
@@ -53,7 +53,7 @@ class Memory:
         owner = self._places[buffer.number]
         if self.device.kind == "cpu":
             address = owner.__array_interface__["data"][0]
-            return np.asarray(_At(address, value, owner))
+            return np.asarray(At(address, value, owner))
         import cupy
 
         pointer = cupy.cuda.MemoryPointer(getattr(owner, "data", owner), value.offset)
@@ -79,27 +79,32 @@ _MAPS: dict[str, Callable[..., Any]] = {
 }
 
 
+def function_of(node: Node, xp: Any) -> Callable[..., Any]:
+    """What a node calls, in a namespace."""
+    if node.kind == "map" and node.op in _MAPS:
+        compute = _MAPS[node.op]
+
+        def function(*args: Any, out: Array) -> None:
+            out[...] = compute(xp, *args)
+
+        return function
+    if isinstance(node.op, str):
+        found: Callable[..., Any] = attrgetter(node.op)(xp)
+        return found
+    return node.op.run if node.kind == "kernel" else node.op
+
+
 def run_node(node: Node, memory: Memory, xp: Any) -> None:
     """Run one node on the arrays in memory."""
     args, kwargs = map_values(
         lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf, (node.args, node.kwargs)
     )
     if node.kind == "map":
-        out = memory.array(node.outputs[0])
-        compute = _MAPS.get(node.op)
-        if compute is not None:
-            out[...] = compute(xp, *args)
-        else:
-            getattr(xp, node.op)(*args, **kwargs, out=out)
+        function_of(node, xp)(*args, **kwargs, out=memory.array(node.outputs[0]))
         return
     if node.into:
         kwargs = {**kwargs, "out": memory.array(node.outputs[0])}
-    if isinstance(node.op, str):
-        found = attrgetter(node.op)(xp)(*args, **kwargs)
-    elif node.kind == "kernel":
-        found = node.op.raw(*args, **kwargs)
-    else:
-        found = node.op(*args, **kwargs)
+    found = function_of(node, xp)(*args, **kwargs)
     fresh: list[Any] = []
     written = {id(a) for a in _arrays((args, kwargs))}
     map_values(lambda leaf: fresh.append(leaf) if id(leaf) not in written else None, found)

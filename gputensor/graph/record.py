@@ -108,7 +108,7 @@ def _clean(node):
 def recorded(function, args, kwargs, device):
     recording = Recorded(device)
     _open_doors()
-    trace._local.recording = recording
+    backend._local.recording = recording
     try:
         out = function(*args, **kwargs)
         # still recording
@@ -121,7 +121,7 @@ def recorded(function, args, kwargs, device):
         if recording.reason is None:
             recording.graph.result = map_values(res, out)
     finally:
-        trace._local.recording = None
+        backend._local.recording = None
         _close_doors()
         for ref in recording.made_tensors.values():
             t = ref()

@@ -29,16 +29,7 @@ __all__ = ["Recording", "Tracer", "current"]
 _NONE: dict[str, Any] = {}
 
 
-class _Local(threading.local):
-    recording: "Recording | None" = None
-
-
-_local = _Local()
-
-
-def current() -> "Recording | None":
-    """What this thread records at the moment."""
-    return _local.recording
+current: "Callable[[], Recording | None]" = backend.recording
 
 
 class Recording:
@@ -82,7 +73,8 @@ class Recording:
     def _admit(self, array: Array, kind: str) -> "_Memory":
         owner = _owner(array)
         buffer = self.graph.buffer(kind, _nbytes(owner), owner if kind == "outside" else None)
-        made = self._memory[id(owner)] = _Memory(weakref.ref(owner), _address(owner), buffer)
+        start = _address(owner if kind == "outside" else array)
+        made = self._memory[id(owner)] = _Memory(weakref.ref(owner), start, buffer)
         return made
 
     def _tracer(self, array: Array, memory: "_Memory") -> "Tracer":
@@ -170,8 +162,9 @@ class Recording:
         given = map_values(concrete, (args, kwargs))
         if not self.live:
             return function(*given[0], **given[1])
+        into = bool(writes) and kind != "kernel" and kwargs.get("out") is writes[0]
         # What `out` names is in the node by its outputs.
-        read = {k: v for k, v in kwargs.items() if k != "out" or v is None} if writes else kwargs
+        read = {k: v for k, v in kwargs.items() if k != "out"} if into else kwargs
         symbols = map_values(self._symbol, (args, read))
         if any(t.buffer.number in self._foreign for t in writes):
             self.end("an array that is no tensor's is written to")
@@ -196,7 +189,7 @@ class Recording:
             frame = backend.user_frame(sys._getframe(2))
             place = frame.f_code, frame.f_lasti
             node = Node(kind, op, *symbols, tuple(outputs), place, raises)
-            node.writes, node.into = len(writes), len(read) < len(kwargs)
+            node.writes, node.into = len(writes), into
             self.graph.nodes.append(node)
         return result
 
@@ -214,6 +207,13 @@ class Recording:
             memory.buffer.version = 1
             outputs.append(self.value_of(leaf))
         return self._tracer(leaf, memory)
+
+    def kernel(self, kernel: Any, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Run one of :mod:`gputensor.kernels` and note that."""
+        given = dict(zip(kernel.operands, arrays, strict=False)) | attrs
+        writes = tuple(t for n, t in given.items() if n in kernel.writes and isinstance(t, Tracer))
+        raises = kernel.raises and self.graph.device.kind == "cpu"
+        return self.record("kernel", kernel, kernel.run, arrays, attrs, writes, raises)
 
     def write(self, op: str, function: Callable[..., Any], args: Any, target: "Tracer") -> "Tracer":
         """Note a map into the memory of `target`: ``function(*args, out=target)``."""
@@ -625,7 +625,7 @@ class TracingNamespace:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._real, name)
         found: Any = value
-        if name in ("linalg", "fft"):
+        if name in ("linalg", "fft") and not self._prefix:
             found = TracingNamespace(value, f"{name}.")
         elif name in _NEW:
             found = functools.partial(_create, name, value)
@@ -634,6 +634,8 @@ class TracingNamespace:
             if not self._prefix and (name in _MAPS or isinstance(value, np.ufunc)):
                 kind = "map"
             found = functools.partial(_run, kind, self._prefix + name, value)
+            if hasattr(value, "at"):  # of ufuncs, which find tracers by NumPy's protocol
+                found.at = value.at
         vars(self)[name] = found
         return found
 
@@ -657,7 +659,7 @@ class TracingNamespace:
         return _create("asarray", self._real.asarray, x, dtype, **options)
 
 
-def _run(kind: str, op: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _run(kind: str, op: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     recording = current() or _recording_of((args, kwargs))
     if recording is None:
         return function(*args, **kwargs)
@@ -672,7 +674,7 @@ def _recording_of(tree: Any) -> Recording | None:
     return found[0] if found else None
 
 
-def _create(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _create(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     recording = current() or _recording_of((args, kwargs))
     if recording is None or not recording.live:
         return function(*map_values(concrete, args), **map_values(concrete, kwargs))

@@ -1,0 +1,151 @@
+"""Grouping: which maps of a graph run over the same elements together, in one pass over memory."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from gputensor.graph.ir import Graph, Node, Value
+
+__all__ = ["Group", "groups", "space"]
+
+
+class Group:
+    """Maps whose results have one shape, and which may be computed element by element.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    nodes : list of Node
+    inner : set of int
+        Numbers of buffers that nothing outside the group reads: they need no memory.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.nodes: list[Node] = []
+        self.inner: set[int] = set()
+
+    def values(self) -> list[Value]:
+        """All values that its nodes read and write."""
+        return [v for node in self.nodes for v in (*node.inputs, *node.outputs)]
+
+    def __repr__(self) -> str:
+        return f"<group of {', '.join(node.name for node in self.nodes)}>"
+
+
+def groups(
+    graph: Graph,
+    fusable: Callable[[Node], bool],
+    joins: Callable[[Group, Node], bool] = lambda group, node: True,
+) -> list[Group | Node]:
+    """The nodes in an order that keeps what they compute, maps in groups.
+
+    Parameters
+    ----------
+    graph : Graph
+    fusable : callable
+        Whether a node may be in a group.
+    joins : callable
+        Whether a node may join a group whose shape it has.
+
+    Returns
+    -------
+    list of Group and Node
+        Each node goes to the first group that it may join without passing anything that it depends
+        on, or that depends on it.
+    """
+    items: list[Group | Node] = []
+    accesses: dict[int, list[tuple[int, Value, bool]]] = {}  # by buffer: item, value, whether written
+
+    def earliest(node: Node) -> int:
+        first = 0
+        for values, writes in ((node.inputs, False), (node.outputs, True)):
+            for value in values:
+                for i, other, written in accesses.get(value.buffer.number, ()):
+                    if (written or writes) and value.overlaps(other):
+                        # Element by element at the same place, the two may be in one group.
+                        together = isinstance(items[i], Group) and value.same_place(other)
+                        first = max(first, i if together else i + 1)
+        return first
+
+    for node in graph.nodes:
+        first = earliest(node)
+        place = len(items)
+        if fusable(node):
+            shape = node.outputs[0].shape
+            for i in range(first, len(items)):
+                item = items[i]
+                if isinstance(item, Group) and item.shape == shape and joins(item, node):
+                    place = i
+                    break
+            else:
+                items.append(Group(shape))
+            items[place].nodes.append(node)  # type: ignore[union-attr]
+        else:
+            items.append(node)
+        for values, writes in ((node.inputs, False), (node.outputs, True)):
+            for value in values:
+                accesses.setdefault(value.buffer.number, []).append((place, value, writes))
+    _find_inner(graph, items, accesses)
+    return items
+
+
+def _find_inner(
+    graph: Graph,
+    items: Sequence[Group | Node],
+    accesses: dict[int, list[tuple[int, Value, bool]]],
+) -> None:
+    needed = {value.buffer.number for value in graph.needed()}
+    for i, item in enumerate(items):
+        if not isinstance(item, Group):
+            continue
+        for node in item.nodes:
+            out = node.outputs[0]
+            number = out.buffer.number
+            if out.buffer.kind != "temporary" or number in needed:
+                continue
+            others = accesses[number]
+            if all(place == i and value.same_place(out) for place, value, _ in others):
+                item.inner.add(number)
+
+
+def space(
+    shape: tuple[int, ...], values: Iterable[Value]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Lengths to run over, innermost last, and the steps in bytes of each value along them.
+
+    Values are broadcast to the shape. Axes along which all go on as one are joined, and those of
+    length 1 left out; axes come in the order of memory.
+    """
+    steps = [steps_along(value, shape) for value in values]
+    if not steps:
+        return (math.prod(shape),), []
+    axes = [i for i, n in enumerate(shape) if n != 1]
+    axes.sort(key=lambda i: -max(abs(s[i]) for s in steps))
+    lengths: list[int] = []
+    joined: list[list[int]] = [[] for _ in steps]
+    for i in axes:
+        n = shape[i]
+        both = list(zip(joined, steps, strict=True))
+        if lengths and all(j[-1] == s[i] * n for j, s in both):
+            lengths[-1] *= n
+            for j, s in both:
+                j[-1] = s[i]
+        else:
+            lengths.append(n)
+            for j, s in both:
+                j.append(s[i])
+    if not lengths:
+        return (1,), [(0,) for _ in steps]
+    return tuple(lengths), [tuple(j) for j in joined]
+
+
+def steps_along(value: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
+    lead = len(shape) - len(value.shape)
+    return (0,) * lead + tuple(
+        0 if n == 1 else stride for n, stride in zip(value.shape, value.strides, strict=True)
+    )
+
+
+def elements(lengths: Sequence[int]) -> int:
+    """Product of lengths."""
+    return math.prod(lengths)

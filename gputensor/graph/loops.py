@@ -1,0 +1,364 @@
+"""Inner loops of NumPy's ufuncs by their addresses, and a driver that runs lists of them.
+
+A ufunc holds compiled loops ``loop(addresses, count, steps, data)``, one for each combination of
+dtypes, chosen for the processor when NumPy is imported. Called here they give the bits that the
+ufunc gives, without its dispatch; called one after the other on pieces of arrays that fit the
+first-level cache, they make of a chain of operations one pass over memory. What NumPy has no ufunc
+for (conversions, choices) are loops of the same form, in LLVM's language.
+
+The driver is 60 instructions of LLVM, compiled once by llvmlite, which comes with Numba.
+"""
+
+import ctypes
+import functools
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Loop", "driver", "find", "find_cast", "find_choice"]
+
+
+class Loop(NamedTuple):
+    """A compiled loop: its address, and that of the data it is given."""
+
+    address: int
+    data: int
+
+
+class _UFunc(ctypes.Structure):
+    """``PyUFuncObject`` of numpy/ufuncobject.h, as far as it is read here."""
+
+    _fields_ = (
+        ("head", ctypes.c_ssize_t * (object.__basicsize__ // ctypes.sizeof(ctypes.c_ssize_t))),
+        ("nin", ctypes.c_int),
+        ("nout", ctypes.c_int),
+        ("nargs", ctypes.c_int),
+        ("identity", ctypes.c_int),
+        ("functions", ctypes.POINTER(ctypes.c_void_p)),
+        ("data", ctypes.POINTER(ctypes.c_void_p)),
+        ("ntypes", ctypes.c_int),
+        ("reserved", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("types", ctypes.POINTER(ctypes.c_char)),
+    )
+
+
+@functools.cache
+def _loops(ufunc: np.ufunc) -> dict[tuple[int, ...], Loop]:
+    """Loops of a ufunc by the type numbers of its operands; none where it is not as expected."""
+    inside = _UFunc.from_address(id(ufunc))
+    counts = ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes
+    if counts != (inside.nin, inside.nout, inside.nargs, inside.ntypes):
+        return {}
+    found: dict[tuple[int, ...], Loop] = {}
+    numbers = ctypes.string_at(inside.types, inside.ntypes * inside.nargs)
+    for i in range(inside.ntypes):
+        key = tuple(numbers[i * inside.nargs : (i + 1) * inside.nargs])
+        if inside.functions[i]:  # NumPy takes the first that fits
+            found.setdefault(key, Loop(inside.functions[i], inside.data[i] or 0))
+    return found
+
+
+def find(ufunc: np.ufunc, dtypes: "Sequence[np.dtype[Any]]") -> Loop | None:
+    """The loop for operands of these dtypes, the result's last; None if there is none."""
+    if any(dtype.kind not in "biufc" for dtype in dtypes):  # Python objects, for instance
+        return None
+    return _loops(ufunc).get(tuple(dtype.num for dtype in dtypes))
+
+
+# Loops of our own
+
+_INTEGERS = {1: "i8", 2: "i16", 4: "i32", 8: "i64", 16: "i128"}
+
+
+def _llvm_type(dtype: "np.dtype[Any]") -> str | None:
+    if dtype.kind in "biu":
+        return _INTEGERS[dtype.itemsize]
+    return {"f": "float", "d": "double"}.get(dtype.char)
+
+
+def _conversion(source: "np.dtype[Any]", target: "np.dtype[Any]") -> str | None:
+    """Instructions that make ``%y`` of ``%x``; None where C leaves values undefined."""
+    a, b = _llvm_type(source), _llvm_type(target)
+    if a is None or b is None:
+        return None
+    if target.kind == "b":
+        compare = f"fcmp une {a} %x, 0.0" if source.kind == "f" else f"icmp ne {a} %x, 0"
+        return f"%t = {compare}\n  %y = zext i1 %t to i8"
+    if source.kind == "f":
+        if target.kind != "f":
+            return None
+        how = "fpext" if target.itemsize > source.itemsize else "fptrunc"
+    elif target.kind == "f":
+        how = "sitofp" if source.kind == "i" else "uitofp"
+    elif target.itemsize > source.itemsize:
+        how = "sext" if source.kind == "i" else "zext"
+    elif target.itemsize < source.itemsize:
+        how = "trunc"
+    else:
+        return None  # the same bits
+    return f"%y = {how} {a} %x to {b}"
+
+
+_HEAD = """
+define void @{name}(i64* %args, i64* %dims, i64* %steps, i64 %data) {{
+entry:
+  %n = load i64, i64* %dims
+"""
+
+
+def _strided(name: str, types: Sequence[str], body: str) -> str:
+    """A loop over operands of these types, the last of which is stored; `body` makes it ``%y``.
+
+    The operands are ``%x``, or ``%x0``, ``%x1``, ... where there are several.
+    """
+    lines = [_HEAD.format(name=name)]
+    count = len(types)
+    for j in range(count):
+        lines.append(f"""
+  %pa{j} = getelementptr i64, i64* %args, i64 {j}
+  %a{j} = load i64, i64* %pa{j}
+  %ps{j} = getelementptr i64, i64* %steps, i64 {j}
+  %s{j} = load i64, i64* %ps{j}
+  %d{j} = icmp eq i64 %s{j}, {_width(types[j])}""")
+    lines.append("\n  %c0 = and i1 %d0, %d0")
+    for j in range(1, count):
+        lines.append(f"\n  %c{j} = and i1 %c{j - 1}, %d{j}")
+    lines.append(f"""
+  %some = icmp sgt i64 %n, 0
+  br i1 %some, label %pick, label %done
+pick:
+  br i1 %c{count - 1}, label %dense, label %loose
+""")
+    for label in ("dense", "loose"):
+        part = [f"{label}:\n  %i{label} = phi i64 [0, %pick], [%n{label}, %{label}]\n"]
+        for j, kind in enumerate(types):
+            step = str(_width(kind)) if label == "dense" else f"%s{j}"
+            part.append(f"""  %o{label}{j} = mul i64 %i{label}, {step}
+  %q{label}{j} = add i64 %a{j}, %o{label}{j}
+  %p{label}{j} = inttoptr i64 %q{label}{j} to {kind}*
+""")
+            if j < count - 1:
+                operand = "x" if count == 2 else f"x{j}"
+                part.append(f"  %{operand}_{label} = load {kind}, {kind}* %p{label}{j}, align 1\n")
+        text = body
+        for operand in ["x"] if count == 2 else [f"x{j}" for j in range(count - 1)]:
+            text = text.replace(f"%{operand} ", f"%{operand}_{label} ")
+            text = text.replace(f"%{operand},", f"%{operand}_{label},")
+            text = text.replace(f"%{operand}\n", f"%{operand}_{label}\n")
+        text = text.replace("%y", f"%y_{label}").replace("%t ", f"%t_{label} ")
+        text = text.replace("%t,", f"%t_{label},")
+        part.append(f"  {text}\n")
+        result = "%x_" + label if body == "" else f"%y_{label}"
+        part.append(f"""  store {types[-1]} {result}, {types[-1]}* %p{label}{count - 1}, align 1
+  %n{label} = add i64 %i{label}, 1
+  %m{label} = icmp slt i64 %n{label}, %n
+  br i1 %m{label}, label %{label}, label %done
+""")
+        lines.append("".join(part))
+    lines.append("done:\n  ret void\n}\n")
+    return "".join(lines)
+
+
+def _width(kind: str) -> int:
+    return {"float": 4, "double": 8}.get(kind) or int(kind[1:]) // 8
+
+
+@functools.cache
+def find_cast(source: "np.dtype[Any]", target: "np.dtype[Any]") -> Loop | None:
+    """The loop that converts, or copies where the dtypes are equal; None if there is none."""
+    if source == target or (source.kind in "iu" and target.kind in "iu" and (
+        source.itemsize == target.itemsize
+    )):
+        kind = _INTEGERS.get(source.itemsize)
+        if kind is None:
+            return None
+        return _compiled(f"copy{source.itemsize}", _strided(f"copy{source.itemsize}", (kind, kind), ""))
+    body = _conversion(source, target)
+    if body is None:
+        return None
+    name = f"cast_{source.char}_{target.char}".replace("?", "bool")
+    types = (_llvm_type(source), _llvm_type(target))
+    return _compiled(name, _strided(name, types, body))  # type: ignore[arg-type]
+
+
+@functools.cache
+def find_choice(itemsize: int) -> Loop | None:
+    """The loop of ``where(condition, x, y)`` for elements of so many bytes."""
+    kind = _INTEGERS.get(itemsize)
+    if kind is None:
+        return None
+    name = f"choose{itemsize}"
+    body = f"%t = icmp ne i8 %x0, 0\n  %y = select i1 %t, {kind} %x1, {kind} %x2\n"
+    return _compiled(name, _strided(name, ("i8", kind, kind, kind), body))
+
+
+_DRIVER = """
+define void @driver(i64* %code, i64 %groups, i64* %bases, i64* %objects, i64 %known) {
+entry:
+  %args = alloca [8 x i64]
+  %steps = alloca [8 x i64]
+  %count = alloca i64
+  %args0 = getelementptr [8 x i64], [8 x i64]* %args, i64 0, i64 0
+  %steps0 = getelementptr [8 x i64], [8 x i64]* %steps, i64 0, i64 0
+  %any = icmp sgt i64 %known, 0
+  br i1 %any, label %object, label %group
+object:
+  %k = phi i64 [0, %entry], [%kn, %object]
+  %po = getelementptr i64, i64* %objects, i64 %k
+  %o = load i64, i64* %po
+  %od = add i64 %o, 16
+  %odp = inttoptr i64 %od to i64*
+  %d = load i64, i64* %odp
+  %pbk = getelementptr i64, i64* %bases, i64 %k
+  store i64 %d, i64* %pbk
+  %kn = add i64 %k, 1
+  %more_objects = icmp slt i64 %kn, %known
+  br i1 %more_objects, label %object, label %group
+group:
+  %g = phi i64 [0, %entry], [0, %object], [%g1, %group_end]
+  %at = phi i64* [%code, %entry], [%code, %object], [%after, %group_end]
+  %pn = getelementptr i64, i64* %at, i64 0
+  %n = load i64, i64* %pn
+  %pb = getelementptr i64, i64* %at, i64 1
+  %block = load i64, i64* %pb
+  %pk = getelementptr i64, i64* %at, i64 2
+  %instructions = load i64, i64* %pk
+  %pr0 = getelementptr i64, i64* %at, i64 3
+  %r0 = load i64, i64* %pr0
+  %pr1 = getelementptr i64, i64* %at, i64 4
+  %r1 = load i64, i64* %pr1
+  %pr2 = getelementptr i64, i64* %at, i64 5
+  %r2 = load i64, i64* %pr2
+  %first = getelementptr i64, i64* %at, i64 6
+  br label %outer
+outer:
+  %o0 = phi i64 [0, %group], [%o0n, %outer_end]
+  %o1 = phi i64 [0, %group], [%o1n, %outer_end]
+  %o2 = phi i64 [0, %group], [%o2n, %outer_end]
+  br label %piece
+piece:
+  %start = phi i64 [0, %outer], [%next, %piece_end]
+  %left = sub i64 %n, %start
+  %short = icmp slt i64 %left, %block
+  %now = select i1 %short, i64 %left, i64 %block
+  store i64 %now, i64* %count
+  br label %op
+op:
+  %i = phi i64 [0, %piece], [%i1, %run]
+  %op_at = phi i64* [%first, %piece], [%op_next, %run]
+  %fn = load i64, i64* %op_at
+  %pd = getelementptr i64, i64* %op_at, i64 1
+  %data = load i64, i64* %pd
+  %pna = getelementptr i64, i64* %op_at, i64 2
+  %nargs = load i64, i64* %pna
+  %arg_first = getelementptr i64, i64* %op_at, i64 3
+  br label %arg
+arg:
+  %j = phi i64 [0, %op], [%j1, %arg]
+  %a = phi i64* [%arg_first, %op], [%a_next, %arg]
+  %base_i = load i64, i64* %a
+  %pbase = getelementptr i64, i64* %bases, i64 %base_i
+  %base = load i64, i64* %pbase
+  %a1 = getelementptr i64, i64* %a, i64 1
+  %offset = load i64, i64* %a1
+  %a2 = getelementptr i64, i64* %a, i64 2
+  %step = load i64, i64* %a2
+  %a3 = getelementptr i64, i64* %a, i64 3
+  %move = load i64, i64* %a3
+  %a4 = getelementptr i64, i64* %a, i64 4
+  %s0 = load i64, i64* %a4
+  %a5 = getelementptr i64, i64* %a, i64 5
+  %s1 = load i64, i64* %a5
+  %a6 = getelementptr i64, i64* %a, i64 6
+  %s2 = load i64, i64* %a6
+  %moved = mul i64 %start, %move
+  %m0 = mul i64 %o0, %s0
+  %m1 = mul i64 %o1, %s1
+  %m2 = mul i64 %o2, %s2
+  %t0 = add i64 %base, %offset
+  %t1 = add i64 %t0, %moved
+  %t2 = add i64 %t1, %m0
+  %t3 = add i64 %t2, %m1
+  %t4 = add i64 %t3, %m2
+  %to = getelementptr i64, i64* %args0, i64 %j
+  store i64 %t4, i64* %to
+  %st = getelementptr i64, i64* %steps0, i64 %j
+  store i64 %step, i64* %st
+  %j1 = add i64 %j, 1
+  %a_next = getelementptr i64, i64* %a, i64 7
+  %more_args = icmp slt i64 %j1, %nargs
+  br i1 %more_args, label %arg, label %run
+run:
+  %loop = inttoptr i64 %fn to void (i64*, i64*, i64*, i64)*
+  call void %loop(i64* %args0, i64* %count, i64* %steps0, i64 %data)
+  %i1 = add i64 %i, 1
+  %op_next = getelementptr i64, i64* %a_next, i64 0
+  %more_ops = icmp slt i64 %i1, %instructions
+  br i1 %more_ops, label %op, label %piece_end
+piece_end:
+  %next = add i64 %start, %block
+  %more_pieces = icmp slt i64 %next, %n
+  br i1 %more_pieces, label %piece, label %outer_end
+outer_end:
+  %o2a = add i64 %o2, 1
+  %c2 = icmp sge i64 %o2a, %r2
+  %o2n = select i1 %c2, i64 0, i64 %o2a
+  %k1 = zext i1 %c2 to i64
+  %o1a = add i64 %o1, %k1
+  %c1 = icmp sge i64 %o1a, %r1
+  %o1n = select i1 %c1, i64 0, i64 %o1a
+  %k0 = zext i1 %c1 to i64
+  %o0n = add i64 %o0, %k0
+  %more_outer = icmp slt i64 %o0n, %r0
+  br i1 %more_outer, label %outer, label %group_end
+group_end:
+  %after = getelementptr i64, i64* %op_next, i64 0
+  %g1 = add i64 %g, 1
+  %more_groups = icmp slt i64 %g1, %groups
+  br i1 %more_groups, label %group, label %done
+done:
+  ret void
+}
+"""
+
+_compiling = threading.Lock()
+_engines: list[Any] = []  # they own the machine code
+
+
+@functools.cache
+def _target() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
+    )
+
+
+def _compiled(name: str, text: str) -> Loop:
+    import llvmlite.binding as llvm
+
+    with _compiling:
+        machine = _target()
+        module = llvm.parse_assembly(text)
+        module.verify()
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = True
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+        engine = llvm.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        _engines.append(engine)
+        return Loop(engine.get_function_address(name), 0)
+
+
+@functools.cache
+def driver() -> Any:
+    """``driver(code, groups, bases)``, see :mod:`gputensor.graph.cpu`."""
+    loop = _compiled("driver", _DRIVER)
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    return ctypes.CFUNCTYPE(None, pointer, number, pointer, pointer, number)(loop.address)

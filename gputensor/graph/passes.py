@@ -1,0 +1,243 @@
+"""Passes: functions from graph to graph that leave what it computes as it is, to the bit.
+
+Each can be left out, and is named in :data:`PASSES` in the order they are applied in. A graph as a
+pass gets it is shown before the arrow in the docstrings, as it leaves it after.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.graph.fuse import steps_along
+from gputensor.graph.interpret import function_of
+from gputensor.graph.ir import Graph, Node, Value, map_values
+
+__all__ = ["PASSES", "simplified"]
+
+
+def simplified(graph: Graph, skip: tuple[str, ...] = ()) -> Graph:
+    """The graph after all passes but those that `skip` names."""
+    for one in PASSES:
+        if one.__name__ not in skip:
+            one(graph)
+    return graph
+
+
+def _writers(graph: Graph) -> dict[int, list[int]]:
+    """By buffer number, the nodes that write to it."""
+    found: dict[int, list[int]] = {}
+    for i, node in enumerate(graph.nodes):
+        for value in node.outputs:
+            found.setdefault(value.buffer.number, []).append(i)
+    return found
+
+
+def _needed(graph: Graph) -> set[int]:
+    return {value.buffer.number for value in graph.needed()}
+
+
+def _once(graph: Graph) -> Iterator[tuple[int, Node, Value]]:
+    """Maps that alone write their temporary buffer, all of it; with their place and result."""
+    writers = _writers(graph)
+    for i, node in enumerate(graph.nodes):
+        if node.kind != "map":
+            continue
+        out = node.outputs[0]
+        if out.buffer.kind == "temporary" and out.dense() and out.whole():
+            if writers[out.buffer.number] == [i]:
+                yield i, node, out
+
+
+def constants(graph: Graph) -> None:
+    """Compute once what depends on nothing.
+
+    ``t1 = arange(3); t2 = add(t1, x) -> t2 = add(c1, x)``
+    """
+    writers, needed = _writers(graph), _needed(graph)
+    xp = backend.namespace(graph.device)
+    left: list[Node] = []
+    for node in graph.nodes:
+        outs = node.outputs
+        fixed = node.kind == "call" and isinstance(node.op, str) and not node.inputs
+        if not fixed or node.raises or any(
+            v.buffer.number in needed or len(writers[v.buffer.number]) > 1 for v in outs
+        ):
+            left.append(node)
+            continue
+        with backend.on_device_of(graph.device):
+            found = function_of(node, xp)(*node.args, **node.kwargs)
+        arrays: list[Any] = []
+        map_values(lambda leaf: arrays.append(xp.asarray(leaf)), found)
+        if len(arrays) != len(outs) or any(
+            a.strides != v.strides or not a.flags.owndata
+            for a, v in zip(arrays, outs, strict=True)
+        ):
+            left.append(node)
+            continue
+        for array, value in zip(arrays, outs, strict=True):
+            value.buffer.kind = "outside"
+            value.buffer.owner = array
+            value.buffer.version = 0
+    graph.nodes = left
+
+
+_COPIES = {"assign", "astype", "broadcast_to", "copy"}
+
+
+def copies(graph: Graph) -> None:
+    """Let maps read what was copied, broadcast or filled in, in the place of the copy.
+
+    ``t1 = broadcast_to(g); t2 = multiply(t1, y) -> t2 = multiply(g, y)``
+    """
+    writers = _writers(graph)
+    for i, node, out in _once(graph):
+        if node.op not in _COPIES:
+            continue
+        source = node.args[0]
+        if isinstance(source, Value):
+            if source.dtype != out.dtype or source.buffer is out.buffer:
+                continue
+            strides = steps_along(source, out.shape)
+            new: Any = source._replace(shape=out.shape, strides=strides)
+            until = min(
+                (w for w in writers.get(source.buffer.number, ()) if w > i), default=len(graph.nodes)
+            )
+        elif isinstance(source, (bool, int, float, complex, np.generic)):
+            with np.errstate(all="ignore"):
+                new = np.asarray(source).astype(out.dtype)[()]
+            until = len(graph.nodes)
+        else:
+            continue
+        for later in graph.nodes[i + 1 : until + 1]:
+            if later.kind == "map" and not (
+                isinstance(new, Value) and any(v.overlaps(new) for v in later.outputs)
+            ):
+                later.args = map_values(
+                    lambda leaf, new=new, out=out: (
+                        new if type(leaf) is Value and leaf.same_place(out) else leaf
+                    ),
+                    later.args,
+                )
+
+
+def _is_one(leaf: Any, dtype: Any) -> bool:
+    return isinstance(leaf, (int, float, np.generic)) and leaf == 1 and (
+        not isinstance(leaf, np.generic) or leaf.dtype == dtype
+    )
+
+
+def units(graph: Graph) -> None:
+    """Make copies of products with 1 and quotients by 1, which are exact.
+
+    ``t1 = multiply(x, 1) -> t1 = copy(x)``
+    """
+    for node in graph.nodes:
+        if node.kind != "map" or node.kwargs or len(node.args) != 2:
+            continue
+        x, y = node.args
+        out = node.outputs[0]
+        if node.op == "multiply" and _is_one(x, out.dtype):
+            x, y = y, x
+        if (
+            node.op in ("multiply", "divide")
+            and isinstance(x, Value)
+            and x.dtype == out.dtype
+            and x.dtype.kind == "f"
+            and _is_one(y, out.dtype)
+        ):
+            node.op, node.args = "broadcast_to", (x,)
+
+
+def repeated(graph: Graph) -> None:
+    """Compute once what is computed twice from the same values.
+
+    ``t1 = abs(x); t2 = abs(x); t3 = add(t1, t2) -> t1 = abs(x); t3 = add(t1, t1)``
+    """
+    needed = _needed(graph)
+    first: dict[Any, Value] = {}
+    gone: dict[int, Value] = {}
+
+    def instead(leaf: Any) -> Any:
+        if type(leaf) is Value and leaf.buffer.number in gone:
+            return leaf._replace(buffer=gone[leaf.buffer.number].buffer)
+        return leaf
+
+    once = {i for i, _, _ in _once(graph)}
+    left = []
+    for i, node in enumerate(graph.nodes):
+        if gone:
+            node.args, node.kwargs = map_values(instead, (node.args, node.kwargs))
+        if i in once:
+            out = node.outputs[0]
+            key = (node.op, _key(node.args), _key(node.kwargs), out[3:])
+            before = first.setdefault(key, out)
+            if before is not out and out.buffer.number not in needed:
+                gone[out.buffer.number] = before
+                continue
+        left.append(node)
+    graph.nodes = left
+
+
+def _key(tree: Any) -> Any:
+    if isinstance(tree, (tuple, list)) and type(tree) is not Value:
+        return type(tree), *map(_key, tree)
+    if isinstance(tree, dict):
+        return dict, *((k, _key(v)) for k, v in tree.items())
+    if type(tree) is Value:
+        return tree.buffer.number, *tree[1:]
+    return type(tree), repr(tree)
+
+
+def unread(graph: Graph) -> None:
+    """Leave out what nothing reads.
+
+    ``t1 = exp(x); t2 = log(x); return t2 -> t2 = log(x); return t2``
+    """
+    live = _needed(graph)
+    left = []
+    for node in reversed(graph.nodes):
+        kept = node.raises or any(
+            v.buffer.kind != "temporary" or v.buffer.number in live for v in node.outputs
+        )
+        if not kept:
+            continue
+        left.append(node)
+        for value in node.outputs:
+            if value.dense() and value.whole():
+                live.discard(value.buffer.number)
+        live.update(v.buffer.number for v in node.inputs)
+    graph.nodes = left[::-1]
+    _renumber(graph)
+
+
+def _renumber(graph: Graph) -> None:
+    """Count the versions of what is left from 1 on."""
+    now: dict[int, int] = {}
+    known: dict[tuple[int, int], int] = {}
+
+    def read(leaf: Any) -> Any:
+        if type(leaf) is not Value:
+            return leaf
+        number = leaf.buffer.number
+        # The last write that is left of those before it.
+        version = leaf.version
+        while version and (number, version) not in known:
+            version -= 1
+        return leaf._replace(version=known.get((number, version), 0))
+
+    for node in graph.nodes:
+        node.args, node.kwargs = map_values(read, (node.args, node.kwargs))
+        outputs = []
+        for value in node.outputs:
+            number = value.buffer.number
+            now[number] = now.get(number, 0) + 1
+            known[number, value.version] = now[number]
+            outputs.append(value._replace(version=now[number]))
+        node.outputs = tuple(outputs)
+    graph.result = map_values(read, graph.result)
+    graph.kept = [read(value) for value in graph.kept]
+
+
+PASSES: list[Callable[[Graph], None]] = [constants, copies, units, copies, repeated, unread]
