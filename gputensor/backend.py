@@ -95,6 +95,17 @@ def recording() -> Any:
     return _local.recording
 
 
+def set_recording(recorder: Any) -> None:
+    """Have this thread's work recorded, or no longer."""
+    _local.recording = recorder
+
+
+def end_recording(reason: str) -> None:
+    """Say that what happens now cannot be part of a graph, to what records it, if anything."""
+    if _local.recording is not None:
+        _local.recording.end(reason)
+
+
 class Device:
     """A place for arrays: ``cpu`` or ``cuda:N``.
 
@@ -427,6 +438,10 @@ def plain(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 
     Compiled loops and CuPy take no other.
     """
+    if type(array) is not np.ndarray and not isinstance(array, np.ndarray | np.generic):
+        return array
+    if hasattr(array, "recording"):
+        return array
     array = np.asarray(array)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -435,11 +450,13 @@ def namespace(place: "Array | Device") -> Namespace:
     """Namespace of a raw array, or of the arrays of a device."""
     if not isinstance(place, Device):
         return NAMESPACES[type(place)]
-    if place.kind == "cpu":
-        return NAMESPACES[np.ndarray]
-    import cupy
+    kind: type = np.ndarray
+    if place.kind == "cuda":
+        import cupy
 
-    return NAMESPACES[cupy.ndarray]
+        kind = cupy.ndarray
+    recording = _local.recording
+    return NAMESPACES[kind] if recording is None else recording.namespace(NAMESPACES[kind])
 
 
 def device_of(array: Array) -> Device:
@@ -633,6 +650,9 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
     CaptureError, SyncError
         As of :func:`wait_for_device`.
     """
+    if hasattr(array, "recording"):
+        array.recording.end("a tensor's values are read")
+        return array.value if type(array.value) is np.ndarray else to_host(array.value)
     if isinstance(array, np.ndarray):
         calls.refuse("a tensor's values are read")
         return array

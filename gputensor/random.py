@@ -91,7 +91,7 @@ class Generator:
         """
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise TypeError(f"seed must be an int, got {type(seed).__name__}")
-        calls.refuse("a generator is set to a seed")
+        backend.end_recording("a generator is set to a seed")
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed is {seed}; it must be from 0 to 2**64 - 1")
         with self._lock:
@@ -101,7 +101,7 @@ class Generator:
     @property
     def state(self) -> tuple[int, int]:
         """Seed and counter."""
-        calls.refuse("a generator's state is read")
+        backend.end_recording("a generator's state is read")
         with self._lock:
             return self._seed, self._counter
 
@@ -134,6 +134,12 @@ class Generator:
         words = random_bits.raw(out, **start).view(np.uint64)
         return [Generator(int(seed)) for seed in words]
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Seed and counter, for what draws with them."""
+        with self._lock:
+            return self._seed, self._counter
+
     def take(self, words: int) -> dict[str, Any]:
         """Where the next `words` random words are, which are taken out of the stream.
 
@@ -141,6 +147,9 @@ class Generator:
         arguments ``key`` and ``offset``, and ``state`` in a CUDA graph that is being captured.
         """
         counters = -(-words // 4)
+        recording = backend.recording()
+        if recording is not None and (found := recording.draw(self, counters)) is not None:
+            return found  # type: ignore[no-any-return]
         taken = recorder.note(self, counters) if recorder.note else None
         if taken is not None:
             return taken

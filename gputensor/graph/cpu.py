@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
+from gputensor.autograd import wrap
 from gputensor.backend import Array
 from gputensor.graph import loops
 from gputensor.graph.fuse import Group, groups, space
 from gputensor.graph.interpret import At, function_of
-from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
+from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
 from gputensor.graph.loops import Loop
 
 __all__ = ["Program"]
@@ -181,7 +182,8 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._items = groups(graph, lambda node: steps_of(node) is not None, _joins)
-        self._names: dict[str, Any] = {"empty": np.empty, "view": _view, "laid_out": _laid_out}
+        self._names: dict[str, Any] = {"empty": np.empty, "view": _view, "laid_out": _laid_out, "wrap": wrap}
+        self._fixed: dict[Any, str] = {}  # names of arrays that are always the same
         self._lay_out()
         self._make_bases()
         lines = [*self._lines()]
@@ -269,7 +271,8 @@ class Program:
                 waiting = []
             if item is not None:
                 yield from self._call_lines(item)  # type: ignore[arg-type]
-        yield f"return {self._text(self.graph.result)}, ({', '.join(map(self._expression, self.graph.kept))}{',' if self.graph.kept else ''})"
+        kept = "".join(f"{self._expression(value)}, " for value in self.graph.kept)
+        yield f"return {self._text(self.graph.result)}, ({kept})"
         scratch = self._keep(_aligned(self._scratch_size))
         constants = self._keep(_aligned(16 * len(self._constants)))
         self._bases[self._base_of[_SCRATCH]] = _address(scratch)
@@ -295,11 +298,14 @@ class Program:
     def _expression(self, value: Value) -> str:
         """Text of the array that a value is."""
         number = value.buffer.number
-        if value.buffer.kind == "outside" or number in self._offsets:
-            base, offset = self._place(value)
-            owner = self._arena if number in self._offsets else value.buffer.owner
-            start = self._bases[base] + offset - value.offset
-            return self._name(np.asarray(At(start, value, owner)))
+        if value.buffer.kind in ("outside", "state") or number in self._offsets:
+            key = number, *value[2:]
+            if key not in self._fixed:
+                base, offset = self._place(value)
+                owner = self._arena if number in self._offsets else value.buffer.owner
+                start = self._bases[base] + offset - value.offset
+                self._fixed[key] = self._name(np.asarray(At(start, value, owner)))
+            return self._fixed[key]
         first = self._fresh.get(number)
         if first is not None and first.same_place(value):
             return f"b{number}"
@@ -309,6 +315,11 @@ class Program:
         """Text of a tree of values and other objects."""
         if type(tree) is Value:
             return self._expression(tree)
+        if isinstance(tree, Returned):
+            found = self._expression(tree.value)
+            if tree.value.buffer.kind != "temporary":
+                found += ".copy('K')"
+            return f"wrap({found})" if tree.tensor else found
         if type(tree) is tuple:
             return f"({''.join(self._text(item) + ', ' for item in tree)})"
         if type(tree) is list:
@@ -326,9 +337,14 @@ class Program:
     def _call_lines(self, node: Node) -> Iterator[str]:
         name = self._name(function_of(node, _HOST))
         parts = [self._text(a) for a in node.args]
-        parts += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
+        out = node.kind == "map" or node.into or _takes_out(node)
+        parts += [
+            f"{key}={self._text(value)}"
+            for key, value in node.kwargs.items()
+            if not (out and key == "out")
+        ]
         fresh = node.outputs[node.writes :]
-        if node.kind == "map" or node.into or _takes_out(node):
+        if out:
             yield f"{name}({', '.join([*parts, 'out=' + self._expression(node.outputs[0])])})"
             return
         call = f"{name}({', '.join(parts)})"
@@ -337,7 +353,8 @@ class Program:
             return
         numbers = [v.buffer.number for v in fresh]
         layouts = self._name(fresh)
-        yield f"{', '.join(f'b{n}' for n in numbers)}, = laid_out({call}, {layouts})"
+        skip = self._text(tuple(_operands_written(node)))
+        yield f"{', '.join(f'b{n}' for n in numbers)}, = laid_out({call}, {layouts}, {skip})"
         self._known += len(numbers)
         for n in numbers:
             yield f"objects[{self._base_of[n]}] = id(b{n})"
@@ -453,14 +470,23 @@ def _takes_out(node: Node) -> bool:
     )
 
 
-def _laid_out(found: Any, layouts: Any) -> list[Array]:
-    """New arrays of a call's results, in the memory order that the graph knows them by."""
+def _operands_written(node: Node) -> list[Value]:
+    """The operands that a node writes to, as it is given them."""
+    written = node.outputs[: node.writes]
+    return [v for v in node.inputs if any(v.same_place(w) for w in written)]
+
+
+def _laid_out(found: Any, layouts: Any, skip: tuple[Array, ...]) -> list[Array]:
+    """New arrays of a call's results, in the memory order that the graph knows them by.
+
+    Operands that the call has written to, and gives back, are none.
+    """
     arrays: list[Array] = []
 
     def collect(leaf: Any) -> None:
         if isinstance(leaf, np.generic):
             leaf = np.asarray(leaf)
-        if isinstance(leaf, np.ndarray):
+        if isinstance(leaf, np.ndarray) and not any(leaf is other for other in skip):
             arrays.append(leaf)
 
     map_values(collect, found)

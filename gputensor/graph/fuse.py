@@ -140,12 +140,9 @@ def space(
 
 
 def steps_along(value: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a value that is broadcast to a shape, or assigned to one of fewer axes."""
     lead = len(shape) - len(value.shape)
-    return (0,) * lead + tuple(
+    steps = tuple(
         0 if n == 1 else stride for n, stride in zip(value.shape, value.strides, strict=True)
     )
-
-
-def elements(lengths: Sequence[int]) -> int:
-    """Product of lengths."""
-    return math.prod(lengths)
+    return (0,) * lead + steps if lead >= 0 else steps[-lead:]

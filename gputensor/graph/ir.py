@@ -18,7 +18,7 @@ import numpy as np
 
 from gputensor.backend import Array, Device
 
-__all__ = ["Buffer", "Const", "Graph", "Node", "Value", "map_values", "values_in", "verify"]
+__all__ = ["Buffer", "Const", "Graph", "Node", "Returned", "Value", "map_values", "values_in", "verify"]
 
 
 class Buffer:
@@ -30,19 +30,23 @@ class Buffer:
     kind : {"argument", "outside", "state", "temporary"}
         A state is a generator's seed and counter.
     nbytes : int
-    owner : array or None
-        The array that owns memory from outside, which stays alive with the graph.
+    owner : object or None
+        What owns memory from outside, which stays alive with the graph: an array, or on CUDA CuPy's
+        piece of memory.
+    array : array or None
+        An array in it.
     version : int
         Number of writes so far; 0 for what is there when the graph begins.
     """
 
-    __slots__ = ("kind", "nbytes", "number", "owner", "version")
+    __slots__ = ("array", "kind", "nbytes", "number", "owner", "version")
 
-    def __init__(self, number: int, kind: str, nbytes: int, owner: Array | None = None) -> None:
+    def __init__(self, number: int, kind: str, nbytes: int, owner: Any = None) -> None:
         self.number = number
         self.kind = kind
         self.nbytes = nbytes
         self.owner = owner
+        self.array: Array = None
         self.version = 0
 
     def __repr__(self) -> str:
@@ -107,6 +111,13 @@ class Const(NamedTuple):
     """A number, as an array of shape ()."""
 
     number: Any
+
+
+class Returned(NamedTuple):
+    """A value that is returned, as a tensor or as an array."""
+
+    value: Value
+    tensor: bool
 
 
 class Node:
@@ -225,7 +236,7 @@ class Graph:
         self.result: Any = None
         self.kept: list[Value] = []  # other values that are needed after the last node
 
-    def buffer(self, kind: str, nbytes: int, owner: Array | None = None) -> Buffer:
+    def buffer(self, kind: str, nbytes: int, owner: Any = None) -> Buffer:
         """A new buffer."""
         made = Buffer(len(self.buffers), kind, nbytes, owner)
         self.buffers.append(made)

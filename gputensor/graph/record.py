@@ -1,138 +1,372 @@
-"""Recording a function of tensors: the doors through which tracers come in, and what is left."""
+"""Recording a function of tensors: the doors that tracers come in by, and what is left at the end.
 
+While a thread records, a few attributes by which the library reaches arrays and settings are doors:
+:attr:`Tensor.array`, ``buffer`` and ``grad`` of leaves, and all attributes of
+:class:`gputensor.watched.Watched` objects. They note what the function found, and hand out tracers.
+What was found is what a recording holds for, see :class:`gputensor.graph.guards.Guards`.
+"""
+
+import gc
+import os
+import random
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor import autograd, backend
-from gputensor.autograd import Leaf, Node, Tensor
-from gputensor.graph import trace
-from gputensor.graph.ir import map_values
-from gputensor.graph.trace import CudaTracer, HostTracer, Recording, Tracer, TracingNamespace
+from gputensor import backend
+from gputensor.autograd import Leaf, Node, Tensor, grad_enabled, line_of
+from gputensor.backend import Array, Device
+from gputensor.graph.guards import Guards
+from gputensor.graph.ir import Graph, Returned, map_values
+from gputensor.graph.trace import Recording, Tracer, concrete
+from gputensor.tree import map_tree
+from gputensor.watched import Watched, is_plain
 
-__all__ = ["Recorded", "recorded"]
+__all__ = ["Record", "record"]
 
-_slot: Any = Tensor.__dict__["array"]
-_buffer_slot: Any = Leaf.__dict__["buffer"]
+_SLOTS: dict[tuple[type, str], Any] = {
+    (Tensor, "array"): Tensor.__dict__["array"],
+    (Leaf, "buffer"): Leaf.__dict__["buffer"],
+    (Leaf, "grad"): Leaf.__dict__["grad"],
+}
+_array, _buffer, _grad = _SLOTS.values()
+
+
+class Record(NamedTuple):
+    """A function recorded.
+
+    Attributes
+    ----------
+    graph : Graph
+    guards : Guards
+        What must be as it was.
+    gradients : tuple of (Leaf, int or None)
+        Leaves whose gradients the function leaves behind: which of ``graph.kept`` it is, or -1 for
+        the leaf's buffer, or None where there is none afterwards.
+    inputs : tuple of Leaf
+        Leaves whose gradients it adds to: arguments of the graph after those of the function.
+    draws : tuple of (Generator, array, int)
+        Generators it draws from, where the graph reads their states, and how many counters.
+    """
+
+    graph: Graph
+    guards: Guards
+    gradients: tuple[tuple[Leaf, int | None], ...]
+    inputs: tuple[Leaf, ...]
+    draws: tuple[tuple[Any, Array, int], ...]
+
+
+class _Recorder(Recording):
+    """A recording of a function of tensors."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device)
+        self.guards = Guards()
+        self.made: dict[int, weakref.ref[Tensor]] = {}  # tensors of the function, by identity
+        self.new_leaves: set[int] = set()
+        self.leaves: dict[int, tuple[Leaf, Any]] = {}  # those touched, and the gradient found
+        self.inputs: list[Leaf] = []
+        self.draws: dict[Any, list[Any]] = {}
+        self.given: set[int] = set()  # tensors that are arguments, by identity
+
+    # Doors
+
+    def array(self, t: Tensor) -> Array:
+        """``t.array``."""
+        raw = _array.__get__(t)
+        if isinstance(raw, Tracer) or not self.live:
+            return raw
+        if not self._is_own(t) and id(t) not in self.given:
+            if isinstance(t._node, Node) and grad_enabled():
+                self.end("a tensor of a tape from outside is used")
+                return raw
+            self.guards.tensor(t, raw)
+        return self.enter(raw)
+
+    def _is_own(self, t: Tensor) -> bool:
+        """Whether the function made a tensor."""
+        ref = self.made.get(id(t))
+        return ref is not None and ref() is t
+
+    def set_array(self, t: Tensor, raw: Array) -> None:
+        """``t.array = raw``."""
+        try:
+            _array.__get__(t)
+        except AttributeError:
+            self.made[id(t)] = weakref.ref(t)
+            return
+        if not self._is_own(t):
+            self.end("a tensor from outside takes another array")
+
+    def buffer(self, leaf: Leaf) -> Any:
+        """``leaf.buffer``."""
+        raw = _buffer.__get__(leaf)
+        return self.enter(raw) if raw is not None and self.live else raw
+
+    def set_buffer(self, leaf: Leaf, raw: Any) -> None:
+        """``leaf.buffer = raw``."""
+        if raw is not None:
+            self.end("an optimizer is made")
+
+    def grad(self, leaf: Leaf) -> Any:
+        """``leaf.grad``."""
+        found = _grad.__get__(leaf)
+        if id(leaf) in self.leaves or id(leaf) in self.new_leaves or not self.live:
+            return found
+        self.leaves[id(leaf)] = leaf, found
+        if found is None:
+            self.guards.gradient(leaf, None)
+        elif _array.__get__(found) is _buffer.__get__(leaf):
+            self.guards.gradient(leaf, "buffer")
+        else:  # what it is now is given to each replay
+            raw = _array.__get__(found)
+            self.guards.gradient(leaf, (raw.shape, raw.strides, raw.dtype))
+            self.argument(raw)
+            self.inputs.append(leaf)
+        return found
+
+    def set_grad(self, leaf: Leaf, value: Any) -> None:
+        """``leaf.grad = value``."""
+        try:
+            before = _grad.__get__(leaf)
+        except AttributeError:  # a leaf of the function's own
+            self.new_leaves.add(id(leaf))
+            return
+        if id(leaf) not in self.new_leaves:
+            self.leaves.setdefault(id(leaf), (leaf, before))
+
+    def attribute(self, owner: Any, name: str) -> None:
+        """``owner.name`` was read."""
+        if self.live:
+            self.guards.attribute(owner, name)
+
+    def attribute_set(self, owner: Any, name: str) -> None:
+        """``owner.name`` was set to something else."""
+        if self.live:
+            self.end(f"{type(owner).__name__}.{name} is set")
+
+    def argument(self, array: Array) -> Tracer:
+        """Tracer of what each call gives anew."""
+        if self._memory_of(array) is not None:
+            self.end("an argument shares the memory of a tensor from outside")
+        return self.enter(array, kind="argument")
+
+    # The end
+
+    def result(self, leaf: Any) -> Any:
+        """What stands in the graph's result for what the function returned."""
+        if isinstance(leaf, Tensor):
+            return Returned(self.value_of(leaf.array.value), True)
+        if isinstance(leaf, Tracer):
+            return Returned(self.value_of(leaf.value), False)
+        if not is_plain(leaf):
+            self.end(f"{type(leaf).__name__} is returned, neither a tensor nor a plain value")
+        return leaf
+
+    def left(self) -> tuple[tuple[Leaf, int | None], ...]:
+        """The gradients that the leaves have now, see :class:`Record`."""
+        found: list[tuple[Leaf, int | None]] = []
+        for leaf, _ in self.leaves.values():
+            grad = _grad.__get__(leaf)
+            if grad is None:
+                found.append((leaf, None))
+                continue
+            array = _array.__get__(grad)
+            raw = array.value if isinstance(array, Tracer) else array
+            if raw is _buffer.__get__(leaf):
+                found.append((leaf, -1))
+            else:
+                found.append((leaf, len(self.graph.kept)))
+                self.graph.kept.append(self.value_of(raw))
+        return tuple(found)
+
+    def release(self) -> list[Tensor]:
+        """Put arrays in the place of tracers in all tensors that are still there, and give these."""
+        alive = [t for ref in self.made.values() if (t := ref()) is not None]
+        waiting: list[Any] = []
+        for t in alive:
+            raw = _array.__get__(t)
+            _array.__set__(t, concrete(raw))
+            waiting.append(t._node)
+        seen: set[int] = set()
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Node) and id(node) not in seen:
+                seen.add(id(node))
+                node.out = map_values(concrete, node.out)
+                node.saved = map_values(concrete, node.saved)
+                node.attrs = map_values(concrete, node.attrs)
+                waiting += node.parents
+        return alive
+
+    def check(self, out: Any, alive: list[Tensor], chance: Any) -> None:
+        """End the recording if the function left something behind that a replay does not."""
+        known = {id(_grad.__get__(leaf)) for leaf, _ in self.leaves.values()}
+        map_tree(lambda leaf: known.add(id(leaf)), out)
+        escaped = [weakref.ref(t) for t in alive if id(t) not in known]
+        alive.clear()
+        if any(ref() is not None for ref in escaped):
+            gc.collect()
+        for ref in escaped:
+            t = ref()
+            if t is not None:
+                made = f", made {line_of(t._node)}" if t._node is not None else ""
+                self.end(f"a tensor is kept that is neither returned nor a gradient{made}")
+                return
+        if _chance() != chance:
+            self.end("random numbers are drawn without a generator of gputensor's")
+        elif not self.guards.hold():
+            self.end("the function changes what it reads")
+
+    # Random numbers
+
+    def draw(self, generator: Any, counters: int) -> "dict[str, Any] | None":
+        """Words of a generator for a kernel: where they begin is read when the graph runs."""
+        if not self.live:
+            return None
+        seed, counter = generator.position
+        if generator not in self.draws:
+            with backend.on_device_of(self.graph.device):
+                array = backend.namespace(self.graph.device)._real.asarray(
+                    np.array([seed, counter], np.uint64)
+                )
+            self.draws[generator] = [array, counter, 0]
+        entry = self.draws[generator]
+        offset = entry[2]
+        if (counter - entry[1]) % (1 << 64) != offset:
+            self.end("a generator is moved on by another thread")
+            return None
+        entry[2] += counters
+        generator.advance(counters)
+        return {"key": 0, "offset": offset, "state": self.enter(entry[0], kind="state")}
 
 
 class _Door:
-    """``Tensor.array`` while a thread records: gives tracers, and knows the tensors made."""
+    """An attribute that a recording is asked for."""
 
-    def __get__(self, t: Any, owner: Any = None) -> Any:
-        raw = _slot.__get__(t, owner)
-        recording = trace.current()
-        if recording is None or isinstance(raw, Tracer) or recording.reason is not None:
-            return raw
-        return recording.tensor(t, raw)
+    def __init__(self, slot: Any, get: str, put: str) -> None:
+        self._slot = slot
+        self._get = get
+        self._put = put
 
-    def __set__(self, t: Any, raw: Any) -> None:
-        recording = trace.current()
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        recording = backend.recording()
+        if recording is None or owner is None:
+            return self._slot.__get__(owner, kind)
+        return getattr(recording, self._get)(owner)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        recording = backend.recording()
         if recording is not None:
-            recording.made(t, raw)
-        _slot.__set__(t, raw)
+            getattr(recording, self._put)(owner, value)
+        self._slot.__set__(owner, value)
 
 
-class _BufferDoor:
-    def __get__(self, leaf: Any, owner: Any = None) -> Any:
-        raw = _buffer_slot.__get__(leaf, owner)
-        recording = trace.current()
-        if raw is None or recording is None or isinstance(raw, Tracer) or recording.reason is not None:
-            return raw
-        return recording.enter(raw)
-
-    def __set__(self, leaf: Any, raw: Any) -> None:
-        _buffer_slot.__set__(leaf, raw)
-
-
-class Recorded(Recording):
-    def __init__(self, device):
-        super().__init__(device)
-        self.made_tensors: dict[int, weakref.ref] = {}
-        self.seen: dict[int, tuple[Tensor, Any]] = {}
-
-    def tensor(self, t, raw):
-        if id(t) not in self.made_tensors:
-            self.seen[id(t)] = t, raw
-        return self.enter(raw)
-
-    def made(self, t, raw):
-        try:
-            _slot.__get__(t, Tensor)
-        except AttributeError:
-            self.made_tensors[id(t)] = weakref.ref(t)
-            return
-        ref = self.made_tensors.get(id(t))
-        if ref is None or ref() is not t:
-            self.end("a tensor from outside takes another array")
+def _read_attribute(owner: Any, name: str) -> Any:
+    recording = backend.recording()
+    if recording is not None:
+        recording.attribute(owner, name)
+    return object.__getattribute__(owner, name)
 
 
 _lock = threading.Lock()
-_open = 0
+_recording_threads = 0
 
 
-def _open_doors():
-    global _open
+def _open_doors() -> None:
+    global _recording_threads
     with _lock:
-        _open += 1
-        if _open == 1:
-            Tensor.array = _Door()
-            Leaf.buffer = _BufferDoor()
+        _recording_threads += 1
+        if _recording_threads == 1:
+            Tensor.array = _Door(_array, "array", "set_array")  # type: ignore[assignment]
+            Leaf.buffer = _Door(_buffer, "buffer", "set_buffer")  # type: ignore[assignment]
+            Leaf.grad = _Door(_grad, "grad", "set_grad")  # type: ignore[assignment]
+            type.__setattr__(Watched, "__getattribute__", _read_attribute)
 
 
-def _close_doors():
-    global _open
+def _close_doors() -> None:
+    global _recording_threads
     with _lock:
-        _open -= 1
-        if _open == 0:
-            Tensor.array = _slot
-            Leaf.buffer = _buffer_slot
+        _recording_threads -= 1
+        if _recording_threads == 0:
+            for (owner, name), slot in _SLOTS.items():
+                setattr(owner, name, slot)
+            type.__delattr__(Watched, "__getattribute__")
 
 
-def _clean(node):
-    waiting=[node]; seen=set()
-    while waiting:
-        n=waiting.pop()
-        if id(n) in seen or not isinstance(n, Node): continue
-        seen.add(id(n))
-        f=lambda x: x.value if isinstance(x,Tracer) else x
-        n.saved = None if n.saved is None else tuple(map(f,n.saved))
-        n.out = map_values(f, n.out)
-        n.attrs = map_values(f,n.attrs)
-        waiting += n.parents
-
-
-def recorded(function, args, kwargs, device):
-    recording = Recorded(device)
-    _open_doors()
-    backend._local.recording = recording
-    try:
-        out = function(*args, **kwargs)
-        # still recording
-        def res(leaf):
-            if isinstance(leaf, Tensor):
-                leaf = leaf.array
-            if isinstance(leaf, Tracer):
-                return recording.value_of(leaf.value)
-            return leaf
-        if recording.reason is None:
-            recording.graph.result = map_values(res, out)
-    finally:
-        backend._local.recording = None
+def _after_fork() -> None:
+    """In a child there are no other threads, nor what they record."""
+    global _lock, _recording_threads
+    _lock = threading.Lock()
+    _recording_threads, others = 0, _recording_threads
+    if backend.recording() is not None:
+        _recording_threads = 1
+    elif others:
+        _recording_threads = 1
         _close_doors()
-        for ref in recording.made_tensors.values():
-            t = ref()
-            if t is not None:
-                raw = _slot.__get__(t, Tensor)
-                if isinstance(raw, Tracer):
-                    _slot.__set__(t, raw.value)
-                if t._node is not None: _clean(t._node)
-    return out, recording
 
 
-# registration
-backend.NAMESPACES[HostTracer] = TracingNamespace(backend.NAMESPACES[np.ndarray])
-HOST = backend.NAMESPACES[HostTracer]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _chance() -> Any:
+    """State of the random numbers that are drawn without a generator of the user's own."""
+    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    keys = legacy.pop("state")
+    return random.getstate(), keys["key"].tobytes(), keys["pos"], legacy
+
+
+def record(
+    function: Callable[..., Any], args: Any, kwargs: Any, arguments: list[Tensor], device: Device
+) -> tuple[Any, Record | None, str]:
+    """Call a function, and record what it does.
+
+    Parameters
+    ----------
+    function : callable
+    args, kwargs
+        Its arguments.
+    arguments : list of Tensor
+        The tensors among them, each once.
+    device : Device
+        Where it computes.
+
+    Returns
+    -------
+    out : object
+        What it returned.
+    record : Record or None
+        None if it did what a graph cannot repeat.
+    reason : str
+        That, and where.
+    """
+    recorder = _Recorder(device)
+    for t in arguments:
+        recorder.given.add(id(t))
+        recorder.argument(_array.__get__(t))
+    before = _chance()
+    _open_doors()
+    try:
+        backend.set_recording(recorder)
+        out = function(*args, **kwargs)
+        if recorder.live:
+            recorder.graph.result = map_tree(recorder.result, out)
+            gradients = recorder.left()
+    except BaseException as error:
+        recorder.end(f"{type(error).__name__} was raised")
+        raise
+    finally:
+        backend.set_recording(None)
+        _close_doors()
+        kept = recorder.release()
+    if recorder.reason is None:
+        recorder.check(out, kept, before)
+    if recorder.reason is not None:
+        return out, None, recorder.reason
+    draws = tuple((g, array, count) for g, (array, _, count) in recorder.draws.items())
+    found = Record(recorder.graph, recorder.guards, gradients, tuple(recorder.inputs), draws)
+    return out, found, ""

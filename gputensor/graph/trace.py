@@ -63,6 +63,10 @@ class Recording:
             self.end("another thread uses a tensor of the function")
         return self.reason is None
 
+    def namespace(self, real: Any) -> "TracingNamespace":
+        """The namespace of tracers of arrays of a namespace."""
+        return TRACING[real]
+
     # Arrays and their tracers
 
     def _memory_of(self, array: Array) -> "_Memory | None":
@@ -72,8 +76,10 @@ class Recording:
 
     def _admit(self, array: Array, kind: str) -> "_Memory":
         owner = _owner(array)
-        buffer = self.graph.buffer(kind, _nbytes(owner), owner if kind == "outside" else None)
-        start = _address(owner if kind == "outside" else array)
+        from_outside = kind in ("outside", "state")
+        buffer = self.graph.buffer(kind, _nbytes(owner), owner if from_outside else None)
+        buffer.array = array if from_outside else None
+        start = _address(owner if from_outside else array)
         made = self._memory[id(owner)] = _Memory(weakref.ref(owner), start, buffer)
         return made
 
@@ -211,7 +217,12 @@ class Recording:
     def kernel(self, kernel: Any, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run one of :mod:`gputensor.kernels` and note that."""
         given = dict(zip(kernel.operands, arrays, strict=False)) | attrs
-        writes = tuple(t for n, t in given.items() if n in kernel.writes and isinstance(t, Tracer))
+        written = (given.get(name) for name in kernel.writes)
+        writes = tuple(
+            a if isinstance(a, Tracer) else self.enter(a, foreign=True)
+            for a in written
+            if a is not None
+        )
         raises = kernel.raises and self.graph.device.kind == "cpu"
         return self.record("kernel", kernel, kernel.run, arrays, attrs, writes, raises)
 
@@ -706,3 +717,9 @@ _RAISING = {
     *("linalg.cholesky", "linalg.inv", "linalg.solve", "linalg.solve_triangular", "linalg.svd"),
     *("linalg.eigh", "linalg.eigvalsh", "linalg.lstsq", "linalg.pinv", "linalg.eig"),
 }
+
+
+# By the namespace of the arrays that are traced.
+TRACING: dict[Any, TracingNamespace] = {}
+TRACING[backend.NAMESPACES[np.ndarray]] = TracingNamespace(backend.NAMESPACES[np.ndarray])
+backend.NAMESPACES[HostTracer] = TRACING[backend.NAMESPACES[np.ndarray]]  # type: ignore[assignment]

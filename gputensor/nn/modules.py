@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Leaf, Settable, Tensor, changed
+from gputensor.autograd import Leaf, Tensor, changed
+from gputensor.watched import Watched
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
@@ -18,7 +19,7 @@ from gputensor.random import Generator, default_generator
 __all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Module", "Sequential"]
 
 
-class Module(Settable):
+class Module(Watched):
     """Base class of layers and models.
 
     A subclass sets parameters (tensors with ``requires_grad=True``) and other modules as

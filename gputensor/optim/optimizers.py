@@ -12,7 +12,6 @@ import numpy as np
 from gputensor import backend, calls, memory
 from gputensor.autograd import (
     Leaf,
-    Settable,
     Tensor,
     changed,
     no_grad,
@@ -20,6 +19,7 @@ from gputensor.autograd import (
     note_move,
     wrap,
 )
+from gputensor.watched import Watched
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 from gputensor.ops.creation import tensor
@@ -44,21 +44,22 @@ class _Flat:
         flat = first.real.dtype if pair == 2 else dtype
         with backend.on_device_of(first):
             xp = backend.namespace(first)
-            self.values = xp.empty(pair * size, flat)
-            self.grads = xp.zeros(pair * size, flat)
-            self.count = xp.zeros(1, np.int64)
-            self.ticket = xp.zeros(1, np.uint32)
-            self.rate = xp.zeros((), np.float64)
+            # Tensors, so that a recording knows them.
+            self.values = wrap(xp.empty(pair * size, flat))
+            self.grads = wrap(xp.zeros(pair * size, flat))
+            self.count = wrap(xp.zeros(1, np.int64))
+            self.ticket = wrap(xp.zeros(1, np.uint32))
+            self.rate = wrap(xp.zeros((), np.float64))
             start = 0
             for p in parameters:
                 leaf = p._node
                 assert isinstance(leaf, Leaf)
                 stop = start + p.size
-                view = self.values.view(dtype)[start:stop].reshape(p.shape)
+                view = self.values.array.view(dtype)[start:stop].reshape(p.shape)
                 view[...] = p.array
                 p.array = view
                 grad, leaf.grad = leaf.grad, None
-                leaf.buffer = self.grads.view(dtype)[start:stop].reshape(p.shape)
+                leaf.buffer = self.grads.array.view(dtype)[start:stop].reshape(p.shape)
                 if grad is not None:
                     leaf.accumulate(grad.array, own=False)
                 self.leaves.append(leaf)
@@ -66,11 +67,12 @@ class _Flat:
                 start = stop
         note_move()
 
-    def state(self) -> Array:
+    def state(self) -> Tensor:
         """Zeros beside the values, float32 beside those of 16 bits."""
-        dtype = np.float32 if self.values.dtype.itemsize == 2 else self.values.dtype
-        with backend.on_device_of(self.values):
-            return backend.namespace(self.values).zeros(self.values.size, dtype)
+        values = self.values.array
+        dtype = np.float32 if values.dtype.itemsize == 2 else values.dtype
+        with backend.on_device_of(values):
+            return wrap(backend.namespace(values).zeros(values.size, dtype))
 
     def runs(self) -> list[tuple[int, int]]:
         """Longest stretches of parameters that have gradients."""
@@ -137,7 +139,7 @@ def _count(count: Array, skip: Array | None) -> None:
     count += 1 if skip is None else skip == 0
 
 
-class Optimizer(Settable):
+class Optimizer(Watched):
     """Base class: owns the flat buffers.
 
     Parameters
@@ -192,8 +194,8 @@ class Optimizer(Settable):
             vars(self)["_lr"] = rate  # no setting of a captured step, which reads it below
         if not callable(self._lr):
             for flat in self._flats:
-                with backend.on_device_of(flat.values):
-                    flat.rate.fill(self._lr)
+                with backend.on_device_of(flat.values.array):
+                    flat.rate.array.fill(self._lr)
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -220,26 +222,27 @@ class Optimizer(Settable):
             runs = flat.runs()
             there = skip
             if skip is not None:
-                there = backend.to_device(skip, backend.device_of(flat.values))
-            with backend.on_device_of(flat.values):
+                there = backend.to_device(skip, flat.values.device)
+            values = flat.values.array
+            with backend.on_device_of(values):
                 if callable(self._lr) and runs:
                     with no_grad():
-                        steps = wrap(_as_number(flat.count))
-                        calls.assign(flat.rate, self._lr(steps).array)
+                        steps = wrap(_as_number(flat.count.array))
+                        calls.assign(flat.rate.array, self._lr(steps).array)
+                tensors = [flat.values, flat.grads, *states]
                 for start, stop in runs:
-                    part = slice(start, stop)
-                    arrays = [flat.values[part], flat.grads[part], *(s[part] for s in states)]
+                    arrays = [t.array[start:stop] for t in tensors]
                     self._update(flat, arrays, there, last=stop == runs[-1][1])
                 if callable(self._lr) and runs and not self._counts:
-                    _count(flat.count, there)
-            changed(flat.values, "an optimizer's step")
+                    _count(flat.count.array, there)
+            changed(values, "an optimizer's step")
 
     def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         raise NotImplementedError
 
     def _gradients(self) -> list[Array]:
         """Stretches of the flat buffers that hold gradients."""
-        return [flat.grads[start:stop] for flat in self._flats for start, stop in flat.runs()]
+        return [flat.grads.array[start:stop] for flat in self._flats for start, stop in flat.runs()]
 
     def grad_norm(self) -> Tensor:
         """Euclidean norm of all gradients together; it stays on the device.
@@ -252,7 +255,7 @@ class Optimizer(Settable):
         return _root(self._squared_norm(self._gradients()))
 
     def _squared_norm(self, gradients: list[Array]) -> Array:
-        home = backend.device_of(self._flats[0].values)
+        home = self._flats[0].values.device
         parts = []
         for g in gradients:
             with backend.on_device_of(g):
@@ -313,18 +316,19 @@ class Optimizer(Settable):
 
     def _named_state(self) -> Iterator[tuple[str, Array]]:
         for i, (flat, states) in enumerate(zip(self._flats, self._states, strict=True)):
-            yield f"{i}.step", flat.count
-            for name, array in zip(self._slots, states, strict=True):
-                yield f"{i}.{name}", array
+            yield f"{i}.step", flat.count.array
+            for name, t in zip(self._slots, states, strict=True):
+                yield f"{i}.{name}", t.array
 
 
 def _held(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
     state = vars(optimizer)  # which may not be complete yet
     for flat, states in zip(state.get("_flats", ()), state.get("_states", ()), strict=False):
-        yield "parameters of an optimizer", flat.values
-        yield "gradients of an optimizer", flat.grads
+        yield "parameters of an optimizer", flat.values.array
+        yield "gradients of an optimizer", flat.grads.array
         yield from (
-            (f"{name} of an optimizer", a) for name, a in zip(optimizer._slots, states, strict=True)
+            (f"{name} of an optimizer", t.array)
+            for name, t in zip(optimizer._slots, states, strict=True)
         )
 
 
@@ -369,7 +373,7 @@ class SGD(Optimizer):
             arrays[0],
             arrays[1],
             arrays[2] if self._slots else None,
-            lr=flat.rate,
+            lr=flat.rate.array,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
@@ -419,9 +423,9 @@ class Adam(Optimizer):
     def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         adam_step.raw(
             *arrays,
-            flat.count,
-            flat.ticket,
-            lr=flat.rate,
+            flat.count.array,
+            flat.ticket.array,
+            lr=flat.rate.array,
             beta1=self.betas[0],
             beta2=self.betas[1],
             eps=self.eps,

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend, calls
-from gputensor.autograd import Settable, Tensor, changed, wrap
+from gputensor.autograd import Tensor, changed, wrap
+from gputensor.watched import Watched
 from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
@@ -16,7 +17,7 @@ from gputensor.optim.optimizers import Optimizer
 __all__ = ["GradScaler"]
 
 
-class GradScaler(Settable):
+class GradScaler(Watched):
     """Dynamic loss scaling, for training inside ``gt.autocast("float16")``.
 
     The loss is multiplied by a scale, so that gradients are not lost below float16's smallest

@@ -1,0 +1,204 @@
+"""``gt.capture``: a function of tensors, recorded as a graph once and replayed from then on."""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, overload
+
+import numpy as np
+
+from gputensor import autograd, backend, config
+from gputensor.autograd import Tensor, wrap
+from gputensor.backend import Array, Device
+from gputensor.errors import CaptureError, DeviceMismatchError
+from gputensor.graph import passes
+from gputensor.graph.cpu import Program
+from gputensor.graph.record import Record, record
+from gputensor.ops import precision
+from gputensor.tree import map_tree
+
+__all__ = ["Captured", "capture"]
+
+_log = logging.getLogger("gputensor.capture")
+_MOST = 32  # recordings that a function has in a thread
+_TRIALS = 3  # recordings of a signature that may end early before no more is tried
+
+
+class Replay:
+    """A recording made ready, in a thread: see :class:`Captured`."""
+
+    def __init__(self, found: Record) -> None:
+        self.record = found
+        self._program: Program | None = None
+        self._leaves = [leaf for leaf, _ in found.gradients]
+        self._written: list[Array] = []
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """What runs."""
+        graph = passes.simplified(self.record.graph)
+        self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
+        return Program(graph)
+
+    def holds(self) -> bool:
+        """Whether all is as it was when the function was recorded."""
+        return self.record.guards.hold() and not autograd.watched(self._leaves)
+
+    def __call__(self, arrays: list[Array]) -> Any:
+        """Do what the function did, and give what it gave."""
+        found = self.record
+        program = self.program
+        if found.inputs:
+            arrays = [*arrays, *(leaf.grad.array for leaf in found.inputs)]  # type: ignore[union-attr]
+        for generator, state, _ in found.draws:
+            state[:] = generator.position
+        out, kept = program.run(*arrays)
+        for generator, _, counters in found.draws:
+            generator.advance(counters)
+        for array in self._written:
+            autograd.changed(array, "a captured function")
+        for leaf, where in found.gradients:
+            if where is None:
+                leaf.grad = None
+            else:
+                leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
+        return out
+
+
+class Captured:
+    """A function that is replayed as it was recorded; :func:`capture` makes it.
+
+    Attributes
+    ----------
+    graphs : int
+        Number of graphs recorded so far, in this thread.
+    reason : str or None
+        Why the last call was not recorded, if it was not.
+    """
+
+    def __init__(self, function: Callable[..., Any], device: str | Device | None = None) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._device = None if device is None else backend.device(device)
+        self._local = _Recordings()
+
+    def __repr__(self) -> str:
+        return f"<captured {getattr(self._function, '__name__', 'function')}>"
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        """A method: the function is recorded for each object of its own."""
+        return self if owner is None else functools.partial(self, owner)
+
+    @property
+    def graphs(self) -> int:
+        """Number of graphs recorded so far, in this thread."""
+        return sum(map(len, self._local.replays.values()))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function, or replay what it did before with arguments of this signature."""
+        if backend.recording() is not None:  # a part of what is recorded
+            return detached(self._function(*args, **kwargs))
+        tensors: list[Tensor] = []
+        signature = _signature(args, kwargs, tensors)
+        local = self._local
+        key = signature, _settings()
+        replays = local.replays.setdefault(key, [])
+        arrays = [t.array for t in tensors]
+        for replay in replays:
+            if replay.holds():
+                return replay(arrays)
+        if local.trials.get(key, 0) >= _TRIALS:
+            return detached(self._function(*args, **kwargs))
+        return self._record(args, kwargs, tensors, replays, key)
+
+    def _record(self, args: Any, kwargs: Any, tensors: Any, replays: Any, key: Any) -> Any:
+        local = self._local
+        where = self._place(tensors)
+        with backend.on_device_of(where):
+            out, found, reason = record(self._function, args, kwargs, tensors, where)
+        if found is None:
+            local.trials[key] = local.trials.get(key, 0) + 1
+            self.reason = reason
+            _log.info(f"{self!r} is run as it is: {reason}")
+        else:
+            replays.append(Replay(found))
+        return detached(out)
+
+    def _place(self, tensors: list[Tensor]) -> Device:
+        """Device that the function computes on."""
+        devices = {t.device for t in tensors}
+        if self._device is not None:
+            devices.add(self._device)
+        if len(devices) > 1:
+            found = ", ".join(sorted(map(str, devices)))
+            raise DeviceMismatchError(
+                f"capture: a graph is of one device, {self!r} was given {found}; move its "
+                "arguments to one"
+            )
+        return devices.pop() if devices else backend.default_device()
+
+
+class _Recordings(threading.local):
+    """What a thread has recorded of a function, by signature."""
+
+    def __init__(self) -> None:
+        self.replays: dict[Hashable, list[Replay]] = {}
+        self.trials: dict[Hashable, int] = {}
+
+
+def detached(results: Any) -> Any:
+    """What a function returned, off the tape."""
+    return map_tree(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, results)
+
+
+_PLAIN = {int, bool, str, type(None)}
+
+
+def _signature(args: Any, kwargs: Any, tensors: list[Tensor]) -> Hashable:
+    """All of the arguments but their tensors' elements; the tensors go to `tensors`, each once."""
+    structure = _structure(args, tensors), _structure(kwargs, tensors) if kwargs else None
+    layouts = tuple((a.shape, a.dtype, a.strides) for a in (t.array for t in tensors))
+    return structure, layouts
+
+
+def _structure(tree: Any, tensors: list[Tensor]) -> Hashable:
+    kind = type(tree)
+    if kind in _PLAIN:
+        return kind, tree
+    if isinstance(tree, Tensor):
+        if tree.requires_grad:
+            raise CaptureError(
+                "capture: an argument requires a gradient, which cannot pass into a graph; give "
+                "x.detach(), and reach parameters by closure"
+            )
+        for i, t in enumerate(tensors):
+            if t is tree:
+                return Tensor, i
+        tensors.append(tree)
+        return Tensor, len(tensors) - 1
+    if isinstance(tree, (tuple, list)):
+        return kind, *[_structure(item, tensors) for item in tree]
+    if isinstance(tree, dict):
+        return kind, *[(key, _structure(item, tensors)) for key, item in tree.items()]
+    if isinstance(tree, (float, complex, np.generic)):
+        return kind, repr(tree)  # 0.0 is not -0.0
+    return kind, tree
+
+
+def _settings() -> Hashable:
+    """What else decides on what a function does."""
+    return (
+        autograd.grad_enabled(),
+        precision.casting.dtype,
+        config.deterministic(),
+        config.kernels_setting(),
+        config.tf32_products(),
+        backend.default_device(),
+    )
+
+
+def capture(function: Any = None, /, *, device: str | Device | None = None) -> Any:
+    if function is None:
+        return lambda f: Captured(f, device)
+    return Captured(function, device)

@@ -1,0 +1,128 @@
+"""What a recording holds for: the tensors, gradients and attributes that the function found."""
+
+from typing import Any
+
+from gputensor import watched
+from gputensor.autograd import Leaf, Tensor
+from gputensor.backend import Array
+from gputensor.watched import lookup, same
+
+__all__ = ["Guards"]
+
+
+class Guards:
+    """What must be as it was.
+
+    Tensors, gradients and containers are looked at before each replay, attributes only if one of
+    any object was set since the last look.
+    """
+
+    def __init__(self) -> None:
+        self._tensors: list[tuple[Tensor, Array, Any]] = []
+        self._seen: set[int] = set()
+        self._gradients: list[tuple[Leaf, Any]] = []
+        self._attributes: list[tuple[Any, str, Any]] = []
+        self._containers: list[tuple[Any, Any]] = []
+        self._known: set[tuple[int, str]] = set()
+        self._changes = watched.changes()
+
+    def tensor(self, t: Tensor, array: Array) -> None:
+        """A tensor from outside has this array, and its place on the tape."""
+        if id(t) not in self._seen:
+            self._seen.add(id(t))
+            self._tensors.append((t, array, t._node))
+
+    def gradient(self, leaf: Leaf, state: Any) -> None:
+        """A leaf's gradient is None, in its ``"buffer"``, or of a shape, strides and dtype."""
+        self._gradients.append((leaf, state))
+
+    def attribute(self, owner: Any, name: str) -> None:
+        """An object's attribute is what it is now."""
+        if (id(owner), name) in self._known:
+            return
+        self._known.add((id(owner), name))
+        if name == "__dict__":
+            members = dict(object.__getattribute__(owner, "__dict__"))
+            self._containers.append((owner, _Members(members)))
+        elif not name.startswith("__"):
+            value = lookup(owner, name)
+            self._attributes.append((owner, name, value))
+            if isinstance(value, (list, dict, set, tuple)):
+                self._container(value)
+
+    def _container(self, value: Any) -> None:
+        if not isinstance(value, tuple):
+            self._containers.append((value, _contents(value)))
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, (list, dict, set, tuple)):
+                self._container(item)
+
+    def hold(self) -> bool:
+        """Whether all is as it was."""
+        for t, array, node in self._tensors:
+            if t.array is not array or t._node is not node:
+                return False
+        for leaf, state in self._gradients:
+            grad = leaf.grad
+            if state is None:
+                if grad is not None:
+                    return False
+            elif grad is None:
+                return False
+            elif state == "buffer":
+                if grad.array is not leaf.buffer:
+                    return False
+            else:
+                raw = grad.array
+                if raw is leaf.buffer or (raw.shape, raw.strides, raw.dtype) != state:
+                    return False
+        for container, contents in self._containers:
+            if type(contents) is _Members:
+                if not contents.are_those_of(container):
+                    return False
+            elif len(container) != len(contents) or _contents(container) != contents:
+                return False
+        now = watched.changes()
+        if now != self._changes:
+            for owner, name, value in self._attributes:
+                if not same(lookup(owner, name), value):
+                    return False
+            self._changes = now
+        return True
+
+
+class _Members:
+    """Attributes that an object has, by name."""
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self._members = members
+
+    def are_those_of(self, owner: Any) -> bool:
+        """Whether an object has the same."""
+        now = object.__getattribute__(owner, "__dict__")
+        return now.keys() == self._members.keys() and all(
+            same(value, self._members[name]) for name, value in now.items()
+        )
+
+
+class _Is:
+    """An object, equal to itself alone; plain values to their like."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Is) and same(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(type(self.value))
+
+
+def _contents(container: Any) -> Any:
+    if isinstance(container, dict):
+        return {key: _Is(value) for key, value in container.items()}
+    return type(container)(map(_Is, container)) if isinstance(container, set) else [
+        _Is(item) for item in container
+    ]
