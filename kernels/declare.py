@@ -123,13 +123,16 @@ class Kernel:
 
     def run(self, *arrays: Any, **attrs: Any) -> Any:
         """:meth:`raw` for arrays alone."""
+        return self.bound(*arrays)(*arrays, **attrs)
+
+    def bound(self, *arrays: Any) -> Callable[..., Any]:
+        """The implementation that takes these arrays, as a function of such."""
         how = self.implementation(*arrays)
         if how == "loop":
-            return self.loop(*arrays, **attrs)  # type: ignore[misc]
+            return self.loop  # type: ignore[return-value]
         if how == "cuda":
-            return self.cuda(self.source, *arrays, **attrs)  # type: ignore[misc]
-        xp = namespace(next(a for a in arrays if _is_array(a)))
-        return self.reference(xp, *arrays, **attrs)
+            return functools.partial(self.cuda, self.source)  # type: ignore[arg-type]
+        return functools.partial(self.reference, namespace(next(a for a in arrays if _is_array(a))))
 
     def parity(
         self, *arrays: Any, rtol: float | None = None, atol: float = 1e-6, **attrs: Any

@@ -182,12 +182,12 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._items = groups(graph, lambda node: steps_of(node) is not None, _joins)
-        self._names: dict[str, Any] = {"empty": np.empty, "view": _view, "laid_out": _laid_out, "wrap": wrap}
+        self._names: dict[str, Any] = {"empty": np.empty, "view": _view, "relaid": _relaid, "asarray": np.asarray, "wrap": wrap}
         self._fixed: dict[Any, str] = {}  # names of arrays that are always the same
         self._lay_out()
         self._make_bases()
         lines = [*self._lines()]
-        arguments = [f"b{b.number}" for b in self._arguments]
+        arguments = [f"b{v.buffer.number}" for v in graph.arguments]
         self.source = "\n    ".join([f"def program({', '.join(arguments)}):", *lines])
         exec(compile(self.source, "<program>", "exec"), self._names)
         self.run: Callable[..., Any] = self._names["program"]
@@ -217,7 +217,8 @@ class Program:
         fresh = [n for n in born if n in needed and n not in given]
         self._fresh = {n: needed[n] for n in fresh}
         self._given = sorted(given, key=born.__getitem__)
-        self._arguments = [b for b in buffers if b.kind == "argument"]
+        # Arrays that have a name in the program, as they are laid out.
+        self._named = {v.buffer.number: v for v in (*graph.arguments, *self._fresh.values())}
         arena = [n for n in born if n not in needed and n not in given]
         places, size = _packed([(buffers[n].nbytes, born[n], dies[n]) for n in arena])
         self._offsets = dict(zip(arena, places, strict=True))
@@ -225,7 +226,8 @@ class Program:
 
     def _make_bases(self) -> None:
         """Number what operands lie in: first arrays of a call, by their objects, then addresses."""
-        objects = [b.number for b in self._arguments] + [*self._fresh, *self._given]
+        arguments = [v.buffer.number for v in self.graph.arguments]
+        objects = [*arguments, *self._fresh, *self._given]
         self._base_of: dict[Any, int] = {n: i for i, n in enumerate(objects)}
         outside = [b for b in self.graph.buffers if b.kind in ("outside", "state")]
         fixed = [_SCRATCH, _CONSTANTS, _ARENA, *(b.number for b in outside)]
@@ -249,8 +251,8 @@ class Program:
     # Text of the program
 
     def _lines(self) -> Iterator[str]:
-        for i in range(len(self._arguments)):
-            yield f"objects[{i}] = id(b{self._arguments[i].number})"
+        for i, value in enumerate(self.graph.arguments):
+            yield f"objects[{i}] = id(b{value.buffer.number})"
         for number, value in self._fresh.items():
             plain = value.whole() and value.strides == _dense(value.shape, value.dtype.itemsize)
             shape, dtype = (value.shape, value.dtype) if plain else (value.buffer.nbytes, np.uint8)
@@ -306,10 +308,9 @@ class Program:
                 start = self._bases[base] + offset - value.offset
                 self._fixed[key] = self._name(np.asarray(At(start, value, owner)))
             return self._fixed[key]
-        first = self._fresh.get(number)
-        if first is not None and first.same_place(value):
+        if self._named[number].same_place(value):
             return f"b{number}"
-        return f"view({'b' if first is None else 'm'}{number}, {self._name(value)})"
+        return f"view({'m' if number in self._fresh else 'b'}{number}, {self._name(value)})"
 
     def _text(self, tree: Any) -> str:
         """Text of a tree of values and other objects."""
@@ -352,12 +353,26 @@ class Program:
             yield call
             return
         numbers = [v.buffer.number for v in fresh]
-        layouts = self._name(fresh)
-        skip = self._text(tuple(_operands_written(node)))
-        yield f"{', '.join(f'b{n}' for n in numbers)}, = laid_out({call}, {layouts}, {skip})"
+        yield f"{self._targets(node.result, set(numbers))} = {call}"
+        for value in fresh:
+            number = value.buffer.number
+            self._named[number] = value
+            if not value.shape:  # which may be a number
+                yield f"b{number} = asarray(b{number})"
+            else:
+                yield f"if b{number}.strides != {value.strides}:"
+                yield f"    b{number} = relaid(b{number}, {self._name(value)})"
+            yield f"objects[{self._base_of[number]}] = id(b{number})"
         self._known += len(numbers)
-        for n in numbers:
-            yield f"objects[{self._base_of[n]}] = id(b{n})"
+
+    def _targets(self, result: Any, numbers: set[int]) -> str:
+        """Text of what a call's results are assigned to."""
+        if type(result) is Value:
+            number = result.buffer.number
+            return f"b{number}" if number in numbers else "_"
+        if isinstance(result, (tuple, list)):
+            return f"({''.join(self._targets(item, numbers) + ', ' for item in result)})"
+        return "_"
 
     # Code of groups
 
@@ -470,33 +485,11 @@ def _takes_out(node: Node) -> bool:
     )
 
 
-def _operands_written(node: Node) -> list[Value]:
-    """The operands that a node writes to, as it is given them."""
-    written = node.outputs[: node.writes]
-    return [v for v in node.inputs if any(v.same_place(w) for w in written)]
-
-
-def _laid_out(found: Any, layouts: Any, skip: tuple[Array, ...]) -> list[Array]:
-    """New arrays of a call's results, in the memory order that the graph knows them by.
-
-    Operands that the call has written to, and gives back, are none.
-    """
-    arrays: list[Array] = []
-
-    def collect(leaf: Any) -> None:
-        if isinstance(leaf, np.generic):
-            leaf = np.asarray(leaf)
-        if isinstance(leaf, np.ndarray) and not any(leaf is other for other in skip):
-            arrays.append(leaf)
-
-    map_values(collect, found)
-    for i, value in enumerate(layouts):
-        if arrays[i].strides != value.strides:
-            copy = np.empty(value.buffer.nbytes, np.uint8)
-            laid = _view(copy, value)
-            laid[...] = arrays[i]
-            arrays[i] = laid
-    return arrays
+def _relaid(found: Array, value: Value) -> Array:
+    """The array in the memory order that the graph knows it by."""
+    laid = _view(np.empty(value.buffer.nbytes, np.uint8), value)
+    laid[...] = found
+    return laid
 
 
 def _view(array: Array, value: Value) -> Array:

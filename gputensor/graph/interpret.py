@@ -91,7 +91,7 @@ def function_of(node: Node, xp: Any) -> Callable[..., Any]:
     if isinstance(node.op, str):
         found: Callable[..., Any] = attrgetter(node.op)(xp)
         return found
-    return node.op.run if node.kind == "kernel" else node.op
+    return node.op
 
 
 def run_node(node: Node, memory: Memory, xp: Any) -> None:

@@ -10,6 +10,7 @@
 :func:`verify` says what must hold; every pass keeps it.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
@@ -141,10 +142,13 @@ class Node:
         How many of the outputs, the first ones, are operands that it writes to; the others are new.
     into : bool
         Whether such an operand is given to it by the keyword ``out``.
+    result : object
+        What the call gives: a tree with values in the place of arrays.
     """
 
     __slots__ = (
-        *("args", "into", "kind", "kwargs", "op", "outputs", "place", "raises", "writes"),
+        *("args", "into", "kind", "kwargs", "op", "outputs", "place", "raises", "result"),
+        "writes",
     )
 
     def __init__(
@@ -166,11 +170,12 @@ class Node:
         self.raises = raises
         self.writes = 0
         self.into = False
+        self.result: Any = None
 
     @property
     def name(self) -> str:
         """The operation's name."""
-        op = self.op
+        op = self.op.func if isinstance(self.op, functools.partial) else self.op
         return op if isinstance(op, str) else getattr(op, "name", None) or op.__name__
 
     @property
@@ -225,6 +230,8 @@ class Graph:
     device : Device
     nodes : list of Node
     buffers : list of Buffer
+    arguments : list of Value
+        What is given to it anew each time.
     result : object
         Tree of what the function returned, with values in the place of tensors and arrays.
     """
@@ -233,6 +240,7 @@ class Graph:
         self.device = device
         self.nodes: list[Node] = []
         self.buffers: list[Buffer] = []
+        self.arguments: list[Value] = []
         self.result: Any = None
         self.kept: list[Value] = []  # other values that are needed after the last node
 

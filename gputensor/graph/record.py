@@ -151,8 +151,10 @@ class _Recorder(Recording):
     def argument(self, array: Array) -> Tracer:
         """Tracer of what each call gives anew."""
         if self._memory_of(array) is not None:
-            self.end("an argument shares the memory of a tensor from outside")
-        return self.enter(array, kind="argument")
+            self.end("an argument shares the memory of another or of a tensor from outside")
+        made = self.enter(array, kind="argument")
+        self.graph.arguments.append(self.value_of(array))
+        return made
 
     # The end
 

@@ -196,8 +196,12 @@ class Recording:
             place = frame.f_code, frame.f_lasti
             node = Node(kind, op, *symbols, tuple(outputs), place, raises)
             node.writes, node.into = len(writes), into
+            node.result = map_values(self._symbol_of_result, result)
             self.graph.nodes.append(node)
         return result
+
+    def _symbol_of_result(self, leaf: Any) -> Any:
+        return self.value_of(leaf.value) if isinstance(leaf, Tracer) else leaf
 
     def _result(self, leaf: Any, outputs: list[Value]) -> Any:
         """A result as a tracer; noted as an output if it is no view of what was there."""
@@ -224,7 +228,8 @@ class Recording:
             if a is not None
         )
         raises = kernel.raises and self.graph.device.kind == "cpu"
-        return self.record("kernel", kernel, kernel.run, arrays, attrs, writes, raises)
+        function = kernel.bound(*map(concrete, arrays))
+        return self.record("kernel", function, function, arrays, attrs, writes, raises)
 
     def write(self, op: str, function: Callable[..., Any], args: Any, target: "Tracer") -> "Tracer":
         """Note a map into the memory of `target`: ``function(*args, out=target)``."""
