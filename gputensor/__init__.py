@@ -12,7 +12,7 @@ from gputensor import (
 )
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
-from gputensor.capture import capture
+from gputensor.graph.capture import capture
 from gputensor.config import matmul_precision, sync_debug, use_deterministic
 from gputensor.function import checkpoint, custom_vjp
 from gputensor.kernels import kernel

@@ -62,7 +62,7 @@ def train(make_step, steps=40, captured=True):
         x = gt.tensor(rng.standard_normal((rows, 12)).astype(np.float32))
         losses.append(run(x, gt.tensor(rng.integers(0, 4, rows))))
     if captured:
-        assert run.graphs == 2, [replay.reason for replay in run._replays.values()]
+        assert run.graphs == 2, "graphs"
     parameters = [p.array.copy() for p in model.parameters()]
     return losses, parameters, state(), gt.random.default_generator.state
 

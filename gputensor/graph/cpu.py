@@ -30,11 +30,15 @@ from gputensor.graph.fuse import Group, groups, space
 from gputensor.graph.interpret import At, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
 from gputensor.graph.loops import Loop
+from gputensor.kernels.runtime import _pool as thread_pool
+from gputensor.kernels.runtime import _threads
 
 __all__ = ["Program"]
 
 _ALIGN = 64
 _CACHE = 24 << 10  # bytes that the registers of a group may take
+_HEAD = 6  # numbers before the instructions of a group
+_GRAIN = 1 << 18  # elements times loops that are worth a thread
 _NARROW = 64  # innermost lengths below this are not worth to break up what is in one piece
 _HOST = backend.NAMESPACES[np.ndarray]
 _COPIES = {"assign", "astype", "broadcast_to", "copy"}
@@ -238,7 +242,7 @@ class Program:
         for b in outside:
             self._bases[self._base_of[b.number]] = _address(b.owner)
         self._constants: list[Any] = []
-        self._scratch_size = 0
+        self._scratch_size = self._scratch_part = 0
         self._known = len(objects) - len(self._given)  # arrays that there are before any call
 
     def _place(self, value: Value) -> tuple[int, int]:
@@ -262,17 +266,26 @@ class Program:
             yield f"objects[{self._base_of[number]}] = id(m{number})"
         waiting: list[list[int]] = []
         segments: list[Any] = []
-        for item in [*self._items, None]:
-            loops_ = self._group_code(item) if item is not None else None
-            if loops_ is not None:
-                waiting += loops_
-                continue
+
+        def flushed() -> Iterator[str]:
             if waiting:
                 yield f"run(c{len(segments)}, {len(waiting)}, bases, objects, {self._known})"
-                segments.append(waiting)
-                waiting = []
-            if item is not None:
+                segments.append([*waiting])
+                waiting.clear()
+
+        for item in self._items:
+            code = self._group_code(item)
+            if code is None:
+                yield from flushed()
                 yield from self._call_lines(item)  # type: ignore[arg-type]
+            elif parts := self._parts(code):
+                yield from flushed()
+                names = ", ".join(f"c{len(segments) + i}" for i in range(len(parts)))
+                yield f"share(({names}), bases, objects, {self._known})"
+                segments += [[part] for part in parts]
+            else:
+                waiting += code
+        yield from flushed()
         kept = "".join(f"{self._expression(value)}, " for value in self.graph.kept)
         yield f"return {self._text(self.graph.result)}, ({kept})"
         scratch = self._keep(_aligned(self._scratch_size))
@@ -285,7 +298,7 @@ class Program:
         for i, segment in enumerate(segments):
             code = self._keep(np.array([word for group in segment for word in group], np.int64))
             self._names[f"c{i}"] = _address(code)
-        self._names |= {"run": loops.driver(), "objects": self._objects, "bases": self._bases}
+        self._names |= {"run": loops.driver(), "share": _share, "objects": self._objects, "bases": self._bases}
 
     def _name(self, thing: Any) -> str:
         """Name of an object in the text."""
@@ -382,6 +395,40 @@ class Program:
             return self._maps_code(item)
         return self._sum_code(item) if _is_sum(item) else None
 
+    def _parts(self, code: list[list[int]]) -> list[list[int]]:
+        """A group that is worth several threads as a group for each; nothing for others."""
+        if len(code) != 1 or code[0][5] > 1:
+            return []
+        n, block, count, rows, *_ = words = code[0]
+        threads = _threads()
+        if n * rows * count < threads * _GRAIN or threads == 1:
+            return []
+        found = []
+        size = self._scratch_part
+        for thread in range(threads):
+            part = [*words]
+            if rows >= threads:
+                first, last = (rows * k // threads for k in (thread, thread + 1))
+                part[3] = last - first
+            else:
+                pieces = -(-n // block)
+                first, last = (
+                    min(pieces * k // threads * block, n) for k in (thread, thread + 1)
+                )
+                part[0] = last - first
+            at = _HEAD
+            for _ in range(count):
+                for j in range(part[at + 2]):
+                    operand = at + 3 + 7 * j
+                    if part[operand] == self._base_of[_SCRATCH]:
+                        part[operand + 1] += thread * size
+                    else:
+                        part[operand + 1] += first * part[operand + (4 if rows >= threads else 3)]
+                at += 3 + 7 * part[at + 2]
+            found.append(part)
+        self._scratch_size = max(self._scratch_size, threads * size)
+        return found
+
     def _maps_code(self, group: Group) -> list[list[int]]:
         if 0 in group.shape:
             return []
@@ -448,7 +495,8 @@ class Program:
             for operand in step.operands:
                 if isinstance(operand, _Register):
                     operand.place = slots[id(operand)] * room
-        self._scratch_size = max(self._scratch_size, count * room)
+        self._scratch_part = count * room
+        self._scratch_size = max(self._scratch_size, self._scratch_part)
         return block
 
     def _sum_code(self, node: Node) -> list[list[int]]:
@@ -473,6 +521,15 @@ class Program:
             head = [columns, columns, 1, rows, 1, 1]
             read = [*source, size, size, distance, 0, 0]
         return [clear, [*head, add.address, add.data, 3, *result, *read, *result]]
+
+
+def _share(codes: tuple[int, ...], bases: Any, objects: Any, known: int) -> None:
+    """Run groups side by side, each on a thread."""
+    run = loops.driver()
+    rest = [thread_pool().submit(run, code, 1, bases, objects, known) for code in codes[1:]]
+    run(codes[0], 1, bases, objects, known)
+    for part in rest:
+        part.result()
 
 
 def _takes_out(node: Node) -> bool:

@@ -217,8 +217,9 @@ def map_values(function: Callable[[Any], Any], tree: Any) -> Any:
         return {key: map_values(function, item) for key, item in tree.items()}
     if kind is slice:
         return slice(*(map_values(function, p) for p in (tree.start, tree.stop, tree.step)))
-    if isinstance(tree, tuple) and kind not in (Value, Const):  # a named tuple
-        return kind(*(map_values(function, item) for item in tree))
+    if isinstance(tree, tuple) and kind not in (Value, Const):
+        items = [map_values(function, item) for item in tree]
+        return kind(*items) if hasattr(kind, "_fields") else kind(items)
     return function(tree)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from gputensor import backend, calls, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array, Device
-from gputensor.capture import Captured
+from gputensor.graph.capture import Captured
 from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, GraphError, ShapeError
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
