@@ -67,7 +67,7 @@ class _Step:
 def steps_of(node: Node) -> list[_Step] | None:
     """A map as loops; None if there are none for it."""
     out = node.outputs[0]
-    if node.kind != "map" or node.kwargs:
+    if node.kind != "map" or node.kwargs or not loops.usable():
         return None
     if any(v.overlaps(out) and not v.same_place(out) for v in node.inputs):
         return None
@@ -100,7 +100,7 @@ def steps_of(node: Node) -> list[_Step] | None:
             operands = [converted(condition, np.dtype(bool)), *(converted(b, dtype) for b in both)]
         else:
             ufunc = getattr(_HOST, node.op)
-            if not isinstance(ufunc, np.ufunc) or ufunc.nout != 1:
+            if not isinstance(ufunc, np.ufunc):
                 return None
             kinds = [a.dtype if hasattr(a, "dtype") else type(a) for a in node.args]
             dtypes = ufunc.resolve_dtypes((*kinds, None))
@@ -128,7 +128,7 @@ def _sum_layout(node: Node) -> tuple[int, int, int, bool] | None:
     None if it is no sum of a matrix along one of its axes, or of all of an array in one piece.
     """
     name = node.op if isinstance(node.op, str) else node.op.__name__
-    if name != "sum" or len(node.args) != 1 or node.kwargs.keys() - {"axis", "dtype", "keepdims"}:
+    if not loops.usable() or name != "sum" or len(node.args) != 1 or node.kwargs.keys() - {"axis", "dtype", "keepdims"}:
         return None
     x, out = node.args[0], node.outputs[0]
     if x.dtype != out.dtype or x.dtype.char not in "fd" or x.size == 0:

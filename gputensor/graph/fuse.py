@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
+from typing import TypeAlias
 
 from gputensor.graph.ir import Graph, Node, Value
 
@@ -54,7 +56,7 @@ def groups(
         on, or that depends on it.
     """
     items: list[Group | Node] = []
-    accesses: dict[int, list[tuple[int, Value, bool]]] = {}  # by buffer: item, value, whether written
+    accesses: _Accesses = {}
 
     def earliest(node: Node) -> int:
         first = 0
@@ -67,7 +69,7 @@ def groups(
                         first = max(first, i if together else i + 1)
         return first
 
-    for node in graph.nodes:
+    for node in _calls_first(graph, fusable):
         first = earliest(node)
         place = len(items)
         if fusable(node):
@@ -82,17 +84,58 @@ def groups(
             items[place].nodes.append(node)  # type: ignore[union-attr]
         else:
             items.append(node)
-        for values, writes in ((node.inputs, False), (node.outputs, True)):
-            for value in values:
-                accesses.setdefault(value.buffer.number, []).append((place, value, writes))
+        _note(accesses, place, node)
     _find_inner(graph, items, accesses)
     return items
+
+
+# By buffer: place, value, and whether it is written.
+_Accesses: TypeAlias = dict[int, list[tuple[int, Value, bool]]]
+
+
+def _note(accesses: _Accesses, place: int, node: Node) -> None:
+    for values, writes in ((node.inputs, False), (node.outputs, True)):
+        for value in values:
+            accesses.setdefault(value.buffer.number, []).append((place, value, writes))
+
+
+def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
+    """The nodes in an order in which each call comes as soon as it may: the maps move together."""
+    nodes = graph.nodes
+    accesses: _Accesses = {}
+    waits: list[int] = []  # for how many nodes each one waits
+    followers: list[list[int]] = [[] for _ in nodes]
+    for i, node in enumerate(nodes):
+        before: set[int] = set()
+        for values, writes in ((node.inputs, False), (node.outputs, True)):
+            for value in values:
+                for j, other, written in accesses.get(value.buffer.number, ()):
+                    if (written or writes) and value.overlaps(other):
+                        before.add(j)
+        for j in before:
+            followers[j].append(i)
+        waits.append(len(before))
+        _note(accesses, i, node)
+    calls: list[int] = []
+    maps: list[int] = []
+    for i, count in enumerate(waits):
+        if count == 0:
+            heappush(maps if fusable(nodes[i]) else calls, i)
+    found: list[Node] = []
+    while calls or maps:
+        i = heappop(calls or maps)
+        found.append(nodes[i])
+        for j in followers[i]:
+            waits[j] -= 1
+            if waits[j] == 0:
+                heappush(maps if fusable(nodes[j]) else calls, j)
+    return found
 
 
 def _find_inner(
     graph: Graph,
     items: Sequence[Group | Node],
-    accesses: dict[int, list[tuple[int, Value, bool]]],
+    accesses: "_Accesses",
 ) -> None:
     needed = {value.buffer.number for value in graph.needed()}
     for i, item in enumerate(items):

@@ -11,13 +11,15 @@ The driver is 60 instructions of LLVM, compiled once by llvmlite, which comes wi
 
 import ctypes
 import functools
+import importlib.util
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Loop", "driver", "find", "find_cast", "find_choice"]
+__all__ = ["Loop", "driver", "find", "find_cast", "find_choice", "usable"]
 
 
 class Loop(NamedTuple):
@@ -169,9 +171,8 @@ def _width(kind: str) -> int:
 @functools.cache
 def find_cast(source: "np.dtype[Any]", target: "np.dtype[Any]") -> Loop | None:
     """The loop that converts, or copies where the dtypes are equal; None if there is none."""
-    if source == target or (source.kind in "iu" and target.kind in "iu" and (
-        source.itemsize == target.itemsize
-    )):
+    alike = source.kind in "biu" and target.kind in "iu" and source.itemsize == target.itemsize
+    if source == target or alike:
         kind = _INTEGERS.get(source.itemsize)
         if kind is None:
             return None
@@ -358,7 +359,30 @@ def _compiled(name: str, text: str) -> Loop:
 
 @functools.cache
 def driver() -> Any:
-    """``driver(code, groups, bases)``, see :mod:`gputensor.graph.cpu`."""
+    """``driver(code, groups, bases, objects, known)``, see :mod:`gputensor.graph.cpu`.
+
+    The first `known` of the bases it reads off the array objects whose addresses `objects` holds.
+    """
     loop = _compiled("driver", _DRIVER)
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     return ctypes.CFUNCTYPE(None, pointer, number, pointer, pointer, number)(loop.address)
+
+
+@functools.cache
+def usable() -> bool:
+    """Whether NumPy's loops are where they are looked for: a sum of two arrays comes out right."""
+    if sys.implementation.name != "cpython" or importlib.util.find_spec("llvmlite") is None:
+        return False
+    x, y, out = np.arange(3.0), np.full(3, 0.5), np.zeros(3)
+    loop = _loops(np.add).get((x.dtype.num,) * 3)
+    if loop is None:
+        return False
+    operands = [word for i in range(3) for word in (i, 0, 8, 8, 0, 0, 0)]
+    code = np.array([3, 2, 1, 1, 1, 1, loop.address, loop.data, 3, *operands], np.int64)
+    objects = (ctypes.c_int64 * 3)(id(x), id(y), id(out))
+    bases = (ctypes.c_int64 * 3)()
+    # Only an array whose address lies where it is looked for is touched.
+    if ctypes.c_int64.from_address(id(x) + 16).value != x.ctypes.data:
+        return False
+    driver()(code.ctypes.data, 1, bases, objects, 3)
+    return out.tolist() == [0.5, 1.5, 2.5]

@@ -16,6 +16,9 @@ from gputensor.graph.ir import Graph, Node, Value, map_values
 
 __all__ = ["PASSES", "simplified"]
 
+_COPIES = {"assign", "astype", "broadcast_to", "copy"}
+_HOST = backend.NAMESPACES[np.ndarray]
+
 
 def simplified(graph: Graph, skip: tuple[str, ...] = ()) -> Graph:
     """The graph after all passes but those that `skip` names."""
@@ -53,12 +56,17 @@ def _once(graph: Graph) -> Iterator[tuple[int, Node, Value]]:
 def constants(graph: Graph) -> None:
     """Compute once what depends on nothing.
 
-    ``t1 = arange(3); t2 = add(t1, x) -> t2 = add(c1, x)``
+    ``t1 = arange(3); t2 = add(t1, x); t3 = divide(1, 2) -> t2 = add(c1, x); t3 = assign(0.5)``
     """
     writers, needed = _writers(graph), _needed(graph)
     xp = backend.namespace(graph.device)
     left: list[Node] = []
     for node in graph.nodes:
+        if node.kind == "map" and node.op not in _COPIES and not node.inputs and not node.kwargs:
+            number = np.empty((), node.outputs[0].dtype)
+            with np.errstate(all="ignore"):
+                function_of(node, _HOST)(*node.args, out=number)
+            node.op, node.args = "assign", (number[()],)
         outs = node.outputs
         fixed = node.kind == "call" and isinstance(node.op, str) and not node.inputs
         if not fixed or node.raises or any(
@@ -81,9 +89,7 @@ def constants(graph: Graph) -> None:
             value.buffer.owner = array
             value.buffer.version = 0
     graph.nodes = left
-
-
-_COPIES = {"assign", "astype", "broadcast_to", "copy"}
+    _renumber(graph)
 
 
 def copies(graph: Graph) -> None:
@@ -164,13 +170,16 @@ def repeated(graph: Graph) -> None:
             return leaf._replace(buffer=gone[leaf.buffer.number].buffer)
         return leaf
 
-    once = {i for i, _, _ in _once(graph)}
+    writers = _writers(graph)
     left = []
     for i, node in enumerate(graph.nodes):
         if gone:
             node.args, node.kwargs = map_values(instead, (node.args, node.kwargs))
-        if i in once:
-            out = node.outputs[0]
+        out = node.outputs[0]
+        pure = node.kind in ("map", "reduce", "call") and isinstance(node.op, str)
+        if pure and len(node.outputs) == 1 and not node.raises and (
+            out.buffer.kind == "temporary" and writers[out.buffer.number] == [i]
+        ):
             key = (node.op, _key(node.args), _key(node.kwargs), out[3:])
             before = first.setdefault(key, out)
             if before is not out and out.buffer.number not in needed:
@@ -240,4 +249,4 @@ def _renumber(graph: Graph) -> None:
     graph.kept = [read(value) for value in graph.kept]
 
 
-PASSES: list[Callable[[Graph], None]] = [constants, copies, units, copies, repeated, unread]
+PASSES: list[Callable[[Graph], None]] = [copies, constants, copies, units, copies, repeated, unread]

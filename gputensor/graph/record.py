@@ -207,7 +207,13 @@ class _Recorder(Recording):
     def check(self, out: Any, alive: list[Tensor], chance: Any) -> None:
         """End the recording if the function left something behind that a replay does not."""
         known = {id(_grad.__get__(leaf)) for leaf, _ in self.leaves.values()}
-        map_tree(lambda leaf: known.add(id(leaf)), out)
+
+        def know(leaf: Any) -> None:
+            while isinstance(leaf, Tensor) and id(leaf) not in known:
+                known.add(id(leaf))
+                leaf = getattr(leaf, "_view", (None,))[0]  # which a view keeps
+
+        map_tree(know, out)
         escaped = [weakref.ref(t) for t in alive if id(t) not in known]
         alive.clear()
         if any(ref() is not None for ref in escaped):

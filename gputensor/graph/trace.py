@@ -459,7 +459,7 @@ class Tracer:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None) or ()
         recording = self.recording
-        if method == "__call__" and not kwargs and ufunc.nout == 1:
+        if method == "__call__" and not kwargs and _is_elementwise(ufunc):
             if not out:
                 return recording.record("map", ufunc.__name__, ufunc, args)
             return recording.write(ufunc.__name__, ufunc, args, out[0])
@@ -480,6 +480,11 @@ class Tracer:
         out = kwargs.get("out")
         writes = (out,) if isinstance(out, Tracer) else ()
         return recording.record("call", function, function, args, kwargs, writes)
+
+
+def _is_elementwise(function: Any) -> bool:
+    """Whether it is a ufunc of one result, and no generalized one."""
+    return isinstance(function, np.ufunc) and function.nout == 1 and function.signature is None
 
 
 class HostTracer(Tracer):
@@ -647,7 +652,7 @@ class TracingNamespace:
             found = functools.partial(_create, name, value)
         elif callable(value) and not isinstance(value, type) and name not in _PLAIN:
             kind = "reduce" if name in _REDUCTIONS else "call"
-            if not self._prefix and (name in _MAPS or isinstance(value, np.ufunc)):
+            if not self._prefix and (name in _MAPS or _is_elementwise(value)):
                 kind = "map"
             found = functools.partial(_run, kind, self._prefix + name, value)
             if hasattr(value, "at"):  # of ufuncs, which find tracers by NumPy's protocol

@@ -1,0 +1,357 @@
+"""Graphs: what recordings leave, what passes keep, and programs beside the interpreter."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gputensor as gt
+from gputensor.graph import fuse, ir, loops, passes
+from gputensor.graph.cpu import Program
+from gputensor.graph.interpret import Memory, interpret
+from gputensor.graph.ir import Graph, Node, Returned, Value
+from gputensor.graph.record import record
+
+pytestmark = pytest.mark.cpu
+
+CPU = gt.device("cpu")
+PLACE = ((lambda: None).__code__, 0)
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu():
+    with CPU:
+        yield
+
+
+def recorded(function, *tensors):
+    """The graph of a call, and what it gave."""
+    out, found, reason = record(function, tensors, {}, list(tensors), CPU)
+    assert found is not None, reason
+    ir.verify(found.graph)
+    return found.graph, out
+
+
+def arrays_of(tree):
+    return ir.map_values(lambda leaf: leaf, tree)
+
+
+def interpreted(graph, *arrays):
+    memory = Memory(CPU)
+    for value, array in zip(graph.arguments, arrays, strict=True):
+        memory.put(value.buffer, array)
+    found = interpret(graph, memory)
+    return found.value if isinstance(found, Returned) else found
+
+
+def bits(x):
+    x = x.detach().numpy() if isinstance(x, gt.Tensor) else x
+    return x.dtype, x.shape, x.tobytes()
+
+
+# Loops of NumPy
+
+DTYPES = "?bBhHiIlLefdFD"
+UFUNCS = [
+    u
+    for u in vars(np).values()
+    if isinstance(u, np.ufunc) and u.nout == 1 and u.signature is None and u not in (np.isnat, np.ldexp)
+]
+
+
+def run_loop(loop, arrays):
+    """Run a loop over vectors, the last of which is the result, by the driver."""
+    operands = []
+    for i, a in enumerate(arrays):
+        step = a.strides[0]
+        operands += [i, 0, step, step, 0, 0, 0]
+    code = np.array([len(arrays[-1]), 7, 1, 1, 1, 1, *loop, len(arrays), *operands], np.int64)
+    import ctypes
+
+    objects = (ctypes.c_int64 * len(arrays))(*map(id, arrays))
+    bases = (ctypes.c_int64 * len(arrays))()
+    loops.driver()(code.ctypes.data, 1, bases, objects, len(arrays))
+
+
+def numbers(dtype, n, seed=0):
+    rng = np.random.default_rng(seed)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, n).astype(bool)
+    if dtype.kind in "iu":
+        return rng.integers(0, 5, n).astype(dtype)
+    x = rng.standard_normal(n) + (1j * rng.standard_normal(n) if dtype.kind == "c" else 0)
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize("ufunc", UFUNCS, ids=lambda u: u.__name__)
+def test_loops_give_the_bits_of_their_ufunc(ufunc):
+    seen = 0
+    for char in DTYPES:
+        dtype = np.dtype(char)
+        try:
+            dtypes = ufunc.resolve_dtypes((dtype,) * ufunc.nin + (None,))
+        except TypeError:
+            continue
+        loop = loops.find(ufunc, dtypes)
+        if loop is None or dtypes[0] != dtype:
+            continue
+        seen += 1
+        for step in (1, 2):
+            operands = [numbers(dtypes[i], 40, i)[::step] for i in range(ufunc.nin)]
+            out = np.empty(len(operands[0]), dtypes[-1])
+            with np.errstate(all="ignore"):
+                run_loop(loop, [*operands, out])
+                expected = ufunc(*operands)
+            assert out.tobytes() == expected.tobytes(), (char, step)
+    assert seen
+
+
+@pytest.mark.parametrize(("source", "target"), [*itertools.product("?bBhHiIlLfd", repeat=2)])
+def test_conversions_are_those_of_numpy(source, target):
+    source, target = np.dtype(source), np.dtype(target)
+    loop = loops.find_cast(source, target)
+    if loop is None:  # a float that is no integer of the type is undefined
+        assert source.kind == "f"
+        assert target.kind in "iu"
+        return
+    x = numbers(source, 40) if source.kind != "f" else numbers(source, 40) * 100
+    x[:2] = 0
+    if source.kind == "f":
+        x[2:6] = [-0.0, np.nan, np.inf, 1e-40]
+    for part in (x, x[::-1], x[::3]):
+        out = np.empty(len(part), target)
+        run_loop(loop, [part, out])
+        assert out.tobytes() == part.astype(target).tobytes()
+
+
+@pytest.mark.parametrize("char", "?hfdD")
+def test_choices_are_those_of_where(char):
+    dtype = np.dtype(char)
+    condition = numbers(np.dtype(bool), 30)
+    x, y = numbers(dtype, 30, 1), numbers(dtype, 30, 2)
+    for step in (1, -2):
+        out = np.empty(len(x[::step]), dtype)
+        run_loop(loops.find_choice(dtype.itemsize), [condition[::step], x[::step], y[::step], out])
+        assert out.tobytes() == np.where(condition, x, y)[::step].tobytes()
+
+
+# The interpreter and programs
+
+
+def chain(x, y):
+    z = gt.tanh(x * y + 1)
+    w = gt.where(z > 0, z, y.T.T) - gt.sum(z, axis=0)
+    return {"w": w, "rows": (w @ y.T).sum(axis=-1), "first": w[0] * 2, "n": 3}
+
+
+def test_graphs_and_programs_have_the_bits_of_the_function():
+    x, y = (gt.tensor(numbers(np.dtype("f"), 12, i).reshape(3, 4)) for i in range(2))
+    graph, out = recorded(chain, x, y)
+    program = Program(graph)
+    for seed in range(3):
+        arrays = [numbers(np.dtype("f"), 12, seed + i).reshape(3, 4) for i in range(2)]
+        expected = chain(*map(gt.asarray, arrays))
+        by_nodes, by_program = interpreted(graph, *arrays), program.run(*arrays)[0]
+        for key in ("w", "rows", "first"):
+            assert bits(by_nodes[key].value) == bits(expected[key])
+            assert bits(by_program[key]) == bits(expected[key])
+        assert by_program["n"] == 3
+
+
+def test_results_of_programs_are_new_each_time():
+    graph, _ = recorded(lambda x: (x + 1, (x + 1).T, x), gt.ones((2, 3)))
+    program = Program(passes.simplified(graph))
+    x = np.zeros((2, 3), "f")
+    found = [program.run(x)[0] for _ in range(3)]
+    arrays = [t.array for result in found for t in result]
+    for a, b in itertools.combinations(arrays, 2):
+        assert not np.shares_memory(a, b) or a.base is b.base is not None
+    assert not any(np.shares_memory(a, x) for a in arrays)
+    found[0][0].array[...] = 7
+    assert found[1][0].tolist() == found[2][0].tolist() == [[1.0] * 3] * 2
+
+
+PIECES = st.sampled_from([(5,), (1,), (130,), (3000,), (2, 3), (4, 1), (1, 6), (3, 5, 2), (7, 300), ()])
+
+
+@st.composite
+def programs(draw):
+    """A random function of three tensors of a shape, made of elementwise steps, sums and views."""
+    shape = draw(PIECES)
+    steps = draw(
+        st.lists(
+            st.tuples(st.integers(0, 9), st.integers(0, 7), st.integers(0, 7)),
+            min_size=1,
+            max_size=14,
+        )
+    )
+
+    def function(a, b, c):
+        pool = [a, b, c]
+        for kind, i, j in steps:
+            x, y = pool[i % len(pool)], pool[j % len(pool)]
+            if kind == 0:
+                z = x + y
+            elif kind == 1:
+                z = x * y - 0.5
+            elif kind == 2:
+                z = gt.tanh(x)
+            elif kind == 3:
+                z = gt.where(x > y, x, -y)
+            elif kind == 4:
+                z = x - gt.sum(y, axis=0, keepdims=True) if len(shape) else x - y
+            elif kind == 5:
+                z = x * gt.sum(y) if len(shape) else gt.exp(-x * x)
+            elif kind == 6:
+                z = gt.flip(x) + y if len(shape) else x
+            elif kind == 7:
+                z = x + 0
+                z[...] = y * 0.25
+                z += x
+            elif kind == 8 and len(shape) and shape[0] > 1:
+                z = x * 1
+                z[1:] = x[:-1] + z[1:]  # neighbours are read before they are written over
+            else:
+                z = gt.astype(gt.astype(x, "float64") / 3, "float32")
+            pool.append(z)
+        return pool[-1], pool[len(pool) // 2] * 1
+
+    return shape, function
+
+
+@given(programs(), st.integers(0, 1000))
+def test_random_programs(drawn, seed):
+    shape, function = drawn
+    rng = np.random.default_rng(seed)
+
+    def operands():
+        return [rng.standard_normal(shape).astype("f") for _ in range(3)]
+
+    with CPU, np.errstate(all="ignore"):
+        graph, _ = recorded(function, *map(gt.asarray, operands()))
+        plain = Program(graph)
+        arrays = operands()
+        expected = [bits(t) for t in function(*map(gt.asarray, arrays))]
+        assert [bits(r.value) for r in interpreted(graph, *arrays)] == expected
+        assert [bits(t) for t in plain.run(*arrays)[0]] == expected
+        short = passes.simplified(graph)
+        ir.verify(short)
+        program = Program(short)
+        for _ in range(2):
+            program._arena[...] = 0xFF  # NaN
+            arrays = operands()
+            expected = [bits(t) for t in function(*map(gt.asarray, arrays))]
+            assert [bits(t) for t in program.run(*arrays)[0]] == expected
+
+
+# Passes
+
+
+def gradients(x, y):
+    """Value and gradients of a small function, as a training step has them."""
+    w, v = (gt.tensor(t, requires_grad=True) for t in (x, y))
+    out = gt.tanh(w * v) + gt.abs(v) * gt.abs(v) + gt.arange(4)
+    unused = gt.exp(w)
+    (gt.sum(out) + gt.mean(out)).backward()
+    del unused
+    return out.detach(), w.grad, v.grad
+
+
+def made(skip):
+    x, y = (gt.tensor(numbers(np.dtype("f"), 12, i).reshape(3, 4)) for i in range(2))
+    graph, out = recorded(gradients, x, y)
+    passes.simplified(graph, skip)
+    ir.verify(graph)
+    found = Program(graph).run(x.array, y.array)[0]
+    assert [bits(t) for t in found] == [bits(t) for t in out]
+    return len(graph.nodes)
+
+
+@pytest.mark.parametrize("name", sorted({p.__name__ for p in passes.PASSES}))
+def test_each_pass_shortens_the_graph_and_changes_no_bit(name):
+    assert made(skip=(name,)) > made(skip=())
+
+
+def value(buffer, version=1, shape=(4,), offset=0):
+    dtype = np.dtype("f")
+    strides = np.empty(shape, dtype).strides
+    return Value(buffer, version, offset, shape, strides, dtype)
+
+
+def small_graph():
+    graph = Graph(CPU)
+    a, b, c = (graph.buffer("temporary", 16) for _ in range(3))
+    graph.nodes = [
+        Node("map", "assign", (1.0,), {}, (value(a),), PLACE),
+        Node("map", "exp", (value(a),), {}, (value(b),), PLACE),
+        Node("map", "add", (value(a), value(b)), {}, (value(c),), PLACE),
+    ]
+    graph.result = Returned(value(c), True)
+    ir.verify(graph)
+    return graph, (a, b, c)
+
+
+def drop(graph, _):
+    del graph.nodes[1]
+
+
+def swap(graph, _):
+    graph.nodes[1:] = graph.nodes[:0:-1]
+
+
+def double(graph, _):
+    graph.nodes.insert(1, graph.nodes[1])
+
+
+def overwrite(graph, buffers):
+    node = Node("map", "assign", (2.0,), {}, (value(buffers[0], 2),), PLACE)
+    graph.nodes.insert(2, node)
+
+
+def overlap(graph, buffers):
+    c = buffers[2]
+    graph.nodes[2].outputs = (value(c, 1, (3,)), value(c, 2, (3,), 4))
+
+
+def commit(graph, _):
+    outside = graph.buffer("outside", 16, np.zeros(4, "f"))
+    graph.nodes.insert(1, Node("map", "assign", (1.0,), {}, (value(outside),), PLACE))
+    graph.nodes[-1].raises = True
+
+
+@pytest.mark.parametrize("change", [drop, swap, double, overwrite, overlap, commit])
+def test_verify_notices_a_graph_that_is_changed(change):
+    graph, buffers = small_graph()
+    change(graph, buffers)
+    with pytest.raises(ir.GraphFault):
+        ir.verify(graph)
+
+
+# Groups
+
+
+def grouped(function, *tensors):
+    graph, _ = recorded(function, *tensors)
+    graph = passes.simplified(graph)
+    items = fuse.groups(graph, lambda node: node.kind == "map")
+    return [len(i.nodes) if isinstance(i, fuse.Group) else i.name for i in items]
+
+
+def test_maps_of_one_shape_are_one_group():
+    x = gt.ones((5, 5))
+    assert grouped(lambda x: gt.tanh(x * 2 + 1) - x, x) == [4]
+    assert grouped(lambda x: gt.tanh(x @ x.T) * 2 + gt.exp(x.T @ x), x) == ["matmul", "matmul", 4]
+
+
+def test_what_reads_neighbours_is_no_group_with_what_writes_them():
+    def smooth(x):
+        y = x * 1
+        y[1:-1] = (y[:-2] + y[2:]) / 2
+        return y
+
+    x = gt.asarray(numbers(np.dtype("f"), 9000))
+    graph, out = recorded(smooth, x)
+    program = Program(passes.simplified(graph))
+    assert bits(program.run(x.array)[0]) == bits(out)
