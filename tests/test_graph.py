@@ -254,7 +254,7 @@ def gradients(x, y):
     w, v = (gt.tensor(t, requires_grad=True) for t in (x, y))
     out = gt.tanh(w * v) + gt.abs(v) * gt.abs(v) + gt.arange(4)
     unused = gt.exp(w)
-    (gt.sum(out) + gt.mean(out)).backward()
+    gt.sum(out).backward()
     del unused
     return out.detach(), w.grad, v.grad
 

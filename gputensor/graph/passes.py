@@ -122,10 +122,17 @@ def copies(graph: Graph) -> None:
             ):
                 later.args = map_values(
                     lambda leaf, new=new, out=out: (
-                        new if type(leaf) is Value and leaf.same_place(out) else leaf
+                        new if type(leaf) is Value and _is_copy(leaf, out, new) else leaf
                     ),
                     later.args,
                 )
+
+
+def _is_copy(read: Value, out: Value, new: Any) -> bool:
+    """Whether a value that is read is that of a copy, or a part of what one number fills."""
+    if isinstance(new, Value):
+        return read.same_place(out)
+    return read.buffer is out.buffer and read.dtype == out.dtype
 
 
 def _is_one(leaf: Any, dtype: Any) -> bool:
