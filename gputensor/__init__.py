@@ -1,5 +1,13 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
+from os import path as _path
+
+# In a checkout kernels/ and benchmarks/ are beside the package; once installed, they are inside it.
+__path__ = [
+    *__path__,
+    *(_path.dirname(p) for p in __path__ if not _path.exists(_path.join(p, "kernels"))),
+]
+
 from gputensor import (
     errors,
     interop,  # noqa: F401, it gives Tensor the protocols
