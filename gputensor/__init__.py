@@ -21,7 +21,12 @@ from gputensor import (
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
 from gputensor.capture import capture
-from gputensor.config import matmul_precision, sync_debug, use_deterministic
+from gputensor.config import (
+    matmul_precision,
+    set_default_dtype,
+    sync_debug,
+    use_deterministic,
+)
 from gputensor.function import checkpoint, custom_vjp
 from gputensor.kernels import kernel
 from gputensor.memory import memory_summary
@@ -75,6 +80,7 @@ __all__ = [
     "optim",
     "optimize",
     "random",
+    "set_default_dtype",
     "sync_debug",
     "synchronize",
     "use_deterministic",

@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, calls, config, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     AnomalyError,
@@ -1413,10 +1413,10 @@ _DTYPE_COMPLAINTS = (
 
 
 def default_dtype(value: Any) -> Any:
-    """A Python number that decides on a dtype: floats become float32, complex ones complex64."""
+    """A Python number that decides on a dtype: that of :class:`gputensor.set_default_dtype`."""
     if type(value) is float:
-        return np.float32(value)
-    return np.complex64(value) if type(value) is complex else value
+        return config.default_dtype().type(value)
+    return config.default_complex().type(value) if type(value) is complex else value
 
 
 def _items(data: Any) -> Iterator[Any]:
@@ -1436,7 +1436,7 @@ def _unwrapped(data: Any) -> Any:
 
 @calls.noted
 def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, Any]":
-    """NumPy array of nested lists; Python floats become float32 where no dtype was chosen.
+    """NumPy array of nested lists; Python floats get the default dtype where none was chosen.
 
     Raises
     ------
@@ -1453,10 +1453,10 @@ def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, 
         array = np.asarray(_unwrapped(data), dtype)
     except ValueError as error:
         raise ShapeError(f"{name}: nested lists of uneven lengths: {error}") from None
-    narrow = {"f": np.float32, "c": np.complex64}.get(array.dtype.kind)
-    if narrow is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
+    usual = {"f": config.default_dtype(), "c": config.default_complex()}.get(array.dtype.kind)
+    if usual is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
         return array
-    return array.astype(narrow)
+    return array.astype(usual)
 
 
 def raw_operand(name: str, operand: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, calls, config, memory
 from gputensor.autograd import Operand, Primitive, Tensor, _array, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import (
@@ -201,7 +201,7 @@ class Generator:
             raise ValueError(
                 f"uniform: low is {low}, high is {high}; they must be finite and low not above high"
             )
-        out, sizes, where = _room("uniform", shape, dtype or np.float32, device)
+        out, sizes, where = _room("uniform", shape, dtype or config.default_dtype(), device)
         with backend.on_device_of(where):
             state = self.take(out.size * words_of(out.dtype))
             return wrap(_shaped(random_uniform.raw(out, low=low, high=high, **state), sizes))
@@ -234,7 +234,7 @@ class Generator:
             return add(loc, multiply(scale, drawn))
         if not scale >= 0:
             raise ValueError(f"normal: scale is {scale}; it must not be negative")
-        out, sizes, where = _room("normal", shape, dtype or np.float32, device)
+        out, sizes, where = _room("normal", shape, dtype or config.default_dtype(), device)
         with backend.on_device_of(where):
             state = self.take((out.size + out.size % 2) * words_of(out.dtype))
             return wrap(_shaped(random_normal.raw(out, mean=loc, std=scale, **state), sizes))
@@ -703,7 +703,7 @@ def _parameters(
         )
     if dtype is None:
         floats = [v.dtype for v in tensors if v.dtype.kind in "fV"]
-        dtype = np.result_type(*floats) if floats else np.float32
+        dtype = np.result_type(*floats) if floats else config.default_dtype()
     try:
         sizes = np.broadcast_shapes(*(v.shape for v in tensors))
         if shape is not None:

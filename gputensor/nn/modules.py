@@ -128,7 +128,7 @@ class Dense(Module):
     activation : {None, "linear", "relu", "gelu", "sigmoid", "silu", "softmax", "tanh"}
     bias : bool
         Whether there is a bias.
-    dtype : floating point dtype
+    dtype : floating point dtype, optional
     device : str or Device, optional
     generator : Generator, optional
         For the initial weights, evenly distributed over
@@ -147,7 +147,7 @@ class Dense(Module):
         activation: str | None = None,
         *,
         bias: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: str | Device | None = None,
         generator: Generator | None = None,
     ) -> None:
@@ -176,7 +176,7 @@ class Embedding(Module):
     ----------
     rows, features : int
         Number of vectors and their length.
-    dtype : floating point dtype
+    dtype : floating point dtype, optional
     device : str or Device, optional
     generator : Generator, optional
         For the initial vectors, standard normal numbers.
@@ -191,7 +191,7 @@ class Embedding(Module):
         rows: int,
         features: int,
         *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: str | Device | None = None,
         generator: Generator | None = None,
     ) -> None:

@@ -1,10 +1,13 @@
-"""Making tensors. Floating point data of Python's own becomes float32; arrays keep their dtype."""
+"""Making tensors. Arrays keep their dtype; Python's floats have none, and become float32.
+
+float32 is the default of :class:`gputensor.set_default_dtype`, which can be float64 instead.
+"""
 
 from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, calls, config, memory
 from gputensor.autograd import (
     Leaf,
     Operand,
@@ -45,7 +48,7 @@ DType = Any  # what numpy.dtype takes: np.float32, "float32", gt.float32
 
 
 def _dtype(dtype: DType) -> np.dtype[Any]:
-    return checked_dtype("dtype", np.float32 if dtype is None else dtype)
+    return checked_dtype("dtype", config.default_dtype() if dtype is None else dtype)
 
 
 def _shared(data: Any) -> Any:
@@ -302,8 +305,8 @@ def linspace(
     """
     if not any(isinstance(end, complex) for end in (start, stop)):
         return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
-    chosen = _dtype(np.complex64 if dtype is None else dtype)
-    check_cast("linspace", np.dtype(np.complex64), chosen)
+    chosen = _dtype(config.default_complex() if dtype is None else dtype)
+    check_cast("linspace", config.default_complex(), chosen)
     found = _make("empty", device, (num,), dtype=np.complex128)
     for part in ("real", "imag"):  # CuPy's function is for real numbers
         ends = getattr(start, part), getattr(stop, part)

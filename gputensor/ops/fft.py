@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, config
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import Device
 from gputensor.errors import DTypeError, ShapeError
@@ -362,7 +362,7 @@ def ihfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "b
 
 
 def _frequencies(name: str, n: int, d: float, dtype: Any, device: str | Device | None) -> Tensor:
-    chosen = checked_dtype("dtype", np.float32 if dtype is None else dtype)
+    chosen = checked_dtype("dtype", config.default_dtype() if dtype is None else dtype)
     if chosen.kind != "f":
         raise DTypeError(f"fft.{name}: dtype must be real floating point, it is {chosen}")
     if d == 0:
