@@ -363,8 +363,11 @@ OVER = ["fftn", "ifftn", "rfftn", "irfftn", "fftshift", "ifftshift"]
 # - Where clip meets a bound JAX has half of the gradient, as its clip is a minimum of a maximum.
 # - JAX has no gradient of the modes "complete" and "full" of qr and svd of oblong matrices.
 IN_JAX = {
-    **{n: (lambda m, x, n=n: getattr(m, n)(x), SHAPE) for n in REAL_UNARY | UNARY},
-    **{n: (lambda m, x, y, n=n: getattr(m, n)(x, y), SHAPE, ROW) for n in REAL_BINARY | BINARY},
+    **{n: (lambda m, x, n=n: getattr(m, n)(x), SHAPE) for n in sorted(REAL_UNARY | UNARY)},
+    **{
+        n: (lambda m, x, y, n=n: getattr(m, n)(x, y), SHAPE, ROW)
+        for n in sorted(REAL_BINARY | BINARY)
+    },
     "acosh": (lambda m, x: m.acosh(x * x + 1), SHAPE),
     "gelu": (lambda m, x: m.gelu(x) if m is OURS else m.gelu(x, approximate=False), SHAPE),
     "polygamma": (lambda m, x: m.polygamma(2, x), SHAPE),
