@@ -267,6 +267,38 @@ def instantiations(xp: Any) -> dict[tuple[str, str], Launch]:
     return seen
 
 
+def small_cases(xp: Any) -> list[Case]:
+    """Few cases that reach each kernel, and each branch of it that its template arguments choose.
+
+    All calls for a small matrix in float32, and of other layouts of a row and of 16-bit numbers
+    what has an argument that no call before had. `xp` is as for :func:`instantiations`.
+    """
+    sizes = [(1, packs) for packs in (5, 33, 257, 2049)]
+    sizes += [(4, packs) for packs in (1, 33, 257, 2049)]
+    tried = [
+        *((np.float32, width * packs) for width, packs in sizes),
+        *((np.float16, columns) for columns in (5, 8)),
+    ]
+    known: set[tuple[str, int, str]] = set()
+    chosen = []
+    for i, (dtype, columns) in enumerate(tried):
+        for case in cases(3, columns, dtype):
+            with launches_recorded() as seen:
+                run(case, xp.asarray)
+            found = {argument for _, entry in seen for argument in _arguments(entry)}
+            if i == 0 or found - known:
+                chosen.append(case)
+            known |= found
+    return chosen
+
+
+def _arguments(entry: str) -> Iterator[tuple[str, int, str]]:
+    """A kernel's name with each of its template arguments."""
+    name, _, arguments = entry.rstrip(">").partition("<")
+    for i, argument in enumerate(arguments.split(", ")):
+        yield name, i, argument
+
+
 # ---------------------------------------------------------------- the table
 
 

@@ -1319,6 +1319,7 @@ print(json.dumps([cupy.__version__, absent, lacking, dir(cupy.ndarray)]))
 """
 
 
+@pytest.mark.hardware
 def test_the_tables_match_an_installed_cupy(cupy):
     """An importable CuPy need not find a device for its names to be compared."""
     done = subprocess.run(

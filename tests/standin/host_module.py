@@ -87,7 +87,8 @@ def _cache_folder() -> Path:
     return path
 
 
-def _preprocess(source: str, options: Sequence[str]) -> str:
+@functools.cache
+def _preprocess(source: str, options: tuple[str, ...]) -> str:
     """Source with its headers and without its macros, as NVRTC would see it."""
     short = {"--define-macro=": "-D", "--undefine-macro=": "-U", "--include-path=": "-I"}
     kept = list(options)
