@@ -60,7 +60,7 @@ def pytest_cmdline_main(config):
         return
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
     if whole and option.capture != "no" and getattr(option, "numprocesses", 1) is None:
-        option.numprocesses = "auto"
+        option.numprocesses, option.dist = "auto", "worksteal"
 
 
 def pytest_xdist_auto_num_workers(config):

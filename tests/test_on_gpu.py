@@ -1,5 +1,6 @@
 """benchmarks/on_gpu.py, with stand-ins for GPU and compute-sanitizer: no success without proof."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -113,8 +114,11 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path):
     step = on_gpu.run([sys.executable, "-c", code], limit=2)
     assert 2 <= time.monotonic() - began < 60
     assert step["late"] == "it was ended after 2 s"
-    status = Path(f"/proc/{pid.read_text()}/stat") if pid.exists() else Path("/nonesuch")
-    assert not status.exists() or status.read_text().split()[2] == "Z"
+    with contextlib.suppress(FileNotFoundError):  # of pid, on a machine that is very slow
+        status = Path(f"/proc/{pid.read_text()}/stat")
+        while status.exists() and status.read_text().split()[2] != "Z":
+            assert time.monotonic() - began < 60
+            time.sleep(0.1)
 
 
 def test_tests_that_took_too_long_have_failed(results, monkeypatch):

@@ -190,7 +190,7 @@ COMPLEX_UNARY = {
     "log1p": """-1 0 -inf 0; finite inf inf pi/2; finite nan nan nan; -inf pos inf pi;
     inf pos inf 0; -inf inf inf 3pi/4; inf inf inf pi/4; ±inf nan inf nan; nan finite nan nan;
     nan inf inf nan; nan nan nan nan""",
-    "sign": "±0 ±0 ±0 ±0; nan anything nan nan; anything nan nan nan",
+    "sign": "±0 ±0 0 0; nan anything nan nan; anything nan nan nan",
     "sinh": """0 0 0 0; 0 inf ±0 nan; 0 nan ±0 nan; pos inf nan nan; pos nan nan nan; inf 0 inf 0;
     inf pos inf*cos inf*sin; inf inf ±inf nan; inf nan ±inf nan; nan 0 nan 0;
     nan nonzero nan nan; nan nan nan nan""",

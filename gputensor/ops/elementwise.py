@@ -261,9 +261,10 @@ def abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
 
 
 def _phase(xp: Any, x: Any) -> Any:
-    """``x / abs(x)`` of complex numbers, and 0 of 0."""
+    """``x / abs(x)`` of complex numbers, and 0 of 0, whatever the signs of its parts."""
     size = xp.abs(x)
-    return x / xp.where(xp.equal(size, 0), 1, size)
+    nothing = xp.equal(size, 0)
+    return xp.where(nothing, 0, x / xp.where(nothing, 1, size))
 
 
 def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -444,7 +445,11 @@ atan2 = _binary(
 )
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
-tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out * out))
+tanh = _unary(
+    "tanh",
+    "Hyperbolic tangent; of ``inf + bj`` 1 and, as in C99, a zero with the sign of ``sin(2b)``.",
+    lambda xp, g, out, _x: g * (1 - out * out),
+)
 asinh = _unary("asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: g / xp.sqrt(1 + x * x))
 acosh = _unary(
     "acosh",
