@@ -177,7 +177,7 @@ COMPLEX_UNARY = {
     -inf finite 0*cos 0*sin; inf nonzero inf*cos inf*sin; -inf inf ±0 ±0; inf inf ±inf nan;
     -inf nan ±0 ±0; inf nan ±inf nan; nan 0 nan 0; nan nonzero nan nan; nan inf nan nan;
     nan nan nan nan""",
-    "expm1": """±0 0 ±0 0; finite inf nan nan; finite nan nan nan; inf 0 inf 0;
+    "expm1": """±0 0 0 0; finite inf nan nan; finite nan nan nan; inf 0 inf 0;
     -inf finite 0*cos-1 0*sin; inf nonzero inf*cos-1 inf*sin; -inf inf -1 ±0; inf inf ±inf nan;
     -inf nan -1 ±0; inf nan ±inf nan; nan 0 nan 0; nan nonzero nan nan; nan inf nan nan;
     nan nan nan nan""",

@@ -381,7 +381,8 @@ def _expm1(xp: Any, x: Any) -> Any:
         return xp.expm1(x)
     exp, finite = xp.exp(x), xp.isfinite(x)
     a, b = xp.real(x), xp.where(finite, xp.imag(x), 0)
-    near = xp.expm1(a) * xp.cos(b) - 2 * xp.sin(b / 2) ** 2
+    # 0 - 0 is 0, of no sign, which is what the standard has of zeros of either sign.
+    near = 0 - 2 * xp.sin(b / 2) ** 2 + xp.expm1(a) * xp.cos(b)
     # exp knows which of its parts vanish at infinity.
     return _joined(xp, xp.where(finite, near, xp.real(exp) - 1), xp.imag(exp), x)
 

@@ -129,6 +129,8 @@ def _waits() -> None:
 def _from_interface(value: Any) -> HostArray:
     """Memory of a foreign object that tells its address."""
     interface = value.__cuda_array_interface__
+    if 0 in interface["shape"]:
+        return _allocate(interface["shape"], interface["typestr"])
     address = interface["data"][0]
     memory = Allocation.around(address)
     if memory is None:
