@@ -35,6 +35,7 @@ CALLS = {
     "optimize.rosen_der": lambda f, x, y: f(x[:, 0]),
     "optimize.rosen_hess": lambda f, x, y: f(x[:, 0]),
     "optimize.rosen_hess_prod": lambda f, x, y: f(x[:, 0], y[:, 0]),
+    "signal.envelope": lambda f, x, y: f(x, axis=0),
     "signal.fftconvolve": lambda f, x, y: f(x, y),
     "signal.freqz": lambda f, x, y: f(x[:, 0], 8)[1],
     "signal.oaconvolve": lambda f, x, y: f(x[:, 0], y[:2, 0]),
