@@ -9,7 +9,7 @@ import numpy as np
 
 from gputensor import backend, epilogue
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
-from gputensor.backend import namespace
+from gputensor.backend import is_narrow, namespace
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import (
     Kernel,
@@ -22,7 +22,7 @@ from gputensor.kernels import (
     softmax_cross_entropy,
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
-from gputensor.kernels.runtime import is_narrow, widen
+from gputensor.kernels.runtime import widen
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.axes import any_zero, checked_axis, kept_shape
 from gputensor.ops.creation import asarray

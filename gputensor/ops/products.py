@@ -11,8 +11,9 @@ import numpy as np
 
 from gputensor import backend, blas
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
+from gputensor.backend import is_narrow
 from gputensor.errors import ShapeError
-from gputensor.kernels.runtime import is_narrow, narrow, widen
+from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.elementwise import conj, multiply
