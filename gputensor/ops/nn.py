@@ -22,11 +22,11 @@ from gputensor.kernels import (
     softmax_cross_entropy,
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
-from gputensor.kernels.runtime import widen
+from gputensor.kernels.runtime import narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.axes import any_zero, checked_axis, kept_shape
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
+from gputensor.ops.elementwise import erfc, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.products import product
@@ -54,14 +54,25 @@ def _shifted(xp: Any, x: Any, axis: Any) -> tuple[Any, Any]:
 
 
 def _logsumexp_forward(xp: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    shifted, top = _shifted(xp, x, axis)
+    shifted, top = _shifted(xp, widen(xp, x), axis)
     out = xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True)) + top
-    return out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape)
+    return narrow(xp, out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape), x)
 
 
-def _logsumexp_rule(xp: Any, g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    kept = kept_shape(x.shape, axis)
-    return xp.reshape(g, kept) * xp.exp(x - xp.reshape(out, kept))
+def _logsumexp_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    shape = x.shape
+    if any_zero(shape, axis):
+        return xp.zeros_like(x)
+    x, g = widen(xp, x), widen(xp, xp.reshape(g, kept_shape(shape, axis)))
+    raw = x.array if isinstance(x, Tensor) else x
+    here = namespace(raw)
+    top = here.max(raw, axis=axis, keepdims=True)  # a constant, whatever it is
+    endless = here.isinf(top)
+    shifted = x - here.where(endless, 0, top)
+    if not isinstance(raw, np.ndarray) or endless.any():  # the largest share, the rest has nothing
+        shifted = xp.where(endless, here.where(raw == top, 0, -math.inf), shifted)
+    weights = xp.exp(shifted)
+    return weights * (g / xp.sum(weights, axis=axis, keepdims=True))
 
 
 _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
@@ -70,7 +81,8 @@ _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
 
-    Of no elements it is minus infinity.
+    Of no elements it is minus infinity. Where it is infinite the elements that are so share the
+    gradient.
     """
     x = widened(as_array("logsumexp", x))
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
@@ -202,7 +214,7 @@ _dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_refere
 
 def gelu(x: Operand, /) -> Tensor:
     """Gaussian error linear unit ``x * Phi(x)``, exact (Hendrycks & Gimpel 2016)."""
-    return multiply(0.5 * x, 1 + erf(x * math.sqrt(0.5)))
+    return multiply(0.5 * x, erfc(-x * math.sqrt(0.5)))
 
 
 def silu(x: Operand, /) -> Tensor:
@@ -333,6 +345,7 @@ def _cross_entropy_forward(
 def _cross_entropy_rule(
     xp: Any, g: Any, _out: Any, _logits: Any, _t: Any, smoothing: Any, reduction: str, result: Any
 ) -> Any:
+    g = widen(xp, g)  # the number of rows may be above the range of 16 bits
     if reduction == "none":
         g = xp.expand_dims(g, 1)
     elif reduction == "mean":
@@ -343,13 +356,15 @@ def _cross_entropy_rule(
 def _cross_entropy_reference(
     xp: Any, logits: Any, target: Any, smoothing: float, reduction: str, result: Any
 ) -> Any:
+    dtype, logits = logits.dtype, widen(xp, logits)
     classes = logits.shape[1]
     if len(target.shape) == 1:
         target = xp.equal(target[:, None], xp.arange(classes, device=_place(target)))
         target = xp.astype(target, logits.dtype)
     target = target * (1 - smoothing) + smoothing / classes
     losses = -xp.sum(target * xp.log_softmax(logits, axis=1), axis=1)
-    return losses if reduction == "none" else getattr(xp, reduction)(losses)
+    found = losses if reduction == "none" else getattr(xp, reduction)(losses)
+    return found if found.dtype == dtype else xp.astype(found, dtype)
 
 
 def _place(x: Any) -> backend.Device:
