@@ -44,6 +44,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
+    "fabs",
     "floor",
     "floor_divide",
     "gammaln",
@@ -279,6 +280,9 @@ def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
 
 
 abs = _unary("abs", "Absolute value; gradient 0 at 0.", abs_rule)
+fabs = _unary(
+    "fabs", "Absolute value of real numbers, in floating point; see :func:`abs`.", abs_rule
+)
 real = _unary("real", "Real part.", lambda xp, g, _out, _x: g, lambda xp, x: xp.real(x)[...])
 imag = _unary(
     "imag",

@@ -717,11 +717,12 @@ def svd(x: Operand, /, *, full_matrices: bool = True) -> SVDResult:
     GraphError
         In a backward pass through that of `U` and `Vh` which has more than k vectors.
     """
-    u, s, vh, *rest = _svd(_matrix("svd", x), full_matrices=full_matrices)  # type: ignore[misc]
-    if rest[0].shape[-1]:
-        u = concat([u, rest[0]], axis=-1)
-    if rest[1].shape[-2]:
-        vh = concat([vh, rest[1]], axis=-2)
+    parts: Any = _svd(_matrix("svd", x), full_matrices=full_matrices)
+    u, s, vh, more_u, more_vh = parts
+    if more_u.shape[-1]:
+        u = concat([u, more_u], axis=-1)
+    if more_vh.shape[-2]:
+        vh = concat([vh, more_vh], axis=-2)
     return SVDResult(u, s, vh)
 
 
