@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gputensor import calls
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
 from gputensor.backend import namespace
 from gputensor.errors import DTypeError
@@ -367,15 +368,19 @@ def _remainder(xp: Any, x: Any, y: Any) -> Any:
     return xp.copysign(xp.where(turned, rest + y, rest), y)
 
 
-def _remainder_divisor(_xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
-    # By the whole number of times that the forward pass took the divisor off, which rounding makes
-    # another than the floor of the quotient. It is constant.
-    out, x, y = (a.array if isinstance(a, Tensor) else a for a in (out, x, y))
+@calls.noted
+def _times(out: Any, x: Any, y: Any) -> Any:
+    """How often the divisor was taken off for a remainder, in its dtype."""
     xp = namespace(out)
     with np.errstate(invalid="ignore", divide="ignore"):
         times = xp.round((x - widen(xp, out)) / y)
         times = xp.where(xp.isinf(y), xp.where(out == x, 0, -1), times)
-    return -g * xp.astype(times, out.dtype)
+    return xp.astype(times, out.dtype)
+
+
+def _remainder_divisor(_xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    # Rounding makes it another number than the floor of the quotient. It is constant.
+    return -g * _times(*(a.array if isinstance(a, Tensor) else a for a in (out, x, y)))
 
 
 remainder = _binary(

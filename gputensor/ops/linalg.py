@@ -12,6 +12,7 @@ gradients holds here with the operands and results conjugated.
 """
 
 import builtins
+import functools
 import math
 import operator
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
+from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError, GraphError, LinAlgError, ShapeError
 from gputensor.kernels.runtime import narrow, power_of_two, squares_fit, widen
 from gputensor.ops import elementwise, indexing, products, statistical
@@ -332,7 +334,7 @@ def _regular(xp: Any, x: Any, singular: Any) -> tuple[Any, Any]:
     """
     if len(x.shape) == 2:
         return x, None
-    mask = (singular.array if isinstance(singular, Tensor) else singular)[..., None, None]
+    mask = singular[..., None, None]
     return xp.where(mask, raw_like(x, "eye", x.shape[-1]), x), mask
 
 
@@ -340,11 +342,8 @@ def _irregular(xp: Any, found: Any, mask: Any, *gradients: Any) -> Any:
     """Gradients of a stack, NaN for singular matrices unless those of their results are 0."""
     if mask is None:
         return found
-    asked = False
-    for g in gradients:
-        raw = g.array if isinstance(g, Tensor) else g
-        asked = asked | (raw != 0).any(axis=(-2, -1), keepdims=True)
-    return xp.where(mask, xp.where(asked, math.nan, 0.0), found)
+    asked = [xp.any(xp.not_equal(g, 0), axis=(-2, -1), keepdims=True) for g in gradients]
+    return xp.where(mask, xp.where(functools.reduce(xp.logical_or, asked), math.nan, 0.0), found)
 
 
 # The gradient of a determinant is the matrix of cofactors, C = det(x) inv(x)^T. Singular matrices
@@ -942,6 +941,8 @@ _PADE = (
 
 
 def _expm_forward(xp: Any, x: Any) -> Any:
+    if is_narrow(x.dtype):
+        raise DTypeError(f"linalg.expm does not take {x.dtype}; convert it: x.astype(gt.float32)")
     if not x.size:
         return x.copy()
     norm = xp.max(xp.sum(xp.abs(x), axis=-2), axis=-1)

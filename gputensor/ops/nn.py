@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, epilogue
+from gputensor import backend, calls, epilogue
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import is_narrow, namespace
 from gputensor.errors import DTypeError, ShapeError
@@ -59,18 +59,25 @@ def _logsumexp_forward(xp: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return narrow(xp, out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape), x)
 
 
+@calls.noted
+def _largest(x: Any, axis: Any) -> tuple[Any, Any, Any]:
+    """The largest elements, 0 if they are infinite; whether they are; and where they stand."""
+    xp = namespace(x)
+    top = xp.max(x, axis=axis, keepdims=True)
+    endless = xp.isinf(top)
+    return xp.where(endless, 0, top), endless, x == top
+
+
 def _logsumexp_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     shape = x.shape
     if any_zero(shape, axis):
         return xp.zeros_like(x)
     x, g = widen(xp, x), widen(xp, xp.reshape(g, kept_shape(shape, axis)))
-    raw = x.array if isinstance(x, Tensor) else x
-    here = namespace(raw)
-    top = here.max(raw, axis=axis, keepdims=True)  # a constant, whatever it is
-    endless = here.isinf(top)
-    shifted = x - here.where(endless, 0, top)
-    if not isinstance(raw, np.ndarray) or endless.any():  # the largest share, the rest has nothing
-        shifted = xp.where(endless, here.where(raw == top, 0, -math.inf), shifted)
+    recorded = isinstance(x, Tensor)
+    top, endless, largest = _largest(x.array if recorded else x, axis)
+    shifted = x - top
+    if recorded or not isinstance(x, np.ndarray) or endless.any():  # equal shares of the largest
+        shifted = xp.where(endless, xp.where(largest, 0.0, -math.inf), shifted)
     weights = xp.exp(shifted)
     return weights * (g / xp.sum(weights, axis=axis, keepdims=True))
 

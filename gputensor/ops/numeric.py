@@ -8,6 +8,7 @@ import numpy as np
 from gputensor import backend, calls
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
+from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
@@ -150,12 +151,21 @@ def median(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tenso
     return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
 
+def _convolve_forward(xp: Any, x: Any, y: Any) -> Any:
+    found = xp.convolve(widen(xp, x), widen(xp, y))
+    return narrow(xp, found, x) if x.dtype == y.dtype else found
+
+
+def _convolve_rule(xp: Any, g: Any, other: Any) -> Any:
+    return xp.convolve(widen(xp, g), widen(xp, xp.flip(other)), mode="valid")
+
+
 _convolve = Primitive(
     "convolve",
-    lambda xp, x, y: xp.convolve(x, y),
+    _convolve_forward,
     (
-        lambda xp, g, _out, _x, y: xp.convolve(g, xp.flip(y), mode="valid"),
-        lambda xp, g, _out, x, _y: xp.convolve(g, xp.flip(x), mode="valid"),
+        lambda xp, g, _out, _x, y: _convolve_rule(xp, g, y),
+        lambda xp, g, _out, x, _y: _convolve_rule(xp, g, x),
     ),
 )
 

@@ -90,14 +90,14 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def _variance(xp: Any, x: Any, axis: Axis, correction: float) -> Any:
-    """Variance of float32 or wider numbers, without the axes that it is taken along."""
+    """Variance without the axes that it is taken along, of 16-bit numbers in float32."""
     shape = x.shape
     axes, count = axes_of(shape, axis), count_of(shape, axis)
     last = axes == list(range(len(shape) - len(axes), len(shape)))
-    if x.dtype.kind == "f" and x.size and last and x.flags.c_contiguous:
+    if x.dtype.kind in "fV" and x.size and last and x.flags.c_contiguous:
         found = row_moments.raw(x.reshape(x.size // count, count))[1] * count
     else:
-        deviation = x - xp.mean(x, axis=axis, keepdims=True)
+        deviation = _deviation(xp, x, axis)
         found = xp.sum(deviation * deviation, axis=axis)
     return found / _freedom(count, correction)
 
@@ -112,7 +112,7 @@ def _finished(xp: Any, found: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 def _var_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
-    found = _variance(xp, widen(xp, x), axis, correction)
+    found = _variance(xp, x, axis, correction)
     return _finished(xp, found, x, axis, keepdims)
 
 
@@ -155,12 +155,12 @@ def var(
 
 
 def _std_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
-    wide = widen(xp, x)
     if isinstance(x, np.ndarray) or any_zero(x.shape, axis):
         with np.errstate(over="ignore", invalid="ignore"):
-            found = xp.asarray(_variance(xp, wide, axis, correction))
+            found = xp.asarray(_variance(xp, x, axis, correction))
         if any_zero(x.shape, axis) or squares_fit(found):
             return _finished(xp, xp.sqrt(found), x, axis, keepdims)
+    wide = widen(xp, x)
     unit = power_of_two(xp.asarray(xp.abs(wide)), axis)
     found = xp.sqrt(_variance(xp, wide * unit, axis, correction))
     return _finished(xp, found / xp.reshape(unit, found.shape), x, axis, keepdims)
