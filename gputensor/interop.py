@@ -47,7 +47,6 @@ _NAMES = {
     "radians": "deg2rad",
     "ravel": "flatten",
     "right_shift": "bitwise_right_shift",
-    "rint": "round",
 }
 _PARAMETERS = {"a_max": "max", "a_min": "min", "ddof": "correction", "newshape": "shape"}
 _REDUCTIONS = {

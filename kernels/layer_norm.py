@@ -40,9 +40,15 @@ def _forward_loop(  # type: ignore[no-untyped-def]
                 mean += row[j]
             mean /= columns
         square = x.dtype.type(0)
+        rest = x.dtype.type(0)
         for j in range(target.size):
             d = row[j] - mean
             square += d * d
+            rest += d
+        if center:  # what rounding left out of the mean
+            rest /= columns
+            mean += rest
+            square -= rest * rest * columns
         endless[i] = not square < np.inf
         scale = x.dtype.type(1) / np.sqrt(square / columns + eps)
         if bias.size:

@@ -65,6 +65,7 @@ CASES = {
     "ceil": [(gt.ceil, X)],
     "trunc": [(gt.trunc, X)],
     "round": [(gt.round, X)],
+    "rint": [(gt.rint, X)],
     "floor_divide": [(gt.floor_divide, X, POSITIVE)],
     "remainder": [(gt.remainder, X, POSITIVE)],
     "exp": [(gt.exp, X)],

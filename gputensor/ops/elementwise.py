@@ -81,6 +81,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "remainder",
+    "rint",
     "round",
     "select",
     "sigmoid",
@@ -330,6 +331,9 @@ floor = _unary("floor", "Largest integer not above `x`.", _zero, _whole("floor")
 ceil = _unary("ceil", "Smallest integer not below `x`.", _zero, _whole("ceil"))
 trunc = _unary("trunc", "Integer part of `x`.", _zero, _whole("trunc"))
 round = _unary("round", "Nearest integer, halves to even.", _zero)
+rint = _unary(
+    "rint", "Nearest integer in floating point, halves to even; see :func:`round`.", _zero
+)
 
 
 def _endless(x: Any) -> bool:

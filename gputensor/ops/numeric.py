@@ -31,8 +31,6 @@ from gputensor.ops.searching import searchsorted
 from gputensor.ops.sorting import sort
 from gputensor.ops.statistical import cumulative_prod, cumulative_sum
 
-_COMPLEX = np.dtype(np.complex64)
-
 __all__ = [
     "angle",
     "bincount",
@@ -60,12 +58,10 @@ def cumprod(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor
 
 
 def angle(x: Operand, /) -> Tensor:
-    """Argument of complex numbers, in radians: 0 or pi of real ones; gradient 0 at 0.
-
-    Integers and bools are taken as float64.
-    """
+    """Argument of complex numbers, in radians: 0 or pi of real ones; gradient 0 at 0."""
     x = as_array("angle", x)
-    x = astype(x, np.float64) if getattr(x, "dtype", _COMPLEX).kind in "biu" else x
+    if getattr(x, "dtype", None) == np.bool_:
+        x = astype(x, np.float64)
     return atan2(imag(x), real(x))
 
 
@@ -137,7 +133,9 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
         take(rows, asarray(end(at).astype(np.int64), device=device), axis=-1)
         for end in (np.floor, np.ceil)
     )
-    dtype = rows.dtype if rows.dtype.kind in "fV" else np.float64
+    dtype: Any = rows.dtype if rows.dtype.kind in "fV" else np.float64
+    if rows.dtype.kind == "c":
+        dtype = rows.dtype.char.lower()
     share = asarray(at - np.floor(at), dtype, device)
     found = where(share == 0, below, (1 - share) * below + share * above)
     last = getitem(rows, (..., slice(-1, None)))

@@ -160,7 +160,7 @@ def _std_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool)
             found = xp.asarray(_variance(xp, x, axis, correction))
         if any_zero(x.shape, axis) or squares_fit(found):
             return _finished(xp, xp.sqrt(found), x, axis, keepdims)
-    wide = widen(xp, x)
+    wide = widen(xp, x) if x.dtype.kind in "fV" else xp.astype(x, np.float64)
     unit = power_of_two(xp.asarray(xp.abs(wide)), axis)
     found = xp.sqrt(_variance(xp, wide * unit, axis, correction))
     return _finished(xp, found / xp.reshape(unit, found.shape), x, axis, keepdims)
