@@ -159,6 +159,8 @@ def binary_cross_entropy_with_logits(
     :func:`mse_loss`. A logit of infinity is certainty: right it costs nothing, wrong infinity.
     """
     x, t, dtype = _pair(_bce.name, logits, target)
+    if "c" in (x.dtype.kind, t.dtype.kind):
+        raise DTypeError(f"{_bce.name}: logits and target must be real, got {x.dtype}, {t.dtype}")
     return _reduced(_bce.name, _bce(x, t), reduction, dtype)
 
 

@@ -1014,7 +1014,7 @@ def _norm_forward(xp: Any, x: Any, axis: Axis, ord: float, keepdims: bool) -> An
         return narrow(xp, xp.sum(size, axis=axis, keepdims=keepdims) ** (1 / ord), x)
     with np.errstate(over="ignore", divide="ignore"):
         # Of a negative order the smallest number counts most.
-        unit = power_of_two(size if ord > 0 else 1 / size, axis, ord)
+        unit = power_of_two(size if ord > 0 else xp.asarray(1 / size), axis, ord)
         unit = unit if ord > 0 else 1 / unit
         size = size * unit
         power = size * size if ord == 2 else size**ord

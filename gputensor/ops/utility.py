@@ -9,7 +9,7 @@ from gputensor.errors import ShapeError
 from gputensor.ops.axes import Axis, checked_axis
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
-from gputensor.ops.elementwise import not_equal, subtract
+from gputensor.ops.elementwise import not_equal, subtract, where
 from gputensor.ops.indexing import getitem
 from gputensor.ops.manipulation import broadcast_to, concat, reshape
 
@@ -169,10 +169,13 @@ def _slopes(x: Tensor, axis: int, spacing: Operand, edge_order: int) -> Tensor:
         share = part(width, None, -1) / (part(width, None, -1) + part(width, 1, None))
     slope = diff(x, axis=axis) / width
     before, after = part(slope, None, -1), part(slope, 1, None)
+    inside = part(x, 2, None) - part(x, None, -2)
     if given:
-        inside = before * (1 - share) + after * share
+        inside = inside / (part(width, None, -1) + part(width, 1, None))
+        # Of even spacing the sample in between, which may be infinite, has no part.
+        inside = where(share == 0.5, inside, before * (1 - share) + after * share)
     else:
-        inside = (part(x, 2, None) - part(x, None, -2)) / (2 * width)
+        inside = inside / (2 * width)
     first, last = part(slope, None, 1), part(slope, -1, None)
     if edge_order == 2:
         bend = after - before
