@@ -1783,7 +1783,7 @@ def _differentiable_step(
     """Gradients of the operands as tensors that are on the tape themselves."""
     primitive = node.primitive
     saved = [
-        wrap(a, p) if backend.is_array(a) else a
+        wrap(a, p) if backend.is_array(a) else _as_tensor(a, node, g) if type(a) in _NUMERIC else a
         for a, p in zip(node.saved or (), node.parents, strict=True)
     ]
     if primitive.reference is not None:
@@ -1801,6 +1801,17 @@ def _differentiable_step(
         None if p is None else primitive.rules[i](xp, g, out, *saved, **node.attrs)  # type: ignore[misc]
         for i, p in enumerate(parents)
     ]
+
+
+_NUMERIC = (int, float, complex)
+
+
+def _as_tensor(number: complex, node: Node, g: Any) -> Tensor:
+    """A Python number among operands, in their dtype: functions of it alone would be float32."""
+    some = next(t for t in g if t is not None) if type(g) is Several else g
+    real = node.dtype.kind == "c" and not isinstance(number, complex)
+    dtype = node.dtype.char.lower() if real else node.dtype
+    return wrap(NAMESPACES[type(some.array)].asarray(number, dtype))
 
 
 def _through_reference(

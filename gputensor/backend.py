@@ -37,6 +37,7 @@ __all__ = [
     "expected_waits",
     "is_array",
     "is_minus_zero",
+    "is_narrow",
     "namespace",
     "on_device_of",
     "place",
@@ -220,8 +221,28 @@ _SPECIAL = {
 }
 
 
+def is_narrow(dtype: "np.dtype[Any]") -> bool:
+    """Whether it is a floating point dtype of 16 bits."""
+    return dtype.itemsize == 2 and dtype.kind in "fV"  # V is bfloat16's
+
+
+def _in_float32(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A sum, product or mean whose intermediate values are float32 where elements have 16 bits.
+
+    In 16 bits a sum stops to grow at 256 (bfloat16) or 2048 (float16) times what is added.
+    """
+
+    def wide(x: Array, axis: Any = None, dtype: Any = None, **options: Any) -> Array:
+        result = x.dtype if dtype is None else np.dtype(dtype)
+        if not is_narrow(result):
+            return function(x, axis=axis, dtype=dtype, **options)
+        return function(x, axis=axis, dtype=np.float32, **options).astype(result)
+
+    return wide
+
+
 class Namespace:
-    """The functions of NumPy or CuPy, plus the few that the two spell differently.
+    """The functions of NumPy or CuPy, plus the few that the two spell or compute differently.
 
     Derivative rules take one as ``xp``. With ``create_graph=True`` they get gputensor's own
     operations instead, so what a rule calls must exist in all three.
@@ -250,10 +271,11 @@ class Namespace:
         return out
 
     def index_add(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
-        """Zeros of `shape` with `values` added at `index`; repeated places add up."""
-        out = self._module.zeros(shape, values.dtype)
-        self._module.add.at(out, index, values)
-        return out
+        """Zeros of `shape` with `values` added at `index`; repeated places add up, in float32."""
+        dtype = np.float32 if is_narrow(values.dtype) else values.dtype
+        out = self._module.zeros(shape, dtype)
+        self._module.add.at(out, index, values.astype(dtype, copy=False))
+        return out.astype(values.dtype, copy=False)
 
     def index_set(self, x: Array, index: Any, values: Any) -> Array:
         """Copy of `x` with `values` put at `index`."""
@@ -338,11 +360,11 @@ class _CudaLinalg:
         with cupyx.errstate(linalg="raise"):
             return getattr(cupy.linalg, name)(*args, **options)
 
-    def cross(self, a: Array, b: Array, axis: int) -> Array:
+    def cross(self, a: Array, b: Array) -> Array:
         """Cross product, which cannot fail."""
         import cupy
 
-        return cupy.cross(a, b, axis=axis)
+        return cupy.cross(a, b)
 
     def solve(self, a: Array, b: Array) -> Array:
         """Solve for matrices `b` in stacks that broadcast, which CuPy's function does not do."""
@@ -397,14 +419,33 @@ class _Namespaces(dict[type, Namespace]):
             import cupy
 
             self[kind] = Namespace(
-                cupy, linalg=_CudaLinalg(), full=_cuda_full, sign=_cuda_sign, **CUPY_FUNCTIONS
+                cupy,
+                linalg=_CudaLinalg(),
+                cumprod=_in_float32(cupy.cumprod),  # its sum, prod and mean are so themselves
+                cumsum=_in_float32(cupy.cumsum),
+                full=_cuda_full,
+                sign=_cuda_sign,
+                **CUPY_FUNCTIONS,
             )
             return self[kind]
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 
 
 _HOST_LINALG = Namespace(np.linalg, solve_triangular=_host_solve_triangular)
-NAMESPACES = _Namespaces({np.ndarray: Namespace(np, linalg=_HOST_LINALG)})
+NAMESPACES = _Namespaces(
+    {
+        np.ndarray: Namespace(
+            np,
+            linalg=_HOST_LINALG,
+            cumprod=_in_float32(np.cumprod),
+            cumsum=_in_float32(np.cumsum),
+            mean=_in_float32(np.mean),
+            # `reduce` is quicker than NumPy's functions around it.
+            prod=_in_float32(np.multiply.reduce),
+            sum=_in_float32(np.add.reduce),
+        )
+    }
+)
 
 
 def is_array(x: object) -> bool:

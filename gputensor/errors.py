@@ -18,6 +18,7 @@ __all__ = [
     "GradcheckError",
     "GraphError",
     "ImplicitTransferError",
+    "IndexTypeError",
     "LabelError",
     "LaunchError",
     "LinAlgError",
@@ -43,6 +44,10 @@ class AxisError(ShapeError, IndexError):
 
 class DTypeError(GPUTensorError, TypeError):
     """An operand whose dtype the operation does not take."""
+
+
+class IndexTypeError(DTypeError, IndexError):
+    """An index array whose dtype is not that of indices."""
 
 
 class LinAlgError(GPUTensorError, np.linalg.LinAlgError):

@@ -27,6 +27,8 @@ __all__: list[str] = []
 # What NumPy calls otherwise.
 _NAMES = {
     "absolute": "abs",
+    "amax": "max",
+    "amin": "min",
     "arccos": "acos",
     "arccosh": "acosh",
     "arcsin": "asin",
@@ -38,7 +40,6 @@ _NAMES = {
     "conjugate": "conj",
     "degrees": "rad2deg",
     "expit": "sigmoid",
-    "fabs": "abs",
     "invert": "bitwise_invert",
     "left_shift": "bitwise_left_shift",
     "power": "pow",
@@ -46,9 +47,7 @@ _NAMES = {
     "radians": "deg2rad",
     "ravel": "flatten",
     "right_shift": "bitwise_right_shift",
-    "rint": "round",
 }
-_NUMBERS_ONLY = {"linspace"}  # functions of gputensor that take no tensors, and ask NumPy's
 _PARAMETERS = {"a_max": "max", "a_min": "min", "ddof": "correction", "newshape": "shape"}
 _REDUCTIONS = {
     "add": "sum",
@@ -76,8 +75,7 @@ def _function(path: list[str]) -> Callable[..., Any] | None:
     for part in path[:-1]:
         place = getattr(sys.modules["gputensor"], part, None)
     name = _NAMES.get(path[-1], path[-1])
-    known = name in getattr(place, "__all__", ()) and name not in _NUMBERS_ONLY
-    found = getattr(place, name) if known else None
+    found = getattr(place, name) if name in getattr(place, "__all__", ()) else None
     return found if inspect.isroutine(found) else None
 
 
@@ -249,6 +247,22 @@ def _question(name: str) -> Callable[..., Any]:
     return answer
 
 
+def _linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    device: Any = None,
+) -> Any:
+    found = ops.linspace(start, stop, num, dtype=dtype, endpoint=endpoint, device=device)
+    parts = num - bool(endpoint)
+    found = ops.moveaxis(found, 0, axis)
+    return (found, (stop - start) / (parts if parts > 0 else np.nan)) if retstep else found
+
+
 def _squeeze(a: Any, axis: Any = None) -> Tensor:
     return ops.squeeze(
         a, tuple(i for i, n in enumerate(a.shape) if n == 1) if axis is None else axis
@@ -274,9 +288,11 @@ _OWN: dict[str, Callable[..., Any]] = {
     "array_repr": lambda x: repr(x),
     "array_str": lambda x: str(x),
     "copy": lambda a: ops.positive(a),
+    "gradient": lambda f, *varargs, **options: ops.gradient(f, *varargs, **options),
     "iscomplexobj": lambda x: x.dtype.kind == "c",
     "isclose": lambda a, b, **options: wrap(_question("isclose")(a, b, **options)),
     "isrealobj": lambda x: x.dtype.kind != "c",
+    "linspace": _linspace,
     "may_share_memory": _question("may_share_memory"),
     "ndim": lambda a: a.ndim,
     "shape": lambda a: a.shape,

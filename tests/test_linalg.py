@@ -49,6 +49,11 @@ def phaseless(x):
     return gt.square(gt.abs(gt.asarray(weights, device=x.device) @ x))
 
 
+def spectrum(values):
+    """What does not depend on the order of eigenvalues."""
+    return gt.abs(gt.sum(values**3, axis=-1)) + gt.real(gt.sum(gt.exp(values), axis=-1))
+
+
 WEIGHTS = cplx(5)
 SINGULAR = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.5, -1.0, 2.0]])
 
@@ -84,6 +89,18 @@ CASES = {
         ),
     ],
     "eigvalsh": [(lambda x: linalg.eigvalsh(hermitian(x)), (2, 3, 3))],
+    "eig": [
+        (lambda x: spectrum(linalg.eigvals(x)), (3, 3)),
+        (lambda x: gt.abs(linalg.eig(x).eigenvectors) ** 2 @ gt.ones(3), (2, 3, 3)),
+        (
+            lambda x: (lambda w, v: gt.real(v * gt.exp(w * 0.2)[..., None, :] @ linalg.inv(v)))(
+                *linalg.eig(x)
+            ),
+            (3, 3),
+        ),
+    ],
+    "eigvals": [(lambda x: spectrum(linalg.eigvals(x)), (2, 3, 3))],
+    "expm": [(linalg.expm, (3, 3)), (lambda x: linalg.expm(x * 3), (2, 2, 2))],
     "inv": [(linalg.inv, (3, 3)), (linalg.inv, (2, 2, 2))],
     "lstsq": [
         (lambda a, b: linalg.lstsq(a, b).x, (4, 2), (4,)),

@@ -53,6 +53,7 @@ CASES = {
     "negative": [(gt.negative, X)],
     "positive": [(gt.positive, X)],
     "abs": [(gt.abs, X)],
+    "fabs": [(gt.fabs, X)],
     "real": [(gt.real, X)],
     "imag": [(gt.imag, X)],
     "conj": [(gt.conj, X)],
@@ -64,6 +65,7 @@ CASES = {
     "ceil": [(gt.ceil, X)],
     "trunc": [(gt.trunc, X)],
     "round": [(gt.round, X)],
+    "rint": [(gt.rint, X)],
     "floor_divide": [(gt.floor_divide, X, POSITIVE)],
     "remainder": [(gt.remainder, X, POSITIVE)],
     "exp": [(gt.exp, X)],
@@ -247,11 +249,18 @@ CASES = {
             X,
         ),
     ],
+    "binary_cross_entropy_with_logits": [
+        (gt.nn.functional.binary_cross_entropy_with_logits, X, POSITIVE),
+    ],
     "var": [
         (lambda x: gt.var(x), X),
         (lambda x: gt.var(x, axis=0, correction=1), X),
         (lambda x: gt.var(x, axis=-1, keepdims=True) * x, X),
+    ],
+    "std": [
+        (gt.std, X),
         (lambda x: gt.std(x.reshape(1, *x.shape), axis=(1, 2), correction=0.5), X),
+        (lambda x: gt.std(x, axis=0, correction=1, keepdims=True) * x, X),
     ],
     "identity": [],
     "checkpoint": [

@@ -149,9 +149,9 @@ def test_cuda_takes_strided_arrays(cupy, name, function, arrays):
 
 # What LAPACK is for, which has no numbers of 16 bits; the last two by what they compute with it.
 DECOMPOSED = {
-    *("cholesky", "cofactors", "cofactors_slope", "det", "eigh", "eigvalsh", "inv", "lstsq"),
-    *("output", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals"),
-    *("matrix_norm", "matrix_power"),
+    *("cholesky", "cofactors", "cofactors_slope", "det", "eig", "eigh", "eigvals", "eigvalsh"),
+    *("expm", "inv", "lstsq", "output", "pinv", "qr", "slogdet", "solve", "solve_triangular"),
+    *("svd", "svdvals", "matrix_norm", "matrix_power"),
 }
 
 

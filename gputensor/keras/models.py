@@ -89,7 +89,7 @@ def _rows_of(x: Array, rows: Array) -> Array:
 @calls.noted
 def _sum_of(each: Array, rows: int) -> Array:
     """Sum over a batch of a loss of each row, or of their mean."""
-    return each.sum() if each.ndim else each * rows
+    return backend.namespace(each).sum(each) if each.ndim else each * rows
 
 
 @calls.noted

@@ -22,6 +22,7 @@ from gputensor.autograd import (
 from gputensor.backend import Device
 from gputensor.errors import DeviceError, ShapeError
 from gputensor.ops.data_type import astype, check_cast, checked_dtype
+from gputensor.ops.elementwise import add, multiply
 from gputensor.ops.manipulation import broadcast_to, ints, reshape
 
 __all__ = [
@@ -287,8 +288,8 @@ def arange(
 
 
 def linspace(
-    start: complex,
-    stop: complex,
+    start: complex | Operand,
+    stop: complex | Operand,
     /,
     num: int,
     *,
@@ -298,11 +299,33 @@ def linspace(
 ) -> Tensor:
     """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default.
 
+    Parameters
+    ----------
+    start, stop : number, Tensor or array
+        Tensors and arrays broadcast together; they decide on dtype and device, unless these are
+        given, and gradients flow to them. Integers are taken as float64.
+    num : int
+    dtype : dtype, optional
+    device : str or Device, optional
+    endpoint : bool
+        Whether `stop` is the last of the numbers, or what would come after it.
+
+    Returns
+    -------
+    Tensor
+        Of shape (num, ...), where ... is that of `start` and `stop`.
+
     Raises
     ------
     DTypeError
         If `start` or `stop` is complex and `dtype` real.
+    ValueError
+        If `num` is negative.
     """
+    if any(
+        isinstance(end, (Tensor, list, tuple)) or backend.is_array(end) for end in (start, stop)
+    ):
+        return _between(start, stop, num, dtype, device, endpoint)
     if not any(isinstance(end, complex) for end in (start, stop)):
         return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
     chosen = _dtype(config.default_complex() if dtype is None else dtype)
@@ -314,6 +337,29 @@ def linspace(
         with backend.on_device_of(found.array):
             setattr(found.array, part, line.array)
     return astype(found, chosen, copy=False)
+
+
+def _between(
+    start: Operand, stop: Operand, num: int, dtype: DType, device: Any, endpoint: bool
+) -> Tensor:
+    """:func:`linspace` of tensors."""
+    ends = [as_array("linspace", end) for end in (start, stop)]
+    arrays = [end.array if isinstance(end, Tensor) else end for end in ends]
+    home = backend.device_of(next(a for a in arrays if backend.is_array(a)))
+    kind = np.result_type(*(getattr(a, "dtype", a) for a in arrays))
+    kind = kind if kind.kind in "fcV" else np.dtype(np.float64)
+    chosen = kind if dtype is None else _dtype(dtype)
+    check_cast("linspace", kind, chosen)
+    (num,) = ints("linspace", "num", num)
+    if num < 0:
+        raise ValueError(f"linspace: num is {num}; it must not be negative")
+    axes = max(len(getattr(a, "shape", ())) for a in arrays)
+    steps = np.arange(num) / max(num - bool(endpoint), 1)
+    real = kind.char.lower() if kind.kind == "c" else kind
+    share = asarray(steps.reshape(num, *(1,) * axes), real, home)
+    # From both ends, so that these are exact.
+    found = add(multiply(ends[0], 1 - share), multiply(ends[1], share))
+    return astype(found, chosen, copy=False, device=device)
 
 
 def eye(

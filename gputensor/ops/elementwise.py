@@ -6,10 +6,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gputensor import calls
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
+from gputensor.backend import namespace
 from gputensor.errors import DTypeError
 from gputensor.kernels.runtime import narrow, widen
-from gputensor.ops.data_type import astype
+from gputensor.ops.data_type import astype, finfo
 
 __all__ = [
     "abs",
@@ -43,6 +45,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
+    "fabs",
     "floor",
     "floor_divide",
     "gammaln",
@@ -78,6 +81,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "remainder",
+    "rint",
     "round",
     "select",
     "sigmoid",
@@ -175,9 +179,11 @@ divide = _binary(
 )
 
 
-def _pow_base(xp: Any, g: Any, _out: Any, x: Any, y: Any) -> Any:
-    # x ** 0 is flat also where x ** -1 is infinite.
-    return g * xp.where(xp.equal(y, 0), 0.0, y * x ** xp.where(xp.equal(y, 0), 1, y - 1))
+def _pow_base(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    # x ** 0 is flat also where x ** -1 is infinite or NaN.
+    finite = xp.greater(xp.abs(x), float(finfo(out.dtype).smallest_normal))
+    flat = xp.logical_and(xp.equal(y, 0), xp.logical_not(finite))
+    return g * xp.where(flat, 0.0, y * xp.where(flat, 1, x) ** (y - 1))
 
 
 def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -277,6 +283,9 @@ def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
 
 
 abs = _unary("abs", "Absolute value; gradient 0 at 0.", abs_rule)
+fabs = _unary(
+    "fabs", "Absolute value of real numbers, in floating point; see :func:`abs`.", abs_rule
+)
 real = _unary("real", "Real part.", lambda xp, g, _out, _x: g, lambda xp, x: xp.real(x)[...])
 imag = _unary(
     "imag",
@@ -298,11 +307,19 @@ hypot = _binary(
     ),
 )
 reciprocal = _unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out)
+
+
+def _sign(xp: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return xp.sign(x)
+    return xp.where(xp.equal(x, 0), x.dtype.type(0), _phase(xp, x))  # 0 of zeros of any sign
+
+
 sign = _unary(
     "sign",
     "Sign: -1, 0, 1 or NaN; of complex numbers ``x / abs(x)``.",
     _sign_rule,
-    lambda xp, x: xp.sign(x) if x.dtype.kind != "c" else _phase(xp, x),
+    _sign,
 )
 
 
@@ -315,6 +332,9 @@ floor = _unary("floor", "Largest integer not above `x`.", _zero, _whole("floor")
 ceil = _unary("ceil", "Smallest integer not below `x`.", _zero, _whole("ceil"))
 trunc = _unary("trunc", "Integer part of `x`.", _zero, _whole("trunc"))
 round = _unary("round", "Nearest integer, halves to even.", _zero)
+rint = _unary(
+    "rint", "Nearest integer in floating point, halves to even; see :func:`round`.", _zero
+)
 
 
 def _endless(x: Any) -> bool:
@@ -353,10 +373,25 @@ def _remainder(xp: Any, x: Any, y: Any) -> Any:
     return xp.copysign(xp.where(turned, rest + y, rest), y)
 
 
+@calls.noted
+def _times(out: Any, x: Any, y: Any) -> Any:
+    """How often the divisor was taken off for a remainder, in its dtype."""
+    xp = namespace(out)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        times = xp.round((x - widen(xp, out)) / y)
+        times = xp.where(xp.isinf(y), xp.where(out == x, 0, -1), times)
+    return xp.astype(times, out.dtype)
+
+
+def _remainder_divisor(_xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    # Rounding makes it another number than the floor of the quotient. It is constant.
+    return -g * _times(*(a.array if isinstance(a, Tensor) else a for a in (out, x, y)))
+
+
 remainder = _binary(
     "remainder",
     "Remainder ``x % y``, with the sign of `y`.",
-    (lambda xp, g, _out, _x, _y: g, lambda xp, g, _out, x, y: -g * xp.floor(x / y)),
+    (lambda xp, g, _out, _x, _y: g, _remainder_divisor),
     _remainder,
 )
 
@@ -405,20 +440,34 @@ def _log2(xp: Any, x: Any) -> Any:
 
 
 expm1 = _unary(
-    "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: g * (out + 1), _expm1
+    "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, _out, x: g * xp.exp(x), _expm1
 )
 log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
 log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1), _log1p)
-log2 = _unary(
-    "log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))), _log2
-)
-log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10))))
+log2 = _unary("log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / math.log(2) / x, _log2)
+log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / math.log(10) / x)
+
+
+def logistic(xp: Any, x: Any) -> Any:
+    """``1 / (1 + exp(-x))`` in a rule, to full relative precision also where it is small."""
+    if isinstance(x, Tensor):
+        return sigmoid(x)
+    with np.errstate(over="ignore"):
+        return 1 / (1 + xp.exp(-x))
+
+
+def _excess(xp: Any, x: Any, y: Any) -> Any:
+    """``x - y``, and 0 of equal infinities."""
+    same = xp.logical_and(xp.equal(x, y), xp.isinf(x))
+    return widen(xp, xp.where(same, 0, x) - xp.where(same, 0, y))
+
+
 logaddexp = _binary(
     "logaddexp",
-    "``log(exp(x) + exp(y))``, without overflow.",
+    "``log(exp(x) + exp(y))``, without overflow; equal infinities share the gradient.",
     (
-        lambda xp, g, out, x, _y: g * xp.exp(x - out),
-        lambda xp, g, out, _x, y: g * xp.exp(y - out),
+        lambda xp, g, _out, x, y: g * logistic(xp, _excess(xp, x, y)),
+        lambda xp, g, _out, x, y: g * logistic(xp, _excess(xp, y, x)),
     ),
 )
 softplus = _unary(
@@ -435,23 +484,47 @@ cos = _unary("cos", "Cosine of radians.", lambda xp, g, _out, x: -g * xp.sin(x))
 tan = _unary("tan", "Tangent of radians.", lambda xp, g, out, _x: g * (1 + out * out))
 asin = _unary("asin", "Inverse sine, in radians.", lambda xp, g, _out, x: g / xp.sqrt(1 - x * x))
 acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g / xp.sqrt(1 - x * x))
-atan = _unary("atan", "Inverse tangent, in radians.", lambda xp, g, _out, x: g / (1 + x * x))
+
+
+def _atan_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    x = widen(xp, x)  # 16 bits do not hold the square of 300
+    return g / (1 + x * x)
+
+
+def _turning(xp: Any, along: Any, across: Any) -> Any:
+    """How fast the angle of a point turns: `along` over its squared distance, 0 at 0 and infinity.
+
+    The last two come without a division by 0 or infinity, so that derivatives are 0 there, too.
+    """
+    size = xp.abs(along) + xp.abs(across)  # NaN beside infinity, too, unlike the distance
+    still = xp.logical_or(xp.equal(size, 0), xp.isinf(size))
+    distance = xp.where(still, 1, xp.hypot(along, across))
+    return xp.where(still, 0, along) / distance / distance
+
+
+atan = _unary("atan", "Inverse tangent, in radians.", _atan_rule)
 atan2 = _binary(
     "atan2",
-    "Angle of the point ``(y, x)``, in radians: of ``x / y`` in its quadrant.",
+    "Angle of the point ``(y, x)``, in radians: of ``x / y`` in its quadrant; gradient 0 at 0.",
     (
-        lambda xp, g, _out, x, y: g * (y / xp.hypot(x, y)) / xp.hypot(x, y),
-        lambda xp, g, _out, x, y: -g * (x / xp.hypot(x, y)) / xp.hypot(x, y),
+        lambda xp, g, _out, x, y: g * _turning(xp, y, x),
+        lambda xp, g, _out, x, y: -g * _turning(xp, x, y),
     ),
 )
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
 tanh = _unary(
     "tanh",
-    "Hyperbolic tangent; of ``inf + bj`` 1 and, as in C99, a zero with the sign of ``sin(2b)``.",
+    "Hyperbolic tangent. Of ``inf + bj`` it is 1 with an imaginary part 0 of the sign of\n"
+    "    ``sin(2 * b)``, as in C99 and NumPy; the array API standard has 0j for every b.",
     lambda xp, g, out, _x: g * (1 - out * out),
 )
-asinh = _unary("asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: g / xp.sqrt(1 + x * x))
+asinh = _unary(
+    "asinh",
+    "Inverse hyperbolic sine.",
+    # Without the overflow of x * x, but for complex numbers, which hypot is not for.
+    lambda xp, g, _out, x: g / (xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)),
+)
 acosh = _unary(
     "acosh",
     "Inverse hyperbolic cosine.",
@@ -465,10 +538,11 @@ def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     u = math.pi * x
     small = xp.less(xp.abs(u), 0.25)
     # Near 0 both terms of the quotient cancel; their power series does not.
-    v = u * u
+    near = xp.where(small, u, 0)
+    v = near * near
     series = -1 / 3 + v * (1 / 30 + v * (-1 / 840 + v * (1 / 45360 - v * (1 / 3991680))))
     far = (xp.cos(u) - out) / xp.where(small, 1, x)
-    return g * xp.where(small, math.pi * u * series, far)
+    return g * xp.where(small, math.pi * near * series, far)
 
 
 sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)

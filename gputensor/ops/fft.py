@@ -27,17 +27,21 @@ from gputensor.ops.precision import widened
 
 __all__ = [
     "fft",
+    "fft2",
     "fftfreq",
     "fftn",
     "fftshift",
     "hfft",
     "ifft",
+    "ifft2",
     "ifftn",
     "ifftshift",
     "ihfft",
     "irfft",
+    "irfft2",
     "irfftn",
     "rfft",
+    "rfft2",
     "rfftfreq",
     "rfftn",
 ]
@@ -140,6 +144,15 @@ _rfftn = _over("rfftn", _rfftn_rule)
 _irfftn = _over("irfftn", _irfftn_rule)
 
 
+# The transforms along the last axis and along the others, by that over several.
+_ALONG = {
+    _fftn: (_fft, _fft),
+    _ifftn: (_ifft, _ifft),
+    _rfftn: (_rfft, _fft),
+    _irfftn: (_irfft, _ifft),
+}
+
+
 def _operand(name: str, x: Operand, norm: str) -> Operand:
     """The operand, of a dtype that can be transformed, after a look at `norm`.
 
@@ -202,7 +215,8 @@ def _axes(
     if axes is None:
         axes = range(ndim - (ndim if s is None else len(s)), ndim)
     axes = tuple(axes)
-    checked_axis(f"fft.{run.name}", x, axes)
+    for a in axes:
+        checked_axis(f"fft.{run.name}", x, a)
     if not axes:
         raise ShapeError(f"fft.{run.name}: there is no axis to transform; shape is {x.shape}")
     axes = tuple(a % ndim for a in axes)
@@ -215,7 +229,17 @@ def _axes(
     lengths = tuple(_length(run.name, n) for n in s)
     if half:
         x = _not_empty(x, axes[-1])
-    return run(x, s=lengths, axes=axes, norm=norm)
+    if len(set(axes)) == len(axes):
+        return run(x, s=lengths, axes=axes, norm=norm)
+    found: Tensor = x
+    # As in NumPy, an axis that is named twice is transformed twice.
+    last, others = _ALONG[run]
+    order = list(zip(lengths, axes, strict=True))
+    steps = [(others, *pair) for pair in order[-2::-1]]
+    steps.insert(len(steps) if half else 0, (last, *order[-1]))
+    for step, n, axis in steps:
+        found = step(found, n=n, axis=axis, norm=norm)
+    return found
 
 
 def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
@@ -269,7 +293,8 @@ def fftn(
     s : sequence of ints, optional
         Number of points along each of `axes`.
     axes : sequence of ints, optional
-        All by default; the last ``len(s)`` if `s` is given.
+        All by default; the last ``len(s)`` if `s` is given. One that is named twice is transformed
+        twice.
     norm : {"backward", "ortho", "forward"}
 
     Returns
@@ -346,6 +371,28 @@ def irfftn(
 ) -> Tensor:
     """Inverse of :func:`rfftn`; `s` is the shape of the result along `axes`."""
     return _axes(_irfftn, x, s, axes, norm, half=True)
+
+
+def _over_two(many: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
+    def function(
+        x: Operand,
+        /,
+        *,
+        s: Sequence[int] | None = None,
+        axes: Sequence[int] = (-2, -1),
+        norm: str = "backward",
+    ) -> Tensor:
+        return many(x, s=s, axes=axes, norm=norm)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f":func:`{many.__name__}` along two axes, the last two by default."
+    return function
+
+
+fft2 = _over_two(fftn, "fft2")
+ifft2 = _over_two(ifftn, "ifft2")
+rfft2 = _over_two(rfftn, "rfft2")
+irfft2 = _over_two(irfftn, "irfft2")
 
 
 def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:

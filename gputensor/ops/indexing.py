@@ -16,7 +16,7 @@ from gputensor.autograd import (
     note_view,
     raw_operand,
 )
-from gputensor.errors import DTypeError, ShapeError
+from gputensor.errors import DTypeError, IndexTypeError, ShapeError
 from gputensor.kernels import embedding_backward
 from gputensor.ops.axes import checked_axis
 from gputensor.ops.creation import asarray, raw_like
@@ -44,7 +44,7 @@ def _raw_key(key: Any) -> Any:
         return [_raw_key(k) for k in key]
     raw = key.array if isinstance(key, Tensor) else key
     if hasattr(raw, "dtype") and raw.dtype.kind not in "biu":
-        raise DTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
+        raise IndexTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
     return int(raw) if isinstance(raw, np.integer) else raw
 
 
@@ -134,7 +134,7 @@ def getitem(x: Operand, key: Key, /) -> Tensor:
     """
     key = checked_key(x, key)
     out = _getitem(x, key=key)
-    if is_basic(key):
+    if isinstance(x, Tensor) and is_basic(key):
         note_view(out, x, PART, key)
     return out
 
@@ -285,6 +285,21 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
 PART = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
 
 
+def _check_integers(name: str, indices: Operand) -> None:
+    """Refuse what would be taken for a mask.
+
+    Raises
+    ------
+    IndexTypeError
+        If `indices` are bools or other numbers than integers.
+    """
+    listed = np.asarray(indices) if isinstance(indices, (list, tuple)) else indices
+    dtype = getattr(listed, "dtype", np.dtype(type(listed)))
+    if dtype.kind not in "iu" and getattr(listed, "size", None) != 0:
+        remedy = "x[mask] takes elements by a mask" if dtype.kind == "b" else "convert them first"
+        raise IndexTypeError(f"{name}: indices must be integers, got {dtype}; {remedy}")
+
+
 def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     """Elements of `x` at `indices` along `axis`.
 
@@ -307,9 +322,10 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     ValueError
         If `axis` is missing where there are several.
     IndexError
-        If an index is out of range (on the CPU).
+        If an index is out of range (on the CPU), or `indices` are not integers.
     """
     x = as_array("take", x)
+    _check_integers("take", indices)
     ndim = len(getattr(x, "shape", ()))
     if axis is None:
         if ndim != 1:
@@ -339,9 +355,10 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
     ShapeError
         If the axes do not fit.
     IndexError
-        If an index is out of range (on the CPU).
+        If an index is out of range (on the CPU), or `indices` are not integers.
     """
     x, indices = as_array("take_along_axis", x), as_array("take_along_axis", indices)
+    _check_integers("take_along_axis", indices)
     shape, wanted = getattr(x, "shape", ()), getattr(indices, "shape", ())
     if len(shape) != len(wanted):
         raise ShapeError(

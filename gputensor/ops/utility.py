@@ -2,14 +2,18 @@
 
 from typing import Any
 
+import numpy as np
+
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
+from gputensor.errors import ShapeError
 from gputensor.ops.axes import Axis, checked_axis
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import not_equal, subtract
+from gputensor.ops.data_type import astype
+from gputensor.ops.elementwise import not_equal, subtract, where
 from gputensor.ops.indexing import getitem
-from gputensor.ops.manipulation import broadcast_to, concat
+from gputensor.ops.manipulation import broadcast_to, concat, reshape
 
-__all__ = ["all", "any", "diff"]
+__all__ = ["all", "any", "diff", "gradient"]
 
 _any = Primitive("any", lambda xp, x, axis, keepdims: xp.any(x, axis=axis, keepdims=keepdims))
 _all = Primitive("all", lambda xp, x, axis, keepdims: xp.all(x, axis=axis, keepdims=keepdims))
@@ -45,7 +49,8 @@ def diff(
     n : int
         How often differences are taken; 0 or more.
     prepend, append : Tensor, array or Python number, optional
-        What to put before and after `x` first: of its shape but for `axis`, or one number.
+        What to put before and after `x` first: of its shape but for `axis`, or one number. An int
+        put to bools or integers makes them int64, as in NumPy, so that 0 - 1 is -1.
 
     Returns
     -------
@@ -65,12 +70,17 @@ def diff(
     if n < 0:
         raise ValueError(f"diff: n is {n}; it must not be negative")
     axis %= len(shape)
+    if n == 0:
+        return getitem(x, ...)
     edge = (*shape[:axis], 1, *shape[axis + 1 :])
 
     def fitted(part: Operand) -> Operand:
         part = as_array("diff", part)
-        if not hasattr(part, "dtype"):  # a number takes that of x
-            part = asarray(part, x.dtype, asarray(x).device)
+        if not hasattr(part, "dtype"):
+            # Of bfloat16 NumPy does not know that a number bends to it.
+            dtype = x.dtype if x.dtype.kind == "V" else np.result_type(x.dtype, part)
+            dtype = np.result_type(dtype, np.asarray(part)) if dtype.kind in "biu" else dtype
+            part = asarray(part, dtype, asarray(x).device)
         return part if part.shape else broadcast_to(part, edge)
 
     parts = [fitted(part) for part in (prepend, x, append) if part is not None]
@@ -81,3 +91,95 @@ def diff(
         later = getitem(found, (*before, slice(1, None)))
         found = change(later, getitem(found, (*before, slice(None, -1))))
     return getitem(found, ...)
+
+
+def gradient(
+    x: Operand, /, *spacing: Operand, axis: Axis = None, edge_order: int = 1
+) -> Tensor | tuple[Tensor, ...]:
+    """Slopes of samples by differences, as :func:`numpy.gradient`; of functions: :func:`grad`.
+
+    Inside they are central differences, exact for parabolas also where the spacing is uneven; at
+    the edges one-sided ones.
+
+    Parameters
+    ----------
+    x : Tensor or array
+        Samples; integers are taken as float64.
+    *spacing : number, or Tensor or array of shape (n,)
+        Distance of the samples, 1 by default, or their coordinates: one for all axes or one for
+        each.
+    axis : int, tuple of ints or None
+        All axes by default.
+    edge_order : {1, 2}
+        Whether slopes at the edges are exact for lines or for parabolas.
+
+    Returns
+    -------
+    Tensor, or a tuple with one for each of several axes
+        Of the shape of `x`.
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer than ``edge_order + 1`` samples along an axis, or coordinates do not fit.
+    TypeError
+        If there is neither one spacing nor one for each axis.
+    ValueError
+        For another `edge_order`.
+    """
+    x = asarray(x)
+    axis = checked_axis("gradient", x, tuple(range(x.ndim)) if axis is None else axis)
+    axes = [a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis or ())]
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order is {edge_order!r}; allowed are 1 and 2")
+    if len(spacing) not in (0, 1, len(axes)):
+        raise TypeError(
+            f"gradient: {len(spacing)} spacings for {len(axes)} axes; give 0, 1 or {len(axes)}"
+        )
+    if x.dtype.kind in "biu":
+        x = astype(x, np.float64)
+    steps = spacing or (1.0,)
+    steps = steps * len(axes) if len(steps) == 1 else steps
+    found = tuple(_slopes(x, a, step, edge_order) for a, step in zip(axes, steps, strict=True))
+    return found[0] if len(found) == 1 else found
+
+
+def _slopes(x: Tensor, axis: int, spacing: Operand, edge_order: int) -> Tensor:
+    """:func:`gradient` along one axis."""
+    shape, spacing = x.shape, as_array("gradient", spacing)
+    given = getattr(spacing, "shape", ())
+    if shape[axis] <= edge_order:
+        raise ShapeError(
+            f"gradient: axis {axis} of shape {shape} needs {edge_order + 1} samples or more"
+        )
+    if given not in ((), (shape[axis],)):
+        raise ShapeError(
+            f"gradient: coordinates have shape {given}; axis {axis} of shape {shape} needs a "
+            f"number or shape ({shape[axis]},)"
+        )
+
+    def part(a: Tensor, *ends: int | None) -> Tensor:
+        return getitem(a, (..., slice(*ends), *(slice(None),) * (x.ndim - 1 - axis)))
+
+    width: Any = spacing
+    share: Any = 0.5  # of the slope after a sample in the slope there
+    if given:
+        width = astype(spacing, np.float64) if spacing.dtype.kind in "biu" else spacing
+        width = reshape(diff(width), (-1, *(1,) * (x.ndim - 1 - axis)))
+        share = part(width, None, -1) / (part(width, None, -1) + part(width, 1, None))
+    slope = diff(x, axis=axis) / width
+    before, after = part(slope, None, -1), part(slope, 1, None)
+    inside = part(x, 2, None) - part(x, None, -2)
+    if given:
+        inside = inside / (part(width, None, -1) + part(width, 1, None))
+        # Of even spacing the sample in between, which may be infinite, has no part.
+        inside = where(share == 0.5, inside, before * (1 - share) + after * share)
+    else:
+        inside = inside / (2 * width)
+    first, last = part(slope, None, 1), part(slope, -1, None)
+    if edge_order == 2:
+        bend = after - before
+        shares = (part(share, None, 1), part(share, -1, None)) if given else (share, share)
+        first = first - shares[0] * part(bend, None, 1)
+        last = last + (1 - shares[1]) * part(bend, -1, None)
+    return astype(concat([first, inside, last], axis=axis), x.dtype, copy=False)
