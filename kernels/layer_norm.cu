@@ -3,12 +3,19 @@
 #include "columns.cuh"
 #include "rows.cuh"
 
-// A power of two that brings the largest numbers to where sums of their squares are finite.
+// A power of two that brings the largest numbers to where sums of their squares are finite, and the
+// smallest normal number.
 template <typename A>
 __device__ __forceinline__ A small() { return __int_as_float(0x17800000); }  // 2**-80
 template <>
 __device__ __forceinline__ double small<double>() {
     return __longlong_as_double(0x1a70000000000000LL);  // 2**-600
+}
+template <typename A>
+__device__ __forceinline__ A smallest() { return __int_as_float(0x00800000); }
+template <>
+__device__ __forceinline__ double smallest<double>() {
+    return __longlong_as_double(0x0010000000000000LL);
 }
 
 // Mean, 0 without CENTER, and 1 / sqrt(variance + eps) of a row, which `values` reads; of the row
@@ -26,6 +33,7 @@ __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 column
         scale = A(1) / sqrt(found.square / A(columns) + eps);
         if (found.square < infinity<A>()) return;
         unit = small<A>();
+        eps = smallest<A>();
     }
     while (true) {
         mean = 0;
@@ -45,9 +53,10 @@ __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 column
             }
         });
         square = group_sum<GROUP>(square);
-        scale = A(1) / sqrt(square / A(columns) + eps * unit * unit);
+        scale = A(1) / sqrt(square / A(columns) + eps);
         if (square < infinity<A>() || unit != A(1)) return;
         unit = small<A>();
+        eps = smallest<A>();  // which is lost beside such squares, but in rows of equal numbers
     }
 }
 

@@ -114,13 +114,16 @@ def _forward_on_cpu(x: Array, weight: Array, bias: Array | None = None, *, eps: 
     return out
 
 
-def _unit(x: Any) -> Any:
-    """What to multiply the rows of a reference's operand by, so that no square overflows."""
-    return calls.apply(_raw_unit, x.array if isinstance(x, Tensor) else x)
+def _scaling(x: Any, eps: float) -> Any:
+    """For a reference, factors for the rows of `x`, so that no square overflows, and `eps` then."""
+    return calls.apply(_raw_scaling, x.array if isinstance(x, Tensor) else x, eps)
 
 
-def _raw_unit(x: Array) -> Array:
-    return namespace(x).minimum(power_of_two(abs(x), axis=1), 1)
+def _raw_scaling(x: Array, eps: float) -> tuple[Array, Array]:
+    xp = namespace(x)
+    unit = xp.minimum(power_of_two(abs(x), axis=1), 1)
+    least = xp.where(unit < 1, np.finfo(x.dtype).tiny, 0)  # rows of equal numbers, less the mean
+    return unit, xp.maximum(eps * unit * unit, least.astype(x.dtype))
 
 
 def _forward_on_cuda(
@@ -162,10 +165,10 @@ def row_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> An
     array of the shape of `x`
     """
     wide = widen(xp, x)
-    unit = _unit(wide)
+    unit, eps = _scaling(wide, eps)
     wide = wide * unit
     d = wide - xp.mean(wide, axis=1, keepdims=True)
-    scale = 1 / xp.sqrt(xp.mean(d * d, axis=1, keepdims=True) + eps * unit * unit)
+    scale = 1 / xp.sqrt(xp.mean(d * d, axis=1, keepdims=True) + eps)
     return narrow(xp, d * scale * widen(xp, weight) + widen(xp, bias), x)
 
 
@@ -193,9 +196,9 @@ def row_rms_norm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
     array of the shape of `x`
     """
     wide = widen(xp, x)
-    unit = _unit(wide)
+    unit, eps = _scaling(wide, eps)
     wide = wide * unit
-    scale = 1 / xp.sqrt(xp.mean(wide * wide, axis=1, keepdims=True) + eps * unit * unit)
+    scale = 1 / xp.sqrt(xp.mean(wide * wide, axis=1, keepdims=True) + eps)
     return narrow(xp, wide * scale * widen(xp, weight), x)
 
 
@@ -281,10 +284,10 @@ def row_norm_backward(
         None if not `center`. Sums are taken in an order that depends on the shape only.
     """
     wide, d = widen(xp, x), widen(xp, g)
-    unit = _unit(wide)
+    unit, eps = _scaling(wide, eps)
     wide = wide * unit
     h = wide - xp.mean(wide, axis=1, keepdims=True) if center else wide
-    scale = 1 / xp.sqrt(xp.mean(h * h, axis=1, keepdims=True) + eps * unit * unit)
+    scale = 1 / xp.sqrt(xp.mean(h * h, axis=1, keepdims=True) + eps)
     h = h * scale
     weight_grad = narrow(xp, xp.sum(d * h, axis=0), x)
     bias_grad = narrow(xp, xp.sum(d, axis=0), x) if center else None

@@ -56,6 +56,11 @@ SHAPES = [
 ]
 
 
+# Numbers of each dtype whose size hides 1, and factors that squares of numbers overflow by.
+_FAR = {"float16": 4e3, "bfloat16": 1e4, "float32": 1e8, "float64": 1e17}
+_HUGE = {"float16": 2.0**4, "bfloat16": 2.0**100, "float32": 2.0**100, "float64": 2.0**700}
+
+
 class Case(NamedTuple):
     """A call of a kernel."""
 
@@ -92,6 +97,12 @@ class Draw:
             numbers = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny / 4, -tiny / 2, 50, -90]
             for row, number in zip(values, numbers, strict=False):
                 row[self.rng.integers(row.size)] = number
+        return values
+
+    def huge(self) -> Any:
+        """A matrix with rows, every second one, whose squares overflow."""
+        values = self.array()
+        values[::2] *= values.dtype.type(_HUGE[self.dtype.name])
         return values
 
     def row(self) -> Any:
@@ -328,6 +339,9 @@ def _(draw: Draw) -> Calls:
     yield (x, labels), {"smoothing": 0.2}
     yield (x, weights), {}
     yield (x, weights), {"smoothing": 0.1}
+    far = x + draw.dtype.type(_FAR[draw.dtype.name])  # losses must not round at this size
+    yield (far, labels), {"smoothing": 0.2}
+    yield (far, weights), {"smoothing": 0.1}
     ahead = draw.array()
     ahead[:, 0] = 9  # the first of equal targets is the right answer
     yield (ahead, np.full_like(weights, 0.5)), {}
@@ -357,18 +371,21 @@ def _(draw: Draw) -> Calls:
 
 @calls_of(row_layer_norm)
 def _(draw: Draw) -> Calls:
-    yield (draw.array(), draw.row(), draw.row()), {"eps": 0.1}
+    for x in (draw.array(), draw.huge()):
+        yield (x, draw.row(), draw.row()), {"eps": 0.1}
 
 
 @calls_of(row_rms_norm)
 def _(draw: Draw) -> Calls:
-    yield (draw.array(), draw.row()), {"eps": 0.1}
+    for x in (draw.array(), draw.huge()):
+        yield (x, draw.row()), {"eps": 0.1}
 
 
 @calls_of(row_norm_backward)
 def _(draw: Draw) -> Calls:
     for center in (True, False):
-        yield (draw.array(), draw.array(), draw.row()), {"eps": 0.1, "center": center}
+        for x in (draw.array(), draw.huge()):
+            yield (draw.array(), x, draw.row()), {"eps": 0.1, "center": center}
 
 
 @calls_of(adam_step)
