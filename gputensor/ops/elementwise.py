@@ -103,7 +103,8 @@ Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 def _unary(
     name: str, text: str, rule: Rule | None, forward: Callable[..., Any] | None = None
 ) -> Unary:
-    function = Primitive(name, forward, None if rule is None else (rule,)).unary()
+    rules = None if rule is None else (rule,)
+    function = Primitive(name, forward, rules, elementwise=True).unary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -123,7 +124,7 @@ def _unary(
 def _binary(
     name: str, text: str, rules: tuple[Rule, Rule] | None, forward: Callable[..., Any] | None = None
 ) -> Binary:
-    function = Primitive(name, forward, rules).binary()
+    function = Primitive(name, forward, rules, elementwise=True).binary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -171,7 +172,10 @@ multiply = _binary(
 divide = _binary(
     "divide",
     "Quotient ``x / y``.",
-    (lambda xp, g, _out, _x, y: g / y, lambda xp, g, out, _x, y: -g * out / y),
+    (
+        lambda xp, g, _out, _x, y: xp.divide(g, y),
+        lambda xp, g, out, _x, y: xp.divide(-g * out, y),
+    ),
 )
 
 
@@ -191,13 +195,14 @@ def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
-        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "iu":
+        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "biu":
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
-        if type(y) is float and y == 0.5 and isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        if not (isinstance(x, np.ndarray) or isinstance(y, np.ndarray)):
+            return _cuda_power(xp, x, y)
+        if type(y) is float and y == 0.5 and x.dtype.kind == "f":
             return _root(x)
         out = x**y
-        on_cpu = isinstance(out, (np.ndarray, np.generic))
-        if on_cpu and hasattr(y, "dtype") and out.dtype.kind == "f":
+        if hasattr(y, "dtype") and out.dtype.kind == "f":
             half = np.equal(y, 0.5)
             if half.any():
                 return np.where(half, _root(x, out.dtype), out)
@@ -211,18 +216,28 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
         ) from None
 
 
+def _cuda_power(xp: Any, x: Any, y: Any) -> Any:
+    """CuPy's power. For some numbers its operator takes other functions, of other results."""
+    if type(y) is float and (y == 0.5 or x.dtype.kind == "V"):
+        return xp.power(x, y)  # where the square root would be -0 of -0, and NaN of -inf
+    if isinstance(y, int) and y == 2 and x.dtype.kind == "b":
+        x = x.astype(np.int8)  # NumPy's square of bools
+    return x**y
+
+
 def _root(x: Any, dtype: Any = None) -> Any:
     """``x ** 0.5``, where NumPy's is -0 of -0 and NaN of minus infinity."""
     out = np.sqrt(x, dtype=dtype) + 0.0
     return out if np.min(x, initial=0) > -math.inf else np.where(np.equal(x, -math.inf), -x, out)
 
 
-_pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
+_pow = Primitive("pow", _power, (_pow_base, _pow_exponent), elementwise=True)
 _pow_arrays = _pow.binary()
 _pow_number = Primitive(
     "pow_number",
     lambda xp, x, exponent: _power(xp, x, exponent),
     (lambda xp, g, _out, x, exponent: g * exponent * x ** (exponent - 1),),
+    elementwise=True,
 )
 
 
@@ -263,7 +278,7 @@ def abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
 def _phase(xp: Any, x: Any) -> Any:
     """``x / abs(x)`` of complex numbers, and 0 of 0."""
     size = xp.abs(x)
-    return x / xp.where(xp.equal(size, 0), 1, size)
+    return xp.divide(x, xp.where(xp.equal(size, 0), 1, size))
 
 
 def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -286,7 +301,7 @@ imag = _unary(
 )
 conj = _unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
-sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: g * 0.5 / out)
+sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: xp.divide(g * 0.5, out))
 cbrt = _unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
 hypot = _binary(
     "hypot",
@@ -405,12 +420,16 @@ def _log2(xp: Any, x: Any) -> Any:
 expm1 = _unary(
     "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: g * (out + 1), _expm1
 )
-log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
-log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1), _log1p)
-log2 = _unary(
-    "log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))), _log2
+log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: xp.divide(g, x))
+log1p = _unary(
+    "log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: xp.divide(g, x + 1), _log1p
 )
-log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10))))
+log2 = _unary(
+    "log2", "Logarithm to base 2.", lambda xp, g, _out, x: xp.divide(g, x * float(np.log(2))), _log2
+)
+log10 = _unary(
+    "log10", "Logarithm to base 10.", lambda xp, g, _out, x: xp.divide(g, x * float(np.log(10)))
+)
 logaddexp = _binary(
     "logaddexp",
     "``log(exp(x) + exp(y))``, without overflow.",
@@ -431,9 +450,15 @@ softplus = _unary(
 sin = _unary("sin", "Sine of radians.", lambda xp, g, _out, x: g * xp.cos(x))
 cos = _unary("cos", "Cosine of radians.", lambda xp, g, _out, x: -g * xp.sin(x))
 tan = _unary("tan", "Tangent of radians.", lambda xp, g, out, _x: g * (1 + out * out))
-asin = _unary("asin", "Inverse sine, in radians.", lambda xp, g, _out, x: g / xp.sqrt(1 - x * x))
-acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g / xp.sqrt(1 - x * x))
-atan = _unary("atan", "Inverse tangent, in radians.", lambda xp, g, _out, x: g / (1 + x * x))
+asin = _unary(
+    "asin", "Inverse sine, in radians.", lambda xp, g, _out, x: xp.divide(g, xp.sqrt(1 - x * x))
+)
+acos = _unary(
+    "acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: xp.divide(-g, xp.sqrt(1 - x * x))
+)
+atan = _unary(
+    "atan", "Inverse tangent, in radians.", lambda xp, g, _out, x: xp.divide(g, 1 + x * x)
+)
 atan2 = _binary(
     "atan2",
     "Angle of the point ``(y, x)``, in radians: of ``x / y`` in its quadrant.",
@@ -445,14 +470,18 @@ atan2 = _binary(
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
 tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out * out))
-asinh = _unary("asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: g / xp.sqrt(1 + x * x))
+asinh = _unary(
+    "asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: xp.divide(g, xp.sqrt(1 + x * x))
+)
 acosh = _unary(
     "acosh",
     "Inverse hyperbolic cosine.",
     # Not the root of x * x - 1, which has another branch cut.
-    lambda xp, g, _out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)),
+    lambda xp, g, _out, x: xp.divide(g, xp.sqrt(x - 1) * xp.sqrt(x + 1)),
 )
-atanh = _unary("atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: g / (1 - x * x))
+atanh = _unary(
+    "atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: xp.divide(g, 1 - x * x)
+)
 
 
 def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
@@ -465,7 +494,13 @@ def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return g * xp.where(small, math.pi * u * series, far)
 
 
-sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
+def _sinc(xp: Any, x: Any) -> Any:
+    if x.dtype.kind in "biu":
+        x = x.astype(np.float64)
+    return narrow(xp, xp.sinc(widen(xp, x)), x)
+
+
+sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule, _sinc)
 
 # Special functions, which NumPy and CuPy leave to SciPy and their part of it: looked up when called
 
@@ -511,6 +546,7 @@ _polygamma = Primitive(
     "polygamma",
     _polygamma_forward,
     (lambda xp, g, _out, x, n: g * xp.polygamma(n + 1, x),),
+    elementwise=True,
 )
 
 
@@ -597,10 +633,16 @@ def _outside(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
     return xp.logical_or(xp.less(x, low), xp.greater(x, high))
 
 
+def _clip_forward(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
+    found = xp.clip(x, low, high)
+    return found.astype(x.dtype) if x.dtype.kind == "V" else found  # of bfloat16 NumPy's is float32
+
+
 _clip = Primitive(
     "clip",
-    lambda xp, x, low, high: xp.clip(x, low, high),
+    _clip_forward,
     (lambda xp, g, _out, x, low, high: xp.where(_outside(xp, x, low, high), 0, g),),
+    elementwise=True,
 )
 
 
@@ -651,6 +693,7 @@ _nan_to_num = Primitive(
     "nan_to_num",
     lambda xp, x, **values: xp.nan_to_num(x, **values),
     (lambda xp, g, _out, x, **_values: xp.where(xp.isfinite(x), g, 0),),
+    elementwise=True,
 )
 
 
@@ -688,6 +731,7 @@ _where = Primitive(
         lambda xp, g, _out, condition, _x, _y: xp.where(condition, g, 0),
         lambda xp, g, _out, condition, _x, _y: xp.where(condition, 0, g),
     ),
+    elementwise=True,
 )
 
 

@@ -497,8 +497,9 @@ def _eigh_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     if g_vectors is None:  # no differences, which are 0 where eigenvalues are equal
         return xp.matmul(vectors * g_values[..., None, :], _h(xp, vectors))
     eye = raw_like(values, "eye", values.shape[-1], dtype=bool)
-    gaps = xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
-    middle = xp.matmul(_h(xp, vectors), g_vectors) / gaps
+    # Reciprocals of real numbers: the quotient of a complex number by infinity is NaN on CUDA.
+    shares = 1 / xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
+    middle = xp.matmul(_h(xp, vectors), g_vectors) * shares
     if g_values is not None:
         middle = xp.where(eye, g_values[..., None, :], middle)
     found = xp.matmul(xp.matmul(vectors, middle), _h(xp, vectors))
@@ -560,27 +561,27 @@ def _svd_rule(xp: Any, g: Any, out: Any, x: Any, full_matrices: bool) -> Any:
     if g_u is None and g_vh is None:
         return xp.matmul(u * g_s[..., None, :], vh)
     eye = raw_like(s, "eye", k, dtype=bool)
-    gaps = xp.where(eye, math.inf, (row - column) * (row + column))
+    shares = 1 / xp.where(eye, math.inf, (row - column) * (row + column))  # see _eigh_rule
     middle = xp.zeros_like(xp.matmul(_h(xp, u), u))
     on_diagonal = g_s
     if g_u is not None:
         turn = xp.matmul(_h(xp, u), g_u)
-        middle = middle + (turn - _h(xp, turn)) / gaps * row
+        middle = middle + (turn - _h(xp, turn)) * shares * row
         if g_vh is not None and x.dtype.kind == "c":
-            phase = 1j * xp.imag(xp.diagonal(turn, 0, -2, -1)) / s
+            phase = 1j * (xp.imag(xp.diagonal(turn, 0, -2, -1)) / s)
             on_diagonal = phase if g_s is None else g_s + phase
     if g_vh is not None:
         turn = xp.matmul(vh, _h(xp, g_vh))
-        middle = middle + column * ((turn - _h(xp, turn)) / gaps)
+        middle = middle + column * ((turn - _h(xp, turn)) * shares)
     if on_diagonal is not None:
         middle = xp.where(eye, on_diagonal[..., None, :], middle)
     found = xp.matmul(xp.matmul(u, middle), vh)
     if g_u is not None and m > k:
         outside = g_u - xp.matmul(u, xp.matmul(_h(xp, u), g_u))
-        found = found + xp.matmul(outside / row, vh)
+        found = found + xp.matmul(outside * (1 / row), vh)
     if g_vh is not None and n > k:
         outside = g_vh - xp.matmul(xp.matmul(g_vh, _h(xp, vh)), vh)
-        found = found + xp.matmul(u / row, outside)
+        found = found + xp.matmul(u * (1 / row), outside)
     return found
 
 
