@@ -233,20 +233,6 @@ def compile_library(text: str) -> Path:
     return _compile(text, text, ())
 
 
-def _flushes(options: Sequence[str]) -> bool:
-    """Whether float32 numbers below the normal ones become 0.
-
-    Behind a source's own options CuPy puts ``-ftz=true``, and of options that are repeated the
-    last counts. An option that is the last may take it for its argument.
-    """
-    flushes, taken = False, False
-    for option in (*options, "-ftz=true"):
-        if not taken and option.lstrip("-").startswith("ftz="):
-            flushes = option.endswith("true")
-        taken = not taken and option in ("-D", "-U", "-I")
-    return flushes
-
-
 @functools.cache
 def _library(source: str, options: tuple[str, ...], expressions: tuple[str, ...]) -> _Library:
     return _Library(source, options, expressions)
@@ -431,8 +417,9 @@ class RawKernel:
         pointers: "ctypes.Array[ctypes.c_void_p]",
         blocks: list[Block | None],
     ) -> None:
-        # The host can flush all numbers or none, the device those of float32 alone.
-        flush = _flushes(self.options) and not any(t.lstrip("*=") == "f8" for t in self._types)
+        # Behind a source's own options CuPy puts -ftz=true, and NVRTC heeds the last. The host can
+        # flush all numbers or none, the device flushes those of float32 alone.
+        flush = not any(t.lstrip("*=") == "f8" for t in self._types)
         how = (ctypes.c_uint * 9)(*shape, shared_mem, _ORDERS[order], flush)
         assert self._run is not None
         message = self._run(how, pointers)
