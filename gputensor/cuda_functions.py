@@ -102,7 +102,17 @@ def divide(x: Any, y: Any) -> Any:
     return _kernel("divide", "T x, T y", _DIVIDE)(x, y)
 
 
-_complex("reciprocal", f"T y = x; {{ const T x(1); {_DIVIDE} }}")
+_RECIPROCAL = """
+    auto a = x.real(), b = x.imag();
+    if (fabs(a) >= fabs(b)) {
+      auto ratio = b / a, scale = 1 / (a + b * ratio);
+      out = T(scale, -ratio * scale);
+    } else {
+      auto ratio = a / b, scale = 1 / (b + a * ratio);
+      out = T(ratio * scale, -scale);
+    }
+"""
+_complex("reciprocal", _RECIPROCAL)
 
 # Thrust's is NaN where one part is NaN and the other infinite.
 _LOG = "T y = isnan(x) ? T(log(hypot(x.real(), x.imag())), atan2(x.imag(), x.real())) : log(x);"

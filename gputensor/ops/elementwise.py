@@ -494,24 +494,23 @@ def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return g * xp.where(small, math.pi * u * series, far)
 
 
-def _sinc(xp: Any, x: Any) -> Any:
-    if x.dtype.kind in "biu":
-        x = x.astype(np.float64)
-    return narrow(xp, xp.sinc(widen(xp, x)), x)
+# Special functions. NumPy and CuPy leave all but sinc to SciPy and their part of it: looked up when
+# called
 
 
-sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule, _sinc)
-
-# Special functions, which NumPy and CuPy leave to SciPy and their part of it: looked up when called
+def _floating(xp: Any, x: Any) -> Any:
+    """Array of a dtype that special functions compute in: integers as float64, 16 bits as 32."""
+    return x.astype(np.float64) if x.dtype.kind in "biu" else widen(xp, x)
 
 
 def _special(name: str, text: str, rule: Rule) -> Unary:
     def forward(xp: Any, x: Any) -> Any:
-        return narrow(xp, getattr(xp, name)(widen(xp, x)), x)
+        return narrow(xp, getattr(xp, name)(_floating(xp, x)), x)
 
     return _unary(name, text, rule, forward)
 
 
+sinc = _special("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
 erf = _special(
     "erf", "Error function.", lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
 )
@@ -538,7 +537,7 @@ digamma = _special(
 
 
 def _polygamma_forward(xp: Any, x: Any, n: int) -> Any:
-    out = xp.polygamma(n, widen(xp, x))
+    out = xp.polygamma(n, _floating(xp, x))
     return xp.astype(out, x.dtype) if x.dtype.kind in "fV" else out
 
 

@@ -1,8 +1,13 @@
 """The linear algebra of the Array API standard, with ``norm`` and ``lstsq`` of NumPy.
 
-All functions work on stacks of matrices, in the last two axes. Where a matrix has no result
-(:func:`inv` of a singular one) a LinAlgError is raised; on CUDA the host waits for the device to
-know. Integers are taken as float64.
+All functions work on stacks of matrices, in the last two axes. Where a decomposition finds that a
+matrix has no result a LinAlgError is raised; on CUDA the host waits for the device to know.
+Integers are taken as float64.
+
+A singular matrix is found by a pivot of its LU decomposition that is exactly 0, as in NumPy and
+PyTorch. Rounding may leave another number there, on one device and not on the other: then results
+are of the size of ``1 / eps``, without an error. :func:`matrix_rank` tells. A row of zeros is
+always found.
 
 The rules follow Giles, "An extended collection of matrix derivative results" (2008); Murray,
 "Differentiation of the Cholesky decomposition" (2016); Walter & Lehmann, "Algorithmic
@@ -191,7 +196,7 @@ def solve(x1: Operand, x2: Operand, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If a matrix is singular.
+        If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular.
     ShapeError
         If the shapes do not fit.
     """
@@ -297,7 +302,8 @@ def inv(x: Operand, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If a matrix is singular.
+        If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular: then the
+        elements of the result are of the size of ``1 / eps``.
     ShapeError
         If they are not square.
     """
@@ -438,7 +444,7 @@ _slogdet = Primitive("slogdet", lambda xp, x: tuple(_run(xp, "slogdet", x)), (_s
 
 
 def slogdet(x: Operand, /) -> SlogdetResult:
-    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if singular.
+    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if a pivot is 0.
 
     Parameters
     ----------
@@ -804,7 +810,7 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If `n` is negative and a matrix singular.
+        If `n` is negative and :func:`inv` finds a matrix singular.
     """
     x = _matrix("matrix_power", x, square=True)
     n = operator.index(n)
