@@ -1113,29 +1113,78 @@ def _keeps(rule: Rule, skip: int) -> tuple[bool, ...]:
 _STAR = 0x04  # inspect.CO_VARARGS, without importing inspect
 
 
+# What operations do not take, by their names, in NumPy's letters for dtypes: where NumPy and CuPy
+# differ, or either takes what it has no result for. It is the same on both devices.
+REFUSED = {
+    **dict.fromkeys(("atan2", "copysign", "hypot", "nextafter"), "FD"),  # the compiler would
+    "clip": "?FD",
+    **dict.fromkeys(("eigh", "eigvalsh"), "e"),
+    "sign": "?",
+}
+
+
+# Operations whose results are in C's order in memory, whatever the operands': NumPy would keep some
+# of their order, CuPy none. Others are elementwise, make views, or come out in that order anyway.
+IN_C_ORDER = {
+    *("all", "any", "cofactors", "cofactors_slope", "concat", "cross", "cumulative_prod"),
+    *("cumulative_sum", "einsum", "fft", "fftn", "hfft", "ifft", "ifftn", "ihfft", "irfft"),
+    *("irfftn", "logsumexp", "max", "mean", "min", "pad", "prod", "rfft", "rfftn", "sort", "sum"),
+    *("tril", "triu", "var", "vector_norm"),
+}
+
+
+def _refuse(name: str, arrays: Sequence[Any]) -> DTypeError:
+    found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
+    return DTypeError(f"{name} does not take operands of dtype {found}")
+
+
 class _Bound(dict[type, Callable[..., Any]]):
     """A primitive's forward function by array type, so that one look-up dispatches a call."""
 
-    def __init__(self, name: str, forward: Callable[..., Any] | None) -> None:
+    def __init__(self, name: str, forward: Callable[..., Any] | None, elementwise: bool) -> None:
         super().__init__()
         self.name = name
         self.forward = forward
-        self[_ndarray] = self._function(NAMESPACES[_ndarray])
+        self.elementwise = elementwise
+        function = self._function(NAMESPACES[_ndarray])
+        # NumPy's own ufuncs refuse by themselves what is in the table.
+        self[_ndarray] = function if forward is None else self._checked(function)
 
     def _function(self, xp: Any) -> Callable[..., Any]:
         if self.forward is None:
             function: Callable[..., Any] = getattr(xp, self.name)
             return function
-        forward = self.forward
+        forward, in_c_order = self.forward, backend.in_c_order
+        if self.name in IN_C_ORDER:
+            return lambda *arrays, **attrs: in_c_order(forward(xp, *arrays, **attrs))
         return lambda *arrays, **attrs: forward(xp, *arrays, **attrs)
 
+    def _checked(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, if no operand is of a dtype that :data:`REFUSED` has for it."""
+        refused = REFUSED.get(self.name)
+        if refused is None:
+            return function
+
+        def checked(*arrays: Any, **attrs: Any) -> Any:
+            for a in arrays:
+                if np.dtype(getattr(a, "dtype", type(a))).char in refused:
+                    raise _refuse(self.name, arrays)
+            return function(*arrays, **attrs)
+
+        return checked
+
     def __missing__(self, kind: type) -> Callable[..., Any]:
-        function = self._function(NAMESPACES[kind])
+        function = self._checked(self._function(NAMESPACES[kind]))
+        elementwise = self.elementwise
 
         def on_device(*arrays: Array, **attrs: Any) -> Any:
-            there = [a for a in arrays if isinstance(a, kind)]
+            there: list[Any] = [a for a in arrays if isinstance(a, kind)]
             backend.same_device(self.name, there)
             with backend.on_device_of(there[0]):
+                if elementwise:
+                    for a in there:
+                        if not a.flags.c_contiguous:
+                            return backend.in_order(function, arrays, attrs)
                 return function(*arrays, **attrs)
 
         self[kind] = on_device
@@ -1166,6 +1215,9 @@ class Primitive:
     reference : callable, optional
         ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
         fused operations whose rules cannot be differentiated again. Then all operands are kept.
+    elementwise : bool
+        Whether an element of the result depends on the elements of the operands at its place alone.
+        Then the order of axes in memory is that of the operands on both devices.
     """
 
     __slots__ = (
@@ -1189,10 +1241,11 @@ class Primitive:
         vjp: tuple[Rule | None, ...] | Rule | None = None,
         *,
         reference: Callable[..., Any] | None = None,
+        elementwise: bool = False,
     ) -> None:
         PRIMITIVES[name] = self
         self.name = name
-        self.bound = _Bound(name, forward)
+        self.bound = _Bound(name, forward, elementwise)
         self.vjp = vjp
         self.reference = reference
         self.joint = callable(vjp)
@@ -1325,8 +1378,7 @@ class Primitive:
         except TypeError as error:
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
-            found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
-            raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
+            raise _refuse(self.name, arrays) from None
         except MemoryError as error:
             where = attrs.get("where")  # where a transfer goes
             if not isinstance(where, Device):
@@ -1408,7 +1460,8 @@ def outputs(results: Several, node: Node | None) -> Any:
 _DTYPE_COMPLAINTS = (
     *("not supported for the input types", "did not contain a loop"),  # NumPy's
     "unsupported in linalg",
-    "Wrong type",  # CuPy's
+    *("boolean subtract, the", "boolean negative, the"),  # both
+    *("Wrong type", "boolean positive, the"),  # CuPy's
 )
 
 

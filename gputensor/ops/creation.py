@@ -209,25 +209,33 @@ def _make(name: str, device: str | Device | None, *args: Any, **kwargs: Any) -> 
             raise memory.out_of_memory(name, where, error) from None
 
 
+def _lengths(name: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Lengths of the axes of a new tensor."""
+    lengths = ints(name, "shape", shape)
+    if any(n < 0 for n in lengths):
+        raise ShapeError(f"{name}: shape {lengths} has a negative length; give 0 or more")
+    return lengths
+
+
 def empty(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` with values left to chance; float32 by default."""
-    return _make("empty", device, ints("empty", "shape", shape), dtype=_dtype(dtype))
+    return _make("empty", device, _lengths("empty", shape), dtype=_dtype(dtype))
 
 
 def zeros(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` full of zeros; float32 by default."""
-    return _make("zeros", device, ints("zeros", "shape", shape), dtype=_dtype(dtype))
+    return _make("zeros", device, _lengths("zeros", shape), dtype=_dtype(dtype))
 
 
 def ones(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` full of ones; float32 by default."""
-    return _make("ones", device, ints("ones", "shape", shape), dtype=_dtype(dtype))
+    return _make("ones", device, _lengths("ones", shape), dtype=_dtype(dtype))
 
 
 def full(
@@ -259,7 +267,7 @@ def full(
     check_cast("full", value.dtype, chosen)
     # CuPy takes an integer that is too large for its lowest bits.
     number = np.asarray(fill_value, chosen).item()
-    return _make("full", device, ints("full", "shape", shape), number, dtype=chosen)
+    return _make("full", device, _lengths("full", shape), number, dtype=chosen)
 
 
 def arange(

@@ -107,7 +107,8 @@ Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 def _unary(
     name: str, text: str, rule: Rule | None, forward: Callable[..., Any] | None = None
 ) -> Unary:
-    function = Primitive(name, forward, None if rule is None else (rule,)).unary()
+    rules = None if rule is None else (rule,)
+    function = Primitive(name, forward, rules, elementwise=True).unary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -127,7 +128,7 @@ def _unary(
 def _binary(
     name: str, text: str, rules: tuple[Rule, Rule] | None, forward: Callable[..., Any] | None = None
 ) -> Binary:
-    function = Primitive(name, forward, rules).binary()
+    function = Primitive(name, forward, rules, elementwise=True).binary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -175,7 +176,10 @@ multiply = _binary(
 divide = _binary(
     "divide",
     "Quotient ``x / y``.",
-    (lambda xp, g, _out, _x, y: g / y, lambda xp, g, out, _x, y: -g * out / y),
+    (
+        lambda xp, g, _out, _x, y: xp.divide(g, y),
+        lambda xp, g, out, _x, y: xp.divide(-g * out, y),
+    ),
 )
 
 
@@ -197,13 +201,14 @@ def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
-        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "iu":
+        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "biu":
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
-        if type(y) is float and y == 0.5 and isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        if not (isinstance(x, np.ndarray) or isinstance(y, np.ndarray)):
+            return _cuda_power(xp, x, y)
+        if type(y) is float and y == 0.5 and x.dtype.kind == "f":
             return _root(x)
         out = x**y
-        on_cpu = isinstance(out, (np.ndarray, np.generic))
-        if on_cpu and hasattr(y, "dtype") and out.dtype.kind == "f":
+        if hasattr(y, "dtype") and out.dtype.kind == "f":
             half = np.equal(y, 0.5)
             if half.any():
                 return np.where(half, _root(x, out.dtype), out)
@@ -217,18 +222,28 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
         ) from None
 
 
+def _cuda_power(xp: Any, x: Any, y: Any) -> Any:
+    """CuPy's power. For some numbers its operator takes other functions, of other results."""
+    if type(y) is float and (y == 0.5 or x.dtype.kind == "V"):
+        return xp.power(x, y)  # where the square root would be -0 of -0, and NaN of -inf
+    if isinstance(y, int) and y == 2 and x.dtype.kind == "b":
+        x = x.astype(np.int8)  # NumPy's square of bools
+    return x**y
+
+
 def _root(x: Any, dtype: Any = None) -> Any:
     """``x ** 0.5``, where NumPy's is -0 of -0 and NaN of minus infinity."""
     out = np.sqrt(x, dtype=dtype) + 0.0
     return out if np.min(x, initial=0) > -math.inf else np.where(np.equal(x, -math.inf), -x, out)
 
 
-_pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
+_pow = Primitive("pow", _power, (_pow_base, _pow_exponent), elementwise=True)
 _pow_arrays = _pow.binary()
 _pow_number = Primitive(
     "pow_number",
     lambda xp, x, exponent: _power(xp, x, exponent),
     (lambda xp, g, _out, x, exponent: g * exponent * x ** (exponent - 1),),
+    elementwise=True,
 )
 
 
@@ -270,7 +285,7 @@ def _phase(xp: Any, x: Any) -> Any:
     """``x / abs(x)`` of complex numbers, and 0 of 0, whatever the signs of its parts."""
     size = xp.abs(x)
     nothing = xp.equal(size, 0)
-    return xp.where(nothing, 0, x / xp.where(nothing, 1, size))
+    return xp.where(nothing, 0, xp.divide(x, xp.where(nothing, 1, size)))
 
 
 def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -296,7 +311,7 @@ imag = _unary(
 )
 conj = _unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
-sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: g * 0.5 / out)
+sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: xp.divide(g * 0.5, out))
 cbrt = _unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
 hypot = _binary(
     "hypot",
@@ -442,10 +457,19 @@ def _log2(xp: Any, x: Any) -> Any:
 expm1 = _unary(
     "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, _out, x: g * xp.exp(x), _expm1
 )
-log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
-log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1), _log1p)
-log2 = _unary("log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / math.log(2) / x, _log2)
-log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / math.log(10) / x)
+log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: xp.divide(g, x))
+log1p = _unary(
+    "log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: xp.divide(g, x + 1), _log1p
+)
+log2 = _unary(
+    "log2",
+    "Logarithm to base 2.",
+    lambda xp, g, _out, x: xp.divide(g * (1 / math.log(2)), x),
+    _log2,
+)
+log10 = _unary(
+    "log10", "Logarithm to base 10.", lambda xp, g, _out, x: xp.divide(g * (1 / math.log(10)), x)
+)
 
 
 def logistic(xp: Any, x: Any) -> Any:
@@ -482,13 +506,17 @@ softplus = _unary(
 sin = _unary("sin", "Sine of radians.", lambda xp, g, _out, x: g * xp.cos(x))
 cos = _unary("cos", "Cosine of radians.", lambda xp, g, _out, x: -g * xp.sin(x))
 tan = _unary("tan", "Tangent of radians.", lambda xp, g, out, _x: g * (1 + out * out))
-asin = _unary("asin", "Inverse sine, in radians.", lambda xp, g, _out, x: g / xp.sqrt(1 - x * x))
-acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g / xp.sqrt(1 - x * x))
+asin = _unary(
+    "asin", "Inverse sine, in radians.", lambda xp, g, _out, x: xp.divide(g, xp.sqrt(1 - x * x))
+)
+acos = _unary(
+    "acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: xp.divide(-g, xp.sqrt(1 - x * x))
+)
 
 
 def _atan_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     x = widen(xp, x)  # 16 bits do not hold the square of 300
-    return g / (1 + x * x)
+    return xp.divide(g, 1 + x * x)
 
 
 def _turning(xp: Any, along: Any, across: Any) -> Any:
@@ -523,15 +551,19 @@ asinh = _unary(
     "asinh",
     "Inverse hyperbolic sine.",
     # Without the overflow of x * x, but for complex numbers, which hypot is not for.
-    lambda xp, g, _out, x: g / (xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)),
+    lambda xp, g, _out, x: xp.divide(
+        g, xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)
+    ),
 )
 acosh = _unary(
     "acosh",
     "Inverse hyperbolic cosine.",
     # Not the root of x * x - 1, which has another branch cut.
-    lambda xp, g, _out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)),
+    lambda xp, g, _out, x: xp.divide(g, xp.sqrt(x - 1) * xp.sqrt(x + 1)),
 )
-atanh = _unary("atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: g / (1 - x * x))
+atanh = _unary(
+    "atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: xp.divide(g, 1 - x * x)
+)
 
 
 def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
@@ -545,18 +577,23 @@ def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return g * xp.where(small, math.pi * near * series, far)
 
 
-sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
+# Special functions. NumPy and CuPy leave all but sinc to SciPy and their part of it: looked up when
+# called
 
-# Special functions, which NumPy and CuPy leave to SciPy and their part of it: looked up when called
+
+def _floating(xp: Any, x: Any) -> Any:
+    """Array of a dtype that special functions compute in: integers as float64, 16 bits as 32."""
+    return x.astype(np.float64) if x.dtype.kind in "biu" else widen(xp, x)
 
 
 def _special(name: str, text: str, rule: Rule) -> Unary:
     def forward(xp: Any, x: Any) -> Any:
-        return narrow(xp, getattr(xp, name)(widen(xp, x)), x)
+        return narrow(xp, getattr(xp, name)(_floating(xp, x)), x)
 
     return _unary(name, text, rule, forward)
 
 
+sinc = _special("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
 erf = _special(
     "erf", "Error function.", lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
 )
@@ -583,7 +620,7 @@ digamma = _special(
 
 
 def _polygamma_forward(xp: Any, x: Any, n: int) -> Any:
-    out = xp.polygamma(n, widen(xp, x))
+    out = xp.polygamma(n, _floating(xp, x))
     return xp.astype(out, x.dtype) if x.dtype.kind in "fV" else out
 
 
@@ -591,6 +628,7 @@ _polygamma = Primitive(
     "polygamma",
     _polygamma_forward,
     (lambda xp, g, _out, x, n: g * xp.polygamma(n + 1, x),),
+    elementwise=True,
 )
 
 
@@ -677,10 +715,16 @@ def _outside(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
     return xp.logical_or(xp.less(x, low), xp.greater(x, high))
 
 
+def _clip_forward(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
+    found = xp.clip(x, low, high)
+    return found.astype(x.dtype) if x.dtype.kind == "V" else found  # of bfloat16 NumPy's is float32
+
+
 _clip = Primitive(
     "clip",
-    lambda xp, x, low, high: xp.clip(x, low, high),
+    _clip_forward,
     (lambda xp, g, _out, x, low, high: xp.where(_outside(xp, x, low, high), 0, g),),
+    elementwise=True,
 )
 
 
@@ -731,6 +775,7 @@ _nan_to_num = Primitive(
     "nan_to_num",
     lambda xp, x, **values: xp.nan_to_num(x, **values),
     (lambda xp, g, _out, x, **_values: xp.where(xp.isfinite(x), g, 0),),
+    elementwise=True,
 )
 
 
@@ -768,6 +813,7 @@ _where = Primitive(
         lambda xp, g, _out, condition, _x, _y: xp.where(condition, g, 0),
         lambda xp, g, _out, condition, _x, _y: xp.where(condition, 0, g),
     ),
+    elementwise=True,
 )
 
 

@@ -16,6 +16,7 @@ from gputensor.autograd import (
     note_view,
     raw_operand,
 )
+from gputensor.cuda_functions import has_hidden_sign
 from gputensor.errors import DTypeError, IndexTypeError, ShapeError
 from gputensor.kernels import embedding_backward
 from gputensor.ops.axes import checked_axis
@@ -110,7 +111,7 @@ def _getitem_forward(xp: Any, x: Any, key: Any) -> Any:
     out = x[key]
     if isinstance(out, np.generic):  # an element becomes a view, as on CUDA
         return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]
-    return out
+    return out if out.flags.c_contiguous or is_basic(key) else out.copy("C")
 
 
 _getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,))
@@ -176,8 +177,9 @@ def _put(x: Any, key: Any, value: Any, last: Any) -> Any:
     if last is not None:
         xp = backend.namespace(x)
         value = xp.broadcast_to(xp.asarray(value, x.dtype), last.shape).reshape(-1)[last]
-    if backend.is_minus_zero(value):
-        value = backend.namespace(x).full((), value, x.dtype)
+    number = isinstance(value, (int, float, complex, np.generic))
+    if number and not isinstance(x, np.ndarray) and has_hidden_sign(value):
+        value = backend.namespace(x).full((), value, x.dtype)  # CuPy would write zero bytes
     x[key] = value
     return x
 

@@ -1,8 +1,13 @@
 """The linear algebra of the Array API standard, with ``norm`` and ``lstsq`` of NumPy.
 
-All functions work on stacks of matrices, in the last two axes. Where a matrix has no result
-(:func:`inv` of a singular one) a LinAlgError is raised; on CUDA the host waits for the device to
-know. Integers are taken as float64.
+All functions work on stacks of matrices, in the last two axes. Where a decomposition finds that a
+matrix has no result a LinAlgError is raised; on CUDA the host waits for the device to know.
+Integers are taken as float64.
+
+A singular matrix is found by a pivot of its LU decomposition that is exactly 0, as in NumPy and
+PyTorch. Rounding may leave another number there, on one device and not on the other: then results
+are of the size of ``1 / eps``, without an error. :func:`matrix_rank` tells. A row of zeros is
+always found.
 
 The rules follow Giles, "An extended collection of matrix derivative results" (2008); Murray,
 "Differentiation of the Cholesky decomposition" (2016); Walter & Lehmann, "Algorithmic
@@ -214,7 +219,7 @@ def solve(x1: Operand, x2: Operand, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If a matrix is singular.
+        If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular.
     ShapeError
         If the shapes do not fit.
     """
@@ -320,7 +325,8 @@ def inv(x: Operand, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If a matrix is singular.
+        If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular: then the
+        elements of the result are of the size of ``1 / eps``.
     ShapeError
         If they are not square.
     """
@@ -483,7 +489,7 @@ _slogdet = Primitive("slogdet", lambda xp, x: tuple(_run(xp, "slogdet", x)), (_s
 
 
 def slogdet(x: Operand, /) -> SlogdetResult:
-    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if singular.
+    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if a pivot is 0.
 
     Parameters
     ----------
@@ -543,8 +549,9 @@ def _eigh_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     if g_vectors is None:  # no differences, which are 0 where eigenvalues are equal
         return xp.matmul(vectors * g_values[..., None, :], _h(xp, vectors))
     eye = raw_like(values, "eye", values.shape[-1], dtype=bool)
-    gaps = xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
-    middle = xp.matmul(_h(xp, vectors), g_vectors) / gaps
+    # Reciprocals of real numbers: the quotient of a complex number by infinity is NaN on CUDA.
+    shares = 1 / xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
+    middle = xp.matmul(_h(xp, vectors), g_vectors) * shares
     if g_values is not None:
         middle = xp.where(eye, g_values[..., None, :], middle)
     found = xp.matmul(xp.matmul(vectors, middle), _h(xp, vectors))
@@ -658,27 +665,27 @@ def _svd_rule(xp: Any, g: Any, out: Any, x: Any, full_matrices: bool) -> Any:
     if g_u is None and g_vh is None:
         return xp.matmul(u * g_s[..., None, :], vh)
     eye = raw_like(s, "eye", k, dtype=bool)
-    gaps = xp.where(eye, math.inf, (row - column) * (row + column))
+    shares = 1 / xp.where(eye, math.inf, (row - column) * (row + column))  # see _eigh_rule
     middle = xp.zeros_like(xp.matmul(_h(xp, u), u))
     on_diagonal = g_s
     if g_u is not None:
         turn = xp.matmul(_h(xp, u), g_u)
-        middle = middle + (turn - _h(xp, turn)) / gaps * row
+        middle = middle + (turn - _h(xp, turn)) * shares * row
         if g_vh is not None and x.dtype.kind == "c":
-            phase = 1j * xp.imag(xp.diagonal(turn, 0, -2, -1)) / s
+            phase = 1j * (xp.imag(xp.diagonal(turn, 0, -2, -1)) / s)
             on_diagonal = phase if g_s is None else g_s + phase
     if g_vh is not None:
         turn = xp.matmul(vh, _h(xp, g_vh))
-        middle = middle + column * ((turn - _h(xp, turn)) / gaps)
+        middle = middle + column * ((turn - _h(xp, turn)) * shares)
     if on_diagonal is not None:
         middle = xp.where(eye, on_diagonal[..., None, :], middle)
     found = xp.matmul(xp.matmul(u, middle), vh)
     if g_u is not None and m > k:
         outside = g_u - xp.matmul(u, xp.matmul(_h(xp, u), g_u))
-        found = found + xp.matmul(outside / row, vh)
+        found = found + xp.matmul(outside * (1 / row), vh)
     if g_vh is not None and n > k:
         outside = g_vh - xp.matmul(xp.matmul(g_vh, _h(xp, vh)), vh)
-        found = found + xp.matmul(u / row, outside)
+        found = found + xp.matmul(u * (1 / row), outside)
     return found
 
 
@@ -914,7 +921,7 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If `n` is negative and a matrix singular.
+        If `n` is negative and :func:`inv` finds a matrix singular.
     """
     x = _matrix("matrix_power", x, square=True)
     n = operator.index(n)
