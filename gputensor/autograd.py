@@ -84,6 +84,7 @@ _new = object.__new__
 _ndarray = np.ndarray
 _ref = weakref.ref
 _getframe = sys._getframe
+_getrefcount = sys.getrefcount
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
@@ -324,9 +325,11 @@ def changed_since(order: int) -> "list[weakref.ref[Any]]":
     return [change.memory for change in _changes.values() if change.order < order]
 
 
-def was_changed(array: Array) -> bool:
-    """Whether :func:`changed` was ever told of the memory of a raw array."""
-    return id(memory_of(array)) in _changes
+def was_changed(array: Array, since: int = 1) -> bool:
+    """Whether :func:`changed` was told of the memory of a raw array, after ``next_order()`` gave
+    `since`."""
+    change = _changes.get(id(memory_of(array)))
+    return change is not None and change.order < since
 
 
 def _check_unchanged(node: "Node") -> None:
@@ -373,6 +376,7 @@ def watched(leaves: Iterable["Leaf"]) -> bool:
 # Number of hooks, and of contexts that look for anomalies, in all threads.
 _watched = 0
 _watching = threading.Lock()
+_accumulating = threading.RLock()  # held while gradients of leaves change: passes may run at once
 
 
 def _watch(more: int) -> None:
@@ -469,9 +473,20 @@ def _hooked(entry: "Node | Leaf", g: Any) -> Any:
     for hook in list(getattr(entry, "hooks", {}).values()):
         calls.refuse("a hook is called")
         given = _conjugate(g)
-        given = given if isinstance(given, Tensor) else wrap(_array(given))
+        # A copy, which the hook may keep: the gradient's memory may be used again.
+        if isinstance(given, Tensor):
+            given = differentiable_namespace.positive(given)
+        else:
+            given = _array(given)
+            with backend.on_device_of(given):
+                given = wrap(given.copy())
         new = hook(given)
         if new is None:
+            if was_changed(given.array):
+                raise GraphError(
+                    "register_hook: the hook changed the gradient in place and returned None; "
+                    "return the new one, for example `return 2 * g`"
+                )
             continue
         if not isinstance(new, Tensor):
             raise TypeError(f"a hook must return a Tensor or None, not {type(new).__name__}")
@@ -492,12 +507,15 @@ class Leaf:
     grad : Tensor or None
         Sum of the gradients since it was last None.
     buffer : array or None
-        Where gradients are written if an optimizer has given them a place.
+        Where gradients are written if an optimizer has given them a place. `grad` is around it,
+        or around an array of its own that the user has been given, see :meth:`given`.
+    writer : dict or None
+        Results of the backward pass that has written into `buffer` and not accumulated yet.
     code, instruction : code object, int
         The user's place that made it, see :func:`line_of`.
     """
 
-    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape")
+    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape", "writer")
 
     code: CodeType
     instruction: int
@@ -508,13 +526,29 @@ class Leaf:
         self.dtype: np.dtype[Any] = array.dtype
         self.grad: Tensor | None = None
         self.buffer: Array | None = None
+        self.writer: dict[Node | Leaf, Any] | None = None
         _note_place(self)
 
-    def accumulate(self, g: Array, own: bool) -> None:
-        """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
+    def accumulate(
+        self, g: Array, own: bool, writer: "dict[Node | Leaf, Any] | None" = None
+    ) -> None:
+        """Add the raw gradient `g`, with :data:`_accumulating` held.
+
+        Parameters
+        ----------
+        g : array
+        own : bool
+            Whether nobody else has its memory, so that it is kept without a copy.
+        writer : dict, optional
+            Results of the backward pass that it comes from.
+        """
         note_leaves((self,), used=True)
-        if self.buffer is not None:
-            if self.grad is not None:
+        if self.buffer is not None and (self.writer is None or self.writer is writer):
+            self.writer = None
+            if self.grad is not None and g is self.buffer:  # another pass came first
+                calls.apply(operator.iadd, self.buffer, self.grad.array)
+            elif self.grad is not None:
+                self.settle()
                 calls.apply(operator.iadd, self.buffer, g)
             elif g is not self.buffer:
                 calls.assign(self.buffer, g)
@@ -528,6 +562,20 @@ class Leaf:
                 self.grad = wrap(total)
         else:
             self.grad = wrap(g if own else _copied(g))
+
+    def settle(self) -> None:
+        """Bring the gradient into `buffer`, if the user was given it and may have changed it."""
+        if self.buffer is not None and self.grad is not None and self.grad.array is not self.buffer:
+            calls.assign(self.buffer, self.grad.array)
+
+    def given(self) -> "Tensor | None":
+        """The gradient for the user, who may keep and change it: not in `buffer`, which changes."""
+        if self.buffer is None or calls.active is not None or backend.capturing():
+            return self.grad  # what is replayed knows `buffer` only
+        with _accumulating, backend.on_device_of(self.buffer):
+            if self.grad is not None and self.grad.array is self.buffer:
+                self.grad = wrap(self.buffer.copy())
+            return self.grad
 
 
 class Node:
@@ -786,12 +834,16 @@ class Tensor:
 
     @property
     def grad(self) -> "Tensor | None":
-        """Accumulated gradient; None before a backward pass, and for computed tensors."""
+        """Accumulated gradient; None before a backward pass, and for computed tensors.
+
+        It is the same tensor until something is added to the gradient: changed in place it is what
+        an optimizer's step takes. Later passes and steps do not change it.
+        """
         node = self._node
         if not isinstance(node, Leaf):
             return None
         note_leaves((node,), used=True)
-        return node.grad
+        return node.given()
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
@@ -807,8 +859,9 @@ class Tensor:
             raise ShapeError(f"grad has shape {value.shape}, the tensor has {self.shape}")
         if value.device != self.device:
             raise DeviceMismatchError(f"grad is on {value.device}, the tensor on {self.device}")
-        self._node.grad = None
-        self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
+        with _accumulating:
+            self._node.grad = None
+            self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
 
     def backward(self, gradient: "Tensor | None" = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
@@ -838,12 +891,12 @@ class Tensor:
                 "an input with requires_grad=True, and compute outside gt.no_grad()"
             )
         g = seed_gradient(self, gradient)
-        given = {id(g)}
-        for entry, value in propagate([(node, g)], retain_graph=retain_graph).items():
-            assert isinstance(entry, Leaf)
-            own = value.base is None and id(value) not in given
-            given.add(id(value))
-            entry.accumulate(value, own)
+        found = propagate([(node, g)], retain_graph=retain_graph)
+        with _accumulating:
+            while found:
+                leaf, value = found.popitem()
+                own = value.base is None and _getrefcount(value) <= _ALONE
+                leaf.accumulate(value, own, found)  # type: ignore[union-attr]
 
     def register_hook(self, hook: "Callable[[Tensor], Tensor | None]") -> HookHandle:
         """Have `hook` called with the gradient of this tensor in every backward pass.
@@ -1556,10 +1609,32 @@ def entries_before(roots: Iterable[Node | Leaf], since: int) -> list[Node | Leaf
 
 
 class _Pass(backend.FollowDevice):
-    """Context of :func:`propagate`, which says for which operation there was no memory."""
+    """Context of :func:`propagate`, which says for which operation there was no memory.
+
+    Parameters
+    ----------
+    results : dict
+        What the pass will return.
+    """
+
+    def __init__(self, results: dict[Node | Leaf, Any]) -> None:
+        super().__init__()
+        self._results = results
+        self._writes: list[Leaf] = []
+
+    def may_write(self, leaf: Leaf) -> bool:
+        """Whether the pass, and no other one, may write a gradient into the buffer of a leaf."""
+        if leaf.buffer is None or leaf.grad is not None or leaf.writer is not None:
+            return False
+        leaf.writer = self._results
+        self._writes.append(leaf)
+        return True
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        if error[0] is not None:
+            for leaf in self._writes:
+                leaf.writer = None
         if isinstance(error[1], MemoryError):
             node = error[2].tb_frame.f_locals["node"]  # where propagate was
             where = self._entered or Device("cpu")
@@ -1618,7 +1693,7 @@ def propagate(
     old, watched = min(since, _latest_change), _watched
     noting = None if create_graph else calls.active
     call = _call if noting is None else noting.call
-    with _Pass() as follow:
+    with _Pass(results) as follow:
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
@@ -1660,7 +1735,8 @@ def propagate(
                 else:
                     xp = NAMESPACES[_ndarray]
                 if node.primitive.joint:
-                    parts = _joint_step(xp, node, parents, g, gradients, targets is None)
+                    writing = follow if targets is None else None
+                    parts = _joint_step(xp, node, parents, g, gradients, writing)
                 if not retain_graph:
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
@@ -1714,6 +1790,29 @@ def propagate(
     return results
 
 
+def _references(found: dict[Any, Any]) -> int:
+    _, g = found.popitem()
+    return _getrefcount(g)
+
+
+_ALONE = _references({0: np.empty(0)})  # references to an array that nobody else has
+
+
+def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
+    """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
+
+    No other has its memory: no other gradient, hook or tensor of the user's.
+    """
+    g = found.pop(entry, None)
+    if isinstance(g, Tensor):
+        result: Tensor = differentiable_namespace.positive(g)
+        return result
+    if g is None or (g.base is None and _getrefcount(g) <= _ALONE):
+        return g if g is None else wrap(g)
+    with backend.on_device_of(g):
+        return wrap(_copied(g))
+
+
 @calls.noted
 def _copied(g: Array) -> Array:
     return g.copy()
@@ -1760,16 +1859,15 @@ def _joint_step(
     parents: tuple[Node | Leaf | None, ...],
     g: Array,
     gradients: dict[Node | Leaf, Any],
-    accumulating: bool,
+    writing: _Pass | None,
 ) -> Sequence[Any]:
     """Gradients of all operands, written where an optimizer wants them if they are the first."""
-    needs: list[Any] = []
-    for i, p in enumerate(parents):
-        first = accumulating and p not in gradients and parents.index(p) == i
-        if first and isinstance(p, Leaf) and p.grad is None and p.buffer is not None:
-            needs.append(p.buffer)
-        else:
-            needs.append(p is not None)
+    needs: list[Any] = [p is not None for p in parents]
+    if writing is not None:
+        with _accumulating:
+            for i, p in enumerate(parents):
+                if type(p) is Leaf and p not in gradients and writing.may_write(p):
+                    needs[i] = p.buffer
     rule: Any = node.primitive.vjp
     if (active := calls.active) is not None:
         rule = active.rule(rule, node.primitive.name)

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType, ModuleType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -488,7 +488,7 @@ class FollowDevice:
         self._entered: Device | None = None
         self._context: contextlib.AbstractContextManager[None] = _NO_CONTEXT
 
-    def __enter__(self) -> "FollowDevice":
+    def __enter__(self) -> Self:
         return self
 
     def __call__(self, array: Array) -> None:

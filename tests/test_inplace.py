@@ -548,19 +548,11 @@ def test_a_step_between_forward_and_backward_is_noticed(optimizer):
         third.backward()
 
 
-def test_loaded_parameters_and_gradients_of_a_later_pass_are_noticed():
+def test_loaded_parameters_are_noticed():
     layer, x = gt.nn.Dense(2, 2), gt.ones((1, 2))
     out = (layer(x) ** 2).sum()
     layer.load_state_dict(layer.state_dict())
     with pytest.raises(GraphError, match="load_state_dict"):
-        out.backward()
-    optimizer = gt.optim.SGD(layer.parameters(), lr=0.1)
-    layer(x).sum().backward()
-    v = gt.tensor([1.0, 2.0], requires_grad=True)
-    out = (layer.bias.grad * v).sum()  # saves what the next pass overwrites
-    optimizer.zero_grad()
-    layer(x).sum().backward()
-    with pytest.raises(GraphError, match="a backward pass"):
         out.backward()
 
 

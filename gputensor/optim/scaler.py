@@ -113,7 +113,7 @@ class GradScaler(Settable):
             )
         home = backend.device_of(optimizer._flats[0].values)
         flags: dict[Device, Array] = {}
-        for g in optimizer._gradients():
+        for g in optimizer._gradients(change=True):
             where = backend.device_of(g)
             with backend.on_device_of(where):
                 if where not in flags:
