@@ -34,11 +34,12 @@ import itertools
 import operator
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from types import CodeType, FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -93,6 +94,7 @@ differentiable_namespace: Any = SimpleNamespace()
 class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
+    transforms = 0  # see in_transform
     leaves: "dict[Leaf, bool] | None" = None  # see noting_leaves
 
     def __init__(self) -> None:
@@ -231,13 +233,31 @@ class GradMode(Mode):
         self.name = name
         self.enabled = enabled
 
-    def __enter__(self) -> "GradMode":
+    def __enter__(self) -> Self:
         _recording.before.append(_recording.enabled)
         _recording.enabled = self.enabled
         return self
 
     def __exit__(self, *error: object) -> None:
         _recording.enabled = _recording.before.pop()
+
+
+class in_transform(GradMode):
+    """Context in which a transform, such as ``gt.grad``, calls the user's function.
+
+    A tensor on the tape does not become a Python number there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("in_transform", True)
+
+    def __enter__(self) -> Self:
+        _recording.transforms += 1
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        _recording.transforms -= 1
 
 
 @overload
@@ -652,6 +672,13 @@ class Several(tuple[Any, ...]):
         )
 
 
+# What to write where NumPy or Python would lose the gradient.
+_WITH_GRADIENT = (
+    "gt.stack([x, y]) for np.array([x, y]), z = gt.zeros(n) and z[key] = x to fill an array, "
+    "gt.full(n, x) for np.full(n, x), gt.exp(x) for math.exp(x), gt.where(x > y, x, y) to choose"
+)
+
+
 class Tensor:
     """Array on one device that operations are recorded for. Make one with :func:`tensor`.
 
@@ -968,6 +995,30 @@ class Tensor:
                 f"{name}: this tensor requires a gradient, which would be lost; write {instead}"
             )
 
+    def lose_gradient(self, name: str, result: str, instead: str, silent: str) -> None:
+        """Refuse a use that would lose the gradient inside a transform; warn of it elsewhere.
+
+        Parameters
+        ----------
+        name, result : str
+            The use, and what comes of it.
+        instead, silent : str
+            What to write to keep the gradient, and to give it up.
+        """
+        if self._node is None or not _recording.enabled:
+            return
+        lost = f"{name}: this tensor requires a gradient, which {result} does not have; write"
+        if _recording.transforms:
+            raise GraphError(f"{lost} {instead}, {silent} where no gradient is wanted")
+        frame = backend.user_frame(_getframe(1))
+        warnings.warn_explicit(
+            f"{lost} {silent} where none is wanted, else {instead}",
+            UserWarning,
+            frame.f_code.co_filename,
+            frame.f_lineno,
+            registry=frame.f_globals.setdefault("__warningregistry__", {}),
+        )
+
     def __dlpack__(
         self,
         *,
@@ -1010,12 +1061,15 @@ class Tensor:
         return backend.to_host(self.array).tolist()
 
     def __float__(self) -> float:
+        self.lose_gradient("float", "a Python number", _WITH_GRADIENT, "x.item()")
         return float(self.item())
 
     def __int__(self) -> int:
+        self.lose_gradient("int", "a Python number", _WITH_GRADIENT, "x.item()")
         return int(self.item())
 
     def __complex__(self) -> complex:
+        self.lose_gradient("complex", "a Python number", _WITH_GRADIENT, "x.item()")
         value = self.item()
         # As the array API standard has it, unlike Python.
         return (
@@ -1041,6 +1095,11 @@ class Tensor:
         return len(self.array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        if self._node is not None and _recording.enabled:
+            raise GraphError(
+                "NumPy was given a tensor that requires a gradient, which would be lost; write "
+                f"{_WITH_GRADIENT}, x.detach().numpy() where no gradient is wanted"
+            )
         if not isinstance(self.array, _ndarray):
             raise ImplicitTransferError(
                 f"NumPy was given a tensor on {self.device}; copy it to the host in plain sight: "

@@ -23,6 +23,7 @@ from gputensor.autograd import (
     enable_grad,
     entries_before,
     grad_enabled,
+    in_transform,
     next_order,
     no_grad,
     owned,
@@ -120,7 +121,7 @@ class _Pullback:
                 return self.inputs[-1]
 
             arguments[i] = map_tree(own_place, arguments[i])
-        with enable_grad():
+        with in_transform():
             result = function(*arguments, **kwargs)
         self.aux = None
         if has_aux:

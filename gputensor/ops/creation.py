@@ -99,7 +99,8 @@ def tensor(
     ----------
     data : number, nested lists, numpy.ndarray, cupy.ndarray or Tensor
         Values of any shape; other libraries' arrays by DLPack, ``__array__`` or Python's buffer
-        protocol. NaN and infinity are values like others.
+        protocol. NaN and infinity are values like others. The copy of a Tensor is off the tape,
+        which :func:`asarray` with ``copy=True`` keeps it on.
     dtype : dtype, optional
         Type of the elements. By default arrays keep theirs, Python floats become float32, ints
         int64 and bools bool.
@@ -128,6 +129,10 @@ def tensor(
     tensor([[1., 2.],
             [3., 4.]], dtype=float32, requires_grad=True)
     """
+    if isinstance(data, Tensor) and not requires_grad:
+        data.lose_gradient(
+            "tensor", "the copy", "gt.asarray(x, copy=True)", "gt.tensor(x.detach())"
+        )
     data = _shared(data)
     array = _asarray(data, dtype, device)
     given = data.array if isinstance(data, Tensor) else data
