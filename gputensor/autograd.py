@@ -53,6 +53,7 @@ from gputensor.errors import (
     GPUTensorError,
     GraphError,
     ImplicitTransferError,
+    OperandError,
     OutOfRangeError,
     ShapeError,
 )
@@ -1353,13 +1354,25 @@ class Primitive:
 
         return function
 
-    def binary(self) -> Callable[[Operand, Operand], Tensor]:
-        """Function of two operands: :meth:`__call__` without its loops, for speed."""
+    def binary(self, operator: bool = False) -> Callable[[Operand, Operand], Tensor]:
+        """Function of two operands: :meth:`__call__` without its loops, for speed.
+
+        Parameters
+        ----------
+        operator : bool
+            Whether it is for a method such as ``__add__``, which returns ``NotImplemented`` for
+            what it does not know: Python then asks the other object.
+        """
         bound, record, differentiable = self.bound, self._record, self.vjp is not None
 
         def function(x: Operand, y: Operand, /) -> Tensor:
             if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-                return self(x, y)
+                try:
+                    return self(x, y)
+                except OperandError:
+                    if operator:
+                        return NotImplemented  # type: ignore[no-any-return]
+                    raise
             a = x.array
             b = y.array
             kind = type(a)
@@ -1435,6 +1448,11 @@ class Primitive:
                 raise
             raise clearer(self.name, arrays, error) from None
         except TypeError as error:
+            for key, value in attrs.items():
+                if isinstance(value, Tensor):
+                    raise TypeError(
+                        f"{self.name}: {key} is a tensor, and must not be; write {key}=x.item()"
+                    ) from None
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
             found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
@@ -1444,10 +1462,8 @@ class Primitive:
             if not isinstance(where, Device):
                 where = backend.device_of(next(a for a in arrays if backend.is_array(a)))
             raise memory.out_of_memory(self.name, where, error) from None
-        if isinstance(out, np.generic):
-            out = np.asarray(out)
-        elif isinstance(out, tuple):
-            out = Several(map(_array, out))
+        if type(out) is not kind:
+            out = Several(map(_array, out)) if isinstance(out, tuple) else _array(out)
         if tracked and _recording.enabled and self.vjp is not None:
             node = self._record(out, tuple(arrays), tuple(parents), attrs)
             return wrap(out, node) if type(out) is not Several else outputs(out, node)
@@ -1543,6 +1559,8 @@ def _items(data: Any) -> Iterator[Any]:
 def _unwrapped(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_unwrapped(item) for item in data]
+    if isinstance(data, _ndarray):
+        return backend.plain(data)
     return backend.to_host(data.array) if isinstance(data, Tensor) else data
 
 
@@ -1572,15 +1590,25 @@ def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, 
 
 
 def raw_operand(name: str, operand: Any) -> Any:
-    """Raw array or scalar of an operand that is no Tensor."""
-    if isinstance(operand, _NUMBERS):
+    """Raw array or scalar of an operand that is no Tensor.
+
+    Raises
+    ------
+    OperandError
+        If it is none of these, so that operators leave it to the other object.
+    DTypeError
+        If elements are no numbers, such as times.
+    TypeError
+        If it is a subclass of NumPy's array, see :func:`gputensor.backend.plain`.
+    """
+    if isinstance(operand, _SCALARS):
         return operand
     if isinstance(operand, (list, tuple)):
         operand = array_of_lists(name, operand)
     elif isinstance(operand, np.ndarray):
         operand = backend.plain(operand)
-    elif not backend.is_array(operand):
-        raise TypeError(
+    elif not isinstance(operand, np.generic) and not backend.is_array(operand):
+        raise OperandError(
             f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
             f"not {type(operand).__name__}"
         )

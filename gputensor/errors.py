@@ -21,6 +21,7 @@ __all__ = [
     "LabelError",
     "LaunchError",
     "LinAlgError",
+    "OperandError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ParityError",
@@ -43,6 +44,10 @@ class AxisError(ShapeError, IndexError):
 
 class DTypeError(GPUTensorError, TypeError):
     """An operand whose dtype the operation does not take."""
+
+
+class OperandError(GPUTensorError, TypeError):
+    """An operand that is no tensor, array or number."""
 
 
 class LinAlgError(GPUTensorError, np.linalg.LinAlgError):

@@ -12,7 +12,6 @@ import pytest
 import gputensor as gt
 from gputensor.errors import GraphError
 
-
 NUMBERS = {
     "float": float,
     "int": int,
@@ -58,7 +57,9 @@ TRANSFORMS = {
 
 @pytest.mark.parametrize("use", NUMBERS.values(), ids=NUMBERS)
 def test_no_number_is_made_inside_a_transform(use):
-    with pytest.raises(GraphError, match=r"gt\.stack.*z\[key\] = x.*gt\.exp.*gt\.where.*x\.(item|detach)"):
+    with pytest.raises(
+        GraphError, match=r"gt\.stack.*z\[key\] = x.*gt\.exp.*gt\.where.*x\.(item|detach)"
+    ):
         gt.grad(lambda x: x * use(x * 1))(2.0)
 
 

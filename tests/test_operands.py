@@ -67,10 +67,9 @@ def test_a_list_of_tensors_does_not_lose_their_gradients():
 
 
 @pytest.mark.cpu
-@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
-@pytest.mark.parametrize("kind", [np.memmap, np.matrix, np.ma.MaskedArray])
-def test_subclasses_of_numpy_arrays_are_taken_as_arrays(kind):
-    values = np.array([[1.0, 2.0], [3.0, 4.0]]).view(kind)
+def test_a_memory_map_is_an_array(tmp_path):
+    values = np.memmap(tmp_path / "values", np.float64, "w+", shape=(2, 2))
+    values[...] = [[1.0, 2.0], [3.0, 4.0]]
     for found in (gt.asarray(values) * values, gt.ones((2, 2)) * values * values):
         assert type(found.array) is np.ndarray
         assert found.tolist() == [[1, 4], [9, 16]]
@@ -177,7 +176,7 @@ def test_no_grad_refuses_bodies_that_run_later():
         (lambda: gt.broadcast_to(x, 2.5), TypeError, "broadcast_to: shape must hold ints"),
         (lambda: gt.permute_dims(x, 0.5), TypeError, "permute_dims: axes must hold ints"),
         (lambda: gt.expand_dims(x, 1.5), TypeError, "expand_dims: axis must hold ints"),
-        (lambda: gt.argmax(x, axis=1.0), TypeError, "argmax: axis must be an int or None"),
+        (lambda: gt.argmax(x, axis=1.0), TypeError, "argmax: axis must be an int, got"),
         (lambda: gt.concat([x, x], axis=1.0), TypeError, "concat: axis must hold ints, got 1.0"),
         (lambda: gt.concat([1.0, 2.0]), gt.errors.ShapeError, r"concat: .* use gt\.stack"),
         (lambda: gt.concat(3), TypeError, "concat: arrays must be a sequence of them, got 3"),

@@ -19,7 +19,8 @@ from gputensor.autograd import (
 from gputensor.backend import Device
 from gputensor.errors import DeviceError, ShapeError
 from gputensor.ops.data_type import astype, check_cast, checked_dtype
-from gputensor.ops.manipulation import broadcast_to, ints, reshape
+from gputensor.ops.manipulation import broadcast_to, reshape
+from gputensor.options import ints, number
 
 __all__ = [
     "arange",
@@ -279,11 +280,13 @@ def arange(
     ValueError
         If `step` is 0.
     """
-    if step == 0:
-        raise ValueError("arange: step is 0; it must not be")
     if stop is None:
         start, stop = 0, start
-    if dtype is None and all(isinstance(n, (int, np.integer)) for n in (start, stop, step)):
+    given = {"start": start, "stop": stop, "step": step}
+    start, stop, step = (number("arange", key, value) for key, value in given.items())
+    if step == 0:
+        raise ValueError("arange: step is 0; it must not be")
+    if dtype is None and all(isinstance(n, int) for n in (start, stop, step)):
         dtype = np.int64
     return _make("arange", device, start, stop, step, dtype=_dtype(dtype))
 

@@ -18,12 +18,12 @@ from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import Device
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.data_type import astype, checked_dtype
-from gputensor.ops.manipulation import ints
 from gputensor.ops.pieces import pad
 from gputensor.ops.precision import widened
+from gputensor.options import ints, number
 
 __all__ = [
     "fft",
@@ -179,8 +179,7 @@ def _one_axis(
 ) -> Tensor:
     """A transform along one axis; `half` says that `x` is one half of a Hermitian array."""
     x = _operand(run.name, x, norm)
-    axis = operator.index(axis)
-    checked_axis(f"fft.{run.name}", x, axis)
+    axis = one_axis(f"fft.{run.name}", x, axis)
     if n is None:
         n = 2 * (x.shape[axis] - 1) if half else x.shape[axis]
     if half:
@@ -201,7 +200,7 @@ def _axes(
     ndim = len(getattr(x, "shape", ()))
     if axes is None:
         axes = range(ndim - (ndim if s is None else len(s)), ndim)
-    axes = tuple(axes)
+    axes = ints(f"fft.{run.name}", "axes", axes)
     checked_axis(f"fft.{run.name}", x, axes)
     if not axes:
         raise ShapeError(f"fft.{run.name}: there is no axis to transform; shape is {x.shape}")
@@ -365,6 +364,7 @@ def _frequencies(name: str, n: int, d: float, dtype: Any, device: str | Device |
     chosen = checked_dtype("dtype", np.float32 if dtype is None else dtype)
     if chosen.kind != "f":
         raise DTypeError(f"fft.{name}: dtype must be real floating point, it is {chosen}")
+    d = number(f"fft.{name}", "d", d)
     if d == 0:
         raise ValueError(f"fft.{name}: d, the spacing of samples, is 0")
     where = backend.device(device)

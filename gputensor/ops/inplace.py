@@ -29,7 +29,7 @@ from gputensor.autograd import (
     raw_operand,
 )
 from gputensor.backend import NAMESPACES
-from gputensor.errors import DTypeError, GraphError, ShapeError
+from gputensor.errors import DTypeError, GraphError, OperandError, ShapeError
 from gputensor.ops import elementwise, products
 from gputensor.ops.creation import asarray
 from gputensor.ops.indexing import PART, checked_key, is_basic, set_items, write_items
@@ -203,6 +203,13 @@ def _operator(
     replaced, fractional = symbol in ("//=", "%=", "**=", "@="), symbol == "/="
 
     def method(x: Tensor, y: Operand, /) -> Tensor:
+        if isinstance(y, Tensor):
+            raw = None  # the array itself is not to be held, see _held_elsewhere
+        else:
+            try:
+                raw = raw_operand(symbol, y)
+            except OperandError:
+                return NotImplemented  # type: ignore[no-any-return]
         if _tracked(x, y):
             if isinstance(x._node, Leaf):
                 raise _requires_grad(symbol, remedy, x._node)
@@ -211,7 +218,7 @@ def _operator(
             return x
         array = x.array
         dtype = array.dtype
-        raw = y.array if isinstance(y, Tensor) else raw_operand(symbol, y)
+        raw = y.array if raw is None else raw
         direct = not replaced and (not fractional or dtype.kind in "fc")
         try:
             if direct and type(array) is type(raw) is np.ndarray and dtype == raw.dtype:

@@ -1,6 +1,5 @@
 """Shapes: reshape, transpose, broadcast, join."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_
 from gputensor.errors import AxisError, ShapeError
 from gputensor.ops.axes import Axis, checked_axis
 from gputensor.ops.data_type import astype
+from gputensor.options import ints
 
 __all__ = [
     "broadcast_arrays",
@@ -42,20 +42,6 @@ _reshape = Primitive(
 def _shape_of(x: Operand) -> tuple[int, ...]:
     shape: tuple[int, ...] = getattr(x, "shape", ())
     return shape
-
-
-def ints(name: str, argument: str, value: Any) -> tuple[int, ...]:
-    """An int or a sequence of ints as a tuple.
-
-    Raises
-    ------
-    TypeError
-        If it is neither, naming the argument.
-    """
-    try:
-        return tuple(map(operator.index, value if np.iterable(value) else (value,)))
-    except TypeError:
-        raise TypeError(f"{name}: {argument} must hold ints, got {value!r}") from None
 
 
 def reshape(x: Operand, /, shape: int | Sequence[int], *, copy: bool | None = None) -> Tensor:

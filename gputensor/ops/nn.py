@@ -24,12 +24,13 @@ from gputensor.kernels import (
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
 from gputensor.kernels.runtime import is_narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
-from gputensor.ops.axes import any_zero, checked_axis, kept_shape
+from gputensor.ops.axes import any_zero, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.products import product
+from gputensor.options import number
 
 __all__ = [
     "cross_entropy",
@@ -122,20 +123,13 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
         If `axis` is not an axis of `x`.
     """
     x = widened(as_array("softmax", x))
-    return _softmax(x, axis=_one_axis("softmax", x, axis), logarithm=False)
+    return _softmax(x, axis=one_axis("softmax", x, axis), logarithm=False)
 
 
 def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
     x = widened(as_array("log_softmax", x))
-    return _softmax(x, axis=_one_axis("log_softmax", x, axis), logarithm=True)
-
-
-def _one_axis(name: str, x: Operand, axis: Any) -> int:
-    if axis is None or isinstance(axis, (tuple, list)):
-        raise TypeError(f"{name}: axis must be an int, got {axis!r}")
-    found: int = checked_axis(name, x, axis)  # type: ignore[assignment]
-    return found
+    return _softmax(x, axis=one_axis("log_softmax", x, axis), logarithm=True)
 
 
 # What cublasLt can do with a product, see gputensor.epilogue. The derivative of ReLU follows from
@@ -293,7 +287,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     """
     x = widened(x)
     rows = _norm_rows("layer_norm", x, weight=weight, bias=bias)
-    return reshape(_layer_norm(rows, weight, bias, eps=eps), x.shape)
+    return reshape(_layer_norm(rows, weight, bias, eps=number("layer_norm", "eps", eps)), x.shape)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
@@ -303,7 +297,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """
     x = widened(x)
     rows = _norm_rows("rms_norm", x, weight=weight)
-    return reshape(_rms_norm(rows, weight, eps=eps), x.shape)
+    return reshape(_rms_norm(rows, weight, eps=number("rms_norm", "eps", eps)), x.shape)
 
 
 def _norm_rows(name: str, x: Tensor, **vectors: Tensor) -> Tensor:
@@ -392,6 +386,7 @@ def cross_entropy_and_result(
         raise ValueError(
             f"cross_entropy: reduction {reduction!r} is unknown; allowed are 'mean', 'sum', 'none'"
         )
+    label_smoothing = number("cross_entropy", "label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(
             f"cross_entropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"

@@ -8,9 +8,10 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import one_axis
 from gputensor.ops.indexing import getitem, take
-from gputensor.ops.manipulation import flatten, ints
+from gputensor.ops.manipulation import flatten
+from gputensor.options import ints, number
 
 __all__ = ["pad", "repeat", "split", "unstack"]
 
@@ -49,12 +50,11 @@ def repeat(x: Operand, repeats: int | Operand, /, *, axis: int | None = None) ->
         If a number is negative.
     """
     x = flatten(x) if axis is None else as_array("repeat", x)
-    axis = 0 if axis is None else axis
-    checked_axis("repeat", x, axis)
+    axis = one_axis("repeat", x, 0 if axis is None else axis)
     shape = x.shape
     axis %= len(shape)
     raw = repeats.array if isinstance(repeats, Tensor) else repeats
-    counts = backend.to_host(raw) if backend.is_array(raw) else np.asarray(raw)
+    counts = backend.plain(backend.to_host(raw) if backend.is_array(raw) else np.asarray(raw))
     if counts.dtype.kind not in "iu" and counts.size:
         raise TypeError(f"repeat: repeats must hold ints, got {counts.dtype}")
     if counts.size and counts.min() < 0:
@@ -84,7 +84,7 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
         If `axis` is not an axis of `x`.
     """
     x = as_array("unstack", x)
-    checked_axis("unstack", x, axis)
+    axis = one_axis("unstack", x, axis)
     axis %= len(x.shape)
     return tuple(getitem(x, (*(slice(None),) * axis, i)) for i in range(x.shape[axis]))
 
@@ -105,7 +105,7 @@ def split(x: Operand, sections: int | Sequence[int], /, axis: int = 0) -> list[T
         If `axis` is not an axis of `x`, or cannot be cut into as many parts of one length.
     """
     x = as_array("split", x)
-    checked_axis("split", x, axis)
+    axis = one_axis("split", x, axis)
     axis %= len(x.shape)
     n = x.shape[axis]
     if np.iterable(sections):
@@ -177,7 +177,7 @@ def pad(
     if any(n < 0 for pair in widths for n in pair):
         raise ValueError(f"pad: pad_width is {pad_width}; it must not be negative")
     if mode == "constant" and widths:
-        return _pad(x, widths=widths, value=constant_values)
+        return _pad(x, widths=widths, value=number("pad", "constant_values", constant_values))
     for axis, (n, pair) in enumerate(zip(shape, widths, strict=True)):
         if any(pair):
             if not n:

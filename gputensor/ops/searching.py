@@ -1,6 +1,5 @@
 """Where elements are. The results are integers, gradients end here."""
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import ShapeError
 from gputensor.ops.axes import Axis, any_zero, checked_axis, kept_shape
 from gputensor.ops.creation import asarray
+from gputensor.options import integer
 
 __all__ = [
     "argmax",
@@ -25,10 +25,7 @@ _argmin = Primitive("argmin", lambda xp, x, axis: xp.argmin(x, axis=axis))
 
 def _arg(run: Primitive, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None:
-        try:
-            axis = operator.index(axis)
-        except TypeError:
-            raise TypeError(f"{run.name}: axis must be an int or None, got {axis!r}") from None
+        axis = integer(run.name, "axis", axis)
     x = as_array(run.name, x)
     checked_axis(run.name, x, axis)
     shape = getattr(x, "shape", ())

@@ -1,18 +1,18 @@
 """Reductions over axes."""
 
 import math
-import operator
 from typing import Any
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape, one_axis
 from gputensor.ops.creation import full
 from gputensor.ops.data_type import checked_dtype
 from gputensor.ops.elementwise import add, imag, real, sqrt
 from gputensor.ops.manipulation import concat
 from gputensor.ops.precision import widened
+from gputensor.options import number
 
 __all__ = [
     "cumulative_prod",
@@ -126,7 +126,7 @@ def var(
     nothing is left to divide by. Deviations of complex numbers count by their absolute value.
     Other parameters are those of :func:`sum`.
     """
-    x = widened(as_array("var", x))
+    x, correction = widened(as_array("var", x)), number("var", "correction", correction)
     dtype = getattr(x, "dtype", None)
     if dtype is not None and dtype.kind == "c":
         parts = (real(x), imag(x))
@@ -138,6 +138,7 @@ def std(
     x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """Standard deviation along `axis`: the square root of :func:`var`."""
+    correction = number("std", "correction", correction)
     return sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
@@ -261,8 +262,7 @@ def _cumulative(
     shape = getattr(x, "shape", ())
     if axis is None and len(shape) > 1:
         raise ValueError(f"{run.name}: axis must be named for an array of shape {shape}")
-    axis = 0 if axis is None else operator.index(axis)
-    checked_axis(run.name, x, axis)
+    axis = one_axis(run.name, x, 0 if axis is None else axis)
     dtype = dtype if dtype is None else checked_dtype(run.name, dtype)
     found = run(x, axis=axis, dtype=dtype)
     if not include_initial:

@@ -3,11 +3,12 @@
 from typing import Any
 
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
-from gputensor.ops.axes import Axis, checked_axis
+from gputensor.ops.axes import Axis, checked_axis, one_axis
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import not_equal, subtract
 from gputensor.ops.indexing import getitem
 from gputensor.ops.manipulation import broadcast_to, concat
+from gputensor.options import integer
 
 __all__ = ["all", "any", "diff"]
 
@@ -60,8 +61,8 @@ def diff(
         If `n` is negative.
     """
     x = as_array("diff", x)
-    checked_axis("diff", x, axis)
-    shape = x.shape
+    axis = one_axis("diff", x, axis)
+    shape, n = x.shape, integer("diff", "n", n)
     if n < 0:
         raise ValueError(f"diff: n is {n}; it must not be negative")
     axis %= len(shape)
