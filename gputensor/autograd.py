@@ -1030,14 +1030,24 @@ class Tensor:
     ) -> Any:
         """Capsule for another library's ``from_dlpack``, as NumPy's or CuPy's array gives it.
 
+        A view with negative strides, which other libraries do not take, is copied.
+
         Raises
         ------
         GraphError
             If the tensor is on the tape: the gradient would be lost. Use ``x.detach()``.
+        BufferError
+            With ``copy=False`` for such a view.
         """
         self._leave_tape("__dlpack__", "x.detach()")
         calls.refuse("another library is given a tensor")
-        return self.array.__dlpack__(
+        array = self.array
+        if any(n < 0 for n in array.strides):
+            if copy is False:
+                raise BufferError("__dlpack__: copy=False, but strides are negative; copy x first")
+            with backend.on_device_of(array):
+                array, copy = array.copy(), None
+        return array.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 

@@ -35,6 +35,7 @@ def numbers(name: str, argument: str, value: Any) -> "np.ndarray[Any, Any]":
             )
         value = value.array
     found = backend.to_host(value) if backend.is_array(value) else np.asarray(value)
+    found = backend.plain(found)
     if found.dtype.kind not in "biufc" and found.dtype.name != "bfloat16":
         raise TypeError(f"{name}: {argument} must be a number, got {value!r}")
     return found

@@ -16,21 +16,10 @@ from gputensor.keras.models import Sequential
 
 ARITHMETIC = {
     name: getattr(operator, name)
-    for name in [
-        "add",
-        "sub",
-        "mul",
-        "truediv",
-        "floordiv",
-        "mod",
-        "pow",
-        "matmul",
-        "and_",
-        "or_",
-        "xor",
-        "lshift",
-        "rshift",
-    ]
+    for name in (
+        *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
+        *("and_", "or_", "xor", "lshift", "rshift"),
+    )
 }
 COMPARISONS = {name: getattr(operator, name) for name in ["eq", "ne", "lt", "le", "gt", "ge"]}
 IN_PLACE = {f"i{name.strip('_')}": getattr(operator, f"i{name.strip('_')}") for name in ARITHMETIC}
@@ -94,19 +83,29 @@ FOREIGN = {
 }
 
 
+# Fractions have a power of their own, and sequences are repeated, or formatted.
+KNOWN = {("pow", "Fraction"), ("mul", "str"), ("mul", "bytes"), ("mod", "str"), ("mod", "bytes")}
+
+
 @pytest.mark.parametrize("other", FOREIGN.values(), ids=FOREIGN)
 @pytest.mark.parametrize("name", ARITHMETIC)
 def test_what_nobody_knows_is_pythons_type_error(name, other):
+    if (name, type(other).__name__) in KNOWN:
+        return
     for x in (integers(), gt.tensor([1.0, 2.0], requires_grad=True)):
-        with pytest.raises(TypeError, match="unsupported operand|can only|must be|not all arg"):
+        with pytest.raises(TypeError, match="unsupported operand"):
             ARITHMETIC[name](x, other)
-        if not (name == "mod" and isinstance(other, (str, bytes))):  # formats
-            with pytest.raises(TypeError, match="unsupported operand|can only|must be|can't"):
-                ARITHMETIC[name](other, x)
+        with pytest.raises(TypeError, match=r"unsupported operand|can only|must be|can't"):
+            ARITHMETIC[name](other, x)
         before = x.tolist()
-        with pytest.raises(TypeError, match="unsupported operand|can only|must be"):
+        with pytest.raises(TypeError, match="unsupported operand"):
             IN_PLACE[f"i{name.strip('_')}"](x, other)
         assert x.tolist() == before
+
+
+def test_fractions_are_powers():
+    found = gt.tensor([4.0, 9.0]) ** Fraction(1, 2)
+    assert found.tolist() == [2, 3]
 
 
 @pytest.mark.parametrize("other", FOREIGN.values(), ids=FOREIGN)
@@ -211,10 +210,11 @@ ENTRIES = {
     "tensor": lambda x: gt.tensor(x),
     "tensor of a list": lambda x: gt.tensor([x, x]),
     "from_dlpack": lambda x: gt.from_dlpack(x),
+    "linspace": lambda x: gt.linspace(integers(), x, 3),
     "sum": lambda x: gt.sum(x),
     "exp": lambda x: gt.exp(x),
     "add": lambda x: gt.add(integers(), x),
-    "stack": lambda x: gt.stack([integers(), x]),
+    "stack": lambda x: gt.stack([x, x]),
     "where": lambda x: gt.where(integers() > 0, x, 0.0),
     "full": lambda x: gt.full(2, x),
     "zeros_like": lambda x: gt.zeros_like(x),
@@ -226,10 +226,10 @@ ENTRIES = {
     "x[key]": lambda x: integers()[x],
     "take": lambda x: gt.take(integers(), x),
     "repeat": lambda x: gt.repeat(integers(), x),
+    "quantile": lambda x: gt.quantile(integers(), x),
     "ufunc": lambda x: np.add(integers(), x),
     "ufunc, the other way": lambda x: np.add(x, integers()),
-    "np function": lambda x: np.stack([integers(), x]),
-    "np.ma": lambda x: np.ma.multiply(x, integers()) if np.ma.isMA(x) else gt.sum(x),
+    "np function": lambda x: np.hstack([integers(), x]),
     "grad": lambda x: gt.grad(gt.sum)(x),
     "interp": lambda x: gt.interp(integers(), [1.0, 2.0], x),
     "isclose": lambda x: gt.isclose(integers(), x),
@@ -237,18 +237,19 @@ ENTRIES = {
     "cross_entropy": lambda x: gt.nn.functional.cross_entropy(gt.ones((2, 3)), x),
     "unique": lambda x: gt.unique_values(x),
     "norm": lambda x: gt.linalg.norm(x),
-    "fft": lambda x: gt.fft.fft(x),
-    "shuffle": lambda x: gt.random.permutation(x),
+    "fft": lambda x: gt.fft.fftshift(x),
+    "permutation": lambda x: gt.random.default_rng(0).permutation(x),
 }
 
 
+REFUSED = UNITS | SUBCLASSES
+
+
 @pytest.mark.cpu
-@pytest.mark.parametrize(
-    "value", [*UNITS.values(), *SUBCLASSES.values()], ids=[*UNITS, *SUBCLASSES]
-)
+@pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_masks_units_and_rules_of_their_own_are_refused(entry, value):
-    with pytest.raises(TypeError, match=r"dtype|data type|more than its elements|operands are"):
+    with pytest.raises(TypeError):
         entry(value)
 
 

@@ -106,16 +106,6 @@ def _ints(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-def _along(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Method of a reduction: its axis needs no name, ``x.sum(0)``, as in NumPy and PyTorch."""
-
-    @functools.wraps(function)
-    def method(x: Tensor, axis: Any = None, **options: Any) -> Tensor:
-        return function(x, axis=axis, **options)
-
-    return method
-
-
 def _t(x: Tensor) -> Tensor:
     """Matrix with rows and columns exchanged."""
     if x.ndim != 2:
@@ -187,10 +177,10 @@ for _module, _names, _form in (
     (elementwise, "abs clip conj exp log relu sigmoid sqrt square tanh", None),
     (manipulation, "flatten squeeze", None),
     (manipulation, "permute_dims reshape transpose", _ints),
-    (searching, "argmax argmin", _along),
-    (sorting, "argsort", _along),
-    (statistical, "max mean min prod std sum var", _along),
-    (utility, "all any", _along),
+    (searching, "argmax argmin", None),
+    (sorting, "argsort", None),
+    (statistical, "max mean min prod std sum var", None),
+    (utility, "all any", None),
     (numeric, "cumprod cumsum", None),
 ):
     for _name in _names.split():

@@ -1,5 +1,6 @@
 """Making tensors. Floating point data of Python's own becomes float32; arrays keep their dtype."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from gputensor.autograd import (
     wrap,
 )
 from gputensor.backend import Device
-from gputensor.errors import DeviceError, ShapeError
-from gputensor.ops.data_type import astype, check_cast, checked_dtype
+from gputensor.errors import DeviceError, DTypeError, ShapeError
+from gputensor.ops import elementwise
+from gputensor.ops.data_type import astype, bfloat16, check_cast, checked_dtype
 from gputensor.ops.manipulation import broadcast_to, reshape
-from gputensor.options import ints, number
+from gputensor.options import integer, ints, number
 
 __all__ = [
     "arange",
@@ -292,8 +294,8 @@ def arange(
 
 
 def linspace(
-    start: complex,
-    stop: complex,
+    start: complex | Operand,
+    stop: complex | Operand,
     /,
     num: int,
     *,
@@ -303,11 +305,27 @@ def linspace(
 ) -> Tensor:
     """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default.
 
+    Parameters
+    ----------
+    start, stop : number, Tensor or array
+        Ends; of tensors, whose shapes broadcast together, the numbers are along a new first axis.
+        Gradients flow to them; dtype and device are theirs unless given.
+    num : int
+    dtype : dtype, optional
+    device : str or Device, optional
+    endpoint : bool
+        Whether `stop` is the last number, or the one that would follow.
+
     Raises
     ------
     DTypeError
         If `start` or `stop` is complex and `dtype` real.
     """
+    num = integer("linspace", "num", num)
+    if any(
+        isinstance(end, (Tensor, list, tuple)) or backend.is_array(end) for end in (start, stop)
+    ):
+        return _between(start, stop, num, dtype, device, endpoint)
     if not any(isinstance(end, complex) for end in (start, stop)):
         return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
     chosen = _dtype(np.complex64 if dtype is None else dtype)
@@ -319,6 +337,26 @@ def linspace(
         with backend.on_device_of(found.array):
             setattr(found.array, part, line.array)
     return astype(found, chosen, copy=False)
+
+
+def _between(
+    start: Operand, stop: Operand, num: int, dtype: DType, device: Any, endpoint: bool
+) -> Tensor:
+    """:func:`linspace` of tensors, by NumPy's formula."""
+    if num < 0:
+        raise ShapeError(f"linspace: num is {num}; it must not be negative")
+    start, stop = (asarray(e) if isinstance(e, (list, tuple)) else e for e in (start, stop))
+    delta = elementwise.subtract(stop, start)
+    floating = np.result_type(delta.dtype, 1.0)
+    places = reshape(arange(num, dtype=floating, device=delta.device), (num, *(1,) * delta.ndim))
+    found = elementwise.add(
+        start, elementwise.multiply(places, elementwise.divide(delta, max(1, num - endpoint)))
+    )
+    if endpoint and num > 1:
+        found = elementwise.where(elementwise.equal(places, num - 1), stop, found)
+    chosen = floating if dtype is None else _dtype(dtype)
+    found = elementwise.floor(found) if chosen.kind in "iu" else found
+    return astype(found, chosen, copy=False, device=device)
 
 
 def eye(
@@ -424,10 +462,31 @@ def from_dlpack(
     if isinstance(x, Tensor):  # CuPy asks for more than DLPack's methods
         x._leave_tape("from_dlpack", "gt.from_dlpack(x.detach())")
         x = x.array
+    if isinstance(x, np.ndarray):
+        x = backend.plain(x)
+        _dtype(x.dtype)
     with backend.on_device_of(here):
-        array = backend.namespace(here).from_dlpack(x)
+        array = _imported(backend.namespace(here), x)
         _dtype(array.dtype)
         return wrap(backend.to_device(array.copy() if copy else array, target))
+
+
+def _imported(xp: Any, x: Any) -> Any:
+    """Raw array in the memory of an object that exports it; NumPy takes no bfloat16 by itself."""
+    dtype = str(getattr(x, "dtype", ""))
+    if backend.is_array(x) or not dtype.endswith("bfloat16"):
+        try:
+            return xp.from_dlpack(x)
+        except RuntimeError as error:
+            if "dtype" not in str(error):
+                raise
+            raise DTypeError(f"from_dlpack: elements of {dtype} are not supported") from None
+    if getattr(x, "requires_grad", False):
+        raise BufferError("from_dlpack: x requires a gradient; write gt.from_dlpack(x.detach())")
+    torch = sys.modules.get("torch")
+    is_torch = torch is not None and isinstance(x, torch.Tensor)
+    bits = x.view(torch.int16 if is_torch else np.int16)  # type: ignore[union-attr]
+    return xp.from_dlpack(bits).view(bfloat16("from_dlpack"))
 
 
 def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:

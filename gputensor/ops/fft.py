@@ -217,7 +217,7 @@ def _axes(
     return run(x, s=lengths, axes=axes, norm=norm)
 
 
-def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def fft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     r"""Discrete Fourier transform :math:`y_k = \sum_j x_j e^{-2\pi i jk/n}`.
 
     Parameters
@@ -244,7 +244,7 @@ def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "bac
     return _one_axis(_fft, x, n, axis, norm)
 
 
-def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def ifft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     r"""Inverse of :func:`fft`, :math:`y_j = \frac1n \sum_k x_k e^{2\pi i jk/n}`.
 
     Other parameters are those of :func:`fft`; `norm` ``"forward"`` leaves the sum as it is.
@@ -255,7 +255,6 @@ def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
 def fftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -287,7 +286,6 @@ def fftn(
 def ifftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -296,7 +294,7 @@ def ifftn(
     return _axes(_ifftn, x, s, axes, norm)
 
 
-def rfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def rfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """:func:`fft` of real numbers: the first ``n // 2 + 1`` elements, of which the rest follow.
 
     Raises
@@ -314,7 +312,7 @@ def _real(name: str, x: Operand) -> Operand:
     return x
 
 
-def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def irfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Inverse of :func:`rfft`: n real numbers of ``n // 2 + 1`` complex ones.
 
     By default n is ``2 * (m - 1)`` for m elements; for the inverse of an odd number it must be
@@ -326,7 +324,6 @@ def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "b
 def rfftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -338,7 +335,6 @@ def rfftn(
 def irfftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -347,7 +343,7 @@ def irfftn(
     return _axes(_irfftn, x, s, axes, norm, half=True)
 
 
-def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def hfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """:func:`fft` of a Hermitian array, of which `x` is the first half: n real numbers.
 
     The length n is as for :func:`irfft`.
@@ -355,7 +351,7 @@ def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
     return _one_axis(_hfft, x, n, axis, norm, half=True)
 
 
-def ihfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def ihfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Inverse of :func:`hfft`: the first ``n // 2 + 1`` elements of a Hermitian array."""
     return _one_axis(_ihfft, _real("ihfft", x), n, axis, norm)
 

@@ -288,7 +288,7 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
 PART = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
 
 
-def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
+def take(x: Operand, indices: Operand, /, axis: int | None = None) -> Tensor:
     """Elements of `x` at `indices` along `axis`.
 
     Parameters
@@ -322,7 +322,7 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     return getitem(x, (*(slice(None),) * (axis % ndim), indices))
 
 
-def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
+def take_along_axis(x: Operand, indices: Operand, /, axis: int = -1) -> Tensor:
     """Elements of `x` at `indices` along `axis`, each from the place where its index is.
 
     Parameters

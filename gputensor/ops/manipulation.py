@@ -6,13 +6,24 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_view
+from gputensor.autograd import (
+    Operand,
+    Primitive,
+    Tensor,
+    View,
+    as_array,
+    note_view,
+    raw_operand,
+)
 from gputensor.errors import AxisError, ShapeError
 from gputensor.ops.axes import Axis, checked_axis
 from gputensor.ops.data_type import astype
 from gputensor.options import ints
 
 __all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
     "broadcast_arrays",
     "broadcast_to",
     "concat",
@@ -225,7 +236,7 @@ _flip = Primitive(
 )
 
 
-def flip(x: Operand, /, *, axis: Axis = None) -> Tensor:
+def flip(x: Operand, /, axis: Axis = None) -> Tensor:
     """View with the elements along `axis` (by default all axes) in reverse order.
 
     Raises
@@ -260,7 +271,7 @@ _roll = Primitive(
 )
 
 
-def roll(x: Operand, /, shift: int | tuple[int, ...], *, axis: Axis = None) -> Tensor:
+def roll(x: Operand, /, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
     """Copy with the elements moved along axes; those that leave at an end come in at the other.
 
     Parameters
@@ -354,6 +365,41 @@ def _with_axis(name: str, x: Operand, axis: int | tuple[int, ...]) -> Tensor:
     return reshape(x, tuple(1 if a in new else next(old) for a in range(n)))
 
 
+def _at_least(ndim: int, arrays: Sequence[Operand]) -> Any:
+    name = f"atleast_{ndim}d"
+
+    def one(x: Operand) -> Tensor:
+        x = x if isinstance(x, Tensor) else as_array(name, raw_operand(name, x))
+        n = len(_shape_of(x))
+        # NumPy puts the axis of a vector in the middle of three, those of a matrix before the last.
+        front = max(0, ndim - n) if ndim < 3 or not 1 <= n <= 2 else 2 - n
+        back = max(0, ndim - n - front)
+        return reshape(x, (*(1,) * front, *_shape_of(x), *(1,) * back))
+
+    found = tuple(map(one, arrays))
+    return found[0] if len(found) == 1 else found
+
+
+def atleast_1d(*arrays: Operand) -> Any:
+    """View of each array with an axis or more: a number as a vector of one element.
+
+    Returns
+    -------
+    Tensor, or tuple of Tensor if there are several arrays
+    """
+    return _at_least(1, arrays)
+
+
+def atleast_2d(*arrays: Operand) -> Any:
+    """View of each array with two axes or more, a vector as a row; as :func:`atleast_1d`."""
+    return _at_least(2, arrays)
+
+
+def atleast_3d(*arrays: Operand) -> Any:
+    """View of each array with three axes or more, (n,) as (1, n, 1) and (m, n) as (m, n, 1)."""
+    return _at_least(3, arrays)
+
+
 def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     """View without the axes `axis`, which must have length 1.
 
@@ -388,7 +434,7 @@ _concat = Primitive(
 )
 
 
-def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
+def concat(arrays: Sequence[Operand], /, axis: int | None = 0) -> Tensor:
     """Join arrays along an axis they have; flattened first with ``axis=None``.
 
     Parameters
@@ -416,7 +462,7 @@ def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
     return _concat(*given, axis=axis)
 
 
-def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Tensor:
+def stack(arrays: Sequence[Operand], /, axis: int = 0) -> Tensor:
     """Join arrays of one shape along a new axis at position `axis` of the result."""
     given = _listed("stack", arrays)
     shapes = {_shape_of(a) for a in given}

@@ -68,7 +68,7 @@ def _logsumexp_rule(xp: Any, g: Any, out: Any, x: Any, axis: Any, keepdims: bool
 _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 
-def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
 
     Of no elements it is minus infinity.
@@ -104,7 +104,7 @@ def _softmax_rule(xp: Any, g: Any, out: Any, _x: Any, axis: int, logarithm: bool
 _softmax = Primitive("softmax", _softmax_forward, (_softmax_rule,))
 
 
-def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+def softmax(x: Operand, /, axis: int = -1) -> Tensor:
     """``exp(x) / sum(exp(x))`` along `axis`, without overflow.
 
     Parameters
@@ -126,7 +126,7 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
     return _softmax(x, axis=one_axis("softmax", x, axis), logarithm=False)
 
 
-def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+def log_softmax(x: Operand, /, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
     x = widened(as_array("log_softmax", x))
     return _softmax(x, axis=one_axis("log_softmax", x, axis), logarithm=True)

@@ -74,7 +74,7 @@ def swapaxes(x: Operand, axis1: int, axis2: int, /) -> Tensor:
     return permute_dims(x, tuple(order))
 
 
-def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def quantile(x: Operand, q: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Value below which a share `q` of the elements along `axis` lies, between two interpolated.
 
     Parameters
@@ -125,7 +125,7 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
     return reshape(out, (*shares.shape, *kept_shape(shape, axis))) if keepdims else out
 
 
-def median(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def median(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Middle of the elements along `axis` in order; parameters as for :func:`quantile`."""
     return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 

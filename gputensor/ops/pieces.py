@@ -27,7 +27,7 @@ _repeat = Primitive(
 )
 
 
-def repeat(x: Operand, repeats: int | Operand, /, *, axis: int | None = None) -> Tensor:
+def repeat(x: Operand, repeats: int | Operand, /, axis: int | None = None) -> Tensor:
     """Each element several times in a row.
 
     Parameters
@@ -75,7 +75,7 @@ def _taken(x: Operand, places: Any, axis: int) -> Tensor:
     return take(x, backend.to_device(places, backend.device_of(array)), axis=axis)
 
 
-def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+def unstack(x: Operand, /, axis: int = 0) -> tuple[Tensor, ...]:
     """Views of the parts along `axis`, without it: the inverse of :func:`stack`.
 
     Raises

@@ -37,7 +37,7 @@ def _arg(run: Primitive, x: Operand, axis: int | None, keepdims: bool) -> Tensor
     return result
 
 
-def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmax(x: Operand, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """Index of the largest element along `axis`, or of all elements in one row; first of ties.
 
     Raises
@@ -48,7 +48,7 @@ def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) ->
     return _arg(_argmax, x, axis, keepdims)
 
 
-def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmin(x: Operand, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """Index of the smallest element; otherwise as :func:`argmax`."""
     return _arg(_argmin, x, axis, keepdims)
 
@@ -61,7 +61,7 @@ _count_nonzero = Primitive(
 )
 
 
-def count_nonzero(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def count_nonzero(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """How many elements along `axis` are not zero; parameters as for :func:`sum`."""
     x = as_array("count_nonzero", x)
     axis = checked_axis("count_nonzero", x, axis)

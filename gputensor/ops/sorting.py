@@ -48,7 +48,7 @@ def _along(name: str, x: Operand, axis: int) -> tuple[Operand, int]:
     return x, one_axis(name, x, axis)
 
 
-def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+def sort(x: Operand, /, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """Copy with the elements along `axis` in order.
 
     Parameters
@@ -75,7 +75,7 @@ def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: boo
 
 
 def argsort(
-    x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+    x: Operand, /, axis: int = -1, *, descending: bool = False, stable: bool = True
 ) -> Tensor:
     """Indices that put the elements along `axis` in order; parameters as for :func:`sort`."""
     x, axis = _along("argsort", x, axis)
@@ -89,7 +89,7 @@ class TopK(NamedTuple):
     indices: Tensor
 
 
-def topk(x: Operand, k: int, /, *, axis: int = -1, largest: bool = True) -> TopK:
+def topk(x: Operand, k: int, /, axis: int = -1, *, largest: bool = True) -> TopK:
     """The `k` largest elements along `axis`, in order, and where they are.
 
     Parameters

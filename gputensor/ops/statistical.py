@@ -39,7 +39,7 @@ _sum = Primitive(
 )
 
 
-def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def sum(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Sum of the elements along `axis`, all of them by default.
 
     Parameters
@@ -79,7 +79,7 @@ _mean = Primitive(
 )
 
 
-def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def mean(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN."""
     x = widened(as_array("mean", x))
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
@@ -118,7 +118,7 @@ _var = Primitive("var", _var_forward, (_var_rule,))
 
 
 def var(
-    x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    x: Operand, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """Variance along `axis`, of the population with ``correction=0``, of a sample with 1.
 
@@ -135,7 +135,7 @@ def var(
 
 
 def std(
-    x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    x: Operand, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """Standard deviation along `axis`: the square root of :func:`var`."""
     correction = number("std", "correction", correction)
@@ -168,7 +168,7 @@ def _not_empty(name: str, x: Operand, axis: Axis) -> None:
         raise ShapeError(f"{name}: there is no {name} of zero elements, shape is {shape}")
 
 
-def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def max(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`, NaN if there is one; elements that tie share the gradient.
 
     Raises
@@ -182,7 +182,7 @@ def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _max(x, axis=axis, keepdims=keepdims)
 
 
-def min(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def min(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; as :func:`max` otherwise."""
     x = as_array("min", x)
     axis = checked_axis("min", x, axis)
@@ -216,7 +216,7 @@ _prod = Primitive(
 )
 
 
-def prod(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def prod(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1."""
     x = widened(as_array("prod", x))
     dtype = dtype if dtype is None else checked_dtype("prod", dtype)
