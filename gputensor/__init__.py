@@ -1,8 +1,11 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
+import sys
+from typing import Any
+
 from gputensor import (
     errors,
-    interop,  # noqa: F401, it gives Tensor the protocols
+    interop,
     kernels,
     nn,
     ops,
@@ -73,3 +76,16 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+# What other libraries call otherwise, besides NumPy's names that ``interop`` knows.
+_WORDS = {"array": "tensor (a copy) or gt.asarray", "cat": "concat"}
+
+
+def __getattr__(name: str) -> Any:
+    """Refuse a name that is missing, with the one that it has here."""
+    ours = interop.NAMES.get(name) or _WORDS.get(name)
+    raise AttributeError(
+        f"module 'gputensor' has no attribute {name!r}" + (f"; write gt.{ours}" if ours else ""),
+        name=name,
+        obj=sys.modules[__name__],
+    )

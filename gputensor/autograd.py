@@ -1459,10 +1459,8 @@ class Primitive:
             raise clearer(self.name, arrays, error) from None
         except TypeError as error:
             for key, value in attrs.items():
-                if isinstance(value, Tensor):
-                    raise TypeError(
-                        f"{self.name}: {key} is a tensor, and must not be; write {key}=x.item()"
-                    ) from None
+                if isinstance(value, np.bool_) or (isinstance(value, Tensor) and not value.ndim):
+                    return self(*operands, **attrs | {key: value.item()})  # such as keepdims
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
             found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)

@@ -24,10 +24,10 @@ from gputensor.ops.axes import any_zero, checked_axis, count_of
 from gputensor.ops.creation import tensor
 from gputensor.ops.inplace import setitem
 
-__all__: list[str] = []
+__all__ = ["NAMES"]
 
 # What NumPy calls otherwise.
-_NAMES = {
+NAMES = {
     "absolute": "abs",
     "amax": "max",
     "amin": "min",
@@ -93,7 +93,7 @@ def _function(path: list[str]) -> Callable[..., Any] | None:
     place: Any = ops
     for part in path[:-1]:
         place = getattr(sys.modules["gputensor"], part, None)
-    name = _NAMES.get(path[-1], path[-1])
+    name = NAMES.get(path[-1], path[-1])
     found = getattr(place, name) if name in getattr(place, "__all__", ()) else None
     return found if inspect.isroutine(found) else None
 

@@ -22,7 +22,7 @@ NUMBERS = {
     "cmath.exp": cmath.exp,
     "np.float64": np.float64,
     "array.array": lambda x: array.array("d", [x]),
-    "%f": lambda x: "%f" % x,
+    "%f": lambda x: "%f".__mod__(x),
     "z[0] = x, integers": lambda x: np.zeros(2, int).__setitem__(0, x),
     "z[0] = x, complex": lambda x: np.zeros(2, complex).__setitem__(0, x),
 }

@@ -369,6 +369,8 @@ def eye(
     device: str | Device | None = None,
 ) -> Tensor:
     """Matrix with ones on its `k`-th diagonal, zeros elsewhere; float32 by default."""
+    n_rows, k = integer("eye", "n_rows", n_rows), integer("eye", "k", k)
+    n_cols = n_cols if n_cols is None else integer("eye", "n_cols", n_cols)
     return _make("eye", device, n_rows, n_cols, k, dtype=_dtype(dtype))
 
 
@@ -568,12 +570,12 @@ def tril(x: Operand, /, *, k: int = 0) -> Tensor:
     ShapeError
         If `x` has fewer than two axes.
     """
-    return _tril(_matrices("tril", x), k=k)
+    return _tril(_matrices("tril", x), k=integer("tril", "k", k))
 
 
 def triu(x: Operand, /, *, k: int = 0) -> Tensor:
     """Upper triangle of the last two axes, zeros below; `k` is the first diagonal that stays."""
-    return _triu(_matrices("triu", x), k=k)
+    return _triu(_matrices("triu", x), k=integer("triu", "k", k))
 
 
 def raw_like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:

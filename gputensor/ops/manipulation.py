@@ -16,9 +16,9 @@ from gputensor.autograd import (
     raw_operand,
 )
 from gputensor.errors import AxisError, ShapeError
-from gputensor.ops.axes import Axis, checked_axis
+from gputensor.ops.axes import Axis, checked_axis, one_axis
 from gputensor.ops.data_type import astype
-from gputensor.options import ints
+from gputensor.options import integer, ints
 
 __all__ = [
     "atleast_1d",
@@ -457,14 +457,13 @@ def concat(arrays: Sequence[Operand], /, axis: int | None = 0) -> Tensor:
         return _concat(*[flatten(a) for a in given], axis=0)
     if not _shape_of(given[0]):
         raise ShapeError("concat: a 0-dimensional array has no axis to join along; use gt.stack")
-    (axis,) = ints("concat", "axis", axis)
-    checked_axis("concat", given[0], axis)
+    axis = one_axis("concat", given[0], axis)
     return _concat(*given, axis=axis)
 
 
 def stack(arrays: Sequence[Operand], /, axis: int = 0) -> Tensor:
     """Join arrays of one shape along a new axis at position `axis` of the result."""
-    given = _listed("stack", arrays)
+    given, axis = _listed("stack", arrays), integer("stack", "axis", axis)
     shapes = {_shape_of(a) for a in given}
     if len(shapes) > 1:
         found = ", ".join(map(str, sorted(shapes)))

@@ -337,7 +337,7 @@ def tensordot(
     """
     x1, x2 = as_array("tensordot", x1), as_array("tensordot", x2)
     first, second = _shape_of(x1), _shape_of(x2)
-    if isinstance(axes, (int, np.integer)) or (isinstance(axes, Tensor) and not axes.ndim):
+    if isinstance(axes, int) or getattr(axes, "ndim", None) == 0:
         axes = integer("tensordot", "axes", axes)
         if not 0 <= axes <= min(len(first), len(second)):
             raise ShapeError(
