@@ -12,6 +12,7 @@ from gputensor import (
     optim,
     optimize,
     random,
+    special,
 )
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
@@ -70,6 +71,7 @@ __all__ = [
     "optim",
     "optimize",
     "random",
+    "special",
     "sync_debug",
     "synchronize",
     "use_deterministic",

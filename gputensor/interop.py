@@ -360,6 +360,15 @@ def _linspace(
     return ops.moveaxis(found, 0, axis) if axis else found
 
 
+def _polyval(p: Any, x: Any) -> Tensor:
+    """Horner's scheme."""
+    p, x = ops.asarray(p), ops.asarray(x)
+    found = ops.zeros_like(x)
+    for coefficient in p:
+        found = found * x + coefficient
+    return found
+
+
 def _size(a: Any, axis: Any = None) -> int:
     return int(a.size) if axis is None else count_of(a.shape, checked_axis("size", a, axis))
 
@@ -395,6 +404,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "linspace": _linspace,
     "may_share_memory": _question("may_share_memory"),
     "ndim": lambda a, /: a.ndim,
+    "polyval": _polyval,
     "rad2deg": _of_floats(ops.rad2deg),
     "radians": _of_floats(ops.deg2rad),
     "rint": _of_floats(ops.round),

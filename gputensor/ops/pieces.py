@@ -11,7 +11,7 @@ from gputensor.errors import ShapeError
 from gputensor.ops.axes import one_axis
 from gputensor.ops.indexing import getitem, take
 from gputensor.ops.manipulation import flatten
-from gputensor.options import ints, number
+from gputensor.options import ints, numbers
 
 __all__ = ["pad", "repeat", "split", "unstack"]
 
@@ -137,7 +137,7 @@ def pad(
     /,
     mode: str = "constant",
     *,
-    constant_values: complex = 0,
+    constant_values: Any = 0,
 ) -> Tensor:
     """The array with elements put before and after it along each axis.
 
@@ -149,7 +149,7 @@ def pad(
     mode : {"constant", "edge", "reflect", "symmetric", "wrap"}
         What to put there: `constant_values`, the last element, what is behind it without or with
         itself, or what comes in at the other end.
-    constant_values : number
+    constant_values : number, pair or pair for each axis
 
     Returns
     -------
@@ -177,7 +177,8 @@ def pad(
     if any(n < 0 for pair in widths for n in pair):
         raise ValueError(f"pad: pad_width is {pad_width}; it must not be negative")
     if mode == "constant" and widths:
-        return _pad(x, widths=widths, value=number("pad", "constant_values", constant_values))
+        values = numbers("pad", "constant_values", constant_values)
+        return _pad(x, widths=widths, value=values.item() if values.size == 1 else values.tolist())
     for axis, (n, pair) in enumerate(zip(shape, widths, strict=True)):
         if any(pair):
             if not n:
