@@ -20,6 +20,7 @@ from gputensor import backend, ops
 from gputensor.autograd import Leaf, Node, Tensor, raw_operand, wrap
 from gputensor.backend import Array
 from gputensor.errors import GraphError
+from gputensor.ops import linalg
 from gputensor.ops.axes import any_zero, checked_axis, count_of
 from gputensor.ops.creation import tensor
 from gputensor.ops.inplace import setitem
@@ -396,6 +397,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "array_repr": lambda x, /: repr(x),
     "array_str": lambda x, /: str(x),
     "copy": _copied,
+    "cross": linalg.cross,
     "fabs": _of_floats(ops.abs),
     "deg2rad": _of_floats(ops.deg2rad),
     "degrees": _of_floats(ops.rad2deg),
