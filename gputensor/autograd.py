@@ -347,8 +347,7 @@ def changed_since(order: int) -> "list[weakref.ref[Any]]":
 
 
 def was_changed(array: Array, since: int = 1) -> bool:
-    """Whether :func:`changed` was told of the memory of a raw array, after ``next_order()`` gave
-    `since`."""
+    """Whether :func:`changed` was told of a raw array's memory after ``next_order()`` was `since`."""
     change = _changes.get(id(memory_of(array)))
     return change is not None and change.order < since
 
@@ -1459,7 +1458,7 @@ class Primitive:
             raise clearer(self.name, arrays, error) from None
         except TypeError as error:
             for key, value in attrs.items():
-                if isinstance(value, np.bool_) or (isinstance(value, Tensor) and not value.ndim):
+                if isinstance(value, (Tensor, np.bool_)) and value.dtype.kind in "biu":
                     return self(*operands, **attrs | {key: value.item()})  # such as keepdims
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise

@@ -131,7 +131,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
         name = f"scipy.special.{ufunc.__name__}"
     if method != "__call__":
         name += f".{method}"
-    (out,) = options.pop("out", None) or (None,)
+    out = (options.pop("out", None) or (None,))[0]
     if out is not None and not isinstance(out, Tensor):
         raise TypeError(
             f"{name}: out is a {type(out).__name__}, and the result a tensor; write "

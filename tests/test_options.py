@@ -246,3 +246,31 @@ def test_linspace_of_tensors_has_gradients():
     assert found.tolist() == [0, 3, 6, 10]
     with pytest.raises(gt.errors.ShapeError, match="linspace: num is -1"):
         gt.linspace(start, stop, -1)
+
+
+# ---------------------------------------------------------------- random numbers
+
+DRAWS = [
+    ("normal", (0.5, 1.5), (2, 3)),
+    ("uniform", (0.0, 2.0), (2, 3)),
+    ("gamma", (2.0, 1.5), (2, 3)),
+    ("bernoulli", (0.3,), (2, 3)),
+    ("integers", (0, 10), (2, 3)),
+    ("permutation", (5,), None),
+    ("choice", (5,), (4,)),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "shape"), DRAWS)
+def test_options_of_random_numbers_may_be_tensors(name, args, shape):
+    def draw(args, shape):
+        given = {} if shape is None else {"shape": shape}
+        return getattr(gt.random.Generator(0), name)(*args, **given).tolist()
+
+    wanted = draw(args, shape)
+    assert draw([gt.tensor(a) for a in args], shape) == wanted
+    if shape is not None:
+        assert draw(args, gt.tensor(shape)) == wanted
+        assert draw(args, tuple(gt.tensor(n) for n in shape)) == wanted
+        with pytest.raises(TypeError, match=f"{name}: shape must hold ints"):
+            draw(args, gt.tensor([2.5]))
