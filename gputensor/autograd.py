@@ -347,7 +347,7 @@ def changed_since(order: int) -> "list[weakref.ref[Any]]":
 
 
 def was_changed(array: Array, since: int = 1) -> bool:
-    """Whether :func:`changed` was told of a raw array's memory after ``next_order()`` was `since`."""
+    """Whether :func:`changed` was told of an array's memory after ``next_order()`` was `since`."""
     change = _changes.get(id(memory_of(array)))
     return change is not None and change.order < since
 

@@ -175,3 +175,21 @@ def test_libraries_are_not_taken_for_the_user():
     with pytest.warns(UserWarning, match="float: ") as caught:
         assert statistics.fmean(w) == 1.5
     assert {c.filename for c in caught} == {statistics.__file__}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda x: gt.unique_values(x),
+        lambda x: gt.unique_all(x).values,
+        lambda x: gt.unique_counts(x).values,
+        lambda x: gt.unique_inverse(x).values,
+    ],
+)
+def test_distinct_elements_stay_on_the_tape(values):
+    x = gt.tensor([[3.0, 1.0], [1.0, 2.0]], requires_grad=True)
+    found = values(x)
+    assert found.tolist() == [1, 2, 3]
+    (found * gt.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert x.grad.tolist() == [[100, 1], [0, 10]]
+    assert not values(x.detach()).requires_grad
