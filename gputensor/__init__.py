@@ -1,6 +1,8 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
+import sys
 from os import path as _path
+from typing import Any
 
 # In a checkout kernels/ and benchmarks/ are beside the package; once installed, they are inside it.
 __path__ = [
@@ -10,13 +12,14 @@ __path__ = [
 
 from gputensor import (
     errors,
-    interop,  # noqa: F401, it gives Tensor the protocols
+    interop,
     kernels,
     nn,
     ops,
     optim,
     optimize,
     random,
+    special,
 )
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
@@ -81,9 +84,23 @@ __all__ = [
     "optimize",
     "random",
     "set_default_dtype",
+    "special",
     "sync_debug",
     "synchronize",
     "use_deterministic",
     "value_and_grad",
     "vjp",
 ]
+
+# What other libraries call otherwise, besides NumPy's names that ``interop`` knows.
+_WORDS = {"array": "tensor (a copy) or gt.asarray", "cat": "concat"}
+
+
+def __getattr__(name: str) -> Any:
+    """Refuse a name that is missing, with the one that it has here."""
+    ours = interop.NAMES.get(name) or _WORDS.get(name)
+    raise AttributeError(
+        f"module 'gputensor' has no attribute {name!r}" + (f"; write gt.{ours}" if ours else ""),
+        name=name,
+        obj=sys.modules[__name__],
+    )

@@ -6,6 +6,7 @@ from gputensor import nn as nn
 from gputensor import optim as optim
 from gputensor import optimize as optimize
 from gputensor import random as random
+from gputensor import special as special
 from gputensor.autograd import Tensor as Tensor
 from gputensor.autograd import detect_anomaly as detect_anomaly
 from gputensor.autograd import enable_grad as enable_grad

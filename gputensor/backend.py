@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType, ModuleType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -493,11 +493,22 @@ def is_array(x: object) -> bool:
 
 
 def plain(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """The same elements as no subclass of NumPy's array, and in the byte order of the machine.
+    """The same elements in the byte order of the machine, as compiled loops and CuPy want them.
 
-    Compiled loops and CuPy take no other.
+    Raises
+    ------
+    TypeError
+        If the array is of a subclass, such as a masked array, whose meaning would be lost.
     """
-    array = np.asarray(array)
+    kind = type(array)
+    if kind is not np.ndarray:
+        if not issubclass(kind, np.memmap):
+            text = "x.filled(value)" if issubclass(kind, np.ma.MaskedArray) else "np.asarray(x)"
+            raise TypeError(
+                f"{kind.__module__}.{kind.__qualname__} is more than its elements, and a tensor "
+                f"would lose the rest (a mask, a unit, rules of its own); write {text}"
+            )
+        array = np.asarray(array)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -564,7 +575,7 @@ class FollowDevice:
         self._entered: Device | None = None
         self._context: contextlib.AbstractContextManager[None] = _NO_CONTEXT
 
-    def __enter__(self) -> "FollowDevice":
+    def __enter__(self) -> Self:
         return self
 
     def __call__(self, array: Array) -> None:

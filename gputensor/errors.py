@@ -22,6 +22,7 @@ __all__ = [
     "LabelError",
     "LaunchError",
     "LinAlgError",
+    "OperandError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ParityError",
@@ -48,6 +49,10 @@ class DTypeError(GPUTensorError, TypeError):
 
 class IndexTypeError(DTypeError, IndexError):
     """An index array whose dtype is not that of indices."""
+
+
+class OperandError(GPUTensorError, TypeError):
+    """An operand that is no tensor, array or number."""
 
 
 class LinAlgError(GPUTensorError, np.linalg.LinAlgError):

@@ -31,6 +31,7 @@ from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import add, exp, multiply, sigmoid, subtract
 from gputensor.ops.indexing import take
 from gputensor.ops.inplace import setitem
+from gputensor.options import integer, ints
 
 __all__ = ["Generator", "default_generator", "default_rng", "manual_seed"]
 
@@ -265,7 +266,8 @@ class Generator:
         ValueError
             If the range is empty or does not fit `dtype`.
         """
-        first, last = (0, low) if high is None else (low, high)
+        low = integer("integers", "low", low)
+        first, last = (0, low) if high is None else (low, integer("integers", "high", high))
         last = last if endpoint else last - 1
         info = np.iinfo(dtype)
         if not info.min <= first <= last <= info.max:
@@ -603,8 +605,8 @@ class Generator:
             all zero.
         """
         population: Any = None
-        if _is_number(a):
-            n = operator.index(a)
+        if _is_number(a) or getattr(a, "shape", None) == ():
+            n = integer("choice", "a", a)
         else:
             population = asarray(a, device=device)
             if not -population.ndim <= axis < population.ndim:
@@ -646,6 +648,8 @@ class Generator:
         Each gets a random 64-bit key, and the keys are sorted, on the device. Of an int the result
         is int64; a tensor's is a copy, on the tape where the tensor is.
         """
+        if not _is_number(x) and getattr(x, "shape", None) == ():
+            x = integer("permutation", "x", x)
         if not _is_number(x):
             given = asarray(x, device=device)
             if not -given.ndim <= axis < given.ndim:
@@ -704,10 +708,11 @@ def _parameters(
     if dtype is None:
         floats = [v.dtype for v in tensors if v.dtype.kind in "fV"]
         dtype = np.result_type(*floats) if floats else config.default_dtype()
+    wanted = None if shape is None else _sizes(name, shape)
     try:
         sizes = np.broadcast_shapes(*(v.shape for v in tensors))
-        if shape is not None:
-            sizes = _sizes(name, shape)
+        if wanted is not None:
+            sizes = wanted
             fits = np.broadcast_shapes(sizes, *(v.shape for v in tensors)) == sizes
         else:
             fits = True
@@ -724,10 +729,10 @@ def _parameters(
 
 def _sizes(name: str, shape: Shape) -> tuple[int, ...]:
     """Shape of a result as a tuple, checked."""
-    sizes = () if shape is None else (shape,) if isinstance(shape, int | np.integer) else shape
-    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in sizes):
+    sizes = () if shape is None else ints(name, "shape", shape)
+    if any(n < 0 for n in sizes):
         raise ValueError(f"{name}: shape is {shape!r}; it must be of non-negative ints")
-    return tuple(sizes)
+    return sizes
 
 
 def _floating(name: str, dtype: Any) -> "np.dtype[Any]":

@@ -315,7 +315,7 @@ class Sequential(nn.Sequential):
         raw = data.array if isinstance(data, Tensor) else data
         if not backend.is_array(raw) or isinstance(raw, np.ndarray):
             try:
-                raw = np.asarray(raw)  # a subclass, such as memmap, becomes a plain array
+                raw = backend.plain(raw if isinstance(raw, np.ndarray) else np.asarray(raw))
             except ValueError as error:
                 raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
         if raw.dtype.kind not in "biuf":

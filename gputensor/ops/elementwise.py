@@ -12,6 +12,7 @@ from gputensor.backend import namespace
 from gputensor.errors import DTypeError
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.data_type import astype, finfo
+from gputensor.options import integer, number
 
 __all__ = [
     "abs",
@@ -649,11 +650,12 @@ def polygamma(n: int, x: Operand, /) -> Tensor:
     Raises
     ------
     ValueError
-        If `n` is no int or negative.
+        If `n` is negative.
     """
-    if not isinstance(n, (int, np.integer)) or n < 0:
-        raise ValueError(f"polygamma: n is {n!r}; it must be an int, 0 or more")
-    return _polygamma(x, n=int(n))
+    n = integer("polygamma", "n", n)
+    if n < 0:
+        raise ValueError(f"polygamma: n is {n}; it must be an int, 0 or more")
+    return _polygamma(x, n=n)
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
@@ -802,7 +804,9 @@ def nan_to_num(
     Tensor
         Of the shape and dtype of `x`.
     """
-    return _nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+    given = {"nan": nan, "posinf": posinf, "neginf": neginf}
+    values = {k: v if v is None else number("nan_to_num", k, v) for k, v in given.items()}
+    return _nan_to_num(x, **values)
 
 
 _where = Primitive(

@@ -18,12 +18,12 @@ from gputensor import backend, config
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import Device
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.data_type import astype, checked_dtype
-from gputensor.ops.manipulation import ints
 from gputensor.ops.pieces import pad
 from gputensor.ops.precision import widened
+from gputensor.options import ints, number
 
 __all__ = [
     "fft",
@@ -192,8 +192,7 @@ def _one_axis(
 ) -> Tensor:
     """A transform along one axis; `half` says that `x` is one half of a Hermitian array."""
     x = _operand(run.name, x, norm)
-    axis = operator.index(axis)
-    checked_axis(f"fft.{run.name}", x, axis)
+    axis = one_axis(f"fft.{run.name}", x, axis)
     if n is None:
         n = 2 * (x.shape[axis] - 1) if half else x.shape[axis]
     if half:
@@ -214,7 +213,7 @@ def _axes(
     ndim = len(getattr(x, "shape", ()))
     if axes is None:
         axes = range(ndim - (ndim if s is None else len(s)), ndim)
-    axes = tuple(axes)
+    axes = ints(f"fft.{run.name}", "axes", axes)
     for a in axes:
         checked_axis(f"fft.{run.name}", x, a)
     if not axes:
@@ -242,7 +241,7 @@ def _axes(
     return found
 
 
-def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def fft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     r"""Discrete Fourier transform :math:`y_k = \sum_j x_j e^{-2\pi i jk/n}`.
 
     Parameters
@@ -269,7 +268,7 @@ def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "bac
     return _one_axis(_fft, x, n, axis, norm)
 
 
-def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def ifft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     r"""Inverse of :func:`fft`, :math:`y_j = \frac1n \sum_k x_k e^{2\pi i jk/n}`.
 
     Other parameters are those of :func:`fft`; `norm` ``"forward"`` leaves the sum as it is.
@@ -280,7 +279,6 @@ def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
 def fftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -313,7 +311,6 @@ def fftn(
 def ifftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -322,7 +319,7 @@ def ifftn(
     return _axes(_ifftn, x, s, axes, norm)
 
 
-def rfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def rfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """:func:`fft` of real numbers: the first ``n // 2 + 1`` elements, of which the rest follow.
 
     Raises
@@ -340,7 +337,7 @@ def _real(name: str, x: Operand) -> Operand:
     return x
 
 
-def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def irfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Inverse of :func:`rfft`: n real numbers of ``n // 2 + 1`` complex ones.
 
     By default n is ``2 * (m - 1)`` for m elements; for the inverse of an odd number it must be
@@ -352,7 +349,6 @@ def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "b
 def rfftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -364,7 +360,6 @@ def rfftn(
 def irfftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -395,7 +390,7 @@ rfft2 = _over_two(rfftn, "rfft2")
 irfft2 = _over_two(irfftn, "irfft2")
 
 
-def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def hfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """:func:`fft` of a Hermitian array, of which `x` is the first half: n real numbers.
 
     The length n is as for :func:`irfft`.
@@ -403,7 +398,7 @@ def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
     return _one_axis(_hfft, x, n, axis, norm, half=True)
 
 
-def ihfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def ihfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Inverse of :func:`hfft`: the first ``n // 2 + 1`` elements of a Hermitian array."""
     return _one_axis(_ihfft, _real("ihfft", x), n, axis, norm)
 
@@ -412,6 +407,7 @@ def _frequencies(name: str, n: int, d: float, dtype: Any, device: str | Device |
     chosen = checked_dtype("dtype", config.default_dtype() if dtype is None else dtype)
     if chosen.kind != "f":
         raise DTypeError(f"fft.{name}: dtype must be real floating point, it is {chosen}")
+    d = number(f"fft.{name}", "d", d)
     if d == 0:
         raise ValueError(f"fft.{name}: d, the spacing of samples, is 0")
     where = backend.device(device)

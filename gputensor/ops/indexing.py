@@ -19,9 +19,10 @@ from gputensor.autograd import (
 from gputensor.cuda_functions import has_hidden_sign
 from gputensor.errors import DTypeError, IndexTypeError, ShapeError
 from gputensor.kernels import embedding_backward
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import asarray, raw_like
 from gputensor.ops.manipulation import permute_dims
+from gputensor.options import integer
 
 __all__ = [
     "diag",
@@ -44,6 +45,8 @@ def _raw_key(key: Any) -> Any:
     if isinstance(key, list):
         return [_raw_key(k) for k in key]
     raw = key.array if isinstance(key, Tensor) else key
+    if isinstance(raw, np.ndarray):
+        raw = backend.plain(raw)
     if hasattr(raw, "dtype") and raw.dtype.kind not in "biu":
         raise IndexTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
     return int(raw) if isinstance(raw, np.integer) else raw
@@ -302,7 +305,7 @@ def _check_integers(name: str, indices: Operand) -> None:
         raise IndexTypeError(f"{name}: indices must be integers, got {dtype}; {remedy}")
 
 
-def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
+def take(x: Operand, indices: Operand, /, axis: int | None = None) -> Tensor:
     """Elements of `x` at `indices` along `axis`.
 
     Parameters
@@ -333,11 +336,11 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
         if ndim != 1:
             raise ValueError(f"take: axis must be named for an array of {ndim} axes")
         axis = 0
-    checked_axis("take", x, axis)
+    axis = one_axis("take", x, axis)
     return getitem(x, (*(slice(None),) * (axis % ndim), indices))
 
 
-def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
+def take_along_axis(x: Operand, indices: Operand, /, axis: int = -1) -> Tensor:
     """Elements of `x` at `indices` along `axis`, each from the place where its index is.
 
     Parameters
@@ -366,7 +369,7 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
         raise ShapeError(
             f"take_along_axis: x has shape {shape}, indices {wanted}; give them as many axes"
         )
-    checked_axis("take_along_axis", x, axis)
+    axis = one_axis("take_along_axis", x, axis)
     axis %= len(shape)
     array = indices.array if isinstance(indices, Tensor) else indices
     key = []
@@ -411,10 +414,10 @@ def diagonal(x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
     x = as_array("diagonal", x)
     checked_axis("diagonal", x, (axis1, axis2))
     n = len(x.shape)
-    last = axis1 % n, axis2 % n
+    last = tuple(one_axis("diagonal", x, axis) % n for axis in (axis1, axis2))
     if last != (n - 2, n - 1):
         x = permute_dims(x, (*(a for a in range(n) if a not in last), *last))
-    return _diagonal(x, offset=offset)
+    return _diagonal(x, offset=integer("diagonal", "offset", offset))
 
 
 def diag(x: Operand, /, k: int = 0) -> Tensor:
@@ -431,5 +434,6 @@ def diag(x: Operand, /, k: int = 0) -> Tensor:
         return diagonal(x, k)
     if len(shape) != 1:
         raise ShapeError(f"diag: x must be a vector or a matrix, its shape is {shape}")
+    k = integer("diag", "k", k)
     n = shape[0] + abs(k)
     return index_put((n, n), _diagonal_key(x, k, shape[0]), x)

@@ -30,7 +30,7 @@ from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError, GraphError, LinAlgError, ShapeError
 from gputensor.kernels.runtime import narrow, power_of_two, squares_fit, widen
 from gputensor.ops import elementwise, indexing, products, statistical
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import raw_like, zeros_like
 from gputensor.ops.data_type import astype, float64
 from gputensor.ops.manipulation import (
@@ -43,6 +43,7 @@ from gputensor.ops.manipulation import (
 )
 from gputensor.ops.precision import widened
 from gputensor.ops.products import matmul, tensordot, vecdot
+from gputensor.options import integer, number
 
 __all__ = [
     "cholesky",
@@ -297,6 +298,8 @@ def solve_triangular(
     ValueError
         For another `trans`.
     """
+    if not isinstance(trans, str):
+        trans = integer("linalg.solve_triangular", "trans", trans)
     kind = trans if isinstance(trans, str) else _TRANSPOSED.get(trans)
     if kind not in _TRANSPOSED.values():
         raise ValueError(
@@ -904,6 +907,7 @@ def lstsq(a: Operand, b: Operand, /, rcond: float | None = None) -> LstsqResult:
             f"linalg.lstsq: operands of shape {a.shape}, {b.shape} do not fit; they must have "
             "shape (m, n) and (m,) or (m, k)"
         )
+    rcond = rcond if rcond is None else number("linalg.lstsq", "rcond", rcond)
     x = matmul(pinv(a, rtol=rcond), b)
     rank = matrix_rank(a, rtol=rcond)
     m, n = a.shape
@@ -1073,7 +1077,7 @@ def vector_norm(
         are 0. Second derivatives there are 0, too, also those of ``norm(x)**2``, which is smooth:
         write ``sum(x * x)``.
     """
-    x = _floating("vector_norm", x)
+    x, ord = _floating("vector_norm", x), number("linalg.vector_norm", "ord", ord)
     axis = checked_axis("linalg.vector_norm", x, axis)
     if ord == math.inf:
         return _largest(elementwise.abs(x), axis, keepdims)
@@ -1108,6 +1112,8 @@ def matrix_norm(
         For another `ord`.
     """
     x = _matrix("matrix_norm", x)
+    if not isinstance(ord, str) and ord is not None:
+        ord = number("linalg.matrix_norm", "ord", ord)
     if ord in ("fro", None):
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord in ("nuc", 2, -2):
@@ -1145,8 +1151,8 @@ def norm(
         return vector_norm(x, keepdims=keepdims)
     if axis is None:
         axis = tuple(range(axes))
-    checked_axis("linalg.norm", x, axis)
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    axis = checked_axis("linalg.norm", x, axis)
+    given = (axis,) if isinstance(axis, int) else tuple(axis)  # type: ignore[arg-type]
     if len(given) == 1:
         return vector_norm(x, axis=given, ord=2 if ord is None else ord, keepdims=keepdims)  # type: ignore[arg-type]
     if len(given) != 2:
@@ -1177,7 +1183,7 @@ def cross(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """
     x1, x2 = as_array("linalg.cross", x1), as_array("linalg.cross", x2)
     for x in (x1, x2):
-        checked_axis("linalg.cross", x, axis)
+        axis = one_axis("linalg.cross", x, axis)
     if not x1.shape[axis] == x2.shape[axis] == 3:
         raise ShapeError(
             f"linalg.cross: operands of shape {x1.shape}, {x2.shape} must have length 3 along "

@@ -24,12 +24,13 @@ from gputensor.kernels import (
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
-from gputensor.ops.axes import any_zero, checked_axis, kept_shape
+from gputensor.ops.axes import any_zero, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import erfc, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.products import product
+from gputensor.options import number
 
 __all__ = [
     "cross_entropy",
@@ -85,7 +86,7 @@ def _logsumexp_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Any, keepdims: boo
 _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 
-def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
 
     Of no elements it is minus infinity. Where it is infinite the elements that are so share the
@@ -122,7 +123,7 @@ def _softmax_rule(xp: Any, g: Any, out: Any, _x: Any, axis: int, logarithm: bool
 _softmax = Primitive("softmax", _softmax_forward, (_softmax_rule,))
 
 
-def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+def softmax(x: Operand, /, axis: int = -1) -> Tensor:
     """``exp(x) / sum(exp(x))`` along `axis`, without overflow.
 
     Parameters
@@ -141,20 +142,13 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
         If `axis` is not an axis of `x`.
     """
     x = widened(as_array("softmax", x))
-    return _softmax(x, axis=_one_axis("softmax", x, axis), logarithm=False)
+    return _softmax(x, axis=one_axis("softmax", x, axis), logarithm=False)
 
 
-def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+def log_softmax(x: Operand, /, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
     x = widened(as_array("log_softmax", x))
-    return _softmax(x, axis=_one_axis("log_softmax", x, axis), logarithm=True)
-
-
-def _one_axis(name: str, x: Operand, axis: Any) -> int:
-    if axis is None or isinstance(axis, (tuple, list)):
-        raise TypeError(f"{name}: axis must be an int, got {axis!r}")
-    found: int = checked_axis(name, x, axis)  # type: ignore[assignment]
-    return found
+    return _softmax(x, axis=one_axis("log_softmax", x, axis), logarithm=True)
 
 
 # What cublasLt can do with a product, see gputensor.epilogue. The derivative of ReLU follows from
@@ -312,7 +306,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     """
     x = widened(x)
     rows = _norm_rows("layer_norm", x, weight=weight, bias=bias)
-    return reshape(_layer_norm(rows, weight, bias, eps=eps), x.shape)
+    return reshape(_layer_norm(rows, weight, bias, eps=number("layer_norm", "eps", eps)), x.shape)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
@@ -322,7 +316,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """
     x = widened(x)
     rows = _norm_rows("rms_norm", x, weight=weight)
-    return reshape(_rms_norm(rows, weight, eps=eps), x.shape)
+    return reshape(_rms_norm(rows, weight, eps=number("rms_norm", "eps", eps)), x.shape)
 
 
 def _norm_rows(name: str, x: Tensor, **vectors: Tensor) -> Tensor:
@@ -414,6 +408,7 @@ def cross_entropy_and_result(
         raise ValueError(
             f"cross_entropy: reduction {reduction!r} is unknown; allowed are 'mean', 'sum', 'none'"
         )
+    label_smoothing = number("cross_entropy", "label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(
             f"cross_entropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"

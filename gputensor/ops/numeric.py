@@ -9,7 +9,7 @@ from gputensor import backend, calls
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
 from gputensor.kernels.runtime import narrow, widen
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape, one_axis
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import (
@@ -30,6 +30,7 @@ from gputensor.ops.manipulation import flatten, moveaxis, permute_dims, reshape
 from gputensor.ops.searching import searchsorted
 from gputensor.ops.sorting import sort
 from gputensor.ops.statistical import cumulative_prod, cumulative_sum
+from gputensor.options import integer, numbers
 
 __all__ = [
     "angle",
@@ -84,14 +85,13 @@ def swapaxes(x: Operand, axis1: int, axis2: int, /) -> Tensor:
         If one is not an axis of `x`.
     """
     x = as_array("swapaxes", x)
-    checked_axis("swapaxes", x, axis1)
-    checked_axis("swapaxes", x, axis2)
+    a, b = (one_axis("swapaxes", x, axis) for axis in (axis1, axis2))
     order = list(range(len(x.shape)))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    order[a], order[b] = order[b], order[a]
     return permute_dims(x, tuple(order))
 
 
-def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def quantile(x: Operand, q: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Value below which a share `q` of the elements along `axis` lies, between two interpolated.
 
     Parameters
@@ -120,7 +120,7 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
     shape = getattr(x, "shape", ())
     if any_zero(shape, axis):
         raise ShapeError(f"quantile: there is none of zero elements, shape is {shape}")
-    shares = np.asarray(q, np.float64)
+    shares = numbers("quantile", "q", q).astype(np.float64)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(f"quantile: q is {q}; it must be from 0 to 1")
     axes = axes_of(shape, axis)
@@ -144,7 +144,7 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
     return reshape(out, (*shares.shape, *kept_shape(shape, axis))) if keepdims else out
 
 
-def median(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def median(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Middle of the elements along `axis` in order; parameters as for :func:`quantile`."""
     return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
@@ -277,7 +277,9 @@ def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> t
     if given.dtype.kind not in "iu":
         raise DTypeError(f"{name}: numbers of groups must be integers, got {given.dtype}")
     array = given.array
-    if groups is None:
+    if groups is not None:
+        groups = integer(name, "num_segments", groups)
+    else:
         groups = max(least, int(given.max().item()) + 1 if array.size else 0)
     if isinstance(array, np.ndarray) and array.size:
         _check_groups(name, array, groups)
@@ -348,9 +350,9 @@ def bincount(x: Operand, /, weights: Operand | None = None, minlength: int = 0) 
     OutOfRangeError
         If an integer is negative (on the CPU).
     """
-    ids, groups = _group_ids("bincount", x, None, minlength)
+    ids, groups = _group_ids("bincount", x, None, integer("bincount", "minlength", minlength))
     if weights is not None:
         return segment_sum(weights, ids, groups)
     backend.wait_for(ids.array, "bincount")
     with backend.on_device_of(ids.array):
-        return wrap(backend.namespace(ids.array).bincount(ids.array, minlength=minlength))
+        return wrap(backend.namespace(ids.array).bincount(ids.array, minlength=groups))

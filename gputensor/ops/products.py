@@ -15,13 +15,14 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.backend import is_narrow
 from gputensor.errors import ShapeError
 from gputensor.kernels.runtime import narrow, widen
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.elementwise import conj, multiply
 from gputensor.ops.indexing import diagonal
-from gputensor.ops.manipulation import ints, reshape
+from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered
 from gputensor.ops.statistical import sum
+from gputensor.options import integer, ints
 
 __all__ = ["dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "trace", "vecdot"]
 
@@ -390,7 +391,8 @@ def tensordot(
     """
     x1, x2 = as_array("tensordot", x1), as_array("tensordot", x2)
     first, second = _shape_of(x1), _shape_of(x2)
-    if isinstance(axes, (int, np.integer)):
+    if isinstance(axes, int) or getattr(axes, "ndim", None) == 0:
+        axes = integer("tensordot", "axes", axes)
         if not 0 <= axes <= min(len(first), len(second)):
             raise ShapeError(
                 f"tensordot: axes is {axes}; operands of shape {first}, {second} allow 0 to "
@@ -426,7 +428,7 @@ def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """
     x1, x2 = as_array("vecdot", x1), as_array("vecdot", x2)
     for x in (x1, x2):
-        checked_axis("vecdot", x, axis)
+        axis = one_axis("vecdot", x, axis)
     first, second = _shape_of(x1), _shape_of(x2)
     axes = max(len(first), len(second))
     at = axis % axes if axis < 0 else axis  # in the broadcast shape

@@ -1,7 +1,6 @@
 """Reductions over axes."""
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,13 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
 from gputensor.kernels.runtime import power_of_two, squares_fit, widen
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape, one_axis
 from gputensor.ops.creation import full
 from gputensor.ops.data_type import checked_dtype
 from gputensor.ops.elementwise import add, hypot, imag, real
 from gputensor.ops.manipulation import concat
 from gputensor.ops.precision import widened
+from gputensor.options import number
 
 __all__ = [
     "cumulative_prod",
@@ -42,7 +42,7 @@ _sum = Primitive(
 )
 
 
-def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def sum(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Sum of the elements along `axis`, all of them by default.
 
     Parameters
@@ -83,7 +83,7 @@ _mean = Primitive(
 )
 
 
-def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def mean(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN."""
     x = widened(as_array("mean", x))
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
@@ -138,7 +138,7 @@ _var = Primitive("var", _var_forward, (_var_rule,))
 
 
 def var(
-    x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    x: Operand, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """Variance along `axis`, of the population with ``correction=0``, of a sample with 1.
 
@@ -146,7 +146,7 @@ def var(
     nothing is left to divide by. Deviations of complex numbers count by their absolute value.
     Other parameters are those of :func:`sum`.
     """
-    x = widened(as_array("var", x))
+    x, correction = widened(as_array("var", x)), number("var", "correction", correction)
     dtype = getattr(x, "dtype", None)
     if dtype is not None and dtype.kind == "c":
         parts = (real(x), imag(x))
@@ -179,13 +179,13 @@ _std = Primitive("std", _std_forward, (_std_rule,))
 
 
 def std(
-    x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    x: Operand, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """Standard deviation along `axis`: the square root of :func:`var`, without its overflow.
 
     Its gradient is 0 where all elements are equal.
     """
-    x = widened(as_array("std", x))
+    x, correction = widened(as_array("std", x)), number("std", "correction", correction)
     dtype = getattr(x, "dtype", None)
     if dtype is not None and dtype.kind == "c":
         parts = (real(x), imag(x))
@@ -220,7 +220,7 @@ def _not_empty(name: str, x: Operand, axis: Axis) -> None:
         raise ShapeError(f"{name}: there is no {name} of zero elements, shape is {shape}")
 
 
-def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def max(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`, NaN if there is one; elements that tie share the gradient.
 
     Raises
@@ -234,7 +234,7 @@ def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _max(x, axis=axis, keepdims=keepdims)
 
 
-def min(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def min(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; as :func:`max` otherwise."""
     x = as_array("min", x)
     axis = checked_axis("min", x, axis)
@@ -268,7 +268,7 @@ _prod = Primitive(
 )
 
 
-def prod(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def prod(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1."""
     x = widened(as_array("prod", x))
     dtype = dtype if dtype is None else checked_dtype("prod", dtype)
@@ -314,8 +314,7 @@ def _cumulative(
     shape = getattr(x, "shape", ())
     if axis is None and len(shape) > 1:
         raise ValueError(f"{run.name}: axis must be named for an array of shape {shape}")
-    axis = 0 if axis is None else operator.index(axis)
-    checked_axis(run.name, x, axis)
+    axis = one_axis(run.name, x, 0 if axis is None else axis)
     dtype = dtype if dtype is None else checked_dtype(run.name, dtype)
     found = run(x, axis=axis, dtype=dtype)
     if not include_initial:
