@@ -361,7 +361,7 @@ def _linspace(
     found = ops.linspace(start, stop, num, endpoint=endpoint, dtype=dtype, device=device)
     found = ops.moveaxis(found, 0, axis) if axis else found
     parts = num - bool(endpoint)
-    return (found, (stop - start) / (parts if parts > 0 else np.nan)) if retstep else found
+    return (found, (stop - start) / parts if parts > 0 else np.nan) if retstep else found
 
 
 def _polyval(p: Any, x: Any) -> Tensor:
