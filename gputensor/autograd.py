@@ -34,15 +34,16 @@ import itertools
 import operator
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from types import CodeType, FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, calls, config, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     AnomalyError,
@@ -52,6 +53,7 @@ from gputensor.errors import (
     GPUTensorError,
     GraphError,
     ImplicitTransferError,
+    OperandError,
     OutOfRangeError,
     ShapeError,
 )
@@ -84,6 +86,7 @@ _new = object.__new__
 _ndarray = np.ndarray
 _ref = weakref.ref
 _getframe = sys._getframe
+_getrefcount = sys.getrefcount
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
@@ -92,6 +95,7 @@ differentiable_namespace: Any = SimpleNamespace()
 class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
+    transforms = 0  # see in_transform
     leaves: "dict[Leaf, bool] | None" = None  # see noting_leaves
 
     def __init__(self) -> None:
@@ -230,13 +234,31 @@ class GradMode(Mode):
         self.name = name
         self.enabled = enabled
 
-    def __enter__(self) -> "GradMode":
+    def __enter__(self) -> Self:
         _recording.before.append(_recording.enabled)
         _recording.enabled = self.enabled
         return self
 
     def __exit__(self, *error: object) -> None:
         _recording.enabled = _recording.before.pop()
+
+
+class in_transform(GradMode):
+    """Context in which a transform, such as ``gt.grad``, calls the user's function.
+
+    A tensor on the tape does not become a Python number there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("in_transform", True)
+
+    def __enter__(self) -> Self:
+        _recording.transforms += 1
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        _recording.transforms -= 1
 
 
 @overload
@@ -324,9 +346,10 @@ def changed_since(order: int) -> "list[weakref.ref[Any]]":
     return [change.memory for change in _changes.values() if change.order < order]
 
 
-def was_changed(array: Array) -> bool:
-    """Whether :func:`changed` was ever told of the memory of a raw array."""
-    return id(memory_of(array)) in _changes
+def was_changed(array: Array, since: int = 1) -> bool:
+    """Whether :func:`changed` was told of an array's memory after ``next_order()`` was `since`."""
+    change = _changes.get(id(memory_of(array)))
+    return change is not None and change.order < since
 
 
 def _check_unchanged(node: "Node") -> None:
@@ -373,6 +396,7 @@ def watched(leaves: Iterable["Leaf"]) -> bool:
 # Number of hooks, and of contexts that look for anomalies, in all threads.
 _watched = 0
 _watching = threading.Lock()
+_accumulating = threading.RLock()  # held while gradients of leaves change: passes may run at once
 
 
 def _watch(more: int) -> None:
@@ -469,9 +493,20 @@ def _hooked(entry: "Node | Leaf", g: Any) -> Any:
     for hook in list(getattr(entry, "hooks", {}).values()):
         calls.refuse("a hook is called")
         given = _conjugate(g)
-        given = given if isinstance(given, Tensor) else wrap(_array(given))
+        # A copy, which the hook may keep: the gradient's memory may be used again.
+        if isinstance(given, Tensor):
+            given = differentiable_namespace.positive(given)
+        else:
+            given = _array(given)
+            with backend.on_device_of(given):
+                given = wrap(given.copy())
         new = hook(given)
         if new is None:
+            if was_changed(given.array):
+                raise GraphError(
+                    "register_hook: the hook changed the gradient in place and returned None; "
+                    "return the new one, for example `return 2 * g`"
+                )
             continue
         if not isinstance(new, Tensor):
             raise TypeError(f"a hook must return a Tensor or None, not {type(new).__name__}")
@@ -492,12 +527,15 @@ class Leaf:
     grad : Tensor or None
         Sum of the gradients since it was last None.
     buffer : array or None
-        Where gradients are written if an optimizer has given them a place.
+        Where gradients are written if an optimizer has given them a place. `grad` is around it,
+        or around an array of its own that the user has been given, see :meth:`given`.
+    writer : dict or None
+        Results of the backward pass that has written into `buffer` and not accumulated yet.
     code, instruction : code object, int
         The user's place that made it, see :func:`line_of`.
     """
 
-    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape")
+    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape", "writer")
 
     code: CodeType
     instruction: int
@@ -508,13 +546,29 @@ class Leaf:
         self.dtype: np.dtype[Any] = array.dtype
         self.grad: Tensor | None = None
         self.buffer: Array | None = None
+        self.writer: dict[Node | Leaf, Any] | None = None
         _note_place(self)
 
-    def accumulate(self, g: Array, own: bool) -> None:
-        """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
+    def accumulate(
+        self, g: Array, own: bool, writer: "dict[Node | Leaf, Any] | None" = None
+    ) -> None:
+        """Add the raw gradient `g`, with :data:`_accumulating` held.
+
+        Parameters
+        ----------
+        g : array
+        own : bool
+            Whether nobody else has its memory, so that it is kept without a copy.
+        writer : dict, optional
+            Results of the backward pass that it comes from.
+        """
         note_leaves((self,), used=True)
-        if self.buffer is not None:
-            if self.grad is not None:
+        if self.buffer is not None and (self.writer is None or self.writer is writer):
+            self.writer = None
+            if self.grad is not None and g is self.buffer:  # another pass came first
+                calls.apply(operator.iadd, self.buffer, self.grad.array)
+            elif self.grad is not None:
+                self.settle()
                 calls.apply(operator.iadd, self.buffer, g)
             elif g is not self.buffer:
                 calls.assign(self.buffer, g)
@@ -528,6 +582,20 @@ class Leaf:
                 self.grad = wrap(total)
         else:
             self.grad = wrap(g if own else _copied(g))
+
+    def settle(self) -> None:
+        """Bring the gradient into `buffer`, if the user was given it and may have changed it."""
+        if self.buffer is not None and self.grad is not None and self.grad.array is not self.buffer:
+            calls.assign(self.buffer, self.grad.array)
+
+    def given(self) -> "Tensor | None":
+        """The gradient for the user, who may keep and change it: not in `buffer`, which changes."""
+        if self.buffer is None or calls.active is not None or backend.capturing():
+            return self.grad  # what is replayed knows `buffer` only
+        with _accumulating, backend.on_device_of(self.buffer):
+            if self.grad is not None and self.grad.array is self.buffer:
+                self.grad = wrap(self.buffer.copy())
+            return self.grad
 
 
 class Node:
@@ -602,6 +670,13 @@ class Several(tuple[Any, ...]):
         return Several(
             b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True)
         )
+
+
+# What to write where NumPy or Python would lose the gradient.
+_WITH_GRADIENT = (
+    "gt.stack([x, y]) for np.array([x, y]), z = gt.zeros(n) and z[key] = x to fill an array, "
+    "gt.full(n, x) for np.full(n, x), gt.exp(x) for math.exp(x), gt.where(x > y, x, y) to choose"
+)
 
 
 class Tensor:
@@ -786,12 +861,16 @@ class Tensor:
 
     @property
     def grad(self) -> "Tensor | None":
-        """Accumulated gradient; None before a backward pass, and for computed tensors."""
+        """Accumulated gradient; None before a backward pass, and for computed tensors.
+
+        It is the same tensor until something is added to the gradient: changed in place it is what
+        an optimizer's step takes. Later passes and steps do not change it.
+        """
         node = self._node
         if not isinstance(node, Leaf):
             return None
         note_leaves((node,), used=True)
-        return node.grad
+        return node.given()
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
@@ -807,8 +886,9 @@ class Tensor:
             raise ShapeError(f"grad has shape {value.shape}, the tensor has {self.shape}")
         if value.device != self.device:
             raise DeviceMismatchError(f"grad is on {value.device}, the tensor on {self.device}")
-        self._node.grad = None
-        self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
+        with _accumulating:
+            self._node.grad = None
+            self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
 
     def backward(self, gradient: "Tensor | None" = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
@@ -838,12 +918,12 @@ class Tensor:
                 "an input with requires_grad=True, and compute outside gt.no_grad()"
             )
         g = seed_gradient(self, gradient)
-        given = {id(g)}
-        for entry, value in propagate([(node, g)], retain_graph=retain_graph).items():
-            assert isinstance(entry, Leaf)
-            own = value.base is None and id(value) not in given
-            given.add(id(value))
-            entry.accumulate(value, own)
+        found = propagate([(node, g)], retain_graph=retain_graph)
+        with _accumulating:
+            while found:
+                leaf, value = found.popitem()
+                own = value.base is None and _getrefcount(value) <= _ALONE
+                leaf.accumulate(value, own, found)  # type: ignore[union-attr]
 
     def register_hook(self, hook: "Callable[[Tensor], Tensor | None]") -> HookHandle:
         """Have `hook` called with the gradient of this tensor in every backward pass.
@@ -915,6 +995,30 @@ class Tensor:
                 f"{name}: this tensor requires a gradient, which would be lost; write {instead}"
             )
 
+    def lose_gradient(self, name: str, result: str, instead: str, silent: str) -> None:
+        """Refuse a use that would lose the gradient inside a transform; warn of it elsewhere.
+
+        Parameters
+        ----------
+        name, result : str
+            The use, and what comes of it.
+        instead, silent : str
+            What to write to keep the gradient, and to give it up.
+        """
+        if self._node is None or not _recording.enabled:
+            return
+        lost = f"{name}: this tensor requires a gradient, which {result} does not have; write"
+        if _recording.transforms:
+            raise GraphError(f"{lost} {instead}, {silent} where no gradient is wanted")
+        frame = backend.user_frame(_getframe(1))
+        warnings.warn_explicit(
+            f"{lost} {silent} where none is wanted, else {instead}",
+            UserWarning,
+            frame.f_code.co_filename,
+            frame.f_lineno,
+            registry=frame.f_globals.setdefault("__warningregistry__", {}),
+        )
+
     def __dlpack__(
         self,
         *,
@@ -925,14 +1029,24 @@ class Tensor:
     ) -> Any:
         """Capsule for another library's ``from_dlpack``, as NumPy's or CuPy's array gives it.
 
+        A view with negative strides, which other libraries do not take, is copied.
+
         Raises
         ------
         GraphError
             If the tensor is on the tape: the gradient would be lost. Use ``x.detach()``.
+        BufferError
+            With ``copy=False`` for such a view.
         """
         self._leave_tape("__dlpack__", "x.detach()")
         calls.refuse("another library is given a tensor")
-        return self.array.__dlpack__(
+        array = self.array
+        if any(n < 0 for n in array.strides):
+            if copy is False:
+                raise BufferError("__dlpack__: copy=False, but strides are negative; copy x first")
+            with backend.on_device_of(array):
+                array, copy = array.copy(), None
+        return array.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 
@@ -957,12 +1071,15 @@ class Tensor:
         return backend.to_host(self.array).tolist()
 
     def __float__(self) -> float:
+        self.lose_gradient("float", "a Python number", _WITH_GRADIENT, "x.item()")
         return float(self.item())
 
     def __int__(self) -> int:
+        self.lose_gradient("int", "a Python number", _WITH_GRADIENT, "x.item()")
         return int(self.item())
 
     def __complex__(self) -> complex:
+        self.lose_gradient("complex", "a Python number", _WITH_GRADIENT, "x.item()")
         value = self.item()
         # As the array API standard has it, unlike Python.
         return (
@@ -988,6 +1105,11 @@ class Tensor:
         return len(self.array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        if self._node is not None and _recording.enabled:
+            raise GraphError(
+                "NumPy was given a tensor that requires a gradient, which would be lost; write "
+                f"{_WITH_GRADIENT}, x.detach().numpy() where no gradient is wanted"
+            )
         if not isinstance(self.array, _ndarray):
             raise ImplicitTransferError(
                 f"NumPy was given a tensor on {self.device}; copy it to the host in plain sight: "
@@ -1113,29 +1235,78 @@ def _keeps(rule: Rule, skip: int) -> tuple[bool, ...]:
 _STAR = 0x04  # inspect.CO_VARARGS, without importing inspect
 
 
+# What operations do not take, by their names, in NumPy's letters for dtypes: where NumPy and CuPy
+# differ, or either takes what it has no result for. It is the same on both devices.
+REFUSED = {
+    **dict.fromkeys(("atan2", "copysign", "hypot", "nextafter"), "FD"),  # the compiler would
+    "clip": "?FD",
+    **dict.fromkeys(("eigh", "eigvalsh"), "e"),
+    "sign": "?",
+}
+
+
+# Operations whose results are in C's order in memory, whatever the operands': NumPy would keep some
+# of their order, CuPy none. Others are elementwise, make views, or come out in that order anyway.
+IN_C_ORDER = {
+    *("all", "any", "cofactors", "cofactors_slope", "concat", "cross", "cumulative_prod"),
+    *("cumulative_sum", "einsum", "fft", "fftn", "hfft", "ifft", "ifftn", "ihfft", "irfft"),
+    *("irfftn", "logsumexp", "max", "mean", "min", "pad", "prod", "rfft", "rfftn", "sort", "sum"),
+    *("tril", "triu", "var", "vector_norm"),
+}
+
+
+def _refuse(name: str, arrays: Sequence[Any]) -> DTypeError:
+    found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
+    return DTypeError(f"{name} does not take operands of dtype {found}")
+
+
 class _Bound(dict[type, Callable[..., Any]]):
     """A primitive's forward function by array type, so that one look-up dispatches a call."""
 
-    def __init__(self, name: str, forward: Callable[..., Any] | None) -> None:
+    def __init__(self, name: str, forward: Callable[..., Any] | None, elementwise: bool) -> None:
         super().__init__()
         self.name = name
         self.forward = forward
-        self[_ndarray] = self._function(NAMESPACES[_ndarray])
+        self.elementwise = elementwise
+        function = self._function(NAMESPACES[_ndarray])
+        # NumPy's own ufuncs refuse by themselves what is in the table.
+        self[_ndarray] = function if forward is None else self._checked(function)
 
     def _function(self, xp: Any) -> Callable[..., Any]:
         if self.forward is None:
             function: Callable[..., Any] = getattr(xp, self.name)
             return function
-        forward = self.forward
+        forward, in_c_order = self.forward, backend.in_c_order
+        if self.name in IN_C_ORDER:
+            return lambda *arrays, **attrs: in_c_order(forward(xp, *arrays, **attrs))
         return lambda *arrays, **attrs: forward(xp, *arrays, **attrs)
 
+    def _checked(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, if no operand is of a dtype that :data:`REFUSED` has for it."""
+        refused = REFUSED.get(self.name)
+        if refused is None:
+            return function
+
+        def checked(*arrays: Any, **attrs: Any) -> Any:
+            for a in arrays:
+                if np.dtype(getattr(a, "dtype", type(a))).char in refused:
+                    raise _refuse(self.name, arrays)
+            return function(*arrays, **attrs)
+
+        return checked
+
     def __missing__(self, kind: type) -> Callable[..., Any]:
-        function = self._function(NAMESPACES[kind])
+        function = self._checked(self._function(NAMESPACES[kind]))
+        elementwise = self.elementwise
 
         def on_device(*arrays: Array, **attrs: Any) -> Any:
-            there = [a for a in arrays if isinstance(a, kind)]
+            there: list[Any] = [a for a in arrays if isinstance(a, kind)]
             backend.same_device(self.name, there)
             with backend.on_device_of(there[0]):
+                if elementwise:
+                    for a in there:
+                        if not a.flags.c_contiguous:
+                            return backend.in_order(function, arrays, attrs)
                 return function(*arrays, **attrs)
 
         self[kind] = on_device
@@ -1166,6 +1337,9 @@ class Primitive:
     reference : callable, optional
         ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
         fused operations whose rules cannot be differentiated again. Then all operands are kept.
+    elementwise : bool
+        Whether an element of the result depends on the elements of the operands at its place alone.
+        Then the order of axes in memory is that of the operands on both devices.
     """
 
     __slots__ = (
@@ -1189,10 +1363,11 @@ class Primitive:
         vjp: tuple[Rule | None, ...] | Rule | None = None,
         *,
         reference: Callable[..., Any] | None = None,
+        elementwise: bool = False,
     ) -> None:
         PRIMITIVES[name] = self
         self.name = name
-        self.bound = _Bound(name, forward)
+        self.bound = _Bound(name, forward, elementwise)
         self.vjp = vjp
         self.reference = reference
         self.joint = callable(vjp)
@@ -1241,13 +1416,25 @@ class Primitive:
 
         return function
 
-    def binary(self) -> Callable[[Operand, Operand], Tensor]:
-        """Function of two operands: :meth:`__call__` without its loops, for speed."""
+    def binary(self, operator: bool = False) -> Callable[[Operand, Operand], Tensor]:
+        """Function of two operands: :meth:`__call__` without its loops, for speed.
+
+        Parameters
+        ----------
+        operator : bool
+            Whether it is for a method such as ``__add__``, which returns ``NotImplemented`` for
+            what it does not know: Python then asks the other object.
+        """
         bound, record, differentiable = self.bound, self._record, self.vjp is not None
 
         def function(x: Operand, y: Operand, /) -> Tensor:
             if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-                return self(x, y)
+                try:
+                    return self(x, y)
+                except OperandError:
+                    if operator:
+                        return NotImplemented  # type: ignore[no-any-return]
+                    raise
             a = x.array
             b = y.array
             kind = type(a)
@@ -1323,19 +1510,19 @@ class Primitive:
                 raise
             raise clearer(self.name, arrays, error) from None
         except TypeError as error:
+            for key, value in attrs.items():
+                if isinstance(value, (Tensor, np.bool_)) and value.dtype.kind in "biu":
+                    return self(*operands, **attrs | {key: value.item()})  # such as keepdims
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
-            found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
-            raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
+            raise _refuse(self.name, arrays) from None
         except MemoryError as error:
             where = attrs.get("where")  # where a transfer goes
             if not isinstance(where, Device):
                 where = backend.device_of(next(a for a in arrays if backend.is_array(a)))
             raise memory.out_of_memory(self.name, where, error) from None
-        if isinstance(out, np.generic):
-            out = np.asarray(out)
-        elif isinstance(out, tuple):
-            out = Several(map(_array, out))
+        if type(out) is not kind:
+            out = Several(map(_array, out)) if isinstance(out, tuple) else _array(out)
         if tracked and _recording.enabled and self.vjp is not None:
             node = self._record(out, tuple(arrays), tuple(parents), attrs)
             return wrap(out, node) if type(out) is not Several else outputs(out, node)
@@ -1408,15 +1595,16 @@ def outputs(results: Several, node: Node | None) -> Any:
 _DTYPE_COMPLAINTS = (
     *("not supported for the input types", "did not contain a loop"),  # NumPy's
     "unsupported in linalg",
-    "Wrong type",  # CuPy's
+    *("boolean subtract, the", "boolean negative, the"),  # both
+    *("Wrong type", "boolean positive, the"),  # CuPy's
 )
 
 
 def default_dtype(value: Any) -> Any:
-    """A Python number that decides on a dtype: floats become float32, complex ones complex64."""
+    """A Python number that decides on a dtype: that of :class:`gputensor.set_default_dtype`."""
     if type(value) is float:
-        return np.float32(value)
-    return np.complex64(value) if type(value) is complex else value
+        return config.default_dtype().type(value)
+    return config.default_complex().type(value) if type(value) is complex else value
 
 
 def _items(data: Any) -> Iterator[Any]:
@@ -1431,12 +1619,14 @@ def _items(data: Any) -> Iterator[Any]:
 def _unwrapped(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_unwrapped(item) for item in data]
+    if isinstance(data, _ndarray):
+        return backend.plain(data)
     return backend.to_host(data.array) if isinstance(data, Tensor) else data
 
 
 @calls.noted
 def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, Any]":
-    """NumPy array of nested lists; Python floats become float32 where no dtype was chosen.
+    """NumPy array of nested lists; Python floats get the default dtype where none was chosen.
 
     Raises
     ------
@@ -1453,22 +1643,32 @@ def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, 
         array = np.asarray(_unwrapped(data), dtype)
     except ValueError as error:
         raise ShapeError(f"{name}: nested lists of uneven lengths: {error}") from None
-    narrow = {"f": np.float32, "c": np.complex64}.get(array.dtype.kind)
-    if narrow is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
+    usual = {"f": config.default_dtype(), "c": config.default_complex()}.get(array.dtype.kind)
+    if usual is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
         return array
-    return array.astype(narrow)
+    return array.astype(usual)
 
 
 def raw_operand(name: str, operand: Any) -> Any:
-    """Raw array or scalar of an operand that is no Tensor."""
-    if isinstance(operand, _NUMBERS):
+    """Raw array or scalar of an operand that is no Tensor.
+
+    Raises
+    ------
+    OperandError
+        If it is none of these, so that operators leave it to the other object.
+    DTypeError
+        If elements are no numbers, such as times.
+    TypeError
+        If it is a subclass of NumPy's array, see :func:`gputensor.backend.plain`.
+    """
+    if isinstance(operand, _SCALARS):
         return operand
     if isinstance(operand, (list, tuple)):
         operand = array_of_lists(name, operand)
     elif isinstance(operand, np.ndarray):
         operand = backend.plain(operand)
-    elif not backend.is_array(operand):
-        raise TypeError(
+    elif not isinstance(operand, np.generic) and not backend.is_array(operand):
+        raise OperandError(
             f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
             f"not {type(operand).__name__}"
         )
@@ -1556,10 +1756,32 @@ def entries_before(roots: Iterable[Node | Leaf], since: int) -> list[Node | Leaf
 
 
 class _Pass(backend.FollowDevice):
-    """Context of :func:`propagate`, which says for which operation there was no memory."""
+    """Context of :func:`propagate`, which says for which operation there was no memory.
+
+    Parameters
+    ----------
+    results : dict
+        What the pass will return.
+    """
+
+    def __init__(self, results: dict[Node | Leaf, Any]) -> None:
+        super().__init__()
+        self._results = results
+        self._writes: list[Leaf] = []
+
+    def may_write(self, leaf: Leaf) -> bool:
+        """Whether the pass, and no other one, may write a gradient into the buffer of a leaf."""
+        if leaf.buffer is None or leaf.grad is not None or leaf.writer is not None:
+            return False
+        leaf.writer = self._results
+        self._writes.append(leaf)
+        return True
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        if error[0] is not None:
+            for leaf in self._writes:
+                leaf.writer = None
         if isinstance(error[1], MemoryError):
             node = error[2].tb_frame.f_locals["node"]  # where propagate was
             where = self._entered or Device("cpu")
@@ -1618,7 +1840,7 @@ def propagate(
     old, watched = min(since, _latest_change), _watched
     noting = None if create_graph else calls.active
     call = _call if noting is None else noting.call
-    with _Pass() as follow:
+    with _Pass(results) as follow:
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
@@ -1660,7 +1882,8 @@ def propagate(
                 else:
                     xp = NAMESPACES[_ndarray]
                 if node.primitive.joint:
-                    parts = _joint_step(xp, node, parents, g, gradients, targets is None)
+                    writing = follow if targets is None else None
+                    parts = _joint_step(xp, node, parents, g, gradients, writing)
                 if not retain_graph:
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
@@ -1714,6 +1937,29 @@ def propagate(
     return results
 
 
+def _references(found: dict[Any, Any]) -> int:
+    _, g = found.popitem()
+    return _getrefcount(g)
+
+
+_ALONE = _references({0: np.empty(0)})  # references to an array that nobody else has
+
+
+def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
+    """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
+
+    No other has its memory: no other gradient, hook or tensor of the user's.
+    """
+    g = found.pop(entry, None)
+    if isinstance(g, Tensor):
+        result: Tensor = differentiable_namespace.positive(g)
+        return result
+    if g is None or (g.base is None and _getrefcount(g) <= _ALONE):
+        return g if g is None else wrap(g)
+    with backend.on_device_of(g):
+        return wrap(_copied(g))
+
+
 @calls.noted
 def _copied(g: Array) -> Array:
     return g.copy()
@@ -1760,16 +2006,15 @@ def _joint_step(
     parents: tuple[Node | Leaf | None, ...],
     g: Array,
     gradients: dict[Node | Leaf, Any],
-    accumulating: bool,
+    writing: _Pass | None,
 ) -> Sequence[Any]:
     """Gradients of all operands, written where an optimizer wants them if they are the first."""
-    needs: list[Any] = []
-    for i, p in enumerate(parents):
-        first = accumulating and p not in gradients and parents.index(p) == i
-        if first and isinstance(p, Leaf) and p.grad is None and p.buffer is not None:
-            needs.append(p.buffer)
-        else:
-            needs.append(p is not None)
+    needs: list[Any] = [p is not None for p in parents]
+    if writing is not None:
+        with _accumulating:
+            for i, p in enumerate(parents):
+                if type(p) is Leaf and p not in gradients and writing.may_write(p):
+                    needs[i] = p.buffer
     rule: Any = node.primitive.vjp
     if (active := calls.active) is not None:
         rule = active.rule(rule, node.primitive.name)
@@ -1783,7 +2028,7 @@ def _differentiable_step(
     """Gradients of the operands as tensors that are on the tape themselves."""
     primitive = node.primitive
     saved = [
-        wrap(a, p) if backend.is_array(a) else a
+        wrap(a, p) if backend.is_array(a) else _as_tensor(a, node, g) if type(a) in _NUMERIC else a
         for a, p in zip(node.saved or (), node.parents, strict=True)
     ]
     if primitive.reference is not None:
@@ -1801,6 +2046,17 @@ def _differentiable_step(
         None if p is None else primitive.rules[i](xp, g, out, *saved, **node.attrs)  # type: ignore[misc]
         for i, p in enumerate(parents)
     ]
+
+
+_NUMERIC = (int, float, complex)
+
+
+def _as_tensor(number: complex, node: Node, g: Any) -> Tensor:
+    """A Python number among operands, in their dtype: functions of it alone would be float32."""
+    some = next(t for t in g if t is not None) if type(g) is Several else g
+    real = node.dtype.kind == "c" and not isinstance(number, complex)
+    dtype = node.dtype.char.lower() if real else node.dtype
+    return wrap(NAMESPACES[type(some.array)].asarray(number, dtype))
 
 
 def _through_reference(

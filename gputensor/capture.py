@@ -80,6 +80,7 @@ class Captured:
             config.deterministic(),
             config.kernels_setting(),
             config.tf32_products(),
+            config.default_dtype(),
             (autograd.moves(), others if on_cpu else None),
         )
         if on_cpu:

@@ -423,6 +423,7 @@ class Gradients:
         Gradients that are overwritten before they are used do not matter.
         """
         for leaf, before in self._used:
+            leaf.settle()
             grad = leaf.grad
             if grad is not before and (
                 grad is None

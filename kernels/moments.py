@@ -27,11 +27,17 @@ def _loop(start, stop, x, means, squares, chunk):  # type: ignore[no-untyped-def
             mean += values[j]
         mean /= x.dtype.type(values.size)
         square = x.dtype.type(0)
+        # What rounding left out of the mean of many (corrected two-pass algorithm, Chan et al.
+        # 1983); of few the sum over lanes is as good.
+        rest = x.dtype.type(0)
+        many = values.size > 2048
         for j in range(values.size):
             d = values[j] - mean
             square += d * d
-        means[row, k] = mean
-        squares[row, k] = square
+            rest += d if many else x.dtype.type(0)
+        rest = rest / x.dtype.type(values.size) if rest - rest == 0 else x.dtype.type(0)
+        means[row, k] = mean + rest
+        squares[row, k] = square - rest * rest * x.dtype.type(values.size)
 
 
 def _merged(xp: Any, means: Array, squares: Array, columns: int) -> tuple[Array, Array]:

@@ -420,6 +420,8 @@ def test_dlpack_takes_every_request(dtype):
         for version, device, copy in itertools.product(
             (None, (0, 8), (1, 0), (2, 1)), (None, (1, 0)), (None, True, False)
         ):
+            if copy is False and min(view.array.strides, default=0) < 0:
+                continue  # refused
             view.__dlpack__(max_version=version, dl_device=device, copy=copy)
         np.testing.assert_array_equal(np.from_dlpack(view), view.numpy())
     assert all(type(n) is int for n in x.__dlpack_device__())

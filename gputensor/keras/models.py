@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, nn, optim
+from gputensor import backend, calls, config, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array, Device
 from gputensor.graph.capture import Captured
@@ -89,7 +89,7 @@ def _rows_of(x: Array, rows: Array) -> Array:
 @calls.noted
 def _sum_of(each: Array, rows: int) -> Array:
     """Sum over a batch of a loss of each row, or of their mean."""
-    return each.sum() if each.ndim else each * rows
+    return backend.namespace(each).sum(each) if each.ndim else each * rows
 
 
 @calls.noted
@@ -315,7 +315,7 @@ class Sequential(nn.Sequential):
         raw = data.array if isinstance(data, Tensor) else data
         if not backend.is_array(raw) or isinstance(raw, np.ndarray):
             try:
-                raw = np.asarray(raw)  # a subclass, such as memmap, becomes a plain array
+                raw = backend.plain(raw if isinstance(raw, np.ndarray) else np.asarray(raw))
             except ValueError as error:
                 raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
         if raw.dtype.kind not in "biuf":
@@ -326,7 +326,9 @@ class Sequential(nn.Sequential):
                 f"{name}.to({str(place)!r})"
             )
         if not isinstance(raw, np.ndarray) or raw.dtype.kind == "f":
-            raw = raw.astype(raw.dtype if raw.dtype.itemsize < 4 else np.float32, copy=False)
+            raw = raw.astype(
+                raw.dtype if raw.dtype.itemsize < 4 else config.default_dtype(), copy=False
+            )
         return backend.to_device(backend.namespace(raw).ascontiguousarray(raw), place)
 
     def _inputs(self, x: Any) -> Array:
@@ -355,7 +357,7 @@ class Sequential(nn.Sequential):
         return array.reshape(len(array), *shape)
 
     def _targets(self, y: Any, rows: int) -> Array:
-        """`y` on the device: class labels as int64, checked, or numbers as float32."""
+        """`y` on the device: class labels as int64, checked, or numbers of the default dtype."""
         assert self._loss is not None
         array = self._upload("y", y)
         if array.ndim == 0 or len(array) != rows:
@@ -363,7 +365,7 @@ class Sequential(nn.Sequential):
         if not self._loss.cross_entropy:
             if array.ndim == 1 and self.layers[-1].output_shape == (1,):
                 array = array.reshape(rows, 1)  # as Keras does
-            return array.astype(np.float32, copy=False)
+            return array.astype(config.default_dtype(), copy=False)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array.reshape(rows)
         classes = self.layers[-1].output_shape[-1]  # type: ignore[index]
@@ -378,7 +380,7 @@ class Sequential(nn.Sequential):
                     f"y has shape {array.shape}; the model has {classes} outputs, so it must be "
                     f"({rows}, {classes})"
                 )
-            return array.astype(np.float32, copy=False)
+            return array.astype(config.default_dtype(), copy=False)
         if array.ndim != 1:
             raise ShapeError(
                 f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)"
@@ -404,7 +406,9 @@ class Sequential(nn.Sequential):
         """Rows of `x` as the second layer's or the first layer's input."""
         first = self.layers[0]
         scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
-        return wrap(gather_scale.raw(x, rows, dtype=np.float32, scale=scale, offset=offset))
+        return wrap(
+            gather_scale.raw(x, rows, dtype=config.default_dtype(), scale=scale, offset=offset)
+        )
 
     def _batches(self, x: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
         """Batches of `x` in order, with their rows."""

@@ -30,6 +30,7 @@ from gputensor.ops.nn import (
     silu,
     softmax,
 )
+from gputensor.options import number
 from gputensor.random import Generator, default_generator
 
 __all__ = [
@@ -112,6 +113,7 @@ def dropout(
     No mask is kept: the gradient draws the same numbers again (see
     :func:`gputensor.kernels.dropout`).
     """
+    p = number("dropout", "p", p)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p}; it must be from 0 to 1")
     if x.dtype.kind not in "fV":

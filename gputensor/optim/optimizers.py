@@ -81,8 +81,8 @@ class _Flat:
         for leaf, (start, stop) in zip(self.leaves, self.bounds, strict=True):
             if leaf.grad is None:
                 continue
-            if leaf.grad.array is not leaf.buffer:  # set by the user
-                leaf.buffer[...] = leaf.grad.array  # type: ignore[index]
+            if leaf.grad.array is not leaf.buffer:
+                leaf.settle()
             if found and found[-1][1] == start:
                 found[-1] = found[-1][0], stop
             else:
@@ -240,9 +240,16 @@ class Optimizer(Watched):
     def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         raise NotImplementedError
 
-    def _gradients(self) -> list[Array]:
-        """Stretches of the flat buffers that hold gradients."""
-        return [flat.grads.array[start:stop] for flat in self._flats for start, stop in flat.runs()]
+    def _gradients(self, change: bool = False) -> list[Array]:
+        """Stretches of the flat buffers that hold gradients; with `change` they may be written.
+
+        Tensors that ``.grad`` has given then keep the values that they have.
+        """
+        found = [flat.grads.array[start:stop] for flat in self._flats for start, stop in flat.runs()]
+        for leaf in (leaf for flat in self._flats for leaf in flat.leaves if change):
+            if leaf.grad is not None and leaf.grad.array is not leaf.buffer:
+                leaf.grad = wrap(leaf.buffer)
+        return found
 
     def grad_norm(self) -> Tensor:
         """Euclidean norm of all gradients together; it stays on the device.
@@ -280,7 +287,7 @@ class Optimizer(Watched):
             The norm before, as of :meth:`grad_norm`.
         """
         most = _number("max_norm", max_norm, 0, float("inf"))
-        gradients = self._gradients()
+        gradients = self._gradients(change=True)
         squared = self._squared_norm(gradients)
         for g in gradients:
             with backend.on_device_of(g):

@@ -5,6 +5,7 @@ found, as with NVRTC. In that text the kernels are looked for. A line for each i
 which ``cuda_host.h`` makes functions that run the kernel and tell the types of its parameters.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -22,10 +23,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .memory import Allocation, Block, MemoryPointer, require
-from .state import current, settings
+from .state import Count, current, settings
 from .streams import submit
 
-__all__ = ["CUDADriverError", "CompileException", "RawKernel", "RawModule", "host_compiler"]
+__all__ = [
+    "CUDADriverError",
+    "CompileException",
+    "RawKernel",
+    "RawModule",
+    "compile_library",
+    "host_compiler",
+]
 
 _HEADER = Path(__file__).with_name("cuda_host.h")
 _FLAGS = (
@@ -86,7 +94,8 @@ def _cache_folder() -> Path:
     return path
 
 
-def _preprocess(source: str, options: Sequence[str]) -> str:
+@functools.cache
+def _preprocess(source: str, options: tuple[str, ...]) -> str:
     """Source with its headers and without its macros, as NVRTC would see it."""
     short = {"--define-macro=": "-D", "--undefine-macro=": "-U", "--include-path=": "-I"}
     kept = list(options)
@@ -213,12 +222,34 @@ def _compile(text: str, source: str, options: Sequence[str]) -> Path:
     unit.write_text(text)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made, linked = f"{scratch}/kernel.o", f"{scratch}/kernel.so"
-        include = f"-I{_HEADER.parent}"
+        include = f"-I{_precompiled_header(compiler, folder)}"
         _run([compiler, *_FLAGS, include, "-c", str(unit), "-o", made], source, "", options)
         # Linked on its own: with the flags above the compiler would ask for libubsan.
         _run([compiler, "-shared", "-Wl,-Bsymbolic", made, "-o", linked], source, "", options)
         os.replace(linked, path)  # at once, for processes that do the same
     return path
+
+
+def compile_library(text: str) -> Path:
+    """Path of the shared library for C++ that is no kernel."""
+    return _compile(text, text, ())
+
+
+@functools.cache
+def _precompiled_header(compiler: str, folder: Path) -> Path:
+    """Folder of the header in a form that GCC reads in half the time; others read the text."""
+    key = hashlib.sha256("\0".join((_HEADER.read_text(), *_FLAGS, compiler)).encode()).hexdigest()
+    place = folder / f"header-{key[:32]}"
+    if not place.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / "header"
+            made.mkdir()
+            header = shutil.copy(_HEADER, made)
+            command = [compiler, *_FLAGS, "-x", "c++-header", header, "-o", f"{header}.gch"]
+            _run(command, _HEADER.name, "", ())
+            with contextlib.suppress(OSError):  # another process was quicker
+                made.rename(place)
+    return place
 
 
 @functools.cache
@@ -334,7 +365,12 @@ class RawKernel:
         memories = [_memory_of(a) for a in args]
         blocks = [memory and memory.block for memory in memories]
         used = {memory.block: memory.nbytes for memory in memories if memory}
-        submit(lambda: self._execute(shape, shared_mem, values, blocks), "launches", used, stream)
+        what = Count(
+            self.name, sum(a.nbytes for a in args if _is_array(a) and hasattr(a, "nbytes"))
+        )
+        submit(
+            lambda: self._execute(shape, shared_mem, values, blocks), "launches", used, stream, what
+        )
 
     def _execute(
         self,
@@ -400,7 +436,10 @@ class RawKernel:
         pointers: "ctypes.Array[ctypes.c_void_p]",
         blocks: list[Block | None],
     ) -> None:
-        how = (ctypes.c_uint * 8)(*shape, shared_mem, _ORDERS[order])
+        # Behind a source's own options CuPy puts -ftz=true, and NVRTC heeds the last. The host can
+        # flush all numbers or none, the device flushes those of float32 alone.
+        flush = not any(t.lstrip("*=") == "f8" for t in self._types)
+        how = (ctypes.c_uint * 9)(*shape, shared_mem, _ORDERS[order], flush)
         assert self._run is not None
         message = self._run(how, pointers)
         places = {block: self._place(i) for i, block in enumerate(blocks)}
@@ -451,7 +490,8 @@ _PYTHON_SCALARS = {bool: np.bool_, int: np.int64, float: np.float64, complex: np
 def _scalar(value: Any, kind: str) -> "np.ndarray[Any, Any]":
     """Bytes of a scalar, in the type that CuPy gives it."""
     if type(value) in _PYTHON_SCALARS:
-        value = _PYTHON_SCALARS[type(value)](value)
+        unsigned = type(value) is int and value >= 2**63
+        value = np.uint64(value) if unsigned else _PYTHON_SCALARS[type(value)](value)
     if not isinstance(value, np.generic):
         raise TypeError(f"{_describe(value)} for a parameter of C type {_c_type(kind)}")
     size = int(kind[1:])
