@@ -31,7 +31,6 @@ something there.
 import contextlib
 import inspect
 import itertools
-import operator
 import sys
 import threading
 import warnings
@@ -43,7 +42,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, ove
 
 import numpy as np
 
-from gputensor import backend, calls, config, memory
+from gputensor import backend, config, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     AnomalyError,
@@ -96,7 +95,6 @@ class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
     transforms = 0  # see in_transform
-    leaves: "dict[Leaf, bool] | None" = None  # see noting_leaves
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
@@ -109,93 +107,6 @@ _recording = _Recording()
 def grad_enabled() -> bool:
     """Whether operations are put on the tape in this thread."""
     return _recording.enabled
-
-
-_moves = 0
-
-
-def note_move() -> None:
-    """Count that a tensor's elements were moved to other memory, as an optimizer does."""
-    global _moves
-    _moves += 1
-
-
-def moves() -> int:
-    """How often :func:`note_move` was called; a captured graph holds only as long as it is not."""
-    return _moves
-
-
-_settings = 0  # of modules and optimizers: the same number for the same settings
-_others_set = 0  # how often an attribute became another object, see Settable
-_noting = threading.Lock()
-_missing = object()
-
-
-def settings() -> tuple[int, int]:
-    """A number for the attributes of all :class:`Settable` objects, and a count of changes.
-
-    Plain values (numbers, texts) make the first, which is what it was when they are what they were.
-    Other objects that become attributes in the place of others make the second.
-    """
-    return _settings, _others_set
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return type(value) is tuple and all(map(_is_plain, value))
-    return value is None or type(value) in (bool, int, float, complex, str)
-
-
-class Settable:
-    """Base of objects whose attributes a captured function reads: it notes when they change.
-
-    A captured function holds for the attributes that it was recorded with. What lists and dicts
-    that are attributes hold, and new attributes, are not looked at.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = vars(self).get(name, _missing)
-        if before is _missing:
-            before = getattr(type(self), name, _missing)
-            if hasattr(type(before), "__set__"):  # a property, which knows what it does
-                before = _missing
-        object.__setattr__(self, name, value)
-        if before is not _missing and before is not value:
-            _note_set(self, name, before, value)
-
-    def __delattr__(self, name: str) -> None:
-        object.__delattr__(self, name)
-        note_move()
-
-
-def _is_computed(value: Any) -> bool:
-    """Whether a value may be that of a computation, such as the state of a recurrent layer."""
-    if isinstance(value, Tensor):
-        return not isinstance(value._node, Leaf)
-    if isinstance(value, tuple):
-        return all(map(_is_computed, value))
-    return _is_plain(value) or backend.is_array(value)
-
-
-def _note_set(owner: Any, name: str, before: Any, now: Any) -> None:
-    global _settings, _others_set
-    if _is_plain(before) and _is_plain(now):
-        texts = (repr((id(owner), name, value)) for value in (before, now))
-        change = operator.xor(*map(hash, texts))
-        with _noting:
-            _settings ^= change
-    elif _is_computed(before) and _is_computed(now):
-        with _noting:
-            _others_set += 1
-    else:
-        note_move()
-
-
-def note_leaves(leaves: "Iterable[Leaf]", used: bool) -> None:
-    """Tell :func:`noting_leaves` of leaves whose gradients are used, or else overwritten."""
-    if _recording.leaves is not None:
-        for leaf in leaves:
-            _recording.leaves.setdefault(leaf, used)
 
 
 class Mode(contextlib.ContextDecorator):
@@ -341,11 +252,6 @@ def changed(array: Array, name: str) -> None:
     change.order = _latest_change = next_order()
 
 
-def changed_since(order: int) -> "list[weakref.ref[Any]]":
-    """Owners of the memory that :func:`changed` was told of after ``next_order()`` gave `order`."""
-    return [change.memory for change in _changes.values() if change.order < order]
-
-
 def was_changed(array: Array, since: int = 1) -> bool:
     """Whether :func:`changed` was told of an array's memory after ``next_order()`` was `since`."""
     change = _changes.get(id(memory_of(array)))
@@ -368,22 +274,6 @@ def _check_unchanged(node: "Node") -> None:
                     f"({line_of(change)}); go backward before the change, or make a new tensor "
                     "instead: x = x + y, not x += y"
                 )
-
-
-@contextlib.contextmanager
-def noting_leaves() -> "Iterator[dict[Leaf, bool]]":
-    """Context that gives the leaves whose gradients are touched in it.
-
-    The value is whether the gradient that was there before matters: not if it is overwritten first.
-    """
-    before, _recording.leaves = _recording.leaves, {}
-    found = _recording.leaves
-    try:
-        yield found
-    finally:
-        _recording.leaves = before
-        for leaf, used in found.items():
-            note_leaves((leaf,), used)
 
 
 def watched(leaves: Iterable["Leaf"]) -> bool:
@@ -491,7 +381,7 @@ class HookHandle:
 def _hooked(entry: "Node | Leaf", g: Any) -> Any:
     """A gradient on the tape after the hooks of its tensor."""
     for hook in list(getattr(entry, "hooks", {}).values()):
-        calls.refuse("a hook is called")
+        backend.end_recording("a hook is called")
         given = _conjugate(g)
         # A copy, which the hook may keep: the gradient's memory may be used again.
         if isinstance(given, Tensor):
@@ -562,36 +452,31 @@ class Leaf:
         writer : dict, optional
             Results of the backward pass that it comes from.
         """
-        note_leaves((self,), used=True)
         if self.buffer is not None and (self.writer is None or self.writer is writer):
             self.writer = None
             if self.grad is not None and g is self.buffer:  # another pass came first
-                calls.apply(operator.iadd, self.buffer, self.grad.array)
+                self.buffer += self.grad.array
             elif self.grad is not None:
                 self.settle()
-                calls.apply(operator.iadd, self.buffer, g)
+                self.buffer += g
             elif g is not self.buffer:
-                calls.assign(self.buffer, g)
+                self.buffer[...] = g
             changed(self.buffer, "a backward pass")
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
-            total = _added(self.grad.array, g)
-            if backend.capturing():  # a replay must find the sum where it was
-                self.grad.array[...] = total
-            else:
-                self.grad = wrap(total)
+            self.grad = wrap(_array(self.grad.array + g))
         else:
             self.grad = wrap(g if own else _copied(g))
 
     def settle(self) -> None:
         """Bring the gradient into `buffer`, if the user was given it and may have changed it."""
         if self.buffer is not None and self.grad is not None and self.grad.array is not self.buffer:
-            calls.assign(self.buffer, self.grad.array)
+            self.buffer[...] = self.grad.array
 
     def given(self) -> "Tensor | None":
         """The gradient for the user, who may keep and change it: not in `buffer`, which changes."""
-        if self.buffer is None or calls.active is not None or backend.capturing():
-            return self.grad  # what is replayed knows `buffer` only
+        if self.buffer is None:
+            return self.grad
         with _accumulating, backend.on_device_of(self.buffer):
             if self.grad is not None and self.grad.array is self.buffer:
                 self.grad = wrap(self.buffer.copy())
@@ -848,7 +733,7 @@ class Tensor:
                 raise GraphError("a computed tensor cannot leave the tape; use x.detach()")
         elif not value:
             if self._node is not None:
-                note_move()
+                backend.end_recording("requires_grad is set")
             self._node = None
         elif self._node is None:
             if self.dtype.kind not in "fcV":
@@ -856,7 +741,7 @@ class Tensor:
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
                 )
-            note_move()
+            backend.end_recording("requires_grad is set")
             self._node = Leaf(self.array)
 
     @property
@@ -869,14 +754,12 @@ class Tensor:
         node = self._node
         if not isinstance(node, Leaf):
             return None
-        note_leaves((node,), used=True)
         return node.given()
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
         if not isinstance(self._node, Leaf):
             raise GraphError("grad can be set on tensors made with requires_grad=True only")
-        note_leaves((self._node,), used=False)
         if value is None or value is self._node.grad:  # the latter after `x.grad *= 2`
             self._node.grad = value
             return
@@ -1039,7 +922,7 @@ class Tensor:
             With ``copy=False`` for such a view.
         """
         self._leave_tape("__dlpack__", "x.detach()")
-        calls.refuse("another library is given a tensor")
+        backend.end_recording("another library is given a tensor")
         array = self.array
         if any(n < 0 for n in array.strides):
             if copy is False:
@@ -1110,7 +993,7 @@ class Tensor:
                 "NumPy was given a tensor that requires a gradient, which would be lost; write "
                 f"{_WITH_GRADIENT}, x.detach().numpy() where no gradient is wanted"
             )
-        if not isinstance(self.array, _ndarray):
+        if not backend.on_cpu(self.array):
             raise ImplicitTransferError(
                 f"NumPy was given a tensor on {self.device}; copy it to the host in plain sight: "
                 "x.numpy(), or x.detach().numpy() if it requires a gradient"
@@ -1122,7 +1005,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         array = backend.to_host(self.array)
-        extra = "" if isinstance(self.array, _ndarray) else f", device={str(self.device)!r}"
+        extra = "" if backend.on_cpu(self.array) else f", device={str(self.device)!r}"
         if self.dtype.kind not in "bi" or self.dtype.itemsize != np.dtype(int).itemsize:
             extra += f", dtype={self.dtype}" if self.dtype.kind != "b" else ""
         if isinstance(self._node, Node):
@@ -1197,7 +1080,7 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
                 "example with gt.abs or gt.real"
             )
         with backend.on_device_of(out.array):
-            return calls.apply(backend.namespace(out.array).ones, out.shape, out.dtype)
+            return backend.namespace(out.array).ones(out.shape, out.dtype)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradient must be a Tensor, got {type(gradient).__name__}")
     if gradient.shape != out.shape:
@@ -1297,6 +1180,9 @@ class _Bound(dict[type, Callable[..., Any]]):
 
     def __missing__(self, kind: type) -> Callable[..., Any]:
         function = self._checked(self._function(NAMESPACES[kind]))
+        if kind in backend.HOST_TYPES:
+            self[kind] = function
+            return function
         elementwise = self.elementwise
 
         def on_device(*arrays: Array, **attrs: Any) -> Any:
@@ -1397,10 +1283,7 @@ class Primitive:
             array = x.array
             kind = type(array)
             try:
-                if (active := calls.active) is None:
-                    out = bound[kind](array)
-                else:
-                    out = active.run(bound[kind], (array,), _NO_ATTRS, self.name)
+                out = bound[kind](array)
             except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
@@ -1441,10 +1324,7 @@ class Primitive:
             if kind is not type(b):
                 backend.same_device(self.name, [a, b])
             try:
-                if (active := calls.active) is None:
-                    out = bound[kind](a, b)
-                else:
-                    out = active.run(bound[kind], (a, b), _NO_ATTRS, self.name)
+                out = bound[kind](a, b)
             except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
@@ -1499,10 +1379,7 @@ class Primitive:
             kind = _follow(operands, arrays) or kind
             backend.same_device(self.name, arrays)
         try:
-            if (active := calls.active) is None:
-                out = self.bound[kind](*arrays, **attrs)
-            else:
-                out = active.run(self.bound[kind], arrays, attrs, self.name)
+            out = self.bound[kind](*arrays, **attrs)
         except ValueError as error:
             raise clearer(self.name, arrays, error) from None
         except IndexError as error:
@@ -1624,7 +1501,6 @@ def _unwrapped(data: Any) -> Any:
     return backend.to_host(data.array) if isinstance(data, Tensor) else data
 
 
-@calls.noted
 def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, Any]":
     """NumPy array of nested lists; Python floats get the default dtype where none was chosen.
 
@@ -1667,6 +1543,8 @@ def raw_operand(name: str, operand: Any) -> Any:
         operand = array_of_lists(name, operand)
     elif isinstance(operand, np.ndarray):
         operand = backend.plain(operand)
+        if (recording := backend.recording()) is not None:
+            operand = recording.constant(operand)
     elif not isinstance(operand, np.generic) and not backend.is_array(operand):
         raise OperandError(
             f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
@@ -1838,8 +1716,6 @@ def propagate(
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
     results: dict[Node | Leaf, Any] = {}
     old, watched = min(since, _latest_change), _watched
-    noting = None if create_graph else calls.active
-    call = _call if noting is None else noting.call
     with _Pass(results) as follow:
         while waiting:
             order, node = heappop(waiting)
@@ -1888,8 +1764,6 @@ def propagate(
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
             rules = node.primitive.rules
-            if noting is not None:
-                rules = tuple(noting.rule(rule, node.primitive.name) for rule in rules)
             i = -1
             for parent in parents:
                 i += 1
@@ -1907,18 +1781,14 @@ def propagate(
                 else:
                     part = rules[i](xp, g, out, saved[0])  # type: ignore[misc]
                 if part.shape != parent.shape:
-                    part = call(sum_to, xp, part, parent.shape)
+                    part = sum_to(xp, part, parent.shape)
                 if part.dtype is not parent.dtype and part.dtype != parent.dtype:
-                    part = call(_cast_to, xp, part, parent.dtype)
+                    part = _cast_to(xp, part, parent.dtype)
                 if watched and _recording.suspicious:
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
-                    if noting is not None:
-                        how = operator.iadd if parent in summed else operator.add
-                        before = noting.call(how, before, part)
-                        summed.add(parent)
-                    elif parent in summed:
+                    if parent in summed:
                         before += part
                     else:
                         before = before + part
@@ -1960,18 +1830,8 @@ def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
         return wrap(_copied(g))
 
 
-@calls.noted
 def _copied(g: Array) -> Array:
     return g.copy()
-
-
-@calls.noted
-def _added(x: Array, y: Array) -> Array:
-    return _array(x + y)
-
-
-def _call(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)
 
 
 def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
@@ -1992,12 +1852,7 @@ def _conjugate(g: Any) -> Any:
         return g.conj()
     g = _array(g)
     with backend.on_device_of(g):
-        return _conjugated(g)
-
-
-@calls.noted
-def _conjugated(g: Array) -> Array:
-    return _array(g.conj())
+        return _array(g.conj())
 
 
 def _joint_step(
@@ -2016,8 +1871,6 @@ def _joint_step(
                 if type(p) is Leaf and p not in gradients and writing.may_write(p):
                     needs[i] = p.buffer
     rule: Any = node.primitive.vjp
-    if (active := calls.active) is not None:
-        rule = active.rule(rule, node.primitive.name)
     parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
     return parts
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from gputensor import calls, config, cuda_functions
+from gputensor import config, cuda_functions
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError, SyncError
 
 __all__ = [
@@ -500,6 +500,30 @@ NAMESPACES = _Namespaces(
 )
 
 
+# Types of arrays on the CPU; recordings have one of their own, see gputensor.graph.trace.
+HOST_TYPES: list[type] = [np.ndarray]
+
+
+def on_cpu(x: object) -> bool:
+    """Whether `x` is an array on the CPU."""
+    return isinstance(x, np.ndarray) or type(x) in HOST_TYPES
+
+
+def one_call(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of a function of raw arrays that looks at their values to choose a way.
+
+    A recording notes the call as one, and not what is done in it.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _local.recording is None:
+            return function(*args, **kwargs)
+        return _local.recording.call(function, args, kwargs)
+
+    return call
+
+
 def is_array(x: object) -> bool:
     """Whether `x` is a raw NumPy or CuPy array."""
     try:
@@ -517,8 +541,6 @@ def plain(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     TypeError
         If the array is of a subclass, such as a masked array, whose meaning would be lost.
     """
-    if hasattr(array, "recording"):
-        return array
     kind = type(array)
     if kind is not np.ndarray:
         if not issubclass(kind, np.memmap):
@@ -546,7 +568,7 @@ def namespace(place: "Array | Device") -> Namespace:
 
 def device_of(array: Array) -> Device:
     """Device that a raw array lives on."""
-    if isinstance(array, np.ndarray):
+    if on_cpu(array):
         return Device("cpu")
     return Device("cuda", array.device.id)
 
@@ -722,9 +744,8 @@ DEFERRED_CHECKS: dict[str, Callable[[], None]] = {}
 
 def wait_for(array: Array, what: str) -> None:
     """:func:`wait_for_device`, if `array` is on one; for results whose shape its values decide."""
-    if isinstance(array, np.ndarray):
-        calls.refuse(f"{what} makes a shape depend on values", inside=True)
-    else:
+    end_recording(f"{what} makes a shape depend on values")
+    if not on_cpu(array):
         wait_for_device(what)
 
 
@@ -738,11 +759,9 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
     CaptureError, SyncError
         As of :func:`wait_for_device`.
     """
-    if hasattr(array, "recording"):
-        array.recording.end("a tensor's values are read")
-        return array.value if type(array.value) is np.ndarray else to_host(array.value)
+    if _local.recording is not None:
+        array = _local.recording.read(array)
     if isinstance(array, np.ndarray):
-        calls.refuse("a tensor's values are read")
         return array
     wait_for_device("reading a tensor's values")
     while DEFERRED_CHECKS:

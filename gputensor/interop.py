@@ -469,7 +469,7 @@ class _OfTheType:
 
 def _cuda_array_interface(self: Tensor) -> Any:
     """Address and form of the elements, for libraries that take CUDA memory; on CUDA only."""
-    if isinstance(self.array, np.ndarray):
+    if backend.on_cpu(self.array):
         raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
     self._leave_tape("__cuda_array_interface__", "x.detach()")
     return self.array.__cuda_array_interface__

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, calls, config, memory
+from gputensor import backend, config, memory
 from gputensor.autograd import Operand, Primitive, Tensor, _array, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import (
@@ -131,7 +131,7 @@ class Generator:
         start = self.take(out.size)
         if recorder.note is not None:
             raise CaptureError("spawn: seeds are drawn on the host; call it outside the function")
-        calls.refuse("seeds of generators are drawn")
+        backend.end_recording("seeds of generators are drawn")
         words = random_bits.raw(out, **start).view(np.uint64)
         return [Generator(int(seed)) for seed in words]
 
@@ -154,8 +154,6 @@ class Generator:
         taken = recorder.note(self, counters) if recorder.note else None
         if taken is not None:
             return taken
-        if calls.active is not None:
-            return {"key": 0, "offset": 0, "state": calls.apply(self._next, counters)}
         key, offset = self._moved_on(counters)
         return {"key": key, "offset": offset}
 
@@ -864,11 +862,10 @@ def _room(
     where = backend.device(device)
     with backend.on_device_of(where), memory.explained(name, where):
         make = backend.namespace(where).empty
-        out = calls.apply(make, math.prod(sizes) * (words or 1), dtype)
+        out = make(math.prod(sizes) * (words or 1), dtype)
     return out, sizes, where
 
 
-@calls.noted
 def _shaped(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import calls
 from gputensor.autograd import Tensor
 from gputensor.backend import Array, namespace
 from gputensor.kernels.declare import kernel
@@ -116,10 +115,7 @@ def _forward_on_cpu(x: Array, weight: Array, bias: Array | None = None, *, eps: 
 
 def _scaling(x: Any, eps: float) -> Any:
     """For a reference, factors for the rows of `x`, so that no square overflows, and `eps` then."""
-    return calls.apply(_raw_scaling, x.array if isinstance(x, Tensor) else x, eps)
-
-
-def _raw_scaling(x: Array, eps: float) -> tuple[Array, Array]:
+    x = x.array if isinstance(x, Tensor) else x
     xp = namespace(x)
     unit = xp.minimum(power_of_two(abs(x), axis=1), 1)
     least = xp.where(unit < 1, np.finfo(x.dtype).tiny, 0)  # rows of equal numbers, less the mean

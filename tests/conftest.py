@@ -17,7 +17,11 @@ import standin
 from gputensor import backend, blas, config, epilogue
 from gputensor.kernels import flags, source
 
-import types; capture = types.SimpleNamespace(_lanes=types.SimpleNamespace(by_device={}),_spare_pools=[],_states={})
+import types
+
+capture = types.SimpleNamespace(
+    _lanes=types.SimpleNamespace(by_device={}), _spare_pools=[], _states={}
+)
 
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__

@@ -4,7 +4,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 

@@ -84,7 +84,8 @@ class _Recorder(Recording):
                 self.end("a tensor of a tape from outside is used")
                 return raw
             self.guards.tensor(t, raw)
-        return self.enter(raw)
+        # What the function made of an array of NumPy's may be read, but not written to.
+        return self.enter(raw, foreign=self._is_own(t))
 
     def _is_own(self, t: Tensor) -> bool:
         """Whether the function made a tensor."""

@@ -15,14 +15,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from types import CodeType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gputensor import backend
-from gputensor.backend import Array, Device, Namespace
-from gputensor.graph.ir import Buffer, Const, Graph, Node, Value, map_values
+from gputensor.backend import Array, Device
+from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
 __all__ = ["Recording", "Tracer", "current"]
 
@@ -120,6 +119,10 @@ class Recording:
             found = self.outside[id(array)] = self._tracer(array, memory)
         return found
 
+    def constant(self, array: Array) -> Any:
+        """What stands for an array that was not computed by the function."""
+        return self.enter(array, foreign=True) if self.live else array
+
     def new(self, array: Array) -> Any:
         """Tracer of new memory that nothing was written to."""
         if not self.live:
@@ -130,9 +133,9 @@ class Recording:
         """What stands in a node for an argument of a call."""
         if isinstance(leaf, Tracer):
             return self.value_of(leaf.value)
-        return self.value_of(self.enter(leaf, foreign=True).value) if (
-            backend.is_array(leaf)
-        ) else leaf
+        if backend.is_array(leaf):
+            return self.value_of(self.enter(leaf, foreign=True).value)
+        return concrete(leaf)
 
     # Nodes
 
@@ -174,11 +177,14 @@ class Recording:
         symbols = map_values(self._symbol, (args, read))
         if any(t.buffer.number in self._foreign for t in writes):
             self.end("an array that is no tensor's is written to")
+        backend.set_recording(None)  # what it calls is part of it
         try:
             found = function(*given[0], **given[1])
         except Exception as error:
             self.end(f"{name_of(op)} raised {type(error).__name__}")
             raise
+        finally:
+            backend.set_recording(self)
         outputs: list[Value] = []
         for target in writes:
             target.buffer.version += 1
@@ -217,6 +223,16 @@ class Recording:
             memory.buffer.version = 1
             outputs.append(self.value_of(leaf))
         return self._tracer(leaf, memory)
+
+    def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a function of arrays and note that as one call."""
+        return self.record("call", function, function, args, kwargs)
+
+    def read(self, array: Any) -> Any:
+        """An array whose values are read, which ends the recording."""
+        if isinstance(array, Tracer):
+            self.end("values are read")
+        return concrete(array)
 
     def kernel(self, kernel: Any, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run one of :mod:`gputensor.kernels` and note that."""
@@ -265,8 +281,10 @@ def name_of(op: Any) -> str:
 
 
 def concrete(leaf: Any) -> Any:
-    """The array that a tracer stands for; what is no tracer as it is."""
-    return leaf.value if isinstance(leaf, Tracer) else leaf
+    """The array, or namespace of arrays, that a traced one stands for; others as they are."""
+    if isinstance(leaf, Tracer):
+        return leaf.value
+    return leaf._real if type(leaf) is TracingNamespace else leaf
 
 
 def _owner(array: Array) -> Any:
@@ -475,6 +493,8 @@ class Tracer:
         if function is np.copyto and len(args) == 2 and not kwargs:
             assign(*args)
             return None
+        if function is np.where and len(args) == 3:
+            return recording.record("map", "where", function, args)
         if function.__name__ not in _FUNCTIONS:
             recording.end(f"numpy.{function.__name__} is called")
         out = kwargs.get("out")
@@ -491,7 +511,6 @@ class HostTracer(Tracer):
     """A tracer of a NumPy array."""
 
     __slots__ = ()
-    __class__ = property(lambda self: np.ndarray)
 
 
 class CudaTracer(Tracer):
@@ -732,4 +751,5 @@ _RAISING = {
 # By the namespace of the arrays that are traced.
 TRACING: dict[Any, TracingNamespace] = {}
 TRACING[backend.NAMESPACES[np.ndarray]] = TracingNamespace(backend.NAMESPACES[np.ndarray])
+backend.HOST_TYPES.append(HostTracer)
 backend.NAMESPACES[HostTracer] = TRACING[backend.NAMESPACES[np.ndarray]]  # type: ignore[assignment]

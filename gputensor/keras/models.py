@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, config, nn, optim
+from gputensor import backend, config, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array, Device
-from gputensor.graph.capture import Captured
 from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, GraphError, ShapeError
+from gputensor.graph.capture import Captured
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
 from gputensor.kernels import gather_scale, next_rows
@@ -75,24 +75,20 @@ class _Sums:
         return dict(zip(self.names, (sums / rows).tolist(), strict=True))
 
 
-@calls.noted
 def _add_up(sums: Array, values: list[Array]) -> None:
     for i, value in enumerate(values):
         sums[i] += value
 
 
-@calls.noted
 def _rows_of(x: Array, rows: Array) -> Array:
     return x[rows]
 
 
-@calls.noted
 def _sum_of(each: Array, rows: int) -> Array:
     """Sum over a batch of a loss of each row, or of their mean."""
     return backend.namespace(each).sum(each) if each.ndim else each * rows
 
 
-@calls.noted
 def _measured(metric: Callable[..., Tensor], y: Array, prediction: Tensor, rows: int) -> Array:
     """Sum of a metric over a batch."""
     found = metric(y, prediction).array
@@ -153,7 +149,7 @@ class _Done:
 
 def _begin_copy(array: Array) -> tuple["np.ndarray[Any, Any]", Any]:
     """Host array that a device array is being copied to, and the event after which it is there."""
-    if isinstance(array, np.ndarray):
+    if backend.on_cpu(array):
         return array.copy(), _Done()
     import cupy
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gputensor import backend, calls, kernels
+from gputensor import backend, kernels
 from gputensor.autograd import Operand, Tensor
 from gputensor.backend import Array
 from gputensor.errors import DTypeError, ShapeError
@@ -125,7 +125,6 @@ def dropout(
     return out
 
 
-@calls.noted
 def _places(index: Array) -> Array:
     return index.reshape(math.prod(index.shape)).astype(np.int64, copy=False)
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Leaf, Tensor, changed
-from gputensor.watched import Watched
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
 from gputensor.ops.creation import parameter, zeros
 from gputensor.ops.nn import ACTIVATIONS
 from gputensor.random import Generator, default_generator
+from gputensor.watched import Watched
 
 __all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Module", "Sequential"]
 

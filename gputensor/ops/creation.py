@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, config, memory
+from gputensor import backend, config, memory
 from gputensor.autograd import (
     Leaf,
     Operand,
@@ -70,7 +70,6 @@ def _shared(data: Any) -> Any:
     return np.asarray(data)
 
 
-@calls.noted
 def _asarray(data: Any, dtype: DType, device: str | Device | None) -> Any:
     """Raw array of what :func:`_shared` gives, on `device`; without a copy if possible."""
     if isinstance(data, Tensor):
@@ -90,7 +89,8 @@ def _asarray(data: Any, dtype: DType, device: str | Device | None) -> Any:
         where = backend.device(device)
         with memory.explained("tensor", where):
             data = backend.to_device(data, where)
-    return data
+    recording = backend.recording()
+    return data if recording is None else recording.constant(data)
 
 
 def tensor(
@@ -143,7 +143,7 @@ def tensor(
     array = _asarray(data, dtype, device)
     given = data.array if isinstance(data, Tensor) else data
     if array is given or (
-        isinstance(array, np.ndarray)
+        backend.on_cpu(array)
         and isinstance(given, np.ndarray)
         and np.may_share_memory(array, given)
     ):
@@ -195,7 +195,7 @@ def asarray(
         copy is False
         and array is not data
         and not (
-            isinstance(array, np.ndarray)
+            backend.on_cpu(array)
             and isinstance(data, np.ndarray)
             and np.shares_memory(array, data)
         )
@@ -209,7 +209,7 @@ def _make(name: str, device: str | Device | None, *args: Any, **kwargs: Any) -> 
     with backend.on_device_of(where):
         try:
             make = getattr(backend.namespace(where), name)
-            return wrap(calls.apply(make, *args, **kwargs))
+            return wrap(make(*args, **kwargs))
         except ValueError as error:
             raise ShapeError(f"{name}: {error}") from None
         except MemoryError as error:
@@ -602,7 +602,7 @@ def raw_like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
     raw = x.array if isinstance(x, Tensor) else x
     with backend.on_device_of(raw):
         make = getattr(backend.namespace(raw), name)
-        return calls.apply(make, *args, dtype=dtype or x.dtype)
+        return make(*args, dtype=dtype or x.dtype)
 
 
 def parameter(array: Any) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import calls
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
 from gputensor.backend import namespace
 from gputensor.errors import DTypeError
@@ -204,14 +204,14 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
         if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "biu":
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
-        if not (isinstance(x, np.ndarray) or isinstance(y, np.ndarray)):
+        if not (backend.on_cpu(x) or backend.on_cpu(y)):
             return _cuda_power(xp, x, y)
         if type(y) is float and y == 0.5 and x.dtype.kind == "f":
             return _root(x)
         out = x**y
         if hasattr(y, "dtype") and out.dtype.kind == "f":
             half = np.equal(y, 0.5)
-            if half.any():
+            if not _is_plain(half) or half.any():
                 return np.where(half, _root(x, out.dtype), out)
         return out
     except ValueError as error:
@@ -235,7 +235,14 @@ def _cuda_power(xp: Any, x: Any, y: Any) -> Any:
 def _root(x: Any, dtype: Any = None) -> Any:
     """``x ** 0.5``, where NumPy's is -0 of -0 and NaN of minus infinity."""
     out = np.sqrt(x, dtype=dtype) + 0.0
-    return out if np.min(x, initial=0) > -math.inf else np.where(np.equal(x, -math.inf), -x, out)
+    if _is_plain(x) and np.min(x, initial=0) > -math.inf:
+        return out
+    return np.where(np.equal(x, -math.inf), -x, out)
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether values may be looked at for a shorter way: not while they are recorded."""
+    return isinstance(x, (np.ndarray, np.generic, int, float))
 
 
 _pow = Primitive("pow", _power, (_pow_base, _pow_exponent), elementwise=True)
@@ -354,13 +361,13 @@ rint = _unary(
 
 
 def _endless(x: Any) -> bool:
-    """Whether an array of NumPy's or a number holds an infinity or a NaN."""
+    """Whether an array of NumPy's or a number holds, or may hold, an infinity or a NaN."""
     floating = isinstance(x, float) or (hasattr(x, "dtype") and x.dtype.kind == "f")
-    return floating and not np.isfinite(x).all()
+    return floating and not (_is_plain(x) and np.isfinite(x).all())
 
 
 def _floor_divide(xp: Any, x: Any, y: Any) -> Any:
-    on_cpu = isinstance(x, np.ndarray) or isinstance(y, np.ndarray)
+    on_cpu = backend.on_cpu(x) or backend.on_cpu(y)
     if not (on_cpu and (_endless(x) or _endless(y))):
         return xp.floor_divide(x, y)
     # CuPy rounds the quotient. NumPy takes a remainder off first, which of infinities is NaN.
@@ -378,7 +385,7 @@ floor_divide = _binary(
 
 
 def _remainder(xp: Any, x: Any, y: Any) -> Any:
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+    if backend.on_cpu(x) or backend.on_cpu(y):
         return xp.remainder(x, y)
     if np.result_type(getattr(x, "dtype", x), getattr(y, "dtype", y)).kind != "f":
         return xp.remainder(x, y)
@@ -389,7 +396,6 @@ def _remainder(xp: Any, x: Any, y: Any) -> Any:
     return xp.copysign(xp.where(turned, rest + y, rest), y)
 
 
-@calls.noted
 def _times(out: Any, x: Any, y: Any) -> Any:
     """How often the divisor was taken off for a remainder, in its dtype."""
     xp = namespace(out)

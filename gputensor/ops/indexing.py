@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, calls, config
+from gputensor import backend, config
 from gputensor.autograd import (
     Operand,
     Primitive,
@@ -95,7 +95,7 @@ def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
             rows = values.reshape(key.size, -1)
             index = xp.remainder(key.reshape(-1).astype(np.int64), shape[0])  # -1 is the last
             return embedding_backward.raw(rows, index, rows=shape[0]).reshape(shape)
-        if config.deterministic() and not isinstance(values, np.ndarray):
+        if config.deterministic() and not backend.on_cpu(values):
             size = math.prod(shape)
             places = xp.arange(size).reshape(shape)[key].reshape(-1)
             return embedding_backward.raw(values.reshape(-1, 1), places, rows=size).reshape(shape)
@@ -181,7 +181,7 @@ def _put(x: Any, key: Any, value: Any, last: Any) -> Any:
         xp = backend.namespace(x)
         value = xp.broadcast_to(xp.asarray(value, x.dtype), last.shape).reshape(-1)[last]
     number = isinstance(value, (int, float, complex, np.generic))
-    if number and not isinstance(x, np.ndarray) and has_hidden_sign(value):
+    if number and not backend.on_cpu(x) and has_hidden_sign(value):
         value = backend.namespace(x).full((), value, x.dtype)  # CuPy would write zero bytes
     x[key] = value
     return x
@@ -230,7 +230,7 @@ def _setting(name: str, x: Tensor, key: Any, value: Operand) -> tuple[Any, Any, 
     key = checked_key(x, key)
     # NumPy lets the last value stay, CuPy any. Of the values only those that stay get a gradient.
     tracked = isinstance(value, Tensor) and value._node is not None
-    if not repeats(key) or not (tracked or not isinstance(x.array, np.ndarray)):
+    if not repeats(key) or not (tracked or not backend.on_cpu(x.array)):
         return raw, key, None
     with backend.on_device_of(x.array):
         try:
@@ -253,7 +253,7 @@ def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
     raw, key, last = _setting(name, x, key, value)
     with backend.on_device_of(x.array):
         try:
-            return calls.apply(_put, x.array, key, raw, last)
+            return _put(x.array, key, raw, last)
         except IndexError as error:
             raise clearer(name, [x.array], error) from None
         except (TypeError, ValueError) as error:
@@ -393,7 +393,7 @@ def _diagonal_rule(xp: Any, g: Any, _out: Any, _x: Any, offset: int) -> Any:
 
 def _diagonal_forward(xp: Any, x: Any, offset: int) -> Any:
     out = xp.diagonal(x, offset, -2, -1)
-    if isinstance(out, np.ndarray):  # NumPy's is read-only, CuPy's is not
+    if backend.on_cpu(out):  # NumPy's is read-only, CuPy's is not
         out.flags.writeable = x.flags.writeable
     return out
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls
+from gputensor import backend
 from gputensor.autograd import (
     Leaf,
     Node,
@@ -121,7 +121,6 @@ def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
     GraphError
         Otherwise. Nothing is changed yet.
     """
-    calls.refuse(f"{name} on the tape")
     tensors = _sharing(x)
     for t in tensors:
         if isinstance(t._node, Leaf):
@@ -225,13 +224,13 @@ def _operator(
         direct = not replaced and (not fractional or dtype.kind in "fc")
         try:
             if direct and type(array) is type(raw) is np.ndarray and dtype == raw.dtype:
-                calls.apply(write, array, raw)
+                write(array, raw)
             else:
                 with backend.on_device_of(array):
                     if direct and np.result_type(dtype, getattr(raw, "dtype", raw)) == dtype:
-                        calls.apply(write, array, raw)
+                        write(array, raw)
                     else:
-                        calls.assign(array, _checked(symbol, x, function(x, y)).array)
+                        array[...] = _checked(symbol, x, function(x, y)).array
         except (TypeError, ValueError):
             _checked(symbol, x, function(x, y))  # says what is wrong, where it can
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, epilogue
+from gputensor import backend, epilogue
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import is_narrow, namespace
 from gputensor.errors import DTypeError, ShapeError
@@ -60,7 +60,6 @@ def _logsumexp_forward(xp: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return narrow(xp, out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape), x)
 
 
-@calls.noted
 def _largest(x: Any, axis: Any) -> tuple[Any, Any, Any]:
     """The largest elements, 0 if they are infinite; whether they are; and where they stand."""
     xp = namespace(x)
@@ -157,7 +156,7 @@ _EPILOGUES = {None: epilogue.BIAS, "relu": epilogue.RELU_BIAS}
 
 
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None, out: Any = None) -> Any:
-    if out is None and not isinstance(x, np.ndarray) and kind in _EPILOGUES:
+    if out is None and not backend.on_cpu(x) and kind in _EPILOGUES:
         out = xp.empty((len(x), w.shape[1]), x.dtype)
         plain = partial(_dense_forward, xp, x, w, b, kind, out)
         epilogue.product(_EPILOGUES[kind], x, w, b, out, plain)
@@ -177,7 +176,7 @@ def _dense_rule(
         g, b_grad = bias_activation_backward.raw(g, out, b, kind=kind, bias_grad=into_b)
     x_grad = None if needs[0] is False else product(xp, g, w.T)
     both = needs[1] is not False and needs[2] is not False
-    if both and not kind and not isinstance(g, np.ndarray):
+    if both and not kind and not backend.on_cpu(g):
         w_grad = xp.empty(w.shape, w.dtype) if into_w is None else into_w
         b_grad = xp.empty(b.shape, b.dtype) if into_b is None else into_b
         plain = partial(_parameter_gradients, xp, g, x, w_grad, b_grad)

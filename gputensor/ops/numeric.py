@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
 from gputensor.kernels.runtime import narrow, widen
@@ -286,7 +286,6 @@ def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> t
     return given, groups
 
 
-@calls.noted
 def _check_groups(name: str, ids: Any, groups: int) -> None:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= groups:

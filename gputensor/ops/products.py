@@ -61,7 +61,7 @@ def product(xp: Any, x: Any, y: Any, out: Any = None) -> Any:
     if is_narrow(x.dtype) and x.dtype == y.dtype:
         if isinstance(x, Tensor):
             return _narrow_matmul(x, y)
-        if isinstance(x, np.ndarray):
+        if backend.on_cpu(x):
             wide = np.matmul(x.astype(np.float32), y.astype(np.float32))
             if out is None:
                 return wide.astype(x.dtype)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
@@ -154,6 +155,7 @@ def var(
     return _var(x, axis=checked_axis("var", x, axis), correction=correction, keepdims=keepdims)
 
 
+@backend.one_call
 def _std_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
     if isinstance(x, np.ndarray) or any_zero(x.shape, axis):
         with np.errstate(over="ignore", invalid="ignore"):

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls
+from gputensor import backend
 from gputensor.autograd import Tensor, changed, wrap
-from gputensor.watched import Watched
 from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
 from gputensor.optim.optimizers import Optimizer
 from gputensor.options import number
+from gputensor.watched import Watched
 
 __all__ = ["GradScaler"]
 
@@ -83,7 +83,7 @@ class GradScaler(Watched):
 
     def _scale_on(self, where: Device) -> Array:
         """The scale on a device, which is its place from the first call on."""
-        if isinstance(self._scale, np.ndarray) and where.kind == "cuda":
+        if backend.on_cpu(self._scale) and where.kind == "cuda":
             self._scale = backend.to_device(self._scale, where)
             self._streak = backend.to_device(self._streak, where)
         return backend.to_device(self._scale, where)
@@ -120,7 +120,7 @@ class GradScaler(Watched):
             where = backend.device_of(g)
             with backend.on_device_of(where):
                 if where not in flags:
-                    flags[where] = calls.apply(backend.namespace(where).zeros, 1, np.uint32)
+                    flags[where] = backend.namespace(where).zeros(1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
             changed(g, "unscale")
         self._found[optimizer] = _any(list(flags.values()), home)
@@ -188,7 +188,6 @@ class GradScaler(Watched):
                 array[...] = backend.to_device(value, backend.device_of(array))
 
 
-@calls.noted
 def _any(flags: list[Array], where: Device) -> Array:
     """One flag on `where` that is set if one of the flags is."""
     moved = [backend.to_device(flag, where) for flag in flags]
