@@ -732,17 +732,19 @@ class Tensor:
             if not value:
                 raise GraphError("a computed tensor cannot leave the tape; use x.detach()")
         elif not value:
-            if self._node is not None:
-                backend.end_recording("requires_grad is set")
-            self._node = None
+            self._set_leaf(None)
         elif self._node is None:
             if self.dtype.kind not in "fcV":
                 raise DTypeError(
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
                 )
-            backend.end_recording("requires_grad is set")
-            self._node = Leaf(self.array)
+            self._set_leaf(Leaf(self.array))
+
+    def _set_leaf(self, leaf: Leaf | None) -> None:
+        if (recording := backend.recording()) is not None and leaf is not self._node:
+            recording.leaf_set(self)
+        self._node = leaf
 
     @property
     def grad(self) -> "Tensor | None":

@@ -102,6 +102,11 @@ class _Recorder(Recording):
         if not self._is_own(t):
             self.end("a tensor from outside takes another array")
 
+    def leaf_set(self, t: Tensor) -> None:
+        """``t.requires_grad`` is set."""
+        if not self._is_own(t):
+            self.end("requires_grad of a tensor from outside is set")
+
     def buffer(self, leaf: Leaf) -> Any:
         """``leaf.buffer``."""
         raw = _buffer.__get__(leaf)

@@ -121,7 +121,9 @@ class Recording:
 
     def constant(self, array: Array) -> Any:
         """What stands for an array that was not computed by the function."""
-        return self.enter(array, foreign=True) if self.live else array
+        if isinstance(array, Tracer) or not self.live:
+            return array
+        return self.enter(array, foreign=True)
 
     def new(self, array: Array) -> Any:
         """Tracer of new memory that nothing was written to."""
