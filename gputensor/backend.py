@@ -680,6 +680,21 @@ class _LibraryFiles(dict[str, bool]):
 _library_files = _LibraryFiles()
 
 
+# What the library's own computations run through; not to be told from it where Python is watched.
+_TOOLS = _LIBRARIES | {"llvmlite", "numba", "scipy", "threadpoolctl"} | sys.stdlib_module_names
+
+
+def is_library(frame: FrameType) -> bool:
+    """Whether a frame is of a function of the library's, or of what that is made with."""
+    name = frame.f_globals.get("__name__")
+    if name is None:  # Numba's frames have no globals
+        return _library_files[frame.f_code.co_filename]
+    if name.startswith("gputensor.benchmarks."):
+        return False
+    root = name.partition(".")[0]
+    return root in _TOOLS or root.startswith("namedtuple_")
+
+
 def user_frame(frame: FrameType) -> FrameType:
     """The first frame from `frame` outwards that is the user's; the last, if none is."""
     while _library_files[frame.f_code.co_filename] and frame.f_back is not None:

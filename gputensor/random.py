@@ -43,9 +43,9 @@ _MOST_TRIALS = 1 << 20  # of a binomial distribution, whose table has one entry 
 
 
 class _Recorder(threading.local):
-    """Who is told what a thread takes from generators: a capture, see :mod:`gputensor.capture`."""
+    """Who is asked for what a thread takes from generators: see :func:`gputensor.checkpoint`."""
 
-    note: "Callable[[Generator, int], dict[str, Any] | None] | None" = None
+    note: "Callable[[Generator, int], dict[str, Any]] | None" = None
 
 
 recorder = _Recorder()
@@ -129,8 +129,6 @@ class Generator:
         """
         out, _, _ = _room("spawn", n, np.uint32, "cpu", 2)
         start = self.take(out.size)
-        if recorder.note is not None:
-            raise CaptureError("spawn: seeds are drawn on the host; call it outside the function")
         backend.end_recording("seeds of generators are drawn")
         words = random_bits.raw(out, **start).view(np.uint64)
         return [Generator(int(seed)) for seed in words]
@@ -148,12 +146,11 @@ class Generator:
         arguments ``key`` and ``offset``, and ``state`` in a CUDA graph that is being captured.
         """
         counters = -(-words // 4)
+        if recorder.note is not None:
+            return recorder.note(self, counters)
         recording = backend.recording()
         if recording is not None and (found := recording.draw(self, counters)) is not None:
             return found  # type: ignore[no-any-return]
-        taken = recorder.note(self, counters) if recorder.note else None
-        if taken is not None:
-            return taken
         key, offset = self._moved_on(counters)
         return {"key": key, "offset": offset}
 

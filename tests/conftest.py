@@ -17,11 +17,7 @@ import standin
 from gputensor import backend, blas, config, epilogue
 from gputensor.kernels import flags, source
 
-import types
 
-capture = types.SimpleNamespace(
-    _lanes=types.SimpleNamespace(by_device={}), _spare_pools=[], _states={}
-)
 
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
@@ -148,9 +144,6 @@ def forget_cupy():
         made._entries.clear()
     blas._handles.clear()
     epilogue.choices.clear()
-    capture._lanes.by_device.clear()
-    capture._spare_pools.clear()
-    capture._states.clear()
     backend.DEFERRED_CHECKS.clear()
 
 
