@@ -136,7 +136,7 @@ def forget_cupy():
     """Drop what gputensor remembers of the CuPy it saw."""
     for cached in (backend.cuda_status, backend._configured_device, source._multiprocessors):
         cached.cache_clear()
-    for kind in [k for k in backend.NAMESPACES if k is not np.ndarray]:
+    for kind in [k for k in backend.NAMESPACES if k not in backend.HOST_TYPES]:
         del backend.NAMESPACES[kind]
     for flag in flags._FLAGS:
         flag.arrays.clear()
