@@ -7,6 +7,10 @@ import kernel_cases
 from gputensor import kernels
 
 
+# The order of threads is what test_kernel_cases is about.
+pytestmark = pytest.mark.parametrize("cupy", ["forward"], indirect=True)
+
+
 @pytest.fixture
 def found(cupy):
     return kernel_cases.small_cases(cupy)
