@@ -438,7 +438,8 @@ def _third_rule(xp: Any, h: Any, _out: Any, g: Any, x: Any) -> Any:
     found = (totals[0] * totals[1] - all_three) * inverse
     found = found - totals[1] * turned[0] - totals[0] * turned[1]
     found = found + xp.matmul(both[0], turned[1]) + xp.matmul(both[1], turned[0])
-    return _irregular(xp, det * found, mask, h)
+    asked = xp.any(xp.not_equal(g, 0), axis=(-2, -1), keepdims=True)
+    return _irregular(xp, det * found, mask, xp.where(asked, h, 0))
 
 
 _cofactors = Primitive("cofactors", _cofactors_forward, (lambda xp, g, _out, x: _slope(xp, g, x),))

@@ -183,7 +183,8 @@ def std(
 ) -> Tensor:
     """Standard deviation along `axis`: the square root of :func:`var`, without its overflow.
 
-    Its gradient is 0 where all elements are equal.
+    Gradient and second derivative are 0 where all elements are equal, also those of ``std(x)**2``:
+    take :func:`var` for it.
     """
     x = widened(as_array("std", x))
     dtype = getattr(x, "dtype", None)
