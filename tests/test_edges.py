@@ -92,7 +92,8 @@ def test_roots_and_logarithms_of_numbers_of_any_magnitude(name, x):
 @example(x=1e20, y=-1e20)
 @example(x=0.0, y=0.0)
 def test_functions_of_two_numbers_of_any_magnitude(name, x, y):
-    assume(name == "maximum" or x == y == 0 or max(abs(x), abs(y)) > 1e-30)
+    # Beyond these a distance is subnormal or infinite, and so is of no use for its gradient.
+    assume(name == "maximum" or x == y == 0 or 1e-30 < max(abs(x), abs(y)) < 2e38)
     assert_as_in_float64(getattr(gt, name), x, y)
 
 
