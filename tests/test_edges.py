@@ -126,12 +126,26 @@ def test_functions_of_vectors_of_any_magnitude(name, x):
 @example(x=[1e20, -1e20])
 @example(x=[1e-25, 3e-25])
 @example(x=[1.0, 1.0])
+@example(x=[25198316.0] * 3)  # whose sum is rounded
 def test_deviations_of_any_magnitude(x):
     assume(all(v == 0 or 1e-30 < abs(v) < 1e37 for v in x))
     spread = np.std(np.asarray(x, np.float32).astype(np.float64))
     # Rounding of the mean is as large as these.
     assume(spread == 0 or spread > 1e-3 * max(map(abs, x)))
     assert_as_in_float64(gt.std, x, tolerance=1e-3)
+    assert_as_in_float64(lambda v: gt.std(v[:, None], axis=0), x, tolerance=1e-3)
+
+
+def test_variances_of_many_numbers_far_from_0():
+    for n in (500, 4096, 100000):
+        x = (1e7 + np.random.default_rng(9).normal(size=n)).astype(np.float32)
+        wanted = np.var(x.astype(np.float64))
+        assert gt.var(gt.asarray(x)).item() == pytest.approx(wanted, rel=2e-3)
+        assert gt.var(gt.asarray(x[:, None]), axis=0).tolist() == pytest.approx([wanted], rel=2e-3)
+        y = F.layer_norm(gt.asarray(x), gt.ones(n), gt.zeros(n)).numpy()
+        # The mean itself is rounded to a multiple of 1.
+        exact = (x - x.astype(np.float64).mean()) / np.sqrt(wanted)
+        assert np.abs(y - exact).max() < 0.6
 
 
 @quick
