@@ -446,8 +446,12 @@ expm1 = _unary(
 )
 log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
 log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1), _log1p)
-log2 = _unary("log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / math.log(2) / x, _log2)
-log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / math.log(10) / x)
+log2 = _unary(
+    "log2", "Logarithm to base 2.", lambda xp, g, _out, x: xp.divide(g / math.log(2), x), _log2
+)
+log10 = _unary(
+    "log10", "Logarithm to base 10.", lambda xp, g, _out, x: xp.divide(g / math.log(10), x)
+)
 
 
 def logistic(xp: Any, x: Any) -> Any:
@@ -490,7 +494,7 @@ acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g /
 
 def _atan_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     x = widen(xp, x)  # 16 bits do not hold the square of 300
-    return g / (1 + x * x)
+    return xp.divide(g, 1 + x * x)
 
 
 def _turning(xp: Any, along: Any, across: Any) -> Any:
@@ -525,7 +529,9 @@ asinh = _unary(
     "asinh",
     "Inverse hyperbolic sine.",
     # Without the overflow of x * x, but for complex numbers, which hypot is not for.
-    lambda xp, g, _out, x: g / (xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)),
+    lambda xp, g, _out, x: xp.divide(
+        g, xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)
+    ),
 )
 acosh = _unary(
     "acosh",

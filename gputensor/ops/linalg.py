@@ -603,7 +603,8 @@ def _eig_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     # Lengths are 1: what would change them is taken off.
     stretch = xp.real(xp.diagonal(turn, 0, -2, -1))[..., None, :]
     turn = turn - xp.matmul(rows, xp.conj(vectors)) * stretch
-    middle = xp.where(eye, 0 if g_values is None else g_values[..., None, :], turn / gaps)
+    turn = xp.divide(turn, gaps)
+    middle = xp.where(eye, 0 if g_values is None else g_values[..., None, :], turn)
     return _run(xp, "solve", rows, xp.matmul(middle, rows))
 
 
