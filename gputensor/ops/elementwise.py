@@ -298,7 +298,11 @@ def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     return 1j * across * xp.conj(phase)
 
 
-abs = _unary("abs", "Absolute value; gradient 0 at 0.", abs_rule)
+abs = _unary(
+    "abs",
+    "Absolute value. Gradient and second derivative are 0 at 0, also those of ``abs(x)**2``.",
+    abs_rule,
+)
 fabs = _unary(
     "fabs", "Absolute value of real numbers, in floating point; see :func:`abs`.", abs_rule
 )
@@ -316,7 +320,7 @@ sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: xp.divide(g * 0.5, 
 cbrt = _unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
 hypot = _binary(
     "hypot",
-    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0.",
+    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0, as of ``vector_norm``.",
     (
         lambda xp, g, out, x, _y: g * x / xp.where(xp.equal(out, 0), 1, out),
         lambda xp, g, out, _x, y: g * y / xp.where(xp.equal(out, 0), 1, out),
@@ -835,8 +839,12 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     Tensor
         Of the broadcast shape. What was not chosen gets gradient 0, even if it is NaN.
     """
-    if not any(hasattr(choice, "dtype") for choice in (x, y)):  # nothing else says of which dtype
+    given = [choice.dtype for choice in (x, y) if hasattr(choice, "dtype")]
+    if not given:  # nothing else says of which dtype
         x, y = default_dtype(x), default_dtype(y)
+    elif len(given) == 1 and given[0].kind == "V":  # a float beside bfloat16 is float64 to NumPy
+        number = given[0].type
+        x, y = (number(c) if isinstance(c, (int, float)) else c for c in (x, y))
     return _where(condition, x, y)
 
 
