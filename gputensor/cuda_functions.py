@@ -46,7 +46,7 @@ def has_hidden_sign(value: Any) -> bool:
 def asarray(a: Any, dtype: Any = None) -> Any:
     """CuPy fills in the one element of an array without axes, and loses the sign of zero."""
     if isinstance(a, _cupy().ndarray):
-        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+        return _cupy().asarray(a, dtype)
     host = np.asarray(a, dtype)
     if host.ndim or not has_hidden_sign(host):
         return _cupy().asarray(host)
@@ -261,5 +261,5 @@ def unique(x: Any, equal_nan: bool = True, **asked: bool) -> Any:
 def polygamma(n: int, x: Any) -> Any:
     """CuPy's takes arrays alone, and computes in float64."""
     special = importlib.import_module("cupyx.scipy.special")
-    found = special.polygamma(_cupy().asarray(np.array([n])), x).reshape(x.shape)
+    found = special.polygamma(_cupy().full(1, n), x).reshape(x.shape)
     return found.astype(x.dtype) if x.dtype.kind == "f" else found

@@ -607,10 +607,14 @@ def _chosen(lost: str, own: int) -> Rule:
 
 
 maximum = _binary(
-    "maximum", "Larger of two; NaN if either is.", (_chosen("less", 0), _chosen("less", 1))
+    "maximum",
+    "Larger of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("less", 0), _chosen("less", 1)),
 )
 minimum = _binary(
-    "minimum", "Smaller of two; NaN if either is.", (_chosen("greater", 0), _chosen("greater", 1))
+    "minimum",
+    "Smaller of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("greater", 0), _chosen("greater", 1)),
 )
 
 
