@@ -367,7 +367,7 @@ def _floor_divide(xp: Any, x: Any, y: Any) -> Any:
     on_cpu = isinstance(x, np.ndarray) or isinstance(y, np.ndarray)
     if not (on_cpu and (_endless(x) or _endless(y))):
         return xp.floor_divide(x, y)
-    # CuPy rounds the quotient. NumPy takes a remainder off first, which of infinities is NaN.
+    # NumPy takes a remainder off first, which of infinities is NaN.
     with np.errstate(invalid="ignore"):
         infinite = np.logical_or(np.isinf(x), np.isinf(y))
         return np.where(infinite, np.floor(np.divide(x, y)), np.floor_divide(x, y))
@@ -379,18 +379,6 @@ floor_divide = _binary(
     (_zero, _zero),
     _floor_divide,
 )
-
-
-def _remainder(xp: Any, x: Any, y: Any) -> Any:
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-        return xp.remainder(x, y)
-    if np.result_type(getattr(x, "dtype", x), getattr(y, "dtype", y)).kind != "f":
-        return xp.remainder(x, y)
-    # CuPy takes a rounded multiple off, NaN where y is infinite; a C remainder, which has the sign
-    # of x, is exact.
-    rest = xp.fmod(x, y)
-    turned = xp.logical_and(rest != 0, xp.not_equal(rest < 0, y < 0))
-    return xp.copysign(xp.where(turned, rest + y, rest), y)
 
 
 @calls.noted
@@ -412,7 +400,6 @@ remainder = _binary(
     "remainder",
     "Remainder ``x % y``, with the sign of `y`.",
     (lambda xp, g, _out, _x, _y: g, _remainder_divisor),
-    _remainder,
 )
 
 # Exponentials and logarithms
@@ -696,10 +683,14 @@ def _chosen(lost: str, own: int) -> Rule:
 
 
 maximum = _binary(
-    "maximum", "Larger of two; NaN if either is.", (_chosen("less", 0), _chosen("less", 1))
+    "maximum",
+    "Larger of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("less", 0), _chosen("less", 1)),
 )
 minimum = _binary(
-    "minimum", "Smaller of two; NaN if either is.", (_chosen("greater", 0), _chosen("greater", 1))
+    "minimum",
+    "Smaller of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("greater", 0), _chosen("greater", 1)),
 )
 
 
