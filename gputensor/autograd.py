@@ -1174,7 +1174,8 @@ class _Bound(dict[type, Callable[..., Any]]):
 
         def checked(*arrays: Any, **attrs: Any) -> Any:
             for a in arrays:
-                if np.dtype(getattr(a, "dtype", type(a))).char in refused:
+                dtype = a.dtype if hasattr(a, "dtype") else np.dtype(type(a))
+                if dtype.char in refused:
                     raise _refuse(self.name, arrays)
             return function(*arrays, **attrs)
 

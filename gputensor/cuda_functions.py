@@ -1,15 +1,16 @@
 """Functions of CuPy that differ from NumPy's, as NumPy's are: what CuPy's namespace has instead.
 
 Each is named as there and takes raw CuPy arrays. A docstring says what CuPy's own function does;
-``tests/standin/README.md`` says where that was seen. Where the two cannot be made alike, the
-docstring of the operation says so.
+``tests/standin/README.md`` says where that was seen.
 
-* float32 numbers below the normal ones are 0 for CuPy's kernels, which are compiled that way.
+One difference is left: for all kernels that CuPy compiles float32 numbers below the normal ones are
+0, since it puts ``-ftz=true`` behind whatever options there are, and the last one counts.
 """
 
 import functools
 import importlib
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,14 @@ def _replaces(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _cupy() -> Any:
-    return importlib.import_module("cupy")
+    return sys.modules["cupy"]  # whoever has arrays of it has imported it
+
+
+def _promoted(*operands: Any) -> np.dtype[Any]:
+    """Dtype that NumPy's arithmetic has for arrays and numbers."""
+    empty = (np.empty(0, a.dtype) if hasattr(a, "dtype") else a for a in operands)
+    dtype: np.dtype[Any] = np.add(*empty).dtype
+    return dtype
 
 
 # Signs of zero
@@ -46,7 +54,7 @@ def has_hidden_sign(value: Any) -> bool:
 def asarray(a: Any, dtype: Any = None) -> Any:
     """CuPy fills in the one element of an array without axes, and loses the sign of zero."""
     if isinstance(a, _cupy().ndarray):
-        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+        return _cupy().asarray(a, dtype)
     host = np.asarray(a, dtype)
     if host.ndim or not has_hidden_sign(host):
         return _cupy().asarray(host)
@@ -59,9 +67,13 @@ def asarray(a: Any, dtype: Any = None) -> Any:
 
 
 @functools.cache
-def _kernel(name: str, parameters: str, code: str) -> Any:
-    """A kernel for each element, of one complex dtype."""
-    return _cupy().ElementwiseKernel(parameters, "T out", code, f"gputensor_{name}")
+def _kernel(name: str, parameters: str, code: str, out: str = "T out") -> Any:
+    """A kernel for each element of arrays, which are broadcast."""
+    return _cupy().ElementwiseKernel(parameters, out, code, f"gputensor_{name}")
+
+
+def _is_complex(x: Any) -> bool:
+    return x.dtype.kind == "c" if hasattr(x, "dtype") else isinstance(x, complex)
 
 
 def _complex(name: str, code: str, *names: str) -> None:
@@ -95,9 +107,9 @@ _DIVIDE = """
 @_replaces("divide", "true_divide")
 def divide(x: Any, y: Any) -> Any:
     """Thrust's is NaN where a quotient by zero is infinite, or one by infinity zero."""
-    dtype = np.result_type(*(getattr(a, "dtype", a) for a in (x, y)))
-    if dtype.kind != "c":
+    if not (_is_complex(x) or _is_complex(y)):
         return _cupy().true_divide(x, y)
+    dtype = _promoted(x, y)
     x, y = (asarray(a, dtype) for a in (x, y))
     return _kernel("divide", "T x, T y", _DIVIDE)(x, y)
 
@@ -142,9 +154,7 @@ def _truth(name: str) -> None:
     """Logic of complex numbers, which CuPy's functions are not for."""
 
     def function(*operands: Any) -> Any:
-        return getattr(_cupy(), name)(
-            *(x != 0 if getattr(x, "dtype", np.dtype(bool)).kind == "c" else x for x in operands)
-        )
+        return getattr(_cupy(), name)(*(x != 0 if _is_complex(x) else x for x in operands))
 
     function.__name__ = name
     _replaces(name)(function)
@@ -154,33 +164,78 @@ for _name in ("logical_and", "logical_or", "logical_xor", "logical_not"):
     _truth(_name)
 
 
-# Not-a-number
+# Quotients of real numbers
+
+_FLOOR_DIVIDE = """
+    if (y == 0 || isinf(x) || isinf(y)) {
+      out = floor(x / y);
+    } else {
+      T rest = fmod(x, y), whole = (x - rest) / y;
+      if (rest != 0 && (rest < 0) != (y < 0)) whole -= 1;
+      out = floor(whole);
+      if (whole - out > T(0.5)) out += 1;
+      if (whole == 0) out = copysign(T(0), x / y);
+    }
+"""
+_REMAINDER = """
+    T rest = fmod(x, y);
+    if (rest != 0 && (rest < 0) != (y < 0)) rest += y;
+    out = copysign(rest, y);
+"""
 
 
-@_replaces("sign")
-def sign(x: Any) -> Any:
-    """Before version 14.2 CuPy's was 0 of NaN."""
-    found = _cupy().sign(x)
-    return _cupy().where(_cupy().isnan(x), x, found) if x.dtype.kind == "f" else found
+def _quotient(name: str, code: str) -> None:
+    """Take whole multiples off exactly, as NumPy does: CuPy takes a rounded quotient's floor."""
 
-
-def _first_extreme(name: str) -> None:
-    """Place of an extreme: of several NaN CuPy's is that of any, here that of the first."""
-
-    def function(x: Any, axis: int | None = None) -> Any:
-        cupy = _cupy()
-        found = getattr(cupy, name)(x, axis=axis)
-        if x.dtype.kind not in "fVc":
-            return found
-        nan = cupy.isnan(x)
-        return cupy.where(nan.any(axis=axis), nan.argmax(axis=axis), found)
+    def function(x: Any, y: Any) -> Any:
+        dtype = _promoted(x, y)
+        if dtype.kind not in "fV":
+            return getattr(_cupy(), name)(x, y)
+        wide = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+        given = (a if hasattr(a, "ndim") else np.asarray(a, dtype)[()] for a in (x, y))
+        found = _kernel(name, "T x, T y", code)(*(a.astype(wide, copy=False) for a in given))
+        return found.astype(dtype, copy=False)
 
     function.__name__ = name
     _replaces(name)(function)
 
 
-_first_extreme("argmax")
-_first_extreme("argmin")
+_quotient("floor_divide", _FLOOR_DIVIDE)
+_quotient("remainder", _REMAINDER)
+
+
+# Not-a-number
+
+
+# By dtype: the integers in the order of the numbers, of NaN the first or the last of all.
+_IN_ORDER = {
+    "float32": ("int32", "int", "__float_as_int", "0x7fffffff"),
+    "float64": ("int64", "long long", "__double_as_longlong", "0x7fffffffffffffffLL"),
+}
+
+
+def _first_extreme(name: str, nan: str) -> None:
+    """Place of an extreme: of several NaN CuPy's is that of any, here that of the first."""
+
+    def function(x: Any, axis: int | None = None) -> Any:
+        cupy = _cupy()
+        if x.dtype.kind in "fV":
+            x = x.astype(np.float32) if x.dtype.itemsize == 2 else x
+            key, c_type, bits, last = _IN_ORDER[x.dtype.name]
+            code = (
+                f"{c_type} bits = x == 0 ? 0 : {bits}(x); "
+                f"out = isnan(x) ? {nan.format(last)} : bits < 0 ? bits ^ {last} : bits"
+            )
+            kernel = _kernel(f"{name}_{key}", f"{x.dtype.name} x", code, f"{key} out")
+            x = kernel(x)
+        return getattr(cupy, name)(x, axis=axis)
+
+    function.__name__ = name
+    _replaces(name)(function)
+
+
+_first_extreme("argmax", "{}")
+_first_extreme("argmin", "-{} - 1")
 
 
 def _sortable(x: Any) -> Any:
@@ -205,6 +260,27 @@ def argsort(x: Any, axis: int = -1, kind: str | None = None) -> Any:
     return _cupy().argsort(_sortable(x), axis=axis)
 
 
+_PRODUCTS = 1 << 22  # as many are made at once
+
+
+@_replaces("convolve")
+def convolve(x: Any, y: Any, mode: str = "full") -> Any:
+    """CuPy's takes Fourier transforms: what is not finite spreads, and digits are lost.
+
+    So does this one of sequences with more products.
+    """
+    cupy, n, m = _cupy(), x.size, y.size
+    if x.dtype.kind in "biu" or y.dtype.kind in "biu" or n * m > _PRODUCTS:
+        return cupy.convolve(x, y, mode)
+    if n < m:
+        x, y, n, m = y, x, m, n
+    places = cupy.arange(n + m - 1)[:, None] - cupy.arange(m)
+    if mode == "valid":
+        places = places[m - 1 : n]
+    products = cupy.where((places >= 0) & (places < n), x[places] * y, 0)
+    return products.sum(axis=1)
+
+
 # Dtypes
 
 
@@ -212,7 +288,7 @@ def argsort(x: Any, axis: int = -1, kind: str | None = None) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """CuPy's makes float32 of bfloat16."""
     found = _cupy().where(condition, x, y)
-    if "V" in (getattr(getattr(a, "dtype", None), "kind", "") for a in (x, y)):
+    if found.dtype.char == "f" and any(hasattr(a, "dtype") and a.dtype.kind == "V" for a in (x, y)):
         return found.astype(np.result_type(*(getattr(a, "dtype", a) for a in (x, y))), copy=False)
     return found
 
@@ -261,5 +337,5 @@ def unique(x: Any, equal_nan: bool = True, **asked: bool) -> Any:
 def polygamma(n: int, x: Any) -> Any:
     """CuPy's takes arrays alone, and computes in float64."""
     special = importlib.import_module("cupyx.scipy.special")
-    found = special.polygamma(_cupy().asarray(np.array([n])), x).reshape(x.shape)
+    found = special.polygamma(_cupy().full(1, n), x).reshape(x.shape)
     return found.astype(x.dtype) if x.dtype.kind == "f" else found

@@ -432,6 +432,9 @@ def hessian(
 
     Of a function of one tensor they have shape ``x.shape + x.shape``; of trees there is such a
     block for each pair of leaves.
+
+    Where a function is made of parts with a kink, such as ``norm(x)**2`` at 0, they are what the
+    parts' own derivatives there make of them (0), although the whole is smooth.
     """
     return jacobian(grad(function, argnums, has_aux), argnums, has_aux)
 

@@ -34,20 +34,15 @@ def _forward_loop(  # type: ignore[no-untyped-def]
     for i in range(start, stop):
         row, target = x[i], out[i]
         mean = x.dtype.type(0)
-        if center:
+        if center:  # less the first, as sums of large numbers lose what these differ by
+            first = row[0]
             for j in range(target.size):
-                mean += row[j]
-            mean /= columns
+                mean += row[j] - first
+            mean = first + mean / columns
         square = x.dtype.type(0)
-        rest = x.dtype.type(0)
         for j in range(target.size):
             d = row[j] - mean
             square += d * d
-            rest += d
-        if center:  # what rounding left out of the mean
-            rest /= columns
-            mean += rest
-            square -= rest * rest * columns
         endless[i] = not square < np.inf
         scale = x.dtype.type(1) / np.sqrt(square / columns + eps)
         if bias.size:
@@ -71,9 +66,10 @@ def _backward_loop(  # type: ignore[no-untyped-def]
             row, d, target = x[i], g[i], dx[i]
             mean = x.dtype.type(0)
             if center:
+                first = row[0]
                 for j in range(target.size):
-                    mean += row[j]
-                mean /= columns
+                    mean += row[j] - first
+                mean = first + mean / columns
             square = x.dtype.type(0)
             for j in range(target.size):
                 t = row[j] - mean

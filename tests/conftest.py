@@ -89,13 +89,15 @@ def pytest_configure(config):
     # JAX would take most of a GPU's memory from all others, and multiply float32 as TF32.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    # What subprocesses find: this checkout, in a rehearsal the stand-in by `import cupy`.
+    here = Path(__file__).parent
+    paths = [str(here.parent), os.environ.get("PYTHONPATH")]
     if on_gpu(config) and REHEARSAL:
         if standin.host_compiler() is None:
             raise pytest.UsageError("the stand-in needs a C++ compiler, and there is none")
-        # In subprocesses `import cupy` finds the stand-in there.
-        paths = [str(Path(__file__).parent / "standin" / "site"), os.environ.get("PYTHONPATH")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        paths.insert(0, str(here / "standin" / "site"))
         standin.install(devices=2)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if not (on_gpu(config) and backend.cuda_status().available):
         os.environ["GPUTENSOR_DEVICE"] = "cpu"
         epilogue._forced = False  # the clock of the stand-in says nothing

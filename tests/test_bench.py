@@ -45,6 +45,7 @@ def test_every_case_runs_in_every_form(module, unit, capsys):
     assert ("of copy" in printed) == (module is kernels)
 
 
+@pytest.mark.slow
 @in_one_order
 def test_cuda_cases_run(cupy, capsys):
     where = backend.device("cuda")
@@ -60,6 +61,7 @@ def test_cuda_cases_run(cupy, capsys):
     assert "launches" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @in_one_order
 def test_epilogues(cupy, capsys):
     where = backend.device("cuda")

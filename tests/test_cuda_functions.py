@@ -177,6 +177,32 @@ def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
         assert_alike(gt.round, data)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_whole_quotients_and_what_they_leave(cupy, dtype):
+    x = np.array([*SPECIAL, 0.1, 0.3, -0.7, 7.5, 1e4, -2.5]).astype(dtype)
+    for name in ("floor_divide", "remainder"):
+        assert_alike(getattr(gt, name), x[:, None], x)
+        for number in (0.1, -3, 0.0):
+            assert_alike(lambda t, n=name, y=number: getattr(gt, n)(t, y), x)
+            assert_alike(lambda t, n=name, y=number: getattr(gt, n)(y, t), x)
+    assert gt.floor_divide(gt.tensor(1.0, device="cuda"), 0.1).item() == 9
+
+
+def test_complex_quotients_in_place(cupy):
+    x = gt.asarray(np.array([1 + 1j, 2 + 0j]), device="cuda")
+    x /= gt.asarray(np.array([complex(INF, 0), 2j]), device="cuda")
+    np.testing.assert_array_equal(x.numpy(), [0, -1j])
+
+
+def test_what_is_not_finite_does_not_spread_in_a_convolution(cupy):
+    x = np.array([1.0, NAN, 2.0, 3.0, -INF, 4.0, 1.0])
+    for y in ([1.0, 2.0], [1.0, 0.0, INF], [3.0], [NAN, 1.0]):
+        for mode in ("full", "valid", "same"):
+            assert_alike(lambda a, b, m=mode: gt.convolve(a, b, mode=m), x, np.array(y))
+            assert_alike(lambda a, b, m=mode: gt.convolve(b, a, mode=m), x, np.array(y))
+
+
 def test_variance_without_degrees_of_freedom_is_the_same(cupy):
     x = np.arange(6.0).reshape(2, 3)
     with np.errstate(all="ignore"):

@@ -6,6 +6,9 @@ import pytest
 import kernel_cases
 from gputensor import kernels
 
+# The order of threads is what test_kernel_cases is about.
+pytestmark = pytest.mark.parametrize("cupy", ["forward"], indirect=True)
+
 
 @pytest.fixture
 def found(cupy):

@@ -247,10 +247,12 @@ def test_cuda_gives_the_dtypes_and_shapes_of_the_cpu(cupy, name):
 @pytest.mark.parametrize("name", ["sum", "prod", "cumulative_sum", "cumulative_prod", "trace"])
 @pytest.mark.parametrize("dtype", named("iufc"))
 def test_accumulations_take_any_dtype(name, dtype):
-    data = numbers((2, 2), dtype)
     for wanted in named("iufc"):
+        data = numbers((2, 2), dtype)
         if np.dtype(dtype).kind == "c" != np.dtype(wanted).kind:
             continue
+        if np.dtype(dtype).kind == "f" and np.dtype(wanted).kind == "u":
+            data = abs(data)  # C does not define the conversion of a negative one
         options = {"axis": 0} if name != "trace" else {}
         found, theirs = (
             getattr(m if name != "trace" else m.linalg, name)(

@@ -305,7 +305,11 @@ def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     return 1j * across * xp.conj(phase)
 
 
-abs = _unary("abs", "Absolute value; gradient 0 at 0.", abs_rule)
+abs = _unary(
+    "abs",
+    "Absolute value. Gradient and second derivative are 0 at 0, also those of ``abs(x)**2``.",
+    abs_rule,
+)
 fabs = _unary(
     "fabs", "Absolute value of real numbers, in floating point; see :func:`abs`.", abs_rule
 )
@@ -323,7 +327,7 @@ sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: xp.divide(g * 0.5, 
 cbrt = _unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
 hypot = _binary(
     "hypot",
-    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0.",
+    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0, as of ``vector_norm``.",
     (
         lambda xp, g, out, x, _y: g * x / xp.where(xp.equal(out, 0), 1, out),
         lambda xp, g, out, _x, y: g * y / xp.where(xp.equal(out, 0), 1, out),
@@ -370,7 +374,7 @@ def _floor_divide(xp: Any, x: Any, y: Any) -> Any:
     on_cpu = backend.on_cpu(x) or backend.on_cpu(y)
     if not (on_cpu and (_endless(x) or _endless(y))):
         return xp.floor_divide(x, y)
-    # CuPy rounds the quotient. NumPy takes a remainder off first, which of infinities is NaN.
+    # NumPy takes a remainder off first, which of infinities is NaN.
     with np.errstate(invalid="ignore"):
         infinite = np.logical_or(np.isinf(x), np.isinf(y))
         return np.where(infinite, np.floor(np.divide(x, y)), np.floor_divide(x, y))
@@ -382,18 +386,6 @@ floor_divide = _binary(
     (_zero, _zero),
     _floor_divide,
 )
-
-
-def _remainder(xp: Any, x: Any, y: Any) -> Any:
-    if backend.on_cpu(x) or backend.on_cpu(y):
-        return xp.remainder(x, y)
-    if np.result_type(getattr(x, "dtype", x), getattr(y, "dtype", y)).kind != "f":
-        return xp.remainder(x, y)
-    # CuPy takes a rounded multiple off, NaN where y is infinite; a C remainder, which has the sign
-    # of x, is exact.
-    rest = xp.fmod(x, y)
-    turned = xp.logical_and(rest != 0, xp.not_equal(rest < 0, y < 0))
-    return xp.copysign(xp.where(turned, rest + y, rest), y)
 
 
 def _times(out: Any, x: Any, y: Any) -> Any:
@@ -414,7 +406,6 @@ remainder = _binary(
     "remainder",
     "Remainder ``x % y``, with the sign of `y`.",
     (lambda xp, g, _out, _x, _y: g, _remainder_divisor),
-    _remainder,
 )
 
 # Exponentials and logarithms
@@ -698,10 +689,14 @@ def _chosen(lost: str, own: int) -> Rule:
 
 
 maximum = _binary(
-    "maximum", "Larger of two; NaN if either is.", (_chosen("less", 0), _chosen("less", 1))
+    "maximum",
+    "Larger of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("less", 0), _chosen("less", 1)),
 )
 minimum = _binary(
-    "minimum", "Smaller of two; NaN if either is.", (_chosen("greater", 0), _chosen("greater", 1))
+    "minimum",
+    "Smaller of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("greater", 0), _chosen("greater", 1)),
 )
 
 
@@ -841,8 +836,12 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     Tensor
         Of the broadcast shape. What was not chosen gets gradient 0, even if it is NaN.
     """
-    if not any(hasattr(choice, "dtype") for choice in (x, y)):  # nothing else says of which dtype
+    given = [choice.dtype for choice in (x, y) if hasattr(choice, "dtype")]
+    if not given:  # nothing else says of which dtype
         x, y = default_dtype(x), default_dtype(y)
+    elif len(given) == 1 and given[0].kind == "V":  # a float beside bfloat16 is float64 to NumPy
+        number = given[0].type
+        x, y = (number(c) if isinstance(c, (int, float)) else c for c in (x, y))
     return _where(condition, x, y)
 
 

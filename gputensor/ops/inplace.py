@@ -221,7 +221,9 @@ def _operator(
         array = x.array
         dtype = array.dtype
         raw = y.array if raw is None else raw
-        direct = not replaced and (not fractional or dtype.kind in "fc")
+        # CuPy's quotients of complex numbers are others.
+        own = dtype.kind == "f" or (dtype.kind == "c" and type(array) is np.ndarray)
+        direct = not replaced and (not fractional or own)
         try:
             if direct and type(array) is type(raw) is np.ndarray and dtype == raw.dtype:
                 write(array, raw)

@@ -447,7 +447,8 @@ def _third_rule(xp: Any, h: Any, _out: Any, g: Any, x: Any) -> Any:
     found = (totals[0] * totals[1] - all_three) * inverse
     found = found - totals[1] * turned[0] - totals[0] * turned[1]
     found = found + xp.matmul(both[0], turned[1]) + xp.matmul(both[1], turned[0])
-    return _irregular(xp, det * found, mask, h)
+    asked = xp.any(xp.not_equal(g, 0), axis=(-2, -1), keepdims=True)
+    return _irregular(xp, det * found, mask, xp.where(asked, h, 0))
 
 
 _cofactors = Primitive("cofactors", _cofactors_forward, (lambda xp, g, _out, x: _slope(xp, g, x),))
@@ -612,7 +613,8 @@ def _eig_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     # Lengths are 1: what would change them is taken off.
     stretch = xp.real(xp.diagonal(turn, 0, -2, -1))[..., None, :]
     turn = turn - xp.matmul(rows, xp.conj(vectors)) * stretch
-    middle = xp.where(eye, 0 if g_values is None else g_values[..., None, :], turn / gaps)
+    turn = xp.divide(turn, gaps)
+    middle = xp.where(eye, 0 if g_values is None else g_values[..., None, :], turn)
     return _run(xp, "solve", rows, xp.matmul(middle, rows))
 
 

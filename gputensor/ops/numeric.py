@@ -246,7 +246,7 @@ def interp(
         i = clip(searchsorted(knots, within, side="right") - 1, 0, knots.size - 2)
         inside = _on_line(within, *(take(a, i + k) for k in (0, 1) for a in (knots, values)))
     else:
-        inside = first + 0 * at
+        inside = where(isnan(at), at, first)
     inside = where(below, first if left is None else left, inside)
     return where(above, last if right is None else right, inside)
 

@@ -421,6 +421,8 @@ def tensordot(
 def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """Dot product of vectors, ``sum(conj(x1) * x2, axis)``, over other axes that broadcast.
 
+    `axis` is counted in each operand for itself.
+
     Raises
     ------
     ShapeError
@@ -430,20 +432,19 @@ def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     for x in (x1, x2):
         axis = one_axis("vecdot", x, axis)
     first, second = _shape_of(x1), _shape_of(x2)
-    axes = max(len(first), len(second))
-    at = axis % axes if axis < 0 else axis  # in the broadcast shape
-    letters = ascii_letters[:axes]
-    terms = [letters[axes - len(shape) :] for shape in (first, second)]
-    lengths = [
-        dict(zip(t, shape, strict=True)) for t, shape in zip(terms, (first, second), strict=True)
-    ]
-    if lengths[0].get(letters[at]) != lengths[1].get(letters[at]):
+    if first[axis] != second[axis]:
         raise ShapeError(
             f"vecdot: operands of shape {first}, {second} must be as long along axis {axis}"
         )
     if x1.dtype.kind == "c":
         x1 = conj(x1)
-    return einsum(f"{terms[0]},{terms[1]}->{letters[:at]}{letters[at + 1 :]}", x1, x2)
+    letters = ascii_letters[: max(len(first), len(second)) - 1]
+    terms = []
+    for shape in (first, second):
+        others = letters[len(letters) - len(shape) + 1 :]
+        at = axis % len(shape)
+        terms.append(f"{others[:at]}Z{others[at:]}")
+    return einsum(f"{terms[0]},{terms[1]}->{letters}", x1, x2)
 
 
 def dot(x1: Operand, x2: Operand, /) -> Tensor:

@@ -1,5 +1,6 @@
 """Reductions over axes."""
 
+import builtins
 import math
 from typing import Any
 
@@ -99,7 +100,9 @@ def _variance(xp: Any, x: Any, axis: Axis, correction: float) -> Any:
         found = row_moments.raw(x.reshape(x.size // count, count))[1] * count
     else:
         deviation = _deviation(xp, x, axis)
-        found = xp.sum(deviation * deviation, axis=axis)
+        rest = xp.sum(deviation, axis=axis)  # what rounding left out of the mean, times the count
+        found = xp.sum(deviation * deviation, axis=axis) - rest * rest / builtins.max(count, 1)
+        found = xp.maximum(found, 0)
     return found / _freedom(count, correction)
 
 
@@ -185,7 +188,8 @@ def std(
 ) -> Tensor:
     """Standard deviation along `axis`: the square root of :func:`var`, without its overflow.
 
-    Its gradient is 0 where all elements are equal.
+    Gradient and second derivative are 0 where all elements are equal, also those of ``std(x)**2``:
+    take :func:`var` for it.
     """
     x, correction = widened(as_array("std", x)), number("std", "correction", correction)
     dtype = getattr(x, "dtype", None)

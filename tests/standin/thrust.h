@@ -13,10 +13,23 @@
 using std::abs;
 using std::copysign;
 using std::fabs;
+using std::floor;
+using std::fmod;
 using std::isfinite;
 using std::isinf;
 using std::isnan;
 using std::signbit;
+
+inline int __float_as_int(float x) {
+  int bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+inline long long __double_as_longlong(double x) {
+  long long bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
 
 // CuPy compiles with -ftz=true: float32 numbers below the normal ones are 0, read or written.
 struct FlushSubnormals {
