@@ -1951,6 +1951,6 @@ def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
             yield from ((purpose, part) for part in value)
 
 
-memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
-memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
 memory.HOLDERS[Node] = _held_by_node
+memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
+memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]

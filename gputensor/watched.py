@@ -60,6 +60,9 @@ class _WatchedType(type):
         note_change()
 
 
+_WatchedType.__name__ = "type"  # as messages about classes call it
+
+
 class Watched(metaclass=_WatchedType):
     """Base of modules, optimizers and others that a captured function may read."""
 

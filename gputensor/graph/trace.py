@@ -545,9 +545,12 @@ def _of_value(function: Callable[..., Any], other: Any) -> Callable[[Any], Any]:
 _POWERS = {2: "square", 0.5: "sqrt", -1: "reciprocal", 1: "positive"}
 
 
-def assign(target: Tracer, value: Any) -> None:
+def assign(target: Any, value: Any) -> None:
     """Note that elements are set, as by ``target[...] = value``."""
-    target.recording.write("assign", _assign, (value,), target)
+    if isinstance(target, Tracer):
+        target.recording.write("assign", _assign, (value,), target)
+    else:  # of a recording that has ended
+        target[...] = concrete(value)
 
 
 def _assign(value: Any, out: Array) -> None:
