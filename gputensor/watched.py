@@ -68,6 +68,9 @@ class Watched(metaclass=_WatchedType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = lookup(self, name)
+        if hasattr(type(before), "__set__"):  # a property, which knows what it changes
+            object.__setattr__(self, name, value)
+            return
         object.__setattr__(self, name, value)
         if not same(before, value):
             note_change()

@@ -109,6 +109,8 @@ class Recording:
             Whether it came as an array, not by a tensor: then the graph does not write to it.
         kind : {"outside", "argument", "state"}
         """
+        if isinstance(array, Tracer):
+            return array
         found = self.outside.get(id(array))
         if found is None:
             memory = self._memory_of(array)
@@ -199,7 +201,7 @@ class Recording:
             return self._result(leaf, outputs)
 
         result = map_values(made, found)
-        if outputs and self.reason is None:
+        if (outputs or raises) and self.reason is None:
             frame = backend.user_frame(sys._getframe(2))
             place = frame.f_code, frame.f_lasti
             node = Node(kind, op, *symbols, tuple(outputs), place, raises)
@@ -228,7 +230,8 @@ class Recording:
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a function of arrays and note that as one call."""
-        return self.record("call", function, function, args, kwargs)
+        raises = getattr(function, "raises", False)
+        return self.record("call", function, function, args, kwargs, raises=raises)
 
     def read(self, array: Any) -> Any:
         """An array whose values are read, which ends the recording."""
