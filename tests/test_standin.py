@@ -1367,6 +1367,7 @@ def test_what_else_differs_from_numpy(cupy):
     np.testing.assert_array_equal(cupy.sort(nan[None]).get(), [[0, 1, np.nan, np.nan]])
     np.testing.assert_array_equal(cupy.clip(nan, np.nan, 0.5).get(), [0.5, np.nan, np.nan, 0])
     assert np.isnan(cupy.var(x[1:], ddof=2).get())
+    assert np.isnan(cupy.convolve(nan, cupy.ones(2)).get()).all()  # through Fourier transforms
     assert np.isnan(cupy.mean(cupy.zeros((0,))).get())  # without a warning
     with pytest.raises(ValueError, match="Negative dimensions"):
         cupy.zeros((-1, 2))
