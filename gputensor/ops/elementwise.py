@@ -446,11 +446,7 @@ atan2 = _binary(
 )
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
-tanh = _unary(
-    "tanh",
-    "Hyperbolic tangent; of ``inf + bj`` 1 and, as in C99, a zero with the sign of ``sin(2b)``.",
-    lambda xp, g, out, _x: g * (1 - out * out),
-)
+tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out * out))
 asinh = _unary("asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: g / xp.sqrt(1 + x * x))
 acosh = _unary(
     "acosh",
