@@ -1195,7 +1195,7 @@ class _Bound(dict[type, Callable[..., Any]]):
             with backend.on_device_of(there[0]):
                 if elementwise:
                     for a in there:
-                        if not a.flags.c_contiguous:
+                        if a.ndim > 1 and not a.flags.c_contiguous:
                             return backend.in_order(function, arrays, attrs)
                 return function(*arrays, **attrs)
 

@@ -53,14 +53,13 @@ def has_hidden_sign(value: Any) -> bool:
 @_replaces("asarray")
 def asarray(a: Any, dtype: Any = None) -> Any:
     """CuPy fills in the one element of an array without axes, and loses the sign of zero."""
-    if isinstance(a, _cupy().ndarray):
-        return _cupy().asarray(a, dtype)
-    host = np.asarray(a, dtype)
-    if host.ndim or not has_hidden_sign(host):
-        return _cupy().asarray(host)
-    copied = _cupy().asarray(host.reshape(1))
-    copied.shape = ()
-    return copied
+    if isinstance(a, (np.ndarray, np.generic, float, complex)) and np.ndim(a) == 0:
+        host = np.asarray(a, dtype)
+        if has_hidden_sign(host):
+            copied = _cupy().asarray(host.reshape(1))
+            copied.shape = ()
+            return copied
+    return _cupy().asarray(a, dtype)
 
 
 # Complex numbers, whose arithmetic and functions are Thrust's. NumPy's are C99's.

@@ -51,9 +51,16 @@ def narrow(xp: Any, y: Any, like: Any) -> Any:
 
 def squares_fit(squares: "np.ndarray[Any, Any]") -> bool:
     """Whether sums of squares are so far from overflow and underflow that they lost no digits."""
-    limits = np.finfo(squares.dtype)
-    low, high = limits.tiny / limits.eps, limits.max
+    low, high = _normal_squares(squares.dtype)
+    if squares.size == 1:
+        return low <= squares.item() <= high
     return not squares.size or bool(low <= squares.min() and squares.max() <= high)
+
+
+@functools.cache
+def _normal_squares(dtype: "np.dtype[Any]") -> tuple[float, float]:
+    limits = np.finfo(dtype)
+    return float(limits.tiny / limits.eps), float(limits.max)
 
 
 def power_of_two(size: Array, axis: Any, power: float = 2) -> Array:

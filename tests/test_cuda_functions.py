@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import gputensor as gt
 from gputensor import backend, cuda_functions
 
+on_cuda = pytest.mark.parametrize("cupy", ["forward"], indirect=True)  # no kernels of ours here
 INF, NAN = math.inf, math.nan
 DEVICES = ("cpu", "cuda")
 DTYPES = [
@@ -37,6 +38,7 @@ def bits(x):
 # Signs of zero
 
 
+@on_cuda
 @pytest.mark.parametrize("name", [*FLOATS, "complex64", "complex128"])
 def test_the_sign_of_zero_survives(cupy, name):
     dtype = dtype_of(name)
@@ -72,6 +74,7 @@ def test_the_sign_of_zero_survives(cupy, name):
             assert bits(y) == wanted * 6
 
 
+@on_cuda
 def test_the_sign_of_zero_survives_lists_and_arithmetic(cupy):
     with gt.device("cuda"):
         assert np.signbit(gt.tensor(-0.0).numpy())
@@ -97,6 +100,7 @@ PARTS = [0.0, -0.0, 1.5, -2.0, INF, -INF, NAN]
 GRID = np.array([complex(a, b) for a in PARTS for b in PARTS])
 
 
+@on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("name", ["divide", "reciprocal"])
@@ -120,6 +124,7 @@ def test_complex_quotients_of_any_size(x, y):
     assert found == pytest.approx(x / y, rel=1e-13, abs=1e-300)
 
 
+@on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", ["logical_and", "logical_or", "logical_xor", "logical_not"])
 def test_logic_of_complex_numbers(cupy, name):
@@ -156,6 +161,7 @@ def assert_alike(function, *arrays, rtol=0.0):
 SPECIAL = np.array([1.0, NAN, -NAN, -0.0, INF, 0.0, -INF, NAN, -3.0, 1.0])
 
 
+@on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
@@ -177,6 +183,7 @@ def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
         assert_alike(gt.round, data)
 
 
+@on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_whole_quotients_and_what_they_leave(cupy, dtype):
@@ -189,12 +196,14 @@ def test_whole_quotients_and_what_they_leave(cupy, dtype):
     assert gt.floor_divide(gt.tensor(1.0, device="cuda"), 0.1).item() == 9
 
 
+@on_cuda
 def test_complex_quotients_in_place(cupy):
     x = gt.asarray(np.array([1 + 1j, 2 + 0j]), device="cuda")
     x /= gt.asarray(np.array([complex(INF, 0), 2j]), device="cuda")
     np.testing.assert_array_equal(x.numpy(), [0, -1j])
 
 
+@on_cuda
 def test_what_is_not_finite_does_not_spread_in_a_convolution(cupy):
     x = np.array([1.0, NAN, 2.0, 3.0, -INF, 4.0, 1.0])
     for y in ([1.0, 2.0], [1.0, 0.0, INF], [3.0], [NAN, 1.0]):
@@ -203,6 +212,7 @@ def test_what_is_not_finite_does_not_spread_in_a_convolution(cupy):
             assert_alike(lambda a, b, m=mode: gt.convolve(b, a, mode=m), x, np.array(y))
 
 
+@on_cuda
 def test_variance_without_degrees_of_freedom_is_the_same(cupy):
     x = np.arange(6.0).reshape(2, 3)
     with np.errstate(all="ignore"):
@@ -210,6 +220,7 @@ def test_variance_without_degrees_of_freedom_is_the_same(cupy):
             assert_alike(lambda t, c=correction: gt.var(t, axis=1, correction=c), x)
 
 
+@on_cuda
 @pytest.mark.parametrize("name", [d for d in DTYPES if d != "bool"])
 def test_additions_at_repeated_places(cupy, name):
     values = np.arange(12).reshape(4, 3).astype(dtype_of(name))
@@ -218,6 +229,7 @@ def test_additions_at_repeated_places(cupy, name):
     assert_alike(lambda i, v: gt.index_add((5, 4, 3), (slice(1, 2), i), v), places, values)
 
 
+@on_cuda
 def test_polygamma_takes_a_number_and_keeps_the_dtype(cupy):
     for dtype in ("float32", "float64", "int64"):
         x = np.array([[1, 2, 3]], dtype)
@@ -290,6 +302,7 @@ def outcome(function, x):
         return type(error), str(error)
 
 
+@on_cuda
 @pytest.mark.parametrize("name", [*UNARY, *BINARY, *OTHER])
 def test_both_devices_take_the_same_dtypes(cupy, name):
     for dtype in DTYPES:
@@ -310,6 +323,7 @@ def test_both_devices_take_the_same_dtypes(cupy, name):
             np.testing.assert_allclose(cpu[1], cuda[1], rtol=2e-2, err_msg=dtype)
 
 
+@on_cuda
 def test_nothing_is_computed_with_what_is_refused(cupy):
     import standin
 
@@ -352,6 +366,7 @@ def strides(x):
     return [s for n, s in zip(x.shape, x.array.strides, strict=True) if n > 1] if x.size else []
 
 
+@on_cuda
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("cases", [test_ops.CASES, test_linalg.CASES], ids=["ops", "linalg"])
@@ -396,6 +411,7 @@ def test_the_order_of_axes_is_that_of_numpys_results(data):
     assert [a for a in axes if a in long] == [a for a in expected if a in long]
 
 
+@on_cuda
 def test_a_reshape_of_a_result_is_a_view_on_both_or_on_neither(cupy):
     for device in DEVICES:
         x = gt.tensor(np.arange(6.0).reshape(3, 2), device=device)

@@ -10,6 +10,7 @@ from gputensor.kernels import (
     CudaSource,
     adam_step,
     bias_activation,
+    bias_activation_backward,
     embedding_backward,
     gather_scale,
     sgd_step,
@@ -187,6 +188,20 @@ def test_relu_of_minus_zero_is_zero(cupy):
     out = bias_activation.raw(z, cupy.asarray(np.float32([-0.0, 0, 0])), kind="relu").get()
     np.testing.assert_array_equal(out, 0)
     assert not np.signbit(out).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_relu_where_its_argument_is_hardly_a_number(cupy, dtype):
+    tiny, nan = np.finfo(dtype).smallest_subnormal, np.nan
+    y = np.array([[-nan, nan, -np.inf, np.inf, -tiny, tiny, -0.0, 0.0, -1, 1]], dtype)
+    ones, bias = cupy.ones(y.shape, dtype), cupy.zeros(y.size, dtype)
+    dz, db = bias_activation_backward.raw(ones, cupy.asarray(y), bias, kind="relu")
+    passes = np.array([1, 1, 0, 1, 0, 1, 0, 0, 0, 1], dtype)
+    np.testing.assert_array_equal(dz.get()[0], passes)
+    np.testing.assert_array_equal(db.get(), passes)
+    keep = np.isin(np.arange(y.size), [4, 5], invert=True)  # CuPy's kernels flush subnormals
+    out = bias_activation.raw(cupy.asarray(y), bias, kind="relu").get()[0]
+    np.testing.assert_array_equal(out[keep], np.where(y[0] <= 0, 0, y[0])[keep])
 
 
 @pytest.mark.cpu

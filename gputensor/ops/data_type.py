@@ -124,7 +124,8 @@ def astype(
     """Copy of `x` with elements of another type. Gradients flow between floating point types.
 
     Complex numbers become complex or bool only; others are those of :func:`gputensor.real` or
-    :func:`gputensor.imag`.
+    :func:`gputensor.imag`. What becomes of a number that an integer type lacks, such as -1.5 as
+    ``uint8``, is undefined, as in C, and differs by device.
 
     Parameters
     ----------

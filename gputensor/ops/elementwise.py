@@ -1,5 +1,6 @@
 """Elementwise functions: each is a line with its derivative beside it."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -184,9 +185,14 @@ divide = _binary(
 )
 
 
+@functools.cache
+def _smallest(dtype: np.dtype[Any]) -> float:
+    return finfo(dtype).smallest_normal
+
+
 def _pow_base(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
     # x ** 0 is flat also where x ** -1 is infinite or NaN.
-    finite = xp.greater(xp.abs(x), float(finfo(out.dtype).smallest_normal))
+    finite = xp.greater(xp.abs(x), _smallest(out.dtype))
     flat = xp.logical_and(xp.equal(y, 0), xp.logical_not(finite))
     return g * xp.where(flat, 0.0, y * xp.where(flat, 1, x) ** (y - 1))
 
@@ -392,8 +398,10 @@ def _times(out: Any, x: Any, y: Any) -> Any:
     """How often the divisor was taken off for a remainder, in its dtype."""
     xp = namespace(out)
     with np.errstate(invalid="ignore", divide="ignore"):
-        times = xp.round((x - widen(xp, out)) / y)
-        times = xp.where(xp.isinf(y), xp.where(out == x, 0, -1), times)
+        times = xp.rint((x - widen(xp, out)) / y)
+    endless = xp.isinf(y)
+    if not isinstance(out, np.ndarray) or np.any(endless):
+        times = xp.where(endless, xp.where(out == x, 0, -1), times)
     return xp.astype(times, out.dtype)
 
 
@@ -478,18 +486,22 @@ def logistic(xp: Any, x: Any) -> Any:
         return 1 / (1 + xp.exp(-x))
 
 
-def _excess(xp: Any, x: Any, y: Any) -> Any:
-    """``x - y``, and 0 of equal infinities."""
-    same = xp.logical_and(xp.equal(x, y), xp.isinf(x))
-    return widen(xp, xp.where(same, 0, x) - xp.where(same, 0, y))
+def _share(xp: Any, x: Any, y: Any) -> Any:
+    """``exp(x) / (exp(x) + exp(y))``, a half of equal infinities."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        same = xp.logical_and(xp.equal(x, y), xp.isinf(x))
+        return sigmoid(widen(xp, xp.where(same, 0, x) - xp.where(same, 0, y)))
+    with np.errstate(invalid="ignore"):
+        found = logistic(xp, widen(xp, x - y))
+    return xp.where(xp.equal(x, y), found.dtype.type(0.5), found)
 
 
 logaddexp = _binary(
     "logaddexp",
     "``log(exp(x) + exp(y))``, without overflow; equal infinities share the gradient.",
     (
-        lambda xp, g, _out, x, y: g * logistic(xp, _excess(xp, x, y)),
-        lambda xp, g, _out, x, y: g * logistic(xp, _excess(xp, y, x)),
+        lambda xp, g, _out, x, y: g * _share(xp, x, y),
+        lambda xp, g, _out, x, y: g * _share(xp, y, x),
     ),
 )
 softplus = _unary(

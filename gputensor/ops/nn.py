@@ -60,12 +60,11 @@ def _logsumexp_forward(xp: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return narrow(xp, out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape), x)
 
 
-def _largest(x: Any, axis: Any) -> tuple[Any, Any, Any]:
-    """The largest elements, 0 if they are infinite; whether they are; and where they stand."""
+def _largest(x: Any, axis: Any) -> tuple[Any, Any]:
+    """The largest elements, which are constants here, and whether they are infinite."""
     xp = namespace(x)
     top = xp.max(x, axis=axis, keepdims=True)
-    endless = xp.isinf(top)
-    return xp.where(endless, 0, top), endless, x == top
+    return top, xp.isinf(top)
 
 
 def _logsumexp_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -73,11 +72,10 @@ def _logsumexp_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Any, keepdims: boo
     if any_zero(shape, axis):
         return xp.zeros_like(x)
     x, g = widen(xp, x), widen(xp, xp.reshape(g, kept_shape(shape, axis)))
-    recorded = isinstance(x, Tensor)
-    top, endless, largest = _largest(x.array if recorded else x, axis)
-    shifted = x - top
-    if recorded or not isinstance(x, np.ndarray) or endless.any():  # equal shares of the largest
-        shifted = xp.where(endless, xp.where(largest, 0.0, -math.inf), shifted)
+    top, endless = _largest(x.array if isinstance(x, Tensor) else x, axis)
+    shifted = x - xp.where(endless, 0, top)
+    if not isinstance(x, np.ndarray) or endless.any():  # equal shares of the largest
+        shifted = xp.where(endless, xp.where(xp.equal(x, top), 0.0, -math.inf), shifted)
     weights = xp.exp(shifted)
     return weights * (g / xp.sum(weights, axis=axis, keepdims=True))
 

@@ -1267,6 +1267,24 @@ def _searchsorted(a: ndarray, v: ndarray, side: str = "left", sorter: Any = None
     return found
 
 
+def _convolve(a: ndarray, v: ndarray, mode: str = "full") -> ndarray:
+    """Convolution; of numbers that are no integers through Fourier transforms."""
+    found: ndarray = _call(_convolved, "convolve", (a, v, mode), {})
+    return found
+
+
+def _convolved(a: HostArray, v: HostArray, mode: str) -> HostArray:
+    if a.dtype.kind in "biu" or v.dtype.kind in "biu":
+        return np.convolve(a, v, mode)
+    size, both = a.size + v.size - 1, np.result_type(a, v)
+    full = np.fft.ifft(np.fft.fft(a, size) * np.fft.fft(v, size), size)
+    full = full if both.kind == "c" else full.real
+    short, long = sorted((a.size, v.size))
+    start = {"full": 0, "same": (short - 1) // 2, "valid": short - 1}[mode]
+    length = {"full": size, "same": long, "valid": long - short + 1}[mode]
+    return full[start : start + length].astype(both)
+
+
 def _diagonal(a: ndarray, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ndarray:
     def writable(*args: Any) -> HostArray:
         view = np.diagonal(*args)
@@ -1581,6 +1599,7 @@ _OWN: dict[str, Any] = {
     "ElementwiseKernel": ElementwiseKernel,
     "around": _round,
     "clip": _clip,
+    "convolve": _convolve,
     "copy": lambda a, order="K": a.copy(order),
     "diagonal": _diagonal,
     "empty": _empty,
