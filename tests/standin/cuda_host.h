@@ -20,6 +20,9 @@
 
 #include <type_traits>
 #include <utility>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
 // ---------------------------------------------------------------- words of the language
 
@@ -649,7 +652,20 @@ enum Order { forward, reverse, shuffled };
 
 struct Launch {
   unsigned grid[3], block[3];
-  unsigned shared_bytes, order;
+  unsigned shared_bytes, order, flush;
+};
+
+// For the length of a launch: numbers below the normal ones are 0, read or written.
+struct Flushing {
+#if defined(__SSE__)
+  unsigned before = _mm_getcsr();
+  explicit Flushing(bool flush) {
+    if (flush) _mm_setcsr(before | 0x8040);
+  }
+  ~Flushing() { _mm_setcsr(before); }
+#else
+  explicit Flushing(bool) {}
+#endif
 };
 
 inline unsigned random_below(uint64_t n) {
@@ -680,6 +696,7 @@ inline void run_grid(const Launch& l) {
   Segment shared;
   dl_iterate_phdr(find_segment, &shared);
   SignalGuard signals;
+  Flushing flushing(l.flush);
   machine.error[0] = 0;
   for (size_t i = 0; i < block_count && !machine.error[0]; ++i) {
     unsigned b = static_cast<unsigned>(blocks[i]);

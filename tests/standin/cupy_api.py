@@ -7,6 +7,7 @@ __all__ = [
     "ABSENT",
     "ABSENT_KEYWORDS",
     "CUBLAS",
+    "LAYOUT_KEPT",
     "MUTATING",
     "NEVER_KEYWORDS",
     "SYNCHRONIZING",
@@ -101,6 +102,9 @@ CUBLAS = words("dot einsum inner matmul tensordot vdot")
 THRUST = words("""
     argpartition argsort lexsort median nanmedian partition percentile quantile sort sort_complex
     """)
+
+# What they make has the order of axes of their first argument, or views of it.
+LAYOUT_KEPT = words("nan_to_num roll pad linalg.eigh linalg.solve linalg.svd")
 
 # Write to their first argument.
 MUTATING = words("copyto fill_diagonal nan_to_num place put put_along_axis putmask")

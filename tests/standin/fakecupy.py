@@ -12,6 +12,7 @@ import importlib
 import importlib.machinery
 import inspect
 import operator
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
@@ -24,6 +25,7 @@ from .cupy_api import (
     ABSENT,
     ABSENT_KEYWORDS,
     CUBLAS,
+    LAYOUT_KEPT,
     MUTATING,
     NEVER_KEYWORDS,
     SYNCHRONIZING,
@@ -32,6 +34,7 @@ from .cupy_api import (
     UFUNC_METHODS,
     words,
 )
+from .elementwise import parameters, run
 from .host_module import RawKernel, RawModule
 from .memory import (
     Allocation,
@@ -44,8 +47,9 @@ from .memory import (
     require,
     without_owner,
 )
-from .state import counters, current, settings
+from .state import Count, counters, current, settings
 from .streams import get_current_stream
+from .ufuncs import LOOPS, choose, compute, converted
 
 __all__ = ["make_modules", "ndarray"]
 
@@ -64,6 +68,8 @@ def _allocate(shape: Any, dtype: Any, order: str = "C", poison: bool = True) -> 
     shape = tuple(shape) if isinstance(shape, list | tuple) else (operator.index(shape),)
     size = 1
     for n in shape:
+        if operator.index(n) < 0:
+            raise ValueError("Negative dimensions are not allowed")
         size *= operator.index(n)
     pointer = alloc(size * dtype.itemsize)
     memory = pointer.mem
@@ -166,16 +172,19 @@ def _unwrap(value: Any) -> Any:
     return value
 
 
-def _wrap(value: Any) -> Any:
-    """Result of NumPy as CuPy would return it: arrays on the device, never scalars."""
+def _wrap(value: Any, order: str = "C") -> Any:
+    """Result of NumPy as CuPy would return it: arrays on the device, never scalars.
+
+    Whatever the operands' order of axes: what CuPy's kernels make is C-contiguous.
+    """
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if isinstance(value, np.ndarray):
-        return _array(value if memory_of(value) else _copied(value))
+        return _array(value if memory_of(value) else _copied(value, order))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_wrap, value))
+        return type(value)(*(_wrap(v, order) for v in value))
     if type(value) in (list, tuple):
-        return type(value)(map(_wrap, value))
+        return type(value)(_wrap(v, order) for v in value)
     return value
 
 
@@ -202,11 +211,20 @@ def _leaves(value: Any) -> list[Any]:
     return [value]
 
 
+def _bytes(args: Any, found: Any) -> int:
+    """Bytes of the arrays that a function was given, and of what it made."""
+    given = sum(a.nbytes for a in _leaves(tuple(args)) if isinstance(a, np.ndarray))
+    return given + sum(a.nbytes for a in _leaves(found) if isinstance(a, np.ndarray | np.generic))
+
+
 def _perform(
     function: Callable[..., Any],
     args: Any,
     kwargs: dict[str, Any] | None = None,
     writes: Any = (),
+    *,
+    name: str = "",
+    order: str = "C",
 ) -> Any:
     """Run a function of NumPy on views of device memory, or record that while capturing.
 
@@ -218,6 +236,10 @@ def _perform(
         Its arguments.
     writes : sequence of ndarray
         Those of them that it writes to.
+    name : str, optional
+        What it counts as; that of the function by default.
+    order : {"C", "K"}
+        Of the axes of what is new: C, or that of what the function gives.
 
     Returns
     -------
@@ -226,18 +248,19 @@ def _perform(
     """
     kwargs = kwargs or {}
     capture = streams.recording()
+    name = name or getattr(function, "__name__", "function").strip("_")
     if not capture:
         with np.errstate(all="ignore"):  # a device does not warn
             found = function(*args, **kwargs)
         if found is None or writes or _computed(found):
-            counters.count("array_ops")
-        return _wrap(found)
+            counters.ran("array_ops", Count(name, _bytes(args, found)))
+        return _wrap(found, order)
     # On copies it tells the shapes of what it makes.
     copies = {id(host): host.copy() for host in writes}
     trial = _mapped(lambda host: copies.get(id(host), host), (tuple(args), kwargs))
     with np.errstate(all="ignore"):
         found = function(*trial[0], **trial[1])
-    result = _wrap(found)
+    result = _wrap(found, order)
     if not (found is None or writes or _computed(found)):
         return result  # a view
     blocks: dict[Block, int] = {}
@@ -258,7 +281,8 @@ def _perform(
             if out is not None:
                 out[...] = value
 
-    capture.work.append(streams.Work(run, "array_ops", blocks))
+    what = Count(name, _bytes(args, found))
+    capture.work.append(streams.Work(run, "array_ops", blocks, what))
     return result
 
 
@@ -294,8 +318,90 @@ def _call(
     _check_capturable(name, host_args)
     out = kwargs.get("out")
     writes = _leaves(host_kwargs["out"]) if out is not None else host_args[: name in MUTATING]
-    result = _perform(function, host_args, {**host_kwargs, **fixed}, writes)
+    order = "K" if name in LAYOUT_KEPT else "C"
+    if name in _REDUCED:
+        function = functools.partial(_REDUCED[name], function)
+    result = _perform(function, host_args, {**host_kwargs, **fixed}, writes, name=name, order=order)
     return result if out is None else out
+
+
+# ------------------------------------------------------------------ reductions
+
+
+def _accumulated(
+    wide: bool, function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: Any
+) -> Any:
+    """Reduce as CuPy's kernels do: in the dtype asked for, and numbers of 16 bits in float32."""
+    dtype = kwargs.pop("dtype", None)
+    if dtype is not None:
+        a = converted(a, dtype)
+    if wide and a.dtype.itemsize == 2 and a.dtype.kind in "fV":
+        return np.asarray(function(a.astype(np.float32), *args, **kwargs)).astype(a.dtype)
+    return (
+        function(a, *args, **kwargs) if dtype is None else function(a, *args, dtype=dtype, **kwargs)
+    )
+
+
+def _quiet(function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: Any) -> Any:
+    """Reduce without a word about nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _accumulated(True, function, a, *args, **kwargs)
+
+
+def _variance(
+    function: Callable[..., Any],
+    a: HostArray,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+) -> Any:
+    """Mean of squares, NaN where no degree of freedom is left; of bfloat16 in float64."""
+    count = np.size(a) // max(np.size(np.sum(np.empty(a.shape, bool), axis)), 1)
+    if dtype is None:
+        dtype = {"b": "d", "i": "d", "u": "d", "V": "d"}.get(a.dtype.kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = function(a, axis, dtype, out, ddof if count > ddof else 0, keepdims)
+    return found if count > ddof else found * np.asarray(np.nan, np.asarray(found).dtype)
+
+
+def _sorted(function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: Any) -> Any:
+    """Sort in a stable way; in rows of one axis a NaN whose sign is minus comes first."""
+    if a.dtype.name == "bfloat16":
+        raise ValueError("Unsupported dtype (bfloat16)")
+    kwargs["kind"] = "stable"
+    if a.ndim != 1 or a.dtype.char not in "fd":
+        return function(a, *args, **kwargs)
+    first = np.isnan(a) & np.signbit(a)
+    if not first.any():
+        return function(a, *args, **kwargs)
+    order = [*np.flatnonzero(first), *np.flatnonzero(~first)[np.argsort(a[~first], kind="stable")]]
+    return np.array(order) if function is np.argsort else a[order]
+
+
+def _extreme_place(function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: Any) -> Any:
+    """First place of the extreme; of several NaN any, here the last."""
+    axis = kwargs.get("axis", args[0] if args else None)
+    found = np.asarray(function(a, *args, **kwargs))
+    if a.dtype.kind != "f" or not np.isnan(a).any():
+        return found
+    nan = np.isnan(a.reshape(-1) if axis is None else a)
+    axis = 0 if axis is None else axis
+    last = nan.shape[axis] - 1 - np.argmax(np.flip(nan, axis), axis)
+    return np.where(nan.any(axis).reshape(found.shape), last.reshape(found.shape), found)
+
+
+_REDUCED: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("sort", "argsort"), _sorted),
+    **dict.fromkeys(("argmax", "argmin"), _extreme_place),
+    **dict.fromkeys(("sum", "prod", "trace"), functools.partial(_accumulated, True)),
+    **dict.fromkeys(("cumsum", "cumprod"), functools.partial(_accumulated, False)),
+    **dict.fromkeys(("mean", "nanmean", "median", "nanmedian"), _quiet),
+    **dict.fromkeys(("var", "std"), _variance),
+}
 
 
 # ------------------------------------------------------------------ the array
@@ -352,12 +458,7 @@ def _defers(self: "ndarray", other: Any) -> bool:
 
 def _forward(name: str) -> Callable[..., Any]:
     function = getattr(np.ndarray, name, None) or getattr(np, name)
-
-    def method(self: "ndarray", *args: Any, **kwargs: Any) -> Any:
-        # `clip` is the one method that takes keywords which the function lacks.
-        return _call(function, f"ndarray.{name}" if name == "clip" else name, (self, *args), kwargs)
-
-    return method
+    return lambda self, *args, **kwargs: _call(function, name, (self, *args), kwargs)
 
 
 def _around(shape: tuple[int, ...], items: list[Any]) -> tuple[Any, ...]:
@@ -387,8 +488,12 @@ def _picked(host: HostArray, items: list[Any]) -> HostArray:
     return np.array(host[_around(host.shape, items)])
 
 
-def _put_in(host: HostArray, items: list[Any], value: Any) -> None:
-    host[_around(host.shape, items)] = value
+def _put_in(host: HostArray, items: list[Any], value: HostArray) -> None:
+    host[_around(host.shape, items)] = converted(value, host.dtype)
+
+
+def _write_number(host: HostArray, value: Any) -> None:
+    host[...] = value
 
 
 class ndarray:
@@ -641,15 +746,17 @@ class ndarray:
         return picked
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        items, arrays, masked = self._index(key)
+        if not isinstance(value, ndarray) and not hasattr(value, "__cuda_array_interface__"):
+            if not arrays:
+                _array(self._host[_around(self.shape, items)]).fill(value)
+                return
+            # An array of no axes, whose one element is filled in.
+            value = _asarray(value, self.dtype)
         host = _unwrap(value)
-        if isinstance(host, list | tuple):
-            raise _unsupported(value)
-        items, _, masked = self._index(key)
-        if masked and isinstance(host, np.ndarray) and host.ndim:
+        if masked and host.ndim:
             _waits()
-        if isinstance(host, float) and host == 0:
-            host = 0.0  # zero bytes, whatever the sign
-        _perform(_put_in, (_unwrap(self), items, host), writes=[self._host])
+        _perform(_put_in, (_unwrap(self), items, host), writes=[self._host], name="cupy_copy")
 
     def __delitem__(self, key: Any) -> None:
         raise NotImplementedError
@@ -659,7 +766,8 @@ class ndarray:
     def copy(self, order: str = "C") -> Any:
         """Copy in new memory."""
         require(self._memory)
-        return _perform(np.array, (self._host,), {"order": order})
+        kwargs = {"order": order}
+        return _perform(np.array, (self._host,), kwargs, name="cupy_copy", order="K")
 
     def __copy__(self) -> Any:
         return self.copy()
@@ -677,14 +785,30 @@ class ndarray:
         copy: bool = True,
     ) -> Any:
         """Copy with another dtype."""
+        if casting is not None:
+            raise TypeError("casting is not supported yet")
+        if subok is not None:
+            raise TypeError("subok is not supported yet")
         if not copy and np.dtype(dtype) == self.dtype:
             return self
-        args = (_unwrap(self), dtype, order, casting or "unsafe")
-        return _perform(np.ndarray.astype, args)
+        args = (_unwrap(self), dtype, order)
+        return _perform(converted, args, name="cupy_copy", order="K")
 
     def fill(self, value: Any) -> None:
-        """Set every element."""
-        self[...] = value
+        """Set every element; what equals 0 by zero bytes, where they lie without gaps."""
+        host = _unwrap(self)
+        if isinstance(value, ndarray):
+            if value.shape != ():
+                raise ValueError("non-scalar cupy.ndarray cannot be used for fill")
+            _perform(_put_in, (host, [...], _unwrap(value)), writes=[host], name="cupy_fill")
+            return
+        number = np.asarray(value, self.dtype)
+        if number.shape != ():
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        if number == 0 and host.flags.c_contiguous:
+            self.data.memset_async(0, self.nbytes)
+        else:
+            _perform(_write_number, (host, number[()]), writes=[host], name="cupy_fill")
 
     def view(self, dtype: Any = None, type: Any = None) -> "ndarray":
         """Same memory, read as another dtype."""
@@ -697,6 +821,31 @@ class ndarray:
     def take(self, indices: Any, axis: Any = None, out: Any = None) -> "ndarray":
         """Elements along an axis; what lies out of bounds is taken around the end."""
         return _take(self, indices, axis, out)
+
+    def clip(self, min: Any = None, max: Any = None, out: Any = None) -> "ndarray":
+        """Bring elements between two bounds."""
+        return _clip(self, min, max, out)
+
+    def round(self, decimals: int = 0, out: Any = None) -> "ndarray":
+        """Round to a number of decimals."""
+        return _round(self, decimals, out)
+
+    def conj(self) -> "ndarray":
+        """Complex conjugate; of real numbers the array itself."""
+        return _ufunc(np.conjugate)(self) if self.dtype.kind == "c" else self
+
+    conjugate = conj
+
+    def __pow__(self, other: Any) -> Any:
+        """Power, by other functions where the exponent is a number that these are for."""
+        if type(other) is int and other == 2:
+            dtype = None if self.dtype.kind in "ifc" else np.result_type(self.dtype, other)
+            return _ufunc(np.square)(self, dtype=dtype)
+        quick = {0.5: np.sqrt, 2.0: np.square, -1.0: np.reciprocal}
+        if type(other) is float and other in quick:
+            dtype = None if self.dtype.kind in "fc" else np.result_type(self.dtype, other)
+            return _ufunc(quick[other])(self, dtype=dtype)
+        return NotImplemented if _defers(self, other) else _ufunc(np.power)(self, other)
 
     def scatter_add(self, slices: Any, value: Any) -> None:
         """Add at places that may repeat."""
@@ -728,8 +877,8 @@ for _name in ("dtype", "itemsize", "nbytes", "ndim", "size", "strides"):
     setattr(ndarray, _name, property(operator.attrgetter(f"_host.{_name}")))
 
 for _name in words("""
-    all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum
-    diagonal dot flatten max mean min nonzero partition prod ptp put ravel repeat round
+    all any argmax argmin argpartition argsort choose compress cumprod cumsum
+    diagonal dot flatten max mean min nonzero partition prod ptp put ravel repeat
     searchsorted sort squeeze std sum swapaxes trace transpose var
 """):
     setattr(ndarray, _name, _forward(_name))
@@ -740,7 +889,8 @@ for _name, _function in {
     **{"lshift": np.left_shift, "rshift": np.right_shift, "divmod": np.divmod},
     **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor},
 }.items():
-    setattr(ndarray, f"__{_name}__", _binary(_function))
+    if _name != "pow":
+        setattr(ndarray, f"__{_name}__", _binary(_function))
     setattr(ndarray, f"__r{_name}__", _reflected(_function))
     if _name != "divmod":
         setattr(ndarray, f"__i{_name}__", _in_place(_function))
@@ -759,67 +909,26 @@ for _name, _function in {
 # ------------------------------------------------------------------ the functions
 
 
-def _power(x: Any, y: Any, **kwargs: Any) -> Any:
-    """Power; integers to negative powers are cut to integers, not refused as by NumPy."""
-    if np.result_type(x, y).kind == "f" and np.equal(y, 0.5).any():
-        # NumPy's `power` takes the square root there, which is NaN of -inf, and -0 of -0.
-        return np.positive(np.float_power(x, y).astype(np.result_type(x, y)), **kwargs)
-    if np.result_type(x, y).kind != "i" or not np.less(y, 0).any():
-        return np.power(x, y, **kwargs)
-    found = np.power(x, np.abs(y), dtype=np.result_type(x, y))
-    cut = np.where(np.less(y, 0) & (np.abs(x) != 1), 0, found)
-    return np.positive(cut, **kwargs)
-
-
-def _floor_divide(x: Any, y: Any, **kwargs: Any) -> Any:
-    """Floor of the quotient; NumPy takes the remainder off first."""
-    if np.result_type(x, y).kind != "f":
-        return np.floor_divide(x, y, **kwargs)
-    return np.floor(np.divide(x, y), **kwargs)
-
-
-def _remainder(x: Any, y: Any, **kwargs: Any) -> Any:
-    """What the floor of the quotient leaves; NumPy's is exact and knows infinities."""
-    if np.result_type(x, y).kind != "f":
-        return np.remainder(x, y, **kwargs)
-    return np.subtract(x, _floor_divide(x, y) * y, **kwargs)
-
-
-def _sign(x: Any, **kwargs: Any) -> Any:
-    """Sign; that of NaN is 0."""
-    if x.dtype.kind != "f":
-        return np.sign(x, **kwargs)
-    return np.sign(np.where(np.isnan(x), x.dtype.type(0), x), **kwargs)
-
-
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None) -> Any:
-    """Choice by comparison, for which a number that is NaN is no bound."""
-    bounds = (None if isinstance(b, float) and b != b else b for b in (a_min, a_max))
-    return np.clip(a, *bounds, out=out)
-
-
-_AS_CUPY = {
-    np.floor_divide: _floor_divide,
-    np.power: _power,
-    np.remainder: _remainder,
-    np.sign: _sign,
-}
-
-
 class ufunc:
     """Universal function: arrays of the device and scalars, nothing else."""
 
-    def __init__(self, function: np.ufunc) -> None:
+    def __init__(self, function: Callable[..., Any], name: str = "", nin: int = 1) -> None:
         self._function = function
-        self.__name__ = self.name = function.__name__
-        self.nin, self.nout, self.nargs = function.nin, function.nout, function.nargs
-        self.types = function.types
+        self.__name__ = self.name = name or function.__name__
+        self.nin, self.nout = getattr(function, "nin", nin), getattr(function, "nout", 1)
+        self.nargs = self.nin + self.nout
         self._keywords = set(UFUNC_KEYWORDS)
-        if function.signature is not None:
+        self._generalized = getattr(function, "signature", None) is not None
+        if self._generalized:
             self._keywords |= {"axes", "axis", "keepdims", "order", "signature"}
 
     def __repr__(self) -> str:
         return f"<ufunc '{self.name}'>"
+
+    @property
+    def types(self) -> list[str]:
+        """Its loops, as NumPy's ufuncs tell theirs."""
+        return list(LOOPS[self.name])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         wrong = kwargs.keys() - self._keywords
@@ -832,22 +941,36 @@ class ufunc:
                 a, "__cuda_array_interface__"
             ):
                 raise _unsupported(a)
-        if len(args) > self.nin:
-            args, outs = args[: self.nin], args[self.nin :]
-            kwargs["out"] = outs[0] if self.nout == 1 else outs
-        if kwargs.get("out") is not None and not isinstance(kwargs["out"], ndarray | tuple):
+        args, given = args[: self.nin], args[self.nin :]
+        out = kwargs.pop("out", None)
+        outs = given or (out if isinstance(out, tuple) else (out,) * (out is not None))
+        if not all(isinstance(o, ndarray) for o in outs):
             raise TypeError("Output arguments type must be cupy.ndarray")
-        if self.name in ("expm1", "log1p", "log2") and args[0].dtype.kind == "c":
-            raise RuntimeError(f"cupy.{self.name} of complex numbers does not compile")
-        try:
-            function = _AS_CUPY.get(self._function, self._function)
-            return _call(function, self.name, args, kwargs)
-        except TypeError as error:
-            if "did not contain a loop" in str(error) or "for the input types" in str(error):
-                types = tuple(getattr(a, "dtype", np.dtype(type(a))).type for a in args)
-                text = f"Wrong type ({types}) of arguments for cupy_{self.name}"
-                raise TypeError(text) from None
-            raise
+        if self._generalized:
+            kwargs = {**kwargs, "out": outs[0]} if outs else kwargs
+            return _call(self._function, self.name, args, kwargs)
+        return self._run([_unwrap(a) for a in args], outs, **kwargs)
+
+    def _run(
+        self, args: list[Any], outs: tuple["ndarray", ...], dtype: Any = None, casting: str = ""
+    ) -> Any:
+        hosts = [_unwrap(o) for o in outs]
+        shape = np.broadcast_shapes(*(np.shape(a) for a in (*args, *hosts)))
+        loop = choose(self.name, args, dtype)
+        for host, made in zip(hosts, loop.outs, strict=len(hosts) > 0):
+            if host.shape != shape:
+                raise ValueError("Out shape is mismatched")
+            if not np.can_cast(made, host.dtype, casting or "same_kind"):
+                raise TypeError(
+                    f"Cannot cast output operand from {made!r} to {host.dtype!r} according to the "
+                    f"rule '{casting or 'same_kind'}'"
+                )
+        if not hosts:
+            run = functools.partial(compute, self.name, self._function, loop)
+            return _perform(run, args, name=f"cupy_{self.name}")
+        run = functools.partial(_computed_into, self.name, self._function, loop, len(hosts))
+        _perform(run, (*args, *hosts), writes=hosts, name=f"cupy_{self.name}")
+        return outs[0] if len(outs) == 1 else outs
 
     def _method(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self.name not in UFUNC_METHODS[name]:
@@ -872,16 +995,21 @@ class ufunc:
 
     def outer(self, A: Any, B: Any, **kwargs: Any) -> Any:
         """Apply to all pairs."""
-        return _call(self._function.outer, "outer", (A, B), kwargs)
+        A, B = _make_array(A), _make_array(B)
+        a, b = A.reshape(A.shape + (1,) * B.ndim), B.reshape((1,) * A.ndim + B.shape)
+        return self(a, b, **kwargs)
 
     def at(self, a: "ndarray", indices: Any, b: Any = None) -> None:
         """Apply in place at places that may repeat."""
-        dtypes = _AT_DTYPES["order" if self.name in ("maximum", "minimum") else self.name]
         if self.name not in UFUNC_METHODS["at"]:
             raise NotImplementedError(f"`{self.name}.at` is not supported yet")
-        if a.dtype.char not in dtypes:
-            raise TypeError(f"`{self.name}.at` does not support {a.dtype}")
-        items, _, _ = a._index(indices)
+        items, arrays, masked = a._index(indices)
+        if not arrays:
+            self(a[indices], b, out=a[indices])
+            return
+        dtypes = _AT_DTYPES["order" if self.name in ("maximum", "minimum") else self.name]
+        if not masked and a.dtype.char not in dtypes:
+            raise TypeError(f"cupy.{self.name}.at only supports {', '.join(dtypes)} as data type")
         function = self._function
 
         def put(host: HostArray, items: list[Any], value: Any) -> None:
@@ -890,22 +1018,80 @@ class ufunc:
         _perform(put, (_unwrap(a), items, _unwrap(b)), writes=[a._host])
 
 
-# Types that the atomic operations behind `ufunc.at` exist for; int64 is not among them.
+# Types that the atomic operations behind `ufunc.at` exist for; complex ones are not among them.
 _AT_DTYPES: dict[str, str] = collections.defaultdict(
-    lambda: "iIlLqQ", add="iILQefdFD", subtract="iILQefdFD", order="iILQfd"
+    lambda: "iIlLqQ", add="iIlLqQefd", subtract="iI", order="iIlLqQfd"
 )
 
 _ufunc = functools.cache(ufunc)
+
+
+def _computed_into(name: str, function: Any, loop: Any, nout: int, *arrays: HostArray) -> None:
+    """Run a loop, and write what it gives into the last `nout` arrays."""
+    found = compute(name, function, loop, *arrays[:-nout])
+    results = found if isinstance(found, tuple) else (found,)
+    for out, value in zip(arrays[-nout:], results, strict=True):
+        out[...] = converted(value, out.dtype)
 
 
 def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     return ndarray(shape, dtype, order=order)
 
 
-def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> ndarray:
-    array = _empty(shape, np.asarray(fill_value).dtype if dtype is None else dtype, order)
-    array.fill(fill_value)
+def _zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    array = _empty(shape, dtype, order)
+    array.data.memset_async(0, array.nbytes)
     return array
+
+
+def _ones(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    array = _empty(shape, dtype, order)
+    array.fill(1)
+    return array
+
+
+def _full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> ndarray:
+    if dtype is None:
+        dtype = getattr(fill_value, "dtype", None) or np.array(fill_value).dtype
+    return _full_into(_empty(shape, dtype, order), fill_value)
+
+
+def _full_into(array: ndarray, value: Any) -> ndarray:
+    """Array full of a number, which unlike by ``fill`` is always written by a kernel."""
+    host = _unwrap(array)
+    if isinstance(value, ndarray):
+        _perform(_put_in, (host, [...], _unwrap(value)), writes=[host], name="cupy_copy")
+    else:
+        number = np.asarray(value).astype(host.dtype)
+        _perform(_write_number, (host, number), writes=[host], name="cupy_copy")
+    return array
+
+
+def _zeros_like(
+    a: ndarray, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None
+) -> ndarray:
+    array = _empty_like(a, dtype, order, subok, shape)
+    array.data.memset_async(0, array.nbytes)
+    return array
+
+
+def _ones_like(
+    a: ndarray, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None
+) -> ndarray:
+    array = _empty_like(a, dtype, order, subok, shape)
+    array.fill(1)
+    return array
+
+
+def _full_like(
+    a: ndarray,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: Any = None,
+    shape: Any = None,
+) -> ndarray:
+    return _full_into(_empty_like(a, dtype, order, subok, shape), fill_value)
 
 
 def _empty_like(
@@ -942,7 +1128,12 @@ def _asarray(
     elif _holds_device_array(a):
         return _perform(np.array, (_unwrap(a), dtype), {"order": order})
     else:
-        return _array(_upload(a, dtype, order))
+        host = np.asarray(a, dtype)
+        if host.ndim:
+            return _array(_upload(host, None, order))
+        array = _empty((), host.dtype)
+        array.fill(host)  # the number is an argument of the kernel, or zero bytes
+        return array
     fits = (order not in "CA" or host.flags.c_contiguous) and (
         order != "F" or host.flags.f_contiguous
     )
@@ -950,7 +1141,8 @@ def _asarray(
         return a
     if copy is False:
         raise ValueError("Unable to avoid copy while creating an array as requested.")
-    return _perform(np.array, (host, dtype or host.dtype), {"order": order})
+    args = (host, dtype or host.dtype, order)
+    return _perform(converted, args, name="cupy_copy", order="K")
 
 
 def _make_array(
@@ -1023,14 +1215,31 @@ def _put(a: ndarray, ind: Any, v: Any, mode: str = "wrap") -> None:
 def _where(condition: ndarray, x: Any = None, y: Any = None) -> Any:
     if (x is None) != (y is None):
         raise ValueError("Must provide both 'x' and 'y' or neither.")
-    if not isinstance(condition, ndarray):
-        raise _unsupported(condition)
     if x is None:
         return condition.nonzero()
-    for value in (x, y):
-        if isinstance(value, list | tuple):
-            raise _unsupported(value)
-    return _call(np.where, "where", (condition, x, y), {})
+    return _where_ufunc(condition.astype(bool, copy=False), x, y)
+
+
+_where_ufunc = ufunc(np.where, "where", 3)
+_clip_ufunc = ufunc(np.clip, "clip", 3)
+_round_ufunc = ufunc(np.round, "round", 2)
+
+
+def _clip(a: Any, a_min: Any, a_max: Any, out: Any = None) -> Any:
+    kind, dtype = a.dtype.kind, a.dtype.type
+    if a_min is None:
+        a_min = dtype("-inf") if kind == "f" else np.iinfo(dtype).min if kind in "iu" else None
+    if a_max is None:
+        a_max = dtype("inf") if kind == "f" else np.iinfo(dtype).max if kind in "iu" else None
+    return _clip_ufunc(a, a_min, a_max, out=out)
+
+
+def _round(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    if not isinstance(a, ndarray):
+        a = _make_array(a)
+    if decimals < 0 and a.dtype.kind in "iu":
+        return _call(np.round, "round", (a, decimals), {"out": out})
+    return _round_ufunc(a, decimals, out=out)
 
 
 def _linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, **options: Any) -> Any:
@@ -1121,6 +1330,52 @@ def _function(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call
 
 
+class ElementwiseKernel:
+    """``cupy.ElementwiseKernel``: C++ for each element of arrays, which are broadcast.
+
+    A type that is a letter is that of the arrays; names of dtypes are those of numbers, too.
+    """
+
+    def __init__(
+        self,
+        in_params: str,
+        out_params: str,
+        operation: str,
+        name: str = "kernel",
+        reduce_dims: bool = True,
+        preamble: str = "",
+        **options: Any,
+    ) -> None:
+        self.in_params, self.out_params = parameters(in_params), parameters(out_params)
+        self.operation, self.name, self.preamble = operation, name, preamble
+
+    def __call__(self, *args: Any) -> Any:
+        if len(args) != len(self.in_params):
+            raise TypeError(f"Wrong number of arguments for {self.name!r}: {len(args)}")
+        types: dict[str, Any] = {}
+        for value, parameter in zip(args, self.in_params, strict=True):
+            wanted = parameter.type if len(parameter.type) > 1 else None
+            if isinstance(value, ndarray):
+                known = types.setdefault(parameter.type, np.dtype(wanted or value.dtype))
+                if known != value.dtype:
+                    raise TypeError(f"Type is mismatched. {parameter.type} {value.dtype} {known}")
+            elif wanted:
+                types[parameter.type] = np.dtype(wanted)
+            elif not isinstance(value, _SCALARS):
+                raise _unsupported(value)
+        for parameter in self.out_params:
+            if len(parameter.type) > 1:
+                types[parameter.type] = np.dtype(parameter.type)
+        found = _perform(
+            functools.partial(
+                run, self.in_params, self.out_params, self.operation, self.preamble, types
+            ),
+            [_unwrap(a) for a in args],
+            name=self.name,
+        )
+        return found[0] if len(found) == 1 else tuple(found)
+
+
 # ------------------------------------------------------------------ linear algebra
 
 
@@ -1156,10 +1411,103 @@ def _decided(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return call
 
 
+def _pivots(a: HostArray) -> HostArray:
+    """Diagonal of U in the LU decomposition of a matrix, and the sign of its permutation.
+
+    Each update is rounded once, as by a fused multiply-add: where the plain arithmetic of the
+    host gives a pivot that is exactly 0, a rounding error may be left.
+    """
+    exact = {"f": np.float64, "d": np.longdouble, "F": np.complex128, "D": np.clongdouble}
+    u, n, sign = a.astype(a.dtype), a.shape[-1], 1
+    for k in range(n):
+        pivot = k + int(np.argmax(np.abs(u[k:, k])))
+        if pivot != k:
+            u[[k, pivot]], sign = u[[pivot, k]], -sign
+        if u[k, k] == 0:
+            continue
+        factors = (u[k + 1 :, k] / u[k, k]).astype(exact[a.dtype.char])
+        u[k + 1 :] = u[k + 1 :] - factors[:, None] * u[k].astype(exact[a.dtype.char])
+    return np.append(np.diagonal(u), a.dtype.type(sign))
+
+
+def _stack(a: HostArray) -> HostArray:
+    """Matrices in one row, of a dtype that cuSOLVER knows."""
+    dtype = a.dtype if a.dtype.char in "fdFD" else np.dtype(np.float64)
+    return a.astype(dtype).reshape(-1, *a.shape[-2:])
+
+
+def _with_pivots(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Inverse or solution, refused where a pivot is 0; garbage where it should be."""
+
+    def compute(a: HostArray, *others: HostArray) -> Any:
+        if a.dtype == np.float16:
+            raise TypeError("float16 is unsupported in linalg")
+        if a.size and a.ndim > 1 and a.shape[-1] == a.shape[-2]:
+            # What is decomposed for an inverse is the transpose, but for Fortran's order.
+            transposed = not others and (a.ndim > 2 or a.flags.c_contiguous)
+            for m in _stack(a):
+                if not _pivots(m.T if transposed else m)[:-1].all():
+                    raise np.linalg.LinAlgError("Singular matrix")
+        try:
+            return function(a, *others)
+        except np.linalg.LinAlgError as error:
+            if "Singular" not in str(error):
+                raise
+            eye = np.eye(a.shape[-1], dtype=a.dtype)
+            return function(a + np.finfo(a.dtype).eps * np.abs(a).max() * eye, *others)
+
+    return compute
+
+
+_inverse, _solution = _with_pivots(np.linalg.inv), _with_pivots(np.linalg.solve)
+
+
+def _inv(a: ndarray) -> Any:
+    return _call(_inverse, "linalg.inv", (a,), {})
+
+
 def _solve(a: ndarray, b: ndarray) -> Any:
     if a.ndim > 1 and b.shape[: a.ndim - 1] != a.shape[:-1]:
         raise ValueError("a must have (..., M, M) shape and b must have (M,) or (..., M, K)")
-    return _call(np.linalg.solve, "linalg.solve", (a, b), {})
+    return _call(_solution, "linalg.solve", (a, b), {})
+
+
+def _slogdet_of(a: HostArray) -> tuple[HostArray, HostArray]:
+    sign, log = (np.array(part) for part in np.linalg.slogdet(a))
+    for i in np.flatnonzero(sign == 0):
+        pivots = _pivots(_stack(a)[i].T)
+        if pivots.all():
+            sign.flat[i] = np.prod(pivots / np.abs(pivots))
+            log.flat[i] = np.log(np.abs(pivots)).sum()
+    return sign, log
+
+
+def _slogdet(a: ndarray) -> Any:
+    return _call(_slogdet_of, "linalg.slogdet", (a,), {})
+
+
+def _det(a: ndarray) -> Any:
+    def compute(host: HostArray) -> HostArray:
+        sign, log = _slogdet_of(host)
+        return np.where(sign == 0, sign, np.linalg.det(host) if sign.all() else sign * np.exp(log))
+
+    return _call(compute, "linalg.det", (a,), {})
+
+
+def _symmetric(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Eigenvalues, and vectors in Fortran's order; of float16 too, computed in float32."""
+
+    def compute(a: HostArray) -> Any:
+        wide = function(a.astype(np.float32) if a.dtype == np.float16 else a)
+        parts = wide if isinstance(wide, tuple) else (wide,)
+        if a.dtype == np.float16:
+            parts = tuple(part.astype(a.dtype) for part in parts)
+        if len(parts) == 1:
+            return parts[0]
+        values, vectors = parts
+        return values, np.asarray(vectors, order="F") if a.ndim == 2 else vectors
+
+    return lambda a: _call(compute, f"linalg.{name}", (a,), {})
 
 
 def _solve_triangular(
@@ -1201,7 +1549,9 @@ def _solve_triangular(
 
 def _linalg() -> ModuleType:
     module = _fill(ModuleType("cupy.linalg"), np.linalg, "linalg.")
-    vars(module)["solve"] = _solve
+    vars(module).update(inv=_inv, solve=_solve, slogdet=_slogdet, det=_det)
+    for name in ("eigh", "eigvalsh"):
+        setattr(module, name, _symmetric(getattr(np.linalg, name), name))
     for name in words("cholesky eigh eigvalsh inv lstsq pinv qr solve svd"):
         setattr(module, name, _decided(getattr(module, name), name))
     return module
@@ -1218,17 +1568,26 @@ _OWN: dict[str, Any] = {
     "ascontiguousarray": _ascontiguousarray,
     "asfortranarray": _asfortranarray,
     "asnumpy": _asnumpy,
-    "clip": _function(_clip, "clip"),
+    "ElementwiseKernel": ElementwiseKernel,
+    "around": _round,
+    "clip": _clip,
+    "copy": lambda a, order="K": a.copy(order),
     "diagonal": _diagonal,
     "empty": _empty,
     "empty_like": _empty_like,
+    "fix": ufunc(np.fix, "fix"),
     "flip": _flip,
     "from_dlpack": _from_dlpack,
     "full": _full,
+    "full_like": _full_like,
     "get_array_module": _get_array_module,
     "linspace": _linspace,
+    "ones": _ones,
+    "ones_like": _ones_like,
     "roll": _roll,
+    "round": _round,
     "searchsorted": _searchsorted,
+    "sinc": ufunc(np.sinc, "sinc"),
     "get_default_memory_pool": lambda: default_pool,
     "get_default_pinned_memory_pool": lambda: MemoryPool(),
     "is_available": lambda: settings.devices > 0,
@@ -1239,6 +1598,8 @@ _OWN: dict[str, Any] = {
     "take_along_axis": _take_along_axis,
     "ufunc": ufunc,
     "where": _where,
+    "zeros": _zeros,
+    "zeros_like": _zeros_like,
 }
 
 
@@ -1285,12 +1646,20 @@ class _Special(ModuleType):
     def __getattr__(self, name: str) -> Any:
         special = importlib.import_module("scipy.special")
         if name == "polygamma":
-            return lambda n, x: _call(special.polygamma, name, (n, x), {})
-        if name not in words(
-            "betainc digamma erf erfc erfinv expit gammainc gammaincc gammaln log_ndtr ndtr"
-        ):
+            return _polygamma
+        if name not in LOOPS or not hasattr(special, name):
             raise AttributeError(name)
-        return _ufunc(getattr(special, name))
+        return ufunc(getattr(special, name), name)
+
+
+def _polygamma(n: Any, x: Any) -> Any:
+    """Of two arrays: CuPy looks for the zeros of `n` by a method of what ``n == 0`` gives."""
+    return _where(n == 0, _Special("").digamma(x), _call(_higher, "polygamma", (n, x), {}))
+
+
+def _higher(n: Any, x: Any) -> Any:
+    special = importlib.import_module("scipy.special")
+    return special.polygamma(np.maximum(n, 1), x)
 
 
 @functools.cache
@@ -1318,7 +1687,7 @@ def make_modules() -> dict[str, ModuleType]:
         if name.count(".") == 1 and name.startswith("cupy."):
             setattr(module, name.partition(".")[2], value)
     module.__path__ = []
-    module.__version__ = "14.0.0"
+    module.__version__ = "14.2.0"
     modules = {"cupy": module, **below}
     for name, value in modules.items():
         if value is not np.exceptions:

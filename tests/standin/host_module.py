@@ -22,10 +22,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .memory import Allocation, Block, MemoryPointer, require
-from .state import current, settings
+from .state import Count, current, settings
 from .streams import submit
 
-__all__ = ["CUDADriverError", "CompileException", "RawKernel", "RawModule", "host_compiler"]
+__all__ = [
+    "CUDADriverError",
+    "CompileException",
+    "RawKernel",
+    "RawModule",
+    "compile_library",
+    "host_compiler",
+]
 
 _HEADER = Path(__file__).with_name("cuda_host.h")
 _FLAGS = (
@@ -221,6 +228,25 @@ def _compile(text: str, source: str, options: Sequence[str]) -> Path:
     return path
 
 
+def compile_library(text: str) -> Path:
+    """Path of the shared library for C++ that is no kernel."""
+    return _compile(text, text, ())
+
+
+def _flushes(options: Sequence[str]) -> bool:
+    """Whether float32 numbers below the normal ones become 0.
+
+    Behind a source's own options CuPy puts ``-ftz=true``, and of options that are repeated the
+    last counts. An option that is the last may take it for its argument.
+    """
+    flushes, taken = False, False
+    for option in (*options, "-ftz=true"):
+        if not taken and option.lstrip("-").startswith("ftz="):
+            flushes = option.endswith("true")
+        taken = not taken and option in ("-D", "-U", "-I")
+    return flushes
+
+
 @functools.cache
 def _library(source: str, options: tuple[str, ...], expressions: tuple[str, ...]) -> _Library:
     return _Library(source, options, expressions)
@@ -334,7 +360,12 @@ class RawKernel:
         memories = [_memory_of(a) for a in args]
         blocks = [memory and memory.block for memory in memories]
         used = {memory.block: memory.nbytes for memory in memories if memory}
-        submit(lambda: self._execute(shape, shared_mem, values, blocks), "launches", used, stream)
+        what = Count(
+            self.name, sum(a.nbytes for a in args if _is_array(a) and hasattr(a, "nbytes"))
+        )
+        submit(
+            lambda: self._execute(shape, shared_mem, values, blocks), "launches", used, stream, what
+        )
 
     def _execute(
         self,
@@ -400,7 +431,9 @@ class RawKernel:
         pointers: "ctypes.Array[ctypes.c_void_p]",
         blocks: list[Block | None],
     ) -> None:
-        how = (ctypes.c_uint * 8)(*shape, shared_mem, _ORDERS[order])
+        # The host can flush all numbers or none, the device those of float32 alone.
+        flush = _flushes(self.options) and not any(t.lstrip("*=") == "f8" for t in self._types)
+        how = (ctypes.c_uint * 9)(*shape, shared_mem, _ORDERS[order], flush)
         assert self._run is not None
         message = self._run(how, pointers)
         places = {block: self._place(i) for i, block in enumerate(blocks)}
@@ -451,7 +484,8 @@ _PYTHON_SCALARS = {bool: np.bool_, int: np.int64, float: np.float64, complex: np
 def _scalar(value: Any, kind: str) -> "np.ndarray[Any, Any]":
     """Bytes of a scalar, in the type that CuPy gives it."""
     if type(value) in _PYTHON_SCALARS:
-        value = _PYTHON_SCALARS[type(value)](value)
+        unsigned = type(value) is int and value >= 2**63
+        value = np.uint64(value) if unsigned else _PYTHON_SCALARS[type(value)](value)
     if not isinstance(value, np.generic):
         raise TypeError(f"{_describe(value)} for a parameter of C type {_c_type(kind)}")
     size = int(kind[1:])

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .state import counters, current
+from .state import Count, counters, current
 from .streams import (
     CUDARuntimeError,
     Stream,
@@ -262,7 +262,10 @@ class MemoryPointer:
         """Fill `size` bytes."""
         address = self.ptr
         blocks = {self.mem.block: self.mem.nbytes}
-        submit(lambda: ctypes.memset(address, value, size) and None, "", blocks, stream)
+        what = Count("memset", size)
+        submit(
+            lambda: ctypes.memset(address, value, size) and None, "memsets", blocks, stream, what
+        )
 
     def copy_from_device(self, source: "MemoryPointer", size: int) -> None:
         """Copy `size` bytes from another place on the device, on the legacy stream."""
@@ -280,7 +283,8 @@ def copy_bytes(target: int, source: int, size: int, stream: object = None) -> No
     """Copy between two addresses on the device."""
     found = [memory for memory in map(Allocation.around, (target, source)) if memory]
     blocks = {memory.block: memory.nbytes for memory in found}
-    submit(lambda: ctypes.memmove(target, source, size) and None, "", blocks, stream)
+    what = Count("memcpy", 2 * size)
+    submit(lambda: ctypes.memmove(target, source, size) and None, "copies", blocks, stream, what)
 
 
 # ------------------------------------------------------------------ pools

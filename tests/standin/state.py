@@ -1,22 +1,34 @@
 """What the whole stand-in shares: counters, settings and the current device."""
 
+import collections
 import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Counters", "Settings", "counters", "current", "settings"]
+__all__ = ["Count", "Counters", "Settings", "counters", "current", "settings"]
+
+
+class Count(NamedTuple):
+    """A piece of work: the name of its kernel, and the bytes of the arrays that it is given."""
+
+    name: str
+    nbytes: int
 
 
 @dataclass
 class Counters:
     """What went on between host and device since the last :meth:`reset`.
 
-    A launch of a graph counts as one of `graph_launches`; what it replays, as `replayed_launches`
-    and `replayed_array_ops`. Work that is recorded does not count. `driver_allocations` are those
-    that no memory pool could serve, hence ``cudaMalloc``.
+    A launch of a graph counts as one of `graph_launches`; what it replays, as `replayed_launches`,
+    `replayed_array_ops`, `replayed_memsets` and `replayed_copies`. Work that is recorded does not
+    count. `driver_allocations` are those that no memory pool could serve, hence ``cudaMalloc``.
+
+    `kernels` has what ran by its name, replayed or not: kernels from sources, and CuPy's functions
+    as one each. `bytes_moved` adds up the sizes of the arrays that these were given and made.
 
     With `logging` set, `log` gets a pair for each count: what was counted, and file and line of
     the code that caused it.
@@ -29,10 +41,16 @@ class Counters:
     synchronizations: int = 0
     launches: int = 0
     array_ops: int = 0
+    memsets: int = 0
+    copies: int = 0
     graph_launches: int = 0
     replayed_launches: int = 0
     replayed_array_ops: int = 0
+    replayed_memsets: int = 0
+    replayed_copies: int = 0
     driver_allocations: int = 0
+    bytes_moved: int = 0
+    kernels: "collections.Counter[str]" = field(default_factory=collections.Counter)
     logging: bool = False
     log: list[tuple[str, str]] = field(default_factory=list)
 
@@ -47,6 +65,12 @@ class Counters:
         setattr(self, kind, getattr(self, kind) + 1)
         if self.logging:
             self.log.append((kind, _caller()))
+
+    def ran(self, kind: str, what: Count) -> None:
+        """Count a piece of work that ran on the device."""
+        self.count(kind)
+        self.kernels[what.name] += 1
+        self.bytes_moved += what.nbytes
 
     def to_host(self, nbytes: int) -> None:
         """Count a copy to the host, which waits for the device."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from .state import counters, current
+from .state import Count, counters, current
 
 if TYPE_CHECKING:
     from .memory import Block
@@ -68,15 +68,17 @@ class Work(NamedTuple):
     ----------
     run : callable
         Does it, on the memory at the recorded addresses.
-    kind : {"launches", "array_ops", ""}
+    kind : {"launches", "array_ops", "memsets", "copies", ""}
         What it would have counted as.
     blocks : mapping of Block to int
         Memory it uses, and up to which byte.
+    what : Count
     """
 
     run: Callable[[], None]
     kind: str
     blocks: "Mapping[Block, int]"
+    what: Count
 
 
 class Capture:
@@ -125,15 +127,20 @@ def recording(stream: Any = None) -> Capture | None:
 
 
 def submit(
-    run: Callable[[], None], kind: str, blocks: "Mapping[Block, int]", stream: Any = None
+    run: Callable[[], None],
+    kind: str,
+    blocks: "Mapping[Block, int]",
+    stream: Any = None,
+    what: Count | None = None,
 ) -> None:
     """Do a piece of work, or record it if its stream captures."""
     capture = recording(stream)
+    what = what or Count(kind, 0)
     if capture:
-        capture.work.append(Work(run, kind, blocks))
+        capture.work.append(Work(run, kind, blocks, what))
         return
     if kind:
-        counters.count(kind)
+        counters.ran(kind, what)
     run()
 
 
@@ -151,7 +158,7 @@ class Graph:
         graph = object.__new__(cls)
         graph.work = work
         graph._blocks = {}
-        for _, _, blocks in work:
+        for _, _, blocks, _ in work:
             for block, end in blocks.items():
                 graph._blocks[block] = max(end, graph._blocks.get(block, 0))
         return graph
@@ -176,9 +183,9 @@ class Graph:
         for block, end in self._blocks.items():
             block.widen(end)
         try:
-            for run, kind, _ in self.work:
+            for run, kind, _, what in self.work:
                 if kind:
-                    counters.count(f"replayed_{kind}")
+                    counters.ran(f"replayed_{kind}", what)
                 run()
         finally:
             for block in self._blocks:
@@ -432,11 +439,23 @@ def refuse_upload() -> None:
         _thread.stream.capture.fail(900)
 
 
+def _cython(file: str, line: int) -> Callable[[Exception], NoReturn]:
+    """Function that raises from a frame such as tracebacks have of CuPy's compiled parts."""
+    scope: dict[str, Any] = {"__name__": file.partition(".")[0].replace("/", ".")}
+    source = "\n" * (line - 1) + "def fail(error): raise error"
+    exec(compile(source, file, "exec"), scope)
+    function: Callable[[Exception], NoReturn] = scope["fail"]
+    return function
+
+
+_fail_in_memory = _cython("cupy/cuda/memory.pyx", 717)
+
+
 def refuse_host(stream: Any = None) -> None:
     """Refuse what needs a value on the host; CuPy asks first, and spoils nothing."""
     if as_stream(stream).capture:
-        raise RuntimeError(
-            "the current stream is capturing, so synchronous API calls are disallowed"
+        _fail_in_memory(
+            RuntimeError("the current stream is capturing, so synchronous API calls are disallowed")
         )
     refuse_wait(stream)
 
