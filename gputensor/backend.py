@@ -408,6 +408,9 @@ class _Namespaces(dict[type, Namespace]):
     """Namespace by array type; CuPy's is added when the first CuPy array is seen."""
 
     def __missing__(self, kind: type) -> Namespace:
+        if hasattr(kind, "recording"):  # a tracer of gputensor.graph
+            self[kind] = kind.namespace()
+            return self[kind]
         if issubclass(kind, np.ndarray):  # numpy.memmap, for instance
             return self[np.ndarray]
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":

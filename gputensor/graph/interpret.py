@@ -79,13 +79,20 @@ _MAPS: dict[str, Callable[..., Any]] = {
 }
 
 
+_HOST = backend.NAMESPACES[np.ndarray]
+
+
+def _of_namespace(name: str) -> Callable[..., Any]:
+    return lambda xp, *args, **kwargs: getattr(xp, name)(*args, **kwargs)
+
+
 def function_of(node: Node, xp: Any) -> Callable[..., Any]:
     """What a node calls, in a namespace."""
-    if node.kind == "map" and node.op in _MAPS:
-        compute = _MAPS[node.op]
+    if node.kind == "map" and isinstance(node.op, str) and (node.op in _MAPS or xp is not _HOST):
+        compute = _MAPS.get(node.op) or _of_namespace(node.op)
 
-        def function(*args: Any, out: Array) -> None:
-            out[...] = compute(xp, *args)
+        def function(*args: Any, out: Array, **kwargs: Any) -> None:
+            out[...] = compute(xp, *args, **kwargs)
 
         return function
     if isinstance(node.op, str):

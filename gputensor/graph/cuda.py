@@ -1,0 +1,478 @@
+"""A graph as a program for CUDA: generated kernels, hand-written ones and calls, as one CUDA graph.
+
+The first run issues the program as it is, on a stream of the thread's own: that compiles, makes
+plans and workspaces, and takes memory, so that all is there when a later run issues it once more
+while the stream captures. From then on a run is a launch. The user's function is not called.
+
+Temporaries come from a memory pool of the stream's, each from the launch that writes it to the last
+that reads it. All programs of a stream share the pool, as they run one after the other. Arguments
+are copied to where the graph reads them, results from where it leaves them.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import wrap
+from gputensor.backend import Array, Device
+from gputensor.errors import CaptureError
+from gputensor.graph import interpret
+from gputensor.graph.fuse import Group, groups
+from gputensor.graph.generate import PACKS, PARTS, TICKETS, Generated, fusable, generated, joins
+from gputensor.graph.ir import Buffer, Graph, Node, Returned, Value, map_values
+from gputensor.graph.interpret import function_of
+
+__all__ = ["STEPS", "Program", "lane"]
+
+# Runs that one launch may be of: see Program.repeat.
+STEPS = (64, 16, 4, 1)
+
+
+# Streams
+
+
+class Lane:
+    """Stream and memory that the graphs of a thread are captured on, and where they ran last.
+
+    One for all graphs of a thread and device, as each stream needs a cuBLAS workspace; graphs that
+    share it must not run at the same time.
+    """
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.pool = cupy.cuda.MemoryPool()
+        self.last = self.stream
+        self._tickets: list[Array] = []
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[Any]:
+        """Context of its stream and memory, after what the current stream was given."""
+        import cupy
+
+        outer = cupy.cuda.get_current_stream()
+        self.follow(self.stream, outer)
+        self.follow(self.stream, self.last)
+        try:
+            with self.stream, cupy.cuda.using_allocator(self.pool.malloc):
+                yield self.stream
+        finally:
+            self.follow(outer, self.stream)
+            self.last = self.stream
+
+    def launch(self, graph: Any) -> None:
+        """Launch into the current stream."""
+        import cupy
+
+        stream = cupy.cuda.get_current_stream()
+        self.follow(stream, self.last)
+        graph.launch(stream)
+        self.last = stream
+
+    @staticmethod
+    def follow(stream: Any, other: Any) -> None:
+        """Let `stream` wait for what `other` was given so far."""
+        if stream.ptr != other.ptr:
+            stream.wait_event(other.record())
+
+    def tickets(self, count: int) -> Array:
+        """Zeros that kernels count blocks in, and leave as zeros."""
+        import cupy
+
+        if not self._tickets or self._tickets[-1].size < count:
+            with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
+                # The old ones stay: captured graphs use them.
+                self._tickets.append(cupy.zeros(max(1024, 2 * count), np.uint32))
+        return self._tickets[-1]
+
+
+class _Lanes(threading.local):
+    def __init__(self) -> None:
+        self.by_device: dict[int, Lane] = {}
+
+
+_lanes = _Lanes()
+
+
+def lane() -> Lane:
+    """Lane of this thread and the current device."""
+    import cupy
+
+    device = cupy.cuda.get_device_id()
+    if device not in _lanes.by_device:
+        _lanes.by_device[device] = Lane()
+    return _lanes.by_device[device]
+
+
+# Memory
+
+
+class Memory(interpret.Memory):
+    """Where the buffers of a graph are, while a program is issued."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device)
+        self._begin: dict[int, int] = {}  # offsets of the first bytes that are there
+
+    def put_at(self, value: Value, array: Array) -> None:
+        """Say where an array is that a value of its layout stands for."""
+        self.put(value.buffer, array.data.mem)
+        self._begin[value.buffer.number] = value.offset - (array.data.ptr - array.data.mem.ptr)
+
+    def drop(self, number: int) -> None:
+        """Forget a buffer."""
+        self._places.pop(number, None)
+
+    def array(self, value: Value) -> Array:
+        begin = self._begin.get(value.buffer.number, 0)
+        return super().array(value._replace(offset=value.offset - begin) if begin else value)
+
+    def row(self, value: Value) -> Array:
+        """An array without gaps from a value's first element on, of as many as it has."""
+        count = 1
+        for n, stride in zip(value.shape, value.strides, strict=True):
+            count *= n if stride else 1
+            if stride < 0:
+                count = 1
+                break
+        return self.array(value._replace(shape=(count,), strides=(value.dtype.itemsize,)))
+
+
+# Steps
+
+
+class _Step:
+    """A part of a program.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+    """
+
+    nodes: tuple[Node, ...]
+
+    def issue(self, memory: Memory) -> None:
+        """Do it, on the current stream."""
+        raise NotImplementedError
+
+
+class _Generated(_Step):
+    """A kernel made for a group."""
+
+    def __init__(self, kernel: Generated) -> None:
+        self.kernel = kernel
+        self.nodes = kernel.nodes
+
+    def issue(self, memory: Memory) -> None:
+        import cupy
+
+        kernel = self.kernel
+        rows = {v: memory.row(v) for v in kernel.arguments if type(v) is Value}
+        scratch, tickets = kernel.parts
+        special = {
+            id(PACKS): all(
+                rows[v].data.ptr % (kernel.width * v.dtype.itemsize) == 0 for v in kernel.rows
+            )
+            and kernel.width > 1,
+            id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
+            id(TICKETS): lane().tickets(tickets) if tickets else None,
+        }
+        args = [
+            rows[a] if type(a) is Value else special[id(a)] if type(a) is object else a
+            for a in kernel.arguments
+        ]
+        kernel.source.launch(
+            kernel.entry,
+            args,
+            elements=kernel.elements if kernel.grid is None else None,
+            blocks=kernel.grid,
+            threads=kernel.block,
+        )
+
+
+class _Call(_Step):
+    """A node of its own: a hand-written kernel, a product, any other function of arrays."""
+
+    def __init__(self, node: Node, xp: Any) -> None:
+        self.node = node
+        self.nodes = (node,)
+        self._xp = xp
+
+    def issue(self, memory: Memory) -> None:
+        node = self.node
+        args, kwargs = map_values(
+            lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf,
+            (node.args, node.kwargs),
+        )
+        if node.kind == "map":
+            function_of(node, self._xp)(*args, **kwargs, out=memory.array(node.outputs[0]))
+            return
+        if node.into:
+            kwargs = {**kwargs, "out": memory.array(node.outputs[0])}
+        found = function_of(node, self._xp)(*args, **kwargs)
+        known = {id(a.data.mem) for a in _arrays((args, kwargs))}
+        fresh = [a for a in _arrays(found) if id(a.data.mem) not in known]
+        for value, made in zip(node.outputs[node.writes :], fresh, strict=True):
+            _adopt(memory, value, made)
+
+
+def _arrays(tree: Any) -> list[Any]:
+    found: list[Any] = []
+    map_values(lambda leaf: found.append(leaf) if backend.is_array(leaf) else None, tree)
+    return [a for a in found if not isinstance(a, np.ndarray)]
+
+
+def _adopt(memory: Memory, value: Value, made: Array) -> None:
+    """Take what a call made for the value that the graph knows it by."""
+    if (made.shape, made.strides, made.dtype) == (value.shape, value.strides, value.dtype):
+        memory.put_at(value, made)
+    else:
+        memory.array(value)[...] = made
+
+
+class _Captured:
+    """A CUDA graph of some runs, and what it leaves behind.
+
+    Attributes
+    ----------
+    graph : cupy.cuda.Graph
+    results : list of array
+    checks : dict
+        What must be looked at before the host reads a value, see ``backend.DEFERRED_CHECKS``.
+    """
+
+    def __init__(self, graph: Any, results: list[Array], checks: dict[str, Any]) -> None:
+        self.graph = graph
+        self.results = results
+        self.checks = checks
+
+
+class Program:
+    """A graph made ready to run: a function of its arguments' arrays.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Attributes
+    ----------
+    steps : list of steps
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._xp = backend.namespace(graph.device)
+        self.steps: list[Any] = []
+        for item in groups(graph, fusable, joins):
+            if isinstance(item, Group):
+                kernel = generated(item)
+                if kernel is not None:
+                    self.steps.append(_Generated(kernel))
+            else:
+                self.steps.append(_Call(item, self._xp))
+        self._last = self._last_uses()
+        self._kept = [v for v in (*_returned(graph.result), *graph.kept)]
+        self._arguments: list[Array] | None = None
+        self._graphs: dict[int, _Captured] = {}
+        self._lane: Any = None
+        self._node: Node | None = None
+
+    def _last_uses(self) -> list[list[int]]:
+        """By step, the numbers of the buffers that nothing uses after it."""
+        stay = {v.buffer.number for v in self.graph.needed()}
+        last: dict[int, int] = {}
+        for i, step in enumerate(self.steps):
+            for node in step.nodes:
+                for value in (*node.inputs, *node.outputs):
+                    if value.buffer.kind == "temporary" and value.buffer.number not in stay:
+                        last[value.buffer.number] = i
+        found: list[list[int]] = [[] for _ in self.steps]
+        for number, i in last.items():
+            found[i].append(number)
+        return found
+
+    # Running
+
+    def run(self, *arrays: Array) -> tuple[Any, tuple[Array, ...]]:
+        """Run once.
+
+        Parameters
+        ----------
+        *arrays : arrays
+            One for each of the graph's arguments, of its shape, strides and dtype.
+
+        Returns
+        -------
+        result : object
+            What the function returned, with new arrays.
+        kept : tuple of array
+            New arrays for what the graph keeps.
+
+        Raises
+        ------
+        CaptureError
+            In the second run, if something cannot be part of a CUDA graph, naming the line; nothing
+            was computed then.
+        """
+        with backend.on_device_of(self.graph.device):
+            self._run(arrays, 1)
+            return self._given(arrays)
+
+    def repeat(self, count: int) -> None:
+        """Run `count` times, in as few launches as the numbers of :data:`STEPS` allow.
+
+        For programs without arguments whose results are not looked at.
+        """
+        assert not self.graph.arguments
+        with backend.on_device_of(self.graph.device):
+            while count:
+                first = self._lane is None
+                steps = 1 if first else next(n for n in STEPS if n <= count)
+                self._run((), steps)
+                count -= steps
+
+    def _run(self, arrays: tuple[Array, ...], steps: int) -> None:
+        first = self._lane is None
+        if first:
+            self._lane = lane()
+            self._arguments = self._room()
+        elif steps not in self._graphs:
+            self._graphs[steps] = self._capture(steps)
+        for mine, given in zip(self._arguments, arrays, strict=True):
+            _copy(given, mine)
+        if first:
+            with self._lane.entered():
+                self._results = self._issue()
+            return
+        captured = self._graphs[steps]
+        self._lane.launch(captured.graph)
+        backend.DEFERRED_CHECKS.update(captured.checks)
+        self._results = captured.results
+
+    def _room(self) -> list[Array]:
+        """Arrays of its own for the arguments."""
+        import cupy
+
+        found = []
+        for value in self.graph.arguments:
+            low, high = value.extent()
+            memory = cupy.cuda.alloc(max(high - low, 1))
+            found.append(
+                cupy.ndarray(value.shape, value.dtype, memory + (value.offset - low), value.strides)
+            )
+        return found
+
+    def _given(self, arrays: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
+        """Results for the caller, and arguments that were written to."""
+        for value, mine, given in zip(self.graph.arguments, self._arguments, arrays, strict=True):
+            if value.buffer.version:
+                _copy(mine, given)
+        found = [_new(a) for a in self._results]
+        count = len(found) - len(self.graph.kept)
+        results = iter(found[:count])
+
+        def given_for(leaf: Any) -> Any:
+            if not isinstance(leaf, Returned):
+                return leaf
+            return wrap(next(results)) if leaf.tensor else next(results)
+
+        return _mapped(given_for, self.graph.result), tuple(found[count:])
+
+    # Issuing
+
+    def _issue(self) -> list[Array]:
+        """Give all work to the current stream; what is needed afterwards."""
+        memory = Memory(self.graph.device)
+        for value, mine in zip(self.graph.arguments, self._arguments, strict=True):
+            memory.put_at(value, mine)
+        for step, over in zip(self.steps, self._last, strict=True):
+            self._node = step.nodes[0]
+            step.issue(memory)
+            for number in over:
+                memory.drop(number)
+        self._node = None
+        return [memory.array(value) for value in self._kept]
+
+    def _capture(self, steps: int) -> _Captured:
+        """The CUDA graph of some runs, one after the other."""
+        checks = backend.DEFERRED_CHECKS
+        before = dict(checks)
+        checks.clear()
+        with self._lane.entered() as stream:
+            stream.begin_capture()
+            try:
+                with backend.while_capturing():
+                    for _ in range(steps):
+                        results = self._issue()
+            except BaseException as error:
+                _ended(stream)
+                if not isinstance(error, Exception) or isinstance(error, MemoryError):
+                    raise
+                raise CaptureError(self._explained(error)) from error
+            finally:
+                found = dict(checks)
+                checks.clear()
+                checks.update(before)
+            graph = _ended(stream)
+        if graph is None:
+            raise CaptureError(f"{self._name()} spoiled the recording")
+        return _Captured(graph, results, found)
+
+    def _name(self) -> str:
+        node = self._node or self.graph.nodes[-1]
+        where, _, text = backend.place(*node.place)
+        return f"{node.name}, at {where}: {text},"
+
+    def _explained(self, error: Exception) -> str:
+        return f"{self._name()} cannot be part of a CUDA graph: {error}"
+
+
+def _returned(tree: Any) -> list[Value]:
+    found: list[Value] = []
+    _mapped(lambda leaf: found.append(leaf.value) if isinstance(leaf, Returned) else None, tree)
+    return found
+
+
+def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree of a result with `function` applied to its leaves."""
+    if isinstance(tree, Returned):
+        return function(tree)
+    if isinstance(tree, (tuple, list)):
+        items = [_mapped(function, item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if isinstance(tree, dict):
+        return {key: _mapped(function, item) for key, item in tree.items()}
+    return function(tree)
+
+
+def _copy(source: Array, target: Array) -> None:
+    """Copy elements between arrays of one layout."""
+    if source.flags.c_contiguous or source.flags.f_contiguous:
+        target.data.copy_from_device_async(source.data, source.nbytes)
+    else:
+        target[...] = source
+
+
+def _new(array: Array) -> Array:
+    """A copy in new memory, of the same layout where that has no gaps."""
+    import cupy
+
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        return array.copy("K")
+    memory = cupy.cuda.alloc(array.nbytes)
+    memory.copy_from_device_async(array.data, array.nbytes)
+    return cupy.ndarray(array.shape, array.dtype, memory, array.strides)
+
+
+def _ended(stream: Any) -> Any:
+    """Graph of what a stream captured; None if the capture was spoiled."""
+    try:
+        return stream.end_capture()
+    except RuntimeError:
+        return None

@@ -1,0 +1,562 @@
+"""Kernels from groups of maps and reductions: their CUDA C++, and what they are launched with.
+
+A source is made for a pattern: operations, dtypes, the number of axes that are left when those
+that go on as one are joined, and how each operand lies along the innermost of them. Lengths,
+strides and numbers are arguments. One element after the other a kernel reads its operands once,
+computes all of the group, and writes what is needed outside of it.
+
+Reductions add up in an order that the shape decides. float16 and bfloat16 add up as float32.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gputensor.graph.formulas import compute_type, converted, formula_of, name_of, number
+from gputensor.graph.fuse import Group, space, steps_along
+from gputensor.graph.ir import Node, Value
+from gputensor.kernels.runtime import is_narrow
+from gputensor.kernels.source import CudaSource, c_type
+
+__all__ = ["Generated", "Reduction", "fusable", "generated", "joins", "reduction_of"]
+
+# Every operation rounds by itself, subnormal numbers are kept. CuPy adds an option that would turn
+# that off; the compiler takes it for a folder to look for headers in.
+_OPTIONS = ("--fmad=false", "-ftz=false", "-I")
+_THREADS = 256
+_MOST_ARRAYS, _MOST_SUMS = 30, 8
+_MANY, _VERY_MANY = 30, 90  # operations from which a thread takes fewer elements: for registers
+
+
+# Reductions
+
+
+class Reduction(NamedTuple):
+    """A sum or the like.
+
+    Attributes
+    ----------
+    begin : str
+        What it begins with, of the type that is added up.
+    join : str
+        Expression of x and y.
+    axes : tuple of int
+    source, out : Value
+    dtype : dtype
+        That is added up.
+    mean : bool
+        Whether the sum is divided by the number of elements.
+    """
+
+    begin: str
+    join: str
+    axes: tuple[int, ...]
+    source: Value
+    out: Value
+    dtype: "np.dtype[Any]"
+    mean: bool
+
+    def laid(self) -> Value:
+        """The result as it is broadcast to the operand's shape."""
+        kept = [i for i in range(len(self.source.shape)) if i not in self.axes]
+        own = steps_along(self.out, self.out.shape)
+        if len(self.out.shape) == len(self.source.shape):
+            own = tuple(own[i] for i in kept)
+        strides = [0] * len(self.source.shape)
+        for i, step in zip(kept, own, strict=True):
+            strides[i] = step
+        return self.out._replace(shape=self.source.shape, strides=tuple(strides))
+
+
+_UFUNCS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+_JOINS = {
+    "sum": ("0", "x + y"),
+    "mean": ("0", "x + y"),
+    "prod": ("1", "x * y"),
+    "max": ("-infinity<{T}>()", "maximum(x, y)"),
+    "min": ("infinity<{T}>()", "minimum(x, y)"),
+    "any": ("false", "x || y"),
+    "all": ("true", "x && y"),
+}
+
+
+def reduction_of(node: Node) -> Reduction | None:
+    """What a node adds up; None if there is no kernel for it."""
+    if node.kind != "reduce" or len(node.outputs) != 1 or not isinstance(node.args[0], Value):
+        return None
+    ufunc = getattr(node.op, "__self__", None)
+    name = _UFUNCS.get(ufunc) if isinstance(ufunc, np.ufunc) else node.name
+    options = dict(zip(("axis", "dtype"), node.args[1:], strict=False)) | node.kwargs
+    if name not in _JOINS or len(node.args) > 3 or options.keys() - {"axis", "dtype", "keepdims"}:
+        return None
+    x, out = node.args[0], node.outputs[0]
+    ndim = len(x.shape)
+    axis = options.get("axis", 0 if isinstance(ufunc, np.ufunc) else None)
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(sorted(a % ndim for a in axes))
+    if not axes or 0 in x.shape or x.dtype.kind not in "fViub" or x.overlaps(out):
+        return None
+    dtype = out.dtype
+    if name in ("any", "all"):
+        if dtype.kind != "b":
+            return None
+    elif dtype.kind in "iu":
+        if x.dtype.kind == "f" or name == "mean" or (name in ("max", "min") and x.dtype != dtype):
+            return None
+    elif dtype.kind not in "fV":
+        return None
+    if is_narrow(dtype):
+        dtype = np.dtype(np.float32)
+    begin, join = _JOINS[name]
+    if name in ("max", "min") and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        begin = str(limits.max if name == "min" else limits.min + (dtype.kind == "i"))
+        begin += "ULL" if dtype.kind == "u" else "LL - 1" if name == "max" else "LL"
+    begin = begin.replace("{T}", compute_type(dtype))
+    return Reduction(begin, join, axes, x, out, dtype, name == "mean")
+
+
+# What may run in a group
+
+
+def fusable(node: Node) -> bool:
+    """Whether a node may be in a group that becomes a kernel."""
+    if node.kind == "reduce":
+        if reduction_of(node) is None:
+            return False
+    elif formula_of(node) is None:
+        return False
+    values = [*node.inputs, *node.outputs]
+    out = node.outputs[0]
+    return all(
+        not any(step % v.dtype.itemsize for step in (v.offset, *v.strides)) for v in values
+    ) and not any(v.overlaps(out) and not v.same_place(out) for v in node.inputs)
+
+
+def joins(group: Group, node: Node) -> bool:
+    """Whether a node may join a group whose shape it has."""
+    sums = [r for n in group.nodes if (r := reduction_of(n)) is not None]
+    for one in sums:
+        if any(v.overlaps(one.out) for v in (*node.inputs, *node.outputs)):
+            return False
+    own = reduction_of(node)
+    if own is not None and sums and (own.axes != sums[0].axes or len(sums) == _MOST_SUMS):
+        return False
+    places = {_place(v) for v in (*group.values(), *node.inputs, *node.outputs)}
+    return len(places) <= _MOST_ARRAYS
+
+
+def _place(value: Value) -> tuple[Any, ...]:
+    return value.buffer.number, *value[2:]
+
+
+# Kernels
+
+
+PACKS, PARTS, TICKETS = object(), object(), object()
+
+
+class Generated(NamedTuple):
+    """A kernel and what it is launched with.
+
+    Attributes
+    ----------
+    source : CudaSource
+    entry : str
+    arguments : tuple
+        Values, whose addresses are taken, numbers, and :data:`PACKS`, :data:`PARTS` and
+        :data:`TICKETS` for what is known when it is launched.
+    grid, block : tuple of int, or None
+        None where the number of elements decides.
+    elements : int
+    parts : tuple of int
+        Bytes of scratch memory and number of tickets; zeros where there are none.
+    width : int
+        Elements that it reads at once where their addresses allow it.
+    nodes : tuple of Node
+    rows : tuple of Value
+        Those of whose addresses that is true or not.
+    reads, writes : tuple of Value
+    """
+
+    source: CudaSource
+    entry: str
+    arguments: tuple[Any, ...]
+    grid: tuple[int, ...] | None
+    block: tuple[int, ...]
+    elements: int
+    parts: tuple[int, int]
+    width: int
+    nodes: tuple[Node, ...]
+    rows: tuple[Value, ...]
+    reads: tuple[Value, ...]
+    writes: tuple[Value, ...]
+
+
+_sources: dict[str, CudaSource] = {}  # by their text
+
+
+def _source(text: str) -> CudaSource:
+    found = _sources.get(text)
+    if found is None:
+        found = _sources[text] = CudaSource(text, options=_OPTIONS)
+    return found
+
+
+class _Operand(NamedTuple):
+    """An array of a kernel: its name there, the value, and steps along the axes in elements."""
+
+    name: str
+    value: Value
+    steps: tuple[int, ...]
+
+    @property
+    def pointer(self) -> str:
+        return c_type(self.value.dtype)
+
+    @property
+    def across(self) -> str:
+        """How it lies along the innermost axis: one number, in a row, or apart."""
+        return {0: "one", 1: "row"}.get(self.steps[-1], "apart")
+
+    def at(self, axes: Sequence[int]) -> str:
+        """Its place at the indices of some axes, as an expression."""
+        terms = [
+            f"i{a}" if a == len(self.steps) - 1 and self.across == "row" else f"i{a} * {self.name}_{a}"
+            for a in axes
+            if self.steps[a]
+        ]
+        return " + ".join([self.name, *terms])
+
+    def strides(self) -> Iterator[tuple[str, int]]:
+        """Names and values of the strides that are arguments."""
+        last = len(self.steps) - 1
+        for a, step in enumerate(self.steps):
+            if step and not (a == last and self.across == "row"):
+                yield f"{self.name}_{a}", step
+
+
+class _Writer:
+    """A kernel under way.
+
+    Attributes
+    ----------
+    lines : list of str
+        Statements for one element; v0, v1, ... are values, x0, x1, ... what is read.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.lines: list[str] = []
+        self.numbers: list[tuple[str, str, Any]] = []  # type, name and value
+        self._variables: dict[Any, tuple[str, Any]] = {}  # by place: name and dtype
+        self._read: dict[Any, Value] = {}
+        self._written: dict[Any, tuple[Value, str]] = {}
+        self.sums: list[tuple[Reduction, str]] = []
+        for node in group.nodes:
+            if node.kind == "reduce":
+                self._reduce(node)
+            else:
+                self._map(node)
+        loaded = list(self._read.values())
+        stored = [value for value, _ in self._written.values()]
+        totals = [one.laid() for one, _ in self.sums]
+        self.lengths, steps = space(group.shape, [*loaded, *stored, *totals])
+        names = [
+            *(f"a{i}" for i in range(len(loaded))),
+            *(f"b{i}" for i in range(len(stored))),
+            *(f"s{i}" for i in range(len(totals))),
+        ]
+        operands = [
+            _Operand(name, v, tuple(s // v.dtype.itemsize for s in along))
+            for name, v, along in zip(names, [*loaded, *stored, *totals], steps, strict=True)
+        ]
+        self.loads = operands[: len(loaded)]
+        self.stores = operands[len(loaded) : len(loaded) + len(stored)]
+        self.totals = operands[len(loaded) + len(stored) :]
+        self.results = [name for _, name in self._written.values()]
+
+    def _operand(self, operand: Any, dtype: Any) -> str:
+        """Text of an operand as a number of a dtype."""
+        if not isinstance(operand, Value):
+            name = f"c{len(self.numbers)}"
+            kind = compute_type(dtype)
+            value = number(operand, dtype)
+            self.numbers.append((kind, name, np.float32(value) if kind == "float" else value))
+            return name
+        key = _place(operand)
+        if key not in self._variables:
+            self._variables[key] = f"x{len(self._read)}", operand.dtype
+            self._read[key] = operand
+        name, own = self._variables[key]
+        return converted(name, own, dtype)
+
+    def _map(self, node: Node) -> None:
+        formula = formula_of(node)
+        assert formula is not None
+        texts = [
+            self._operand(operand, dtype)
+            for operand, dtype in zip(formula.operands, formula.dtypes, strict=True)
+        ]
+        out = node.outputs[0]
+        text = converted(formula.text(texts), formula.dtype, out.dtype)
+        name = f"v{len(self.lines)}"
+        self.lines.append(f"const {compute_type(out.dtype)} {name} = {text};")
+        self._variables[_place(out)] = name, out.dtype
+        if out.buffer.number not in self.group.inner:
+            self._written[_place(out)] = out, name
+
+    def _reduce(self, node: Node) -> None:
+        one = reduction_of(node)
+        assert one is not None
+        self.sums.append((one, self._operand(one.source, one.dtype)))
+
+    # Parts of the text
+
+    def width(self) -> int:
+        """Elements that a thread takes at a time."""
+        rows = [o for o in (*self.loads, *self.stores) if o.across == "row"]
+        size = max((o.value.dtype.itemsize for o in rows), default=16)
+        count = len(self.lines)
+        most = 1 if count > _VERY_MANY else 2 if count > _MANY else 16
+        return max(1, min(16 // size, most))
+
+    def aligned(self, width: int) -> bool:
+        """Whether strides let `width` neighbours be read at once, if the first of all may be."""
+        return self.lengths[-1] % width == 0 and all(
+            not any(step % width for step in o.steps[:-1])
+            for o in (*self.loads, *self.stores)
+            if o.across == "row"
+        )
+
+    def body(self, axes: Sequence[int], packs: str, element: str, indent: str) -> list[str]:
+        """Statements that read, compute and write N elements; `element` ends each one's."""
+        found = []
+        once = []
+        for i, o in enumerate(self.loads):
+            at = o.at(axes)
+            if o.across == "one":
+                once.append(f"const {compute_type(o.value.dtype)} x{i} = *({at});")
+            elif o.across == "row":
+                found.append(f"const auto p{i} = load_row<N>({at}, {packs});")
+            else:
+                found.append(f"const auto p{i} = load_apart<N>({at}, {o.name}_{axes[-1]});")
+        found += once
+        found += [f"Pack<N, {o.pointer}> q{i};" for i, o in enumerate(self.stores)]
+        found += ["#pragma unroll", "for (int j = 0; j < N; ++j) {"]
+        found += [
+            f"    const {compute_type(o.value.dtype)} x{i} = p{i}.at[j];"
+            for i, o in enumerate(self.loads)
+            if o.across != "one"
+        ]
+        found += [f"    {line}" for line in self.lines]
+        found += [f"    q{i}.at[j] = {name};" for i, name in enumerate(self.results)]
+        found += [f"    {line}" for line in element.splitlines()]
+        found.append("}")
+        for i, o in enumerate(self.stores):
+            at = o.at(axes)
+            if o.across == "row":
+                found.append(f"store_row({at}, q{i}, {packs});")
+            elif o.across == "one":  # there is one element
+                found.append(f"*({at}) = q{i}.at[0];")
+            else:
+                found.append(f"store_apart({at}, q{i}, {o.name}_{axes[-1]});")
+        return [line if line.startswith("#") else indent + line for line in found]
+
+    def indices(self, axes: Sequence[int], of: str, indent: str) -> list[str]:
+        """Statements that make an index for each axis of the number `of`, the innermost last."""
+        found = []
+        rest = of
+        for a in reversed(axes[1:]):
+            found.append(f"const int64 r{a} = quotient({rest}, n{a}), i{a} = {rest} - r{a} * n{a};")
+            rest = f"r{a}"
+        if axes:
+            found.append(f"const int64 i{axes[0]} = {rest};")
+        return [indent + line for line in found]
+
+    def parameters(self, *first: tuple[str, Any]) -> tuple[str, list[Any]]:
+        """Declarations of the parameters, and their arguments."""
+        declared = [text for text, _ in first]
+        given = [value for _, value in first]
+        for o in (*self.loads, *self.stores, *self.totals):
+            const = "const " if o.name.startswith("a") else ""
+            declared.append(f"{const}{o.pointer}* {o.name}")
+            given.append(o.value)
+            for name, step in o.strides():
+                declared.append(f"int64 {name}")
+                given.append(step)
+        for kind, name, value in self.numbers:
+            declared.append(f"{kind} {name}")
+            given.append(value)
+        return ", ".join(declared), given
+
+    def name(self, kind: str) -> str:
+        """Name of the kernel: some of what it does."""
+        names = [name_of(n) for n in self.group.nodes]
+        known = list(dict.fromkeys(n for n in names if n not in ("assign", "cast")))[:4]
+        count = f"_{len(names)}" if len(names) > len(known) else ""
+        return f"{kind}{count}_{'_'.join(known or names[:1])}"
+
+
+def generated(group: Group) -> Generated | None:
+    """The kernel of a group; None if there is nothing to compute."""
+    if 0 in group.shape:
+        return None
+    writer = _Writer(group)
+    return _reduction(writer) if writer.sums else _maps(writer)
+
+
+def _lines_of(head: list[str]) -> str:
+    return "\n".join(head) + "\n"
+
+
+def _maps(w: _Writer) -> Generated:
+    lengths = w.lengths
+    axes = range(len(lengths))
+    width = w.width()
+    packs = width > 1 and (len(lengths) == 1 or w.aligned(width))
+    name = w.name("map")
+    sizes = [(f"int64 n{a}", lengths[a]) for a in axes[1:]]
+    size = math.prod(lengths)
+    declared, given = w.parameters(("int64 size", size), ("bool packs", PACKS), *sizes)
+    text = _lines_of(
+        [
+            '#include "generated.cuh"',
+            f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
+            f"    for_elements<{width}>(size, packs, [&](auto width, int64 i) {{",
+            "        constexpr int N = decltype(width)::value;",
+            *w.indices(axes, "i", " " * 8),
+            *w.body(axes, "true", "", " " * 8),
+            "    });",
+            "}",
+        ]
+    )
+    elements = -(-size // width) if packs else size
+    return _made(w, text, name, given, None, (_THREADS,), elements, (0, 0), width if packs else 1)
+
+
+def _reduction(w: _Writer) -> Generated:
+    lengths = w.lengths
+    reduced = [a for a in range(len(lengths)) if not any(o.steps[a] for o in w.totals)]
+    # An axis of the result may have one element only, and then it does not matter.
+    kept = [a for a in range(len(lengths)) if a not in reduced]
+    along = len(lengths) - 1 in reduced
+    width = w.width()
+    while width > 1 and not w.aligned(width):
+        width //= 2
+    count, length = math.prod(lengths[a] for a in kept), math.prod(lengths[a] for a in reduced)
+    grid, block, part = _partition(count, length, width, along)
+    name = w.name("reduce")
+    fields = [f"{compute_type(one.dtype)} s{i};" for i, (one, _) in enumerate(w.sums)]
+    clear = [f"s{i} = {one.begin};" for i, (one, _) in enumerate(w.sums)]
+    add = [_joined(one, f"s{i}", f"other.s{i}") for i, (one, _) in enumerate(w.sums)]
+    target = "sums[0]" if along else "sums[j]"
+    element = "\n".join(_joined(one, f"{target}.s{i}", text) for i, (one, text) in enumerate(w.sums))
+    axes = range(len(lengths))
+    outs = []
+    for i, (o, (one, _)) in enumerate(zip(w.totals, w.sums, strict=True)):
+        total = f"sums.s{i}"
+        if one.mean:
+            total = f"{total} / ({compute_type(one.dtype)})length"
+        outs.append(f"        *({o.at(kept)}) = {converted(total, one.dtype, o.value.dtype)};")
+    sizes = [(f"int64 n{a}", lengths[a]) for a in (*kept[1:], *reduced[1:])]
+    declared, given = w.parameters(
+        ("int64 kept", count),
+        ("int64 length", length),
+        ("int64 part", part),
+        ("bool packs", PACKS),
+        ("Sums* parts", PARTS),
+        ("uint32* tickets", TICKETS),
+        *sizes,
+    )
+    way = str(along).lower()
+    text = _lines_of(
+        [
+            '#include "generated.cuh"',
+            "struct Sums {",
+            f"    {' '.join(fields)}",
+            f"    __device__ __forceinline__ void clear() {{ {' '.join(clear)} }}",
+            "    __device__ __forceinline__ void add(const Sums& other) {",
+            *(f"        {line}" for line in add),
+            "    }",
+            "};",
+            f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
+            f"    constexpr int N = {width};",
+            f"    reduce<N, {way}>(kept, length, part, parts, tickets, [&](int64 k, int64 r, Sums* sums) {{",
+            *w.indices(kept, "k", " " * 8),
+            *w.indices(reduced, "r", " " * 8),
+            *w.body(axes, "packs", element, " " * 8),
+            "    }, [&](int64 k, const Sums& sums) {",
+            *w.indices(kept, "k", " " * 8),
+            *outs,
+            "    });",
+            "}",
+        ]
+    )
+    shared = sum(max(8, one.dtype.itemsize) for one, _ in w.sums)
+    parts = (shared * count * grid[1], grid[0]) if grid[1] > 1 else (0, 0)
+    return _made(w, text, name, given, grid, block, 0, parts, width)
+
+
+def _joined(one: Reduction, total: str, text: str) -> str:
+    """Statement that adds an expression to a total."""
+    names = {"x": total, "y": text}
+    joined = re.sub(r"\b[xy]\b", lambda m: names[m[0]], one.join)
+    return f"{total} = {joined};"
+
+
+def _power(n: int) -> int:
+    """The least power of two that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _partition(
+    kept: int, length: int, width: int, along: bool
+) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Grid, block, and the elements of a part that a block reduces: by the shape alone."""
+    items = length // width if along else length
+    each = 16 if kept < 64 else 64  # that a thread takes one after the other
+    if along:
+        team = min(_power(items), _THREADS)
+        teams = _THREADS // team
+        blocks = -(-kept // teams)
+    else:
+        columns = kept // width
+        teams = min(_power(columns), 32)
+        team = min(_power(items), _THREADS // teams)
+        blocks = -(-columns // teams)
+    while -(-items // (team * each)) > 65535:
+        each *= 2
+    part = team * each
+    block = (team, teams) if along else (teams, team)
+    return (blocks, -(-items // part)), block, part * width if along else part
+
+
+def _made(
+    w: _Writer,
+    text: str,
+    name: str,
+    given: list[Any],
+    grid: Any,
+    block: tuple[int, ...],
+    elements: int,
+    parts: tuple[int, int],
+    width: int,
+) -> Generated:
+    return Generated(
+        _source(text),
+        name,
+        tuple(given),
+        grid,
+        block,
+        elements,
+        parts,
+        width,
+        tuple(w.group.nodes),
+        tuple(o.value for o in (*w.loads, *w.stores) if o.across == "row"),
+        tuple(o.value for o in w.loads),
+        tuple(o.value for o in (*w.stores, *w.totals)),
+    )
