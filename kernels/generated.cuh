@@ -8,18 +8,27 @@
 // N neighbours, read or written at once where `packs` says that addresses allow it.
 template <int N, typename T>
 __device__ __forceinline__ Pack<N, T> load_row(const T* p, bool packs) {
-    if (N == 1 || packs) return load<N>(p);
-    Pack<N, T> values;
+    if constexpr (N > 1) {
+        if (!packs) {
+            Pack<N, T> values;
 #pragma unroll
-    for (int j = 0; j < N; ++j) values.at[j] = p[j];
-    return values;
+            for (int j = 0; j < N; ++j) values.at[j] = p[j];
+            return values;
+        }
+    }
+    return load<N>(p);
 }
 
 template <int N, typename T>
 __device__ __forceinline__ void store_row(T* p, const Pack<N, T>& values, bool packs) {
-    if (N == 1 || packs) return store(p, values);
+    if constexpr (N > 1) {
+        if (!packs) {
 #pragma unroll
-    for (int j = 0; j < N; ++j) p[j] = values.at[j];
+            for (int j = 0; j < N; ++j) p[j] = values.at[j];
+            return;
+        }
+    }
+    store(p, values);
 }
 
 // N elements that lie `step` apart.
@@ -43,9 +52,11 @@ __device__ __forceinline__ void store_apart(T* p, const Pack<N, T>& values, int6
 template <int N, typename Body>
 __device__ __forceinline__ void for_elements(int64 size, bool packs, Body body) {
     int64 done = 0;
-    if (N > 1 && packs) {
-        done = size / N * N;
-        for (int64 i = first_index() * N; i < done; i += grid_stride() * N) body(Width<N>(), i);
+    if constexpr (N > 1) {
+        if (packs) {
+            done = size / N * N;
+            for (int64 i = first_index() * N; i < done; i += grid_stride() * N) body(Width<N>(), i);
+        }
     }
     for (int64 i = done + first_index(); i < size; i += grid_stride()) body(Width<1>(), i);
 }

@@ -223,7 +223,7 @@ def formula_of(node: Node) -> Formula | None:
     if node.kind not in ("map", "call") or len(node.outputs) != 1:
         return None
     name, out, operands = name_of(node), node.outputs[0].dtype, node.args
-    if node.kind == "call" and name not in ("clip", "round"):
+    if out.kind not in _COLUMNS or (node.kind == "call" and name not in ("clip", "round")):
         return None
     if name == "round" and operands[1:] in ((), (0,)):
         name, operands = "rint", operands[:1]

@@ -56,8 +56,8 @@ class Memory:
             return np.asarray(At(address, value, owner))
         import cupy
 
-        pointer = cupy.cuda.MemoryPointer(getattr(owner, "data", owner), value.offset)
-        return cupy.ndarray(value.shape, value.dtype, pointer, value.strides)
+        start = owner.data if hasattr(owner, "data") else cupy.cuda.MemoryPointer(owner, 0)
+        return cupy.ndarray(value.shape, value.dtype, start + value.offset, value.strides)
 
 
 def _allocated(device: Device, nbytes: int) -> Any:

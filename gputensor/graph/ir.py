@@ -287,7 +287,8 @@ def verify(graph: Graph) -> None:
 
     for node in graph.nodes:
         for value in node.inputs:
-            check(value, repr(node))
+            if value.version or not any(out.same_place(value) for out in node.outputs):
+                check(value, repr(node))
         if node.raises and committed is not None:
             raise GraphFault(f"{node!r} may raise an error after {committed!r} wrote to outside")
         for i, out in enumerate(node.outputs):

@@ -180,10 +180,13 @@ class Recording:
         if any(t.buffer.number in self._foreign for t in writes):
             self.end("an array that is no tensor's is written to")
         try:
+            backend.set_recording(None)  # what it does inside is not noted
             found = function(*given[0], **given[1])
         except Exception as error:
             self.end(f"{name_of(op)} raised {type(error).__name__}")
             raise
+        finally:
+            backend.set_recording(self)
         outputs: list[Value] = []
         for target in writes:
             target.buffer.version += 1
