@@ -12,9 +12,9 @@ import pytest
 
 import standin
 from gputensor import backend, blas, config, epilogue
+from gputensor.graph import cuda, draws
 from gputensor.kernels import flags, source
 
-import types; capture = types.SimpleNamespace(_lanes=types.SimpleNamespace(by_device={}),_spare_pools=[],_states={})
 
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
@@ -89,9 +89,8 @@ def forget_cupy():
         made._entries.clear()
     blas._handles.clear()
     epilogue.choices.clear()
-    capture._lanes.by_device.clear()
-    capture._spare_pools.clear()
-    capture._states.clear()
+    cuda._lanes.by_device.clear()
+    draws._states.by_generator.clear()
     backend.DEFERRED_CHECKS.clear()
 
 

@@ -12,8 +12,7 @@ from gputensor import autograd, backend, config
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceMismatchError
-from gputensor.graph import passes
-from gputensor.graph.cpu import Program
+from gputensor.graph import cpu, cuda, passes
 from gputensor.graph.record import Record, record
 from gputensor.ops import precision
 from gputensor.tree import map_tree
@@ -30,40 +29,85 @@ class Replay:
 
     def __init__(self, found: Record) -> None:
         self.record = found
-        self._program: Program | None = None
         self._leaves = [leaf for leaf, _ in found.gradients]
+        self._on_cuda = found.graph.device.kind != "cpu"
         self._written: list[Array] = []
 
     @functools.cached_property
-    def program(self) -> Program:
+    def program(self) -> Any:
         """What runs."""
         graph = passes.simplified(self.record.graph)
         self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
-        return Program(graph)
+        return cuda.Program(graph) if self._on_cuda else cpu.Program(graph)
 
     def holds(self) -> bool:
         """Whether all is as it was when the function was recorded."""
         return self.record.guards.hold() and not autograd.watched(self._leaves)
 
     def __call__(self, arrays: list[Array]) -> Any:
-        """Do what the function did, and give what it gave."""
+        """Do what the function did, and give what it gave.
+
+        Raises
+        ------
+        CaptureError
+            If it cannot be done that way; then nothing was done.
+        """
         found = self.record
         program = self.program
         if found.inputs:
             arrays = [*arrays, *(leaf.grad.array for leaf in found.inputs)]  # type: ignore[union-attr]
-        for generator, state, _ in found.draws:
-            state[:] = generator.position
-        out, kept = program.run(*arrays)
-        for generator, _, counters in found.draws:
-            generator.advance(counters)
-        for array in self._written:
-            autograd.changed(array, "a captured function")
+        with backend.on_device_of(found.graph.device):
+            if self._on_cuda:
+                program.prepare()
+            self._draw(1)
+            out, kept = program.run(*arrays)
+        self._changed(arrays)
         for leaf, where in found.gradients:
             if where is None:
                 leaf.grad = None
             else:
                 leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
         return out
+
+    def repeat(self, count: int) -> None:
+        """Do `count` times what the function did; for one without arguments.
+
+        On CUDA it takes few launches. Results are not kept; gradients must stay in their buffers.
+
+        Raises
+        ------
+        CaptureError
+            If it cannot be done that way; then nothing was done.
+        """
+        found = self.record
+        assert not found.graph.arguments
+        assert all(where is not None and where < 0 for _, where in found.gradients)
+        if not self._on_cuda:
+            for _ in range(count):
+                self([])
+            return
+        with backend.on_device_of(found.graph.device):
+            while count:
+                steps = self.program.prepare(count)
+                self._draw(steps)
+                self.program.repeat(steps)
+                count -= steps
+        self._changed([])
+
+    def _draw(self, runs: int) -> None:
+        """Take the random numbers of some runs."""
+        for generator, state, counters in self.record.draws:
+            state.set(*generator.reserve(runs * counters))
+            if self._on_cuda:
+                state.moved(runs * counters)  # by the program
+
+    def _changed(self, arrays: list[Array]) -> None:
+        """Note what was written to."""
+        for array in self._written:
+            autograd.changed(array, "a captured function")
+        for value, array in zip(self.program.graph.arguments, arrays, strict=True):
+            if value.buffer.version:
+                autograd.changed(array, "a captured function")
 
 
 class Captured:
@@ -107,10 +151,21 @@ class Captured:
         arrays = [t.array for t in tensors]
         for replay in replays:
             if replay.holds():
-                return replay(arrays)
+                try:
+                    return replay(arrays)
+                except CaptureError as error:
+                    self._give_up(str(error), key)
+                    break
         if local.trials.get(key, 0) >= _TRIALS:
             return detached(self._function(*args, **kwargs))
         return self._record(args, kwargs, tensors, replays, key)
+
+    def _give_up(self, reason: str, key: Hashable) -> None:
+        """Run the function as it is from now on, for arguments of a signature."""
+        self._local.replays[key].clear()
+        self._local.trials[key] = _TRIALS
+        self.reason = reason
+        _log.info(f"{self!r} is run as it is: {reason}")
 
     def _record(self, args: Any, kwargs: Any, tensors: Any, replays: Any, key: Any) -> Any:
         local = self._local

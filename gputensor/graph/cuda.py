@@ -29,7 +29,7 @@ from gputensor.graph.interpret import function_of
 
 __all__ = ["STEPS", "Program", "lane"]
 
-# Runs that one launch may be of: see Program.repeat.
+# Runs that one launch may be of.
 STEPS = (64, 16, 4, 1)
 
 
@@ -66,14 +66,18 @@ class Lane:
             self.follow(outer, self.stream)
             self.last = self.stream
 
-    def launch(self, graph: Any) -> None:
-        """Launch into the current stream."""
+    def catch_up(self) -> None:
+        """Let the current stream wait for the last graph."""
         import cupy
 
         stream = cupy.cuda.get_current_stream()
         self.follow(stream, self.last)
-        graph.launch(stream)
         self.last = stream
+
+    def launch(self, graph: Any) -> None:
+        """Launch into the current stream."""
+        self.catch_up()
+        graph.launch(self.last)
 
     @staticmethod
     def follow(stream: Any, other: Any) -> None:
@@ -317,33 +321,49 @@ class Program:
         Raises
         ------
         CaptureError
-            In the second run, if something cannot be part of a CUDA graph, naming the line; nothing
-            was computed then.
+            As of :meth:`prepare`.
         """
         with backend.on_device_of(self.graph.device):
+            self.prepare()
             self._run(arrays, 1)
             return self._given(arrays)
 
-    def repeat(self, count: int) -> None:
-        """Run `count` times, in as few launches as the numbers of :data:`STEPS` allow.
+    def prepare(self, count: int = 1) -> int:
+        """Make ready for runs, all but the first by a graph that is captured when first needed.
+
+        Returns
+        -------
+        int
+            How many of `count` runs one launch is of: see :data:`STEPS`.
+
+        Raises
+        ------
+        CaptureError
+            If something cannot be part of a CUDA graph, naming the line; nothing was computed then.
+        """
+        if self._lane is None:
+            return 1
+        steps = next(n for n in STEPS if n <= count)
+        if steps not in self._graphs:
+            with backend.on_device_of(self.graph.device):
+                self._graphs[steps] = self._capture(steps)
+        return steps
+
+    def repeat(self, steps: int) -> None:
+        """Run so many times in one launch, as :meth:`prepare` says.
 
         For programs without arguments whose results are not looked at.
         """
         assert not self.graph.arguments
         with backend.on_device_of(self.graph.device):
-            while count:
-                first = self._lane is None
-                steps = 1 if first else next(n for n in STEPS if n <= count)
-                self._run((), steps)
-                count -= steps
+            self._run((), steps)
 
     def _run(self, arrays: tuple[Array, ...], steps: int) -> None:
         first = self._lane is None
         if first:
             self._lane = lane()
             self._arguments = self._room()
-        elif steps not in self._graphs:
-            self._graphs[steps] = self._capture(steps)
+        self._lane.catch_up()
         for mine, given in zip(self._arguments, arrays, strict=True):
             _copy(given, mine)
         if first:

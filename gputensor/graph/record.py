@@ -19,6 +19,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Leaf, Node, Tensor, grad_enabled, line_of
 from gputensor.backend import Array, Device
+from gputensor.graph.draws import State, state_of
 from gputensor.graph.guards import Guards
 from gputensor.graph.ir import Graph, Returned, map_values
 from gputensor.graph.trace import Recording, Tracer, concrete
@@ -48,7 +49,7 @@ class Record(NamedTuple):
         the leaf's buffer, or None where there is none afterwards.
     inputs : tuple of Leaf
         Leaves whose gradients it adds to: arguments of the graph after those of the function.
-    draws : tuple of (Generator, array, int)
+    draws : tuple of (Generator, State, int)
         Generators it draws from, where the graph reads their states, and how many counters.
     """
 
@@ -56,7 +57,7 @@ class Record(NamedTuple):
     guards: Guards
     gradients: tuple[tuple[Leaf, int | None], ...]
     inputs: tuple[Leaf, ...]
-    draws: tuple[tuple[Any, Array, int], ...]
+    draws: tuple[tuple[Any, State, int], ...]
 
 
 class _Recorder(Recording):
@@ -237,11 +238,9 @@ class _Recorder(Recording):
             return None
         seed, counter = generator.position
         if generator not in self.draws:
-            with backend.on_device_of(self.graph.device):
-                array = backend.namespace(self.graph.device)._real.asarray(
-                    np.array([seed, counter], np.uint64)
-                )
-            self.draws[generator] = [array, counter, 0]
+            state = state_of(generator, self.graph.device)
+            state.set(seed, counter)
+            self.draws[generator] = [state, counter, 0]
         entry = self.draws[generator]
         offset = entry[2]
         if (counter - entry[1]) % (1 << 64) != offset:
@@ -249,7 +248,16 @@ class _Recorder(Recording):
             return None
         entry[2] += counters
         generator.advance(counters)
-        return {"key": 0, "offset": offset, "state": self.enter(entry[0], kind="state")}
+        return {"key": 0, "offset": offset, "state": self.enter(entry[0].array, kind="state")}
+
+    def advance(self) -> None:
+        """As the last of what is recorded for CUDA: count what was drawn, on the device."""
+        if self.graph.device.kind == "cpu":
+            return
+        for state, _, counters in self.draws.values():
+            counter = self.enter(state.array, kind="state")[1:]
+            counter += np.uint64(counters)
+            state.moved(counters)
 
 
 class _Door:
@@ -362,6 +370,7 @@ def record(
         backend.set_recording(recorder)
         out = function(*args, **kwargs)
         if recorder.live:
+            recorder.advance()
             recorder.graph.result = map_tree(recorder.result, out)
             gradients = recorder.left()
     except BaseException as error:
@@ -375,6 +384,6 @@ def record(
         recorder.check(out, kept, before)
     if recorder.reason is not None:
         return out, None, recorder.reason
-    draws = tuple((g, array, count) for g, (array, _, count) in recorder.draws.items())
+    draws = tuple((g, state, count) for g, (state, _, count) in recorder.draws.items())
     found = Record(recorder.graph, recorder.guards, gradients, tuple(recorder.inputs), draws)
     return out, found, ""
