@@ -126,6 +126,7 @@ class Captured:
         self._function = function
         self._device = None if device is None else backend.device(device)
         self._local = _Recordings()
+        self.reason: str | None = None
 
     def __repr__(self) -> str:
         return f"<captured {getattr(self._function, '__name__', 'function')}>"

@@ -47,7 +47,7 @@ class Memory:
         """The array that a value is."""
         buffer = value.buffer
         if buffer.number not in self._places:
-            self._places[buffer.number] = buffer.owner if buffer.kind == "outside" else (
+            self._places[buffer.number] = buffer.owner if buffer.kind in ("outside", "state") else (
                 _allocated(self.device, buffer.nbytes)
             )
         owner = self._places[buffer.number]
