@@ -94,6 +94,16 @@ __device__ __forceinline__ Sums team_sum(Sums mine) {
     return *slot;
 }
 
+// What another block wrote.
+template <typename S>
+__device__ __forceinline__ S fresh(const S* p) {
+    static_assert(sizeof(S) % 4 == 0, "in words");
+    S value;
+    for (int i = 0; i < sizeof(S) / 4; ++i)
+        ((uint32*)&value)[i] = ((const volatile uint32*)p)[i];
+    return value;
+}
+
 // Reduces `length` elements for each of `kept`. A thread calls body(k, r, sums) for N neighbours:
 // along the reduced axes with ALONG, of one kept element, else for N kept elements. A team of
 // threads shares kept elements; gridDim.y blocks take a part of the length each, and the last of
@@ -128,7 +138,7 @@ __device__ __forceinline__ void reduce(
         Sums sum;
         sum.clear();
         if (there)
-            for (int p = member; p < gridDim.y; p += team) sum.add(parts[(k + n) * gridDim.y + p]);
+            for (int p = member; p < gridDim.y; p += team) sum.add(fresh(&parts[(k + n) * gridDim.y + p]));
         sum = team_sum<ALONG>(sum);
         if (member == 0 && there) done(k + n, sum);
     }

@@ -13,7 +13,7 @@ import pytest
 import standin
 from gputensor import backend, blas, config, epilogue
 from gputensor.graph import cuda, draws
-from gputensor.kernels import flags, source
+from gputensor.kernels import flags, scratch, source
 
 
 # Tests change the environment.
@@ -85,6 +85,7 @@ def forget_cupy():
         del backend.NAMESPACES[kind]
     for flag in flags._FLAGS:
         flag.arrays.clear()
+    scratch._zeros.clear()
     for made in source._SOURCES:
         made._entries.clear()
     blas._handles.clear()

@@ -26,6 +26,7 @@ from gputensor.graph.fuse import Group, groups
 from gputensor.graph.generate import PACKS, PARTS, TICKETS, Generated, fusable, generated, joins
 from gputensor.graph.ir import Buffer, Graph, Node, Returned, Value, map_values
 from gputensor.graph.interpret import function_of
+from gputensor.kernels.scratch import zeros
 
 __all__ = ["STEPS", "Program", "lane"]
 
@@ -49,7 +50,6 @@ class Lane:
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.pool = cupy.cuda.MemoryPool()
         self.last = self.stream
-        self._tickets: list[Array] = []
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[Any]:
@@ -84,16 +84,6 @@ class Lane:
         """Let `stream` wait for what `other` was given so far."""
         if stream.ptr != other.ptr:
             stream.wait_event(other.record())
-
-    def tickets(self, count: int) -> Array:
-        """Zeros that kernels count blocks in, and leave as zeros."""
-        import cupy
-
-        if not self._tickets or self._tickets[-1].size < count:
-            with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
-                # The old ones stay: captured graphs use them.
-                self._tickets.append(cupy.zeros(max(1024, 2 * count), np.uint32))
-        return self._tickets[-1]
 
 
 class _Lanes(threading.local):
@@ -185,7 +175,7 @@ class _Generated(_Step):
             )
             and kernel.width > 1,
             id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
-            id(TICKETS): lane().tickets(tickets) if tickets else None,
+            id(TICKETS): zeros(tickets).tickets if tickets else None,
         }
         args = [
             rows[a] if type(a) is Value else special[id(a)] if type(a) is object else a

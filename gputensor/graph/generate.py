@@ -366,16 +366,22 @@ class _Writer:
                 found.append(f"store_apart({at}, q{i}, {o.name}_{axes[-1]});")
         return [line if line.startswith("#") else indent + line for line in found]
 
-    def indices(self, axes: Sequence[int], of: str, indent: str) -> list[str]:
-        """Statements that make an index for each axis of the number `of`, the innermost last."""
-        found = []
+    def indices(self, axes: Sequence[int], of: str, indent: str, used: Sequence[str]) -> list[str]:
+        """Statements that make the indices along axes that `used` names, of a number `of`."""
+        found: list[tuple[str, str]] = []
         rest = of
         for a in reversed(axes[1:]):
-            found.append(f"const int64 r{a} = quotient({rest}, n{a}), i{a} = {rest} - r{a} * n{a};")
+            found.append((f"r{a}", f"quotient({rest}, n{a})"))
+            found.append((f"i{a}", f"{rest} - r{a} * n{a}"))
             rest = f"r{a}"
         if axes:
-            found.append(f"const int64 i{axes[0]} = {rest};")
-        return [indent + line for line in found]
+            found.append((f"i{axes[0]}", rest))
+        text, lines = "\n".join(used), list[str]()
+        for name, value in reversed(found):
+            if re.search(rf"\b{name}\b", text):
+                lines.append(f"{indent}const int64 {name} = {value};")
+                text += value
+        return lines[::-1]
 
     def parameters(self, *first: tuple[str, Any]) -> tuple[str, list[Any]]:
         """Declarations of the parameters, and their arguments."""
@@ -422,14 +428,15 @@ def _maps(w: _Writer) -> Generated:
     sizes = [(f"int64 n{a}", lengths[a]) for a in axes[1:]]
     size = math.prod(lengths)
     declared, given = w.parameters(("int64 size", size), ("bool packs", PACKS), *sizes)
+    body = w.body(axes, "true", "", " " * 8)
     text = _lines_of(
         [
             '#include "generated.cuh"',
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
             f"    for_elements<{width}>(size, packs, [&](auto width, int64 i) {{",
             "        constexpr int N = decltype(width)::value;",
-            *w.indices(axes, "i", " " * 8),
-            *w.body(axes, "true", "", " " * 8),
+            *w.indices(axes, "i", " " * 8, body),
+            *body,
             "    });",
             "}",
         ]
@@ -473,10 +480,11 @@ def _reduction(w: _Writer) -> Generated:
         *sizes,
     )
     way = str(along).lower()
+    body = w.body(axes, "packs", element, " " * 8)
     text = _lines_of(
         [
             '#include "generated.cuh"',
-            "struct Sums {",
+            "struct alignas(8) Sums {",
             f"    {' '.join(fields)}",
             f"    __device__ __forceinline__ void clear() {{ {' '.join(clear)} }}",
             "    __device__ __forceinline__ void add(const Sums& other) {",
@@ -486,11 +494,11 @@ def _reduction(w: _Writer) -> Generated:
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
             f"    constexpr int N = {width};",
             f"    reduce<N, {way}>(kept, length, part, parts, tickets, [&](int64 k, int64 r, Sums* sums) {{",
-            *w.indices(kept, "k", " " * 8),
-            *w.indices(reduced, "r", " " * 8),
-            *w.body(axes, "packs", element, " " * 8),
+            *w.indices(kept, "k", " " * 8, body),
+            *w.indices(reduced, "r", " " * 8, body),
+            *body,
             "    }, [&](int64 k, const Sums& sums) {",
-            *w.indices(kept, "k", " " * 8),
+            *w.indices(kept, "k", " " * 8, outs),
             *outs,
             "    });",
             "}",

@@ -10,7 +10,6 @@
 :func:`verify` says what must hold; every pass keeps it.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
@@ -175,8 +174,11 @@ class Node:
     @property
     def name(self) -> str:
         """The operation's name."""
-        op = self.op.func if isinstance(self.op, functools.partial) else self.op
-        return op if isinstance(op, str) else getattr(op, "name", None) or op.__name__
+        op = self.op
+        if isinstance(op, str):
+            return op
+        name: str = getattr(op, "name", None) or getattr(op, "func", op).__name__
+        return name
 
     @property
     def inputs(self) -> list[Value]:

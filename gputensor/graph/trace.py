@@ -236,7 +236,8 @@ class Recording:
             if a is not None
         )
         raises = kernel.raises and self.graph.device.kind == "cpu"
-        function = kernel.bound(*map(concrete, arrays))
+        function: Any = functools.partial(kernel.bound(*map(concrete, arrays)))
+        function.name = kernel.name
         return self.record("kernel", function, function, arrays, attrs, writes, raises)
 
     def write(self, op: str, function: Callable[..., Any], args: Any, target: "Tracer") -> "Tracer":
@@ -276,7 +277,10 @@ class _Memory:
 
 def name_of(op: Any) -> str:
     """Name of an operation."""
-    return op if isinstance(op, str) else getattr(op, "name", None) or op.__name__
+    if isinstance(op, str):
+        return op
+    name: str = getattr(op, "name", None) or getattr(op, "func", op).__name__
+    return name
 
 
 def concrete(leaf: Any) -> Any:
