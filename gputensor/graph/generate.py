@@ -28,6 +28,7 @@ __all__ = ["Generated", "Reduction", "fusable", "generated", "joins", "reduction
 _OPTIONS = ("--fmad=false", "-ftz=false", "-I")
 _THREADS = 256
 _MOST_ARRAYS, _MOST_SUMS = 30, 8
+_SMALL = 1 << 29  # elements that are counted in 32 bits
 _MANY, _VERY_MANY = 30, 90  # operations from which a thread takes fewer elements: for registers
 
 
@@ -78,8 +79,8 @@ _JOINS = {
     "prod": ("1", "x * y"),
     "max": ("-infinity<{T}>()", "maximum(x, y)"),
     "min": ("infinity<{T}>()", "minimum(x, y)"),
-    "any": ("false", "x || y"),
-    "all": ("true", "x && y"),
+    "any": ("0", "x || y"),
+    "all": ("1", "x && y"),
 }
 
 
@@ -246,6 +247,14 @@ class _Writer:
     ----------
     lines : list of str
         Statements for one element; v0, v1, ... are values, x0, x1, ... what is read.
+    lengths : tuple of int
+        Of the axes.
+    loads, stores, totals : list of _Operand
+        What is read, written, and the results of reductions.
+    results : list of str
+        Values that are written.
+    index : str
+        Type of indices.
     """
 
     def __init__(self, group: Group) -> None:
@@ -278,6 +287,8 @@ class _Writer:
         self.stores = operands[len(loaded) : len(loaded) + len(stored)]
         self.totals = operands[len(loaded) + len(stored) :]
         self.results = [name for _, name in self._written.values()]
+        reach = [sum(abs(s) * (n - 1) for s, n in zip(o.steps, self.lengths, strict=True)) for o in operands]
+        self.index = "int" if max(math.prod(self.lengths), *reach) < _SMALL else "int64"
 
     def _operand(self, operand: Any, dtype: Any) -> str:
         """Text of an operand as a number of a dtype."""
@@ -379,7 +390,7 @@ class _Writer:
         text, lines = "\n".join(used), list[str]()
         for name, value in reversed(found):
             if re.search(rf"\b{name}\b", text):
-                lines.append(f"{indent}const int64 {name} = {value};")
+                lines.append(f"{indent}const {self.index} {name} = {value};")
                 text += value
         return lines[::-1]
 
@@ -392,7 +403,7 @@ class _Writer:
             declared.append(f"{const}{o.pointer}* {o.name}")
             given.append(o.value)
             for name, step in o.strides():
-                declared.append(f"int64 {name}")
+                declared.append(f"{self.index} {name}")
                 given.append(step)
         for kind, name, value in self.numbers:
             declared.append(f"{kind} {name}")
@@ -425,15 +436,15 @@ def _maps(w: _Writer) -> Generated:
     width = w.width()
     packs = width > 1 and (len(lengths) == 1 or w.aligned(width))
     name = w.name("map")
-    sizes = [(f"int64 n{a}", lengths[a]) for a in axes[1:]]
+    sizes = [(f"{w.index} n{a}", lengths[a]) for a in axes[1:]]
     size = math.prod(lengths)
-    declared, given = w.parameters(("int64 size", size), ("bool packs", PACKS), *sizes)
+    declared, given = w.parameters((f"{w.index} size", size), ("bool packs", PACKS), *sizes)
     body = w.body(axes, "true", "", " " * 8)
     text = _lines_of(
         [
             '#include "generated.cuh"',
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
-            f"    for_elements<{width}>(size, packs, [&](auto width, int64 i) {{",
+            f"    for_elements<{width}>(size, packs, [&](auto width, {w.index} i) {{",
             "        constexpr int N = decltype(width)::value;",
             *w.indices(axes, "i", " " * 8, body),
             *body,
@@ -457,7 +468,7 @@ def _reduction(w: _Writer) -> Generated:
     count, length = math.prod(lengths[a] for a in kept), math.prod(lengths[a] for a in reduced)
     grid, block, part = _partition(count, length, width, along)
     name = w.name("reduce")
-    fields = [f"{compute_type(one.dtype)} s{i};" for i, (one, _) in enumerate(w.sums)]
+    fields = [f"{_total_type(one.dtype)} s{i};" for i, (one, _) in enumerate(w.sums)]
     clear = [f"s{i} = {one.begin};" for i, (one, _) in enumerate(w.sums)]
     add = [_joined(one, f"s{i}", f"other.s{i}") for i, (one, _) in enumerate(w.sums)]
     target = "sums[0]" if along else "sums[j]"
@@ -469,11 +480,11 @@ def _reduction(w: _Writer) -> Generated:
         if one.mean:
             total = f"{total} / ({compute_type(one.dtype)})length"
         outs.append(f"        *({o.at(kept)}) = {converted(total, one.dtype, o.value.dtype)};")
-    sizes = [(f"int64 n{a}", lengths[a]) for a in (*kept[1:], *reduced[1:])]
+    sizes = [(f"{w.index} n{a}", lengths[a]) for a in (*kept[1:], *reduced[1:])]
     declared, given = w.parameters(
-        ("int64 kept", count),
-        ("int64 length", length),
-        ("int64 part", part),
+        (f"{w.index} kept", count),
+        (f"{w.index} length", length),
+        (f"{w.index} part", part),
         ("bool packs", PACKS),
         ("Sums* parts", PARTS),
         ("uint32* tickets", TICKETS),
@@ -493,11 +504,12 @@ def _reduction(w: _Writer) -> Generated:
             "};",
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
             f"    constexpr int N = {width};",
-            f"    reduce<N, {way}>(kept, length, part, parts, tickets, [&](int64 k, int64 r, Sums* sums) {{",
+            f"    reduce<N, {way}>(kept, length, part, parts, tickets,",
+            f"                    [&]({w.index} k, {w.index} r, Sums* sums) {{",
             *w.indices(kept, "k", " " * 8, body),
             *w.indices(reduced, "r", " " * 8, body),
             *body,
-            "    }, [&](int64 k, const Sums& sums) {",
+            f"    }}, [&]({w.index} k, const Sums& sums) {{",
             *w.indices(kept, "k", " " * 8, outs),
             *outs,
             "    });",
@@ -507,6 +519,10 @@ def _reduction(w: _Writer) -> Generated:
     shared = sum(max(8, one.dtype.itemsize) for one, _ in w.sums)
     parts = (shared * count * grid[1], grid[0]) if grid[1] > 1 else (0, 0)
     return _made(w, text, name, given, grid, block, 0, parts, width)
+
+
+def _total_type(dtype: "np.dtype[Any]") -> str:
+    return "int" if dtype.kind == "b" else compute_type(dtype)
 
 
 def _joined(one: Reduction, total: str, text: str) -> str:
