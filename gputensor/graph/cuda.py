@@ -13,7 +13,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,16 @@ from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError
 from gputensor.graph import interpret
 from gputensor.graph.fuse import Group, groups
-from gputensor.graph.generate import PACKS, PARTS, TICKETS, Generated, fusable, generated, joins
+from gputensor.graph.generate import (
+    PACKS,
+    PARTS,
+    TICKETS,
+    Generated,
+    follows,
+    fusable,
+    generated,
+    joins,
+)
 from gputensor.graph.ir import Buffer, Graph, Node, Returned, Value, map_values
 from gputensor.graph.interpret import function_of
 from gputensor.kernels.scratch import zeros
@@ -230,6 +239,43 @@ def _adopt(memory: Memory, value: Value, made: Array) -> None:
         memory.array(value)[...] = made
 
 
+_Item: TypeAlias = tuple[Group | Node, list[Node]]
+
+
+def _with_followers(items: list[Group | Node]) -> list[_Item]:
+    """Items, and with reductions the maps that can run at their end."""
+    found: list[_Item] = []
+    for item in items:
+        if isinstance(item, Group) and not any(n.kind == "reduce" for n in item.nodes):
+            last = next((f for f in reversed(found) if _depends(item, f)), None)
+            if last and isinstance(last[0], Group) and follows(last[0], last[1], item):
+                last[1].extend(item.nodes)
+                continue
+        found.append((item, []))
+    return found
+
+
+def _depends(group: Group, before: _Item) -> bool:
+    """Whether a group cannot run before an item."""
+    item, after = before
+    nodes = [*(item.nodes if isinstance(item, Group) else [item]), *after]
+    return any(
+        value.overlaps(other)
+        for node in nodes
+        for value, written in _accesses(node)
+        for own in group.nodes
+        for other, writes in _accesses(own)
+        if written or writes
+    )
+
+
+def _accesses(node: Node) -> Iterator[tuple[Value, bool]]:
+    for value in node.inputs:
+        yield value, False
+    for value in node.outputs:
+        yield value, True
+
+
 class _Captured:
     """A CUDA graph of some runs, and what it leaves behind.
 
@@ -262,20 +308,29 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._xp = backend.namespace(graph.device)
-        self.steps: list[Any] = []
-        for item in groups(graph, fusable, joins):
-            if isinstance(item, Group):
-                kernel = generated(item)
-                if kernel is not None:
-                    self.steps.append(_Generated(kernel))
-            else:
+        self.steps: list[_Step] = []
+        items = _with_followers(groups(graph, fusable, joins))
+        for item, after in items:
+            if isinstance(item, Node):
                 self.steps.append(_Call(item, self._xp))
+            elif kernel := generated(item, after, self._hidden(items, (*item.nodes, *after))):
+                self.steps.append(_Generated(kernel))
         self._last = self._last_uses()
         self._kept = [v for v in (*_returned(graph.result), *graph.kept)]
         self._arguments: list[Array] | None = None
         self._graphs: dict[int, _Captured] = {}
         self._lane: Any = None
         self._node: Node | None = None
+
+    def _hidden(self, items: "list[_Item]", nodes: tuple[Node, ...]) -> set[int]:
+        """Numbers of the temporaries that no others use than some nodes."""
+        own = {id(node) for node in nodes}
+        found = {v.buffer.number for n in nodes for v in n.outputs if v.buffer.kind == "temporary"}
+        found -= {v.buffer.number for v in self.graph.needed()}
+        for node in self.graph.nodes:
+            if id(node) not in own:
+                found -= {v.buffer.number for v in (*node.inputs, *node.outputs)}
+        return found
 
     def _last_uses(self) -> list[list[int]]:
         """By step, the numbers of the buffers that nothing uses after it."""

@@ -27,8 +27,12 @@ __all__ = ["Generated", "Reduction", "fusable", "generated", "joins", "reduction
 # that off; the compiler takes it for a folder to look for headers in.
 _OPTIONS = ("--fmad=false", "-ftz=false", "-I")
 _THREADS = 256
-_MOST_ARRAYS, _MOST_SUMS = 30, 8
+_MOST_READ, _MOST_NODES = 40, 150
+_MOST_SUMMED = 160  # bytes of the totals of a thread: a block's are in shared memory
 _SMALL = 1 << 29  # elements that are counted in 32 bits
+_FEW_SUMS = 4
+_BLOCKS = 1024  # that a reduction is divided into, if it is large enough
+_MOST_EACH = 256  # elements, or packs of them, that a thread adds up one after the other
 _MANY, _VERY_MANY = 30, 90  # operations from which a thread takes fewer elements: for registers
 
 
@@ -60,16 +64,17 @@ class Reduction(NamedTuple):
     dtype: "np.dtype[Any]"
     mean: bool
 
-    def laid(self) -> Value:
-        """The result as it is broadcast to the operand's shape."""
-        kept = [i for i in range(len(self.source.shape)) if i not in self.axes]
-        own = steps_along(self.out, self.out.shape)
-        if len(self.out.shape) == len(self.source.shape):
-            own = tuple(own[i] for i in kept)
-        strides = [0] * len(self.source.shape)
-        for i, step in zip(kept, own, strict=True):
-            strides[i] = step
-        return self.out._replace(shape=self.source.shape, strides=tuple(strides))
+    def spread(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """What is broadcast to a shape, that of the result but for axes of length 1, as it is
+        broadcast to the operand's.
+        """
+        steps = steps_along(value, shape)
+        long = (step for n, step in zip(shape, steps, strict=True) if n != 1)
+        strides = tuple(
+            next(long) if i not in self.axes and n != 1 else 0
+            for i, n in enumerate(self.source.shape)
+        )
+        return value._replace(shape=self.source.shape, strides=strides)
 
 
 _UFUNCS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
@@ -120,7 +125,7 @@ def reduction_of(node: Node) -> Reduction | None:
     return Reduction(begin, join, axes, x, out, dtype, name == "mean")
 
 
-# What may run in a group
+# What may run together
 
 
 def fusable(node: Node) -> bool:
@@ -139,19 +144,64 @@ def fusable(node: Node) -> bool:
 
 def joins(group: Group, node: Node) -> bool:
     """Whether a node may join a group whose shape it has."""
-    sums = [r for n in group.nodes if (r := reduction_of(n)) is not None]
-    for one in sums:
-        if any(v.overlaps(one.out) for v in (*node.inputs, *node.outputs)):
-            return False
-    own = reduction_of(node)
-    if own is not None and sums and (own.axes != sums[0].axes or len(sums) == _MOST_SUMS):
+    sums = _reductions(group)
+    if any(v.overlaps(one.out) for one in sums for v in (*node.inputs, *node.outputs)):
         return False
-    places = {_place(v) for v in (*group.values(), *node.inputs, *node.outputs)}
-    return len(places) <= _MOST_ARRAYS
+    own = reduction_of(node)
+    if own is not None and sums:
+        size = sum(max(4, one.dtype.itemsize) for one in (*sums, own))
+        if own.axes != sums[0].axes or size > _MOST_SUMMED:
+            return False
+    if len(group.nodes) == _MOST_NODES:
+        return False
+    made = {_place(v) for n in (*group.nodes, node) for v in n.outputs}
+    read = {_place(v) for n in (*group.nodes, node) for v in n.inputs}
+    return len(read - made) <= _MOST_READ
+
+
+def _reductions(group: Group) -> list[Reduction]:
+    return [one for n in group.nodes if (one := reduction_of(n)) is not None]
+
+
+def follows(group: Group, after: Sequence[Node], later: Group) -> bool:
+    """Whether a group that needs another one's reductions may run at its end, element by element.
+
+    Parameters
+    ----------
+    group : Group
+    after : sequence of Node
+        What runs at its end already.
+    later : Group
+        Nothing that it depends on runs after `group`.
+    """
+    sums = _reductions(group)
+    if not sums or _long(sums[0].out.shape) != _long(later.shape) or _reductions(later):
+        return False
+    if any(n.outputs[0].shape != later.shape for n in after):
+        return False
+    totals = [one.out for one in sums] + [n.outputs[0] for n in after]
+    outs = [n.outputs[0] for n in group.nodes if n.kind != "reduce"]
+    read = [v for n in group.nodes for v in n.inputs]
+    for node in later.nodes:
+        for value in node.inputs:
+            if any(value.overlaps(out) for out in outs):
+                return False  # what other threads write
+            if any(value.overlaps(out) and _place(value) != _place(out) for out in totals):
+                return False
+        # Other threads may not have read yet what is written over.
+        if any(v.overlaps(other) for v in node.outputs for other in (*read, *outs)):
+            return False
+    return len(after) + len(later.nodes) <= _MOST_NODES
+
+
+def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
 
 
 def _place(value: Value) -> tuple[Any, ...]:
-    return value.buffer.number, *value[2:]
+    """Where a value lies, whatever axes of length 1 it has."""
+    steps = tuple(s for n, s in zip(value.shape, value.strides, strict=True) if n != 1)
+    return value.buffer.number, value.offset, _long(value.shape), steps, value.dtype
 
 
 # Kernels
@@ -240,90 +290,141 @@ class _Operand(NamedTuple):
                 yield f"{self.name}_{a}", step
 
 
+class _Body:
+    """Statements for one element of a shape.
+
+    Parameters
+    ----------
+    letters : str
+        What the names of variables begin with: those of values that are read, and of others.
+    numbers : list
+        Where the numbers go that operands are: type, name and value.
+    known : dict
+        Variables that are there: name and dtype by place.
+
+    Attributes
+    ----------
+    lines : list of str
+    read : list of Value
+    written : list of (Value, str)
+        Values, and the variables that have them.
+    """
+
+    def __init__(self, letters: str, numbers: list[Any], known: dict[Any, Any]) -> None:
+        self._input, self._other = letters
+        self._numbers = numbers
+        self._variables = known
+        self._read: dict[Any, Value] = {}
+        self._written: dict[Any, tuple[Value, str]] = {}
+        self.lines: list[str] = []
+
+    @property
+    def read(self) -> list[Value]:
+        return list(self._read.values())
+
+    @property
+    def written(self) -> list[tuple[Value, str]]:
+        return list(self._written.values())
+
+    def operand(self, operand: Any, dtype: Any) -> str:
+        """Text of an operand as a number of a dtype."""
+        if not isinstance(operand, Value):
+            name = f"c{len(self._numbers)}"
+            kind = compute_type(dtype)
+            value = number(operand, dtype)
+            self._numbers.append((kind, name, np.float32(value) if kind == "float" else value))
+            return name
+        key = _place(operand)
+        if key not in self._variables:
+            self._variables[key] = f"{self._input}{len(self._read)}", operand.dtype
+            self._read[key] = operand
+        name, own = self._variables[key]
+        return converted(name, own, dtype)
+
+    def map(self, node: Node, inner: set[int]) -> None:
+        """Add what a node computes; what lies in buffers that are `inner` is not written."""
+        formula = formula_of(node)
+        assert formula is not None
+        texts = [
+            self.operand(operand, dtype)
+            for operand, dtype in zip(formula.operands, formula.dtypes, strict=True)
+        ]
+        out = node.outputs[0]
+        text = converted(formula.text(texts), formula.dtype, out.dtype)
+        name = f"{self._other}{len(self.lines)}"
+        self.lines.append(f"const {compute_type(out.dtype)} {name} = {text};")
+        self._variables[_place(out)] = name, out.dtype
+        if out.buffer.number not in inner:
+            self._written[_place(out)] = out, name
+
+
 class _Writer:
     """A kernel under way.
 
     Attributes
     ----------
-    lines : list of str
-        Statements for one element; v0, v1, ... are values, x0, x1, ... what is read.
     lengths : tuple of int
         Of the axes.
+    body, after : _Body
+        For elements, and for those of results of reductions.
+    sums : list of (Reduction, str)
+        Reductions, and expressions of what they add up.
     loads, stores, totals : list of _Operand
         What is read, written, and the results of reductions.
-    results : list of str
-        Values that are written.
+    late_loads, late_stores : list of _Operand
+        The same for `after`.
     index : str
         Type of indices.
     """
 
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.lines: list[str] = []
-        self.numbers: list[tuple[str, str, Any]] = []  # type, name and value
-        self._variables: dict[Any, tuple[str, Any]] = {}  # by place: name and dtype
-        self._read: dict[Any, Value] = {}
-        self._written: dict[Any, tuple[Value, str]] = {}
+    def __init__(self, group: Group, after: Sequence[Node], hidden: set[int]) -> None:
+        self.nodes = (*group.nodes, *after)
+        self.numbers: list[tuple[str, str, Any]] = []
         self.sums: list[tuple[Reduction, str]] = []
+        self.body = _Body("xv", self.numbers, {})
+        inner = group.inner | hidden
         for node in group.nodes:
-            if node.kind == "reduce":
-                self._reduce(node)
+            one = reduction_of(node)
+            if one is None:
+                self.body.map(node, inner)
             else:
-                self._map(node)
-        loaded = list(self._read.values())
-        stored = [value for value, _ in self._written.values()]
-        totals = [one.laid() for one, _ in self.sums]
-        self.lengths, steps = space(group.shape, [*loaded, *stored, *totals])
-        names = [
-            *(f"a{i}" for i in range(len(loaded))),
-            *(f"b{i}" for i in range(len(stored))),
-            *(f"s{i}" for i in range(len(totals))),
-        ]
+                self.sums.append((one, self.body.operand(one.source, one.dtype)))
+        totals = {
+            _place(one.out): (f"t{i}", one.out.dtype) for i, (one, _) in enumerate(self.sums)
+        }
+        self.after = _Body("yw", self.numbers, totals)
+        for node in after:
+            self.after.map(node, inner)
+        self.kept_totals = [one.out.buffer.number not in hidden for one, _ in self.sums]
+        self._lay_out(group.shape, after)
+
+    def _lay_out(self, shape: tuple[int, ...], after: Sequence[Node]) -> None:
+        parts = [self.body.read, [v for v, _ in self.body.written]]
+        parts.append([one.spread(one.out, one.out.shape) for one, _ in self.sums])
+        if after:
+            like, late = self.sums[0][0], after[0].outputs[0].shape
+            parts += [
+                [like.spread(v, late) for v in values]
+                for values in (self.after.read, [v for v, _ in self.after.written])
+            ]
+        values = [v for part in parts for v in part]
+        self.lengths, steps = space(shape, values)
+        found = iter(
+            tuple(step // v.dtype.itemsize for step in along)
+            for v, along in zip(values, steps, strict=True)
+        )
         operands = [
-            _Operand(name, v, tuple(s // v.dtype.itemsize for s in along))
-            for name, v, along in zip(names, [*loaded, *stored, *totals], steps, strict=True)
+            [_Operand(f"{letter}{i}", v, next(found)) for i, v in enumerate(part)]
+            for letter, part in zip("absde", parts, strict=False)
         ]
-        self.loads = operands[: len(loaded)]
-        self.stores = operands[len(loaded) : len(loaded) + len(stored)]
-        self.totals = operands[len(loaded) + len(stored) :]
-        self.results = [name for _, name in self._written.values()]
-        reach = [sum(abs(s) * (n - 1) for s, n in zip(o.steps, self.lengths, strict=True)) for o in operands]
+        self.loads, self.stores, self.totals, *late = operands
+        self.late_loads, self.late_stores = late or ([], [])
+        reach = [
+            sum(abs(step) * (n - 1) for step, n in zip(o.steps, self.lengths, strict=True))
+            for part in operands
+            for o in part
+        ]
         self.index = "int" if max(math.prod(self.lengths), *reach) < _SMALL else "int64"
-
-    def _operand(self, operand: Any, dtype: Any) -> str:
-        """Text of an operand as a number of a dtype."""
-        if not isinstance(operand, Value):
-            name = f"c{len(self.numbers)}"
-            kind = compute_type(dtype)
-            value = number(operand, dtype)
-            self.numbers.append((kind, name, np.float32(value) if kind == "float" else value))
-            return name
-        key = _place(operand)
-        if key not in self._variables:
-            self._variables[key] = f"x{len(self._read)}", operand.dtype
-            self._read[key] = operand
-        name, own = self._variables[key]
-        return converted(name, own, dtype)
-
-    def _map(self, node: Node) -> None:
-        formula = formula_of(node)
-        assert formula is not None
-        texts = [
-            self._operand(operand, dtype)
-            for operand, dtype in zip(formula.operands, formula.dtypes, strict=True)
-        ]
-        out = node.outputs[0]
-        text = converted(formula.text(texts), formula.dtype, out.dtype)
-        name = f"v{len(self.lines)}"
-        self.lines.append(f"const {compute_type(out.dtype)} {name} = {text};")
-        self._variables[_place(out)] = name, out.dtype
-        if out.buffer.number not in self.group.inner:
-            self._written[_place(out)] = out, name
-
-    def _reduce(self, node: Node) -> None:
-        one = reduction_of(node)
-        assert one is not None
-        self.sums.append((one, self._operand(one.source, one.dtype)))
 
     # Parts of the text
 
@@ -331,7 +432,7 @@ class _Writer:
         """Elements that a thread takes at a time."""
         rows = [o for o in (*self.loads, *self.stores) if o.across == "row"]
         size = max((o.value.dtype.itemsize for o in rows), default=16)
-        count = len(self.lines)
+        count = len(self.body.lines)
         most = 1 if count > _VERY_MANY else 2 if count > _MANY else 16
         return max(1, min(16 // size, most))
 
@@ -343,8 +444,8 @@ class _Writer:
             if o.across == "row"
         )
 
-    def body(self, axes: Sequence[int], packs: str, element: str, indent: str) -> list[str]:
-        """Statements that read, compute and write N elements; `element` ends each one's."""
+    def elements(self, axes: Sequence[int], packs: str, last: str, indent: str) -> list[str]:
+        """Statements that read, compute and write N elements; `last` ends each one's."""
         found = []
         once = []
         for i, o in enumerate(self.loads):
@@ -363,9 +464,9 @@ class _Writer:
             for i, o in enumerate(self.loads)
             if o.across != "one"
         ]
-        found += [f"    {line}" for line in self.lines]
-        found += [f"    q{i}.at[j] = {name};" for i, name in enumerate(self.results)]
-        found += [f"    {line}" for line in element.splitlines()]
+        found += [f"    {line}" for line in self.body.lines]
+        found += [f"    q{i}.at[j] = {name};" for i, (_, name) in enumerate(self.body.written)]
+        found += [f"    {line}" for line in last.splitlines()]
         found.append("}")
         for i, o in enumerate(self.stores):
             at = o.at(axes)
@@ -376,6 +477,31 @@ class _Writer:
             else:
                 found.append(f"store_apart({at}, q{i}, {o.name}_{axes[-1]});")
         return [line if line.startswith("#") else indent + line for line in found]
+
+    def ends(self, axes: Sequence[int], indent: str) -> list[str]:
+        """Statements for a result of the reductions, and what is computed with it."""
+        found = []
+        used = "\n".join([*self.after.lines, *(name for _, name in self.after.written)])
+        for i, (o, (one, _)) in enumerate(zip(self.totals, self.sums, strict=True)):
+            total = f"sums.s{i}"
+            if one.mean:
+                total = f"{total} / ({compute_type(one.dtype)})length"
+            total = converted(total, one.dtype, o.value.dtype)
+            if re.search(rf"\bt{i}\b", used):
+                found.append(f"const {compute_type(o.value.dtype)} t{i} = {total};")
+                total = f"t{i}"
+            if self.kept_totals[i]:
+                found.append(f"*({o.at(axes)}) = {total};")
+        found += [
+            f"const {compute_type(o.value.dtype)} y{i} = *({o.at(axes)});"
+            for i, o in enumerate(self.late_loads)
+        ]
+        found += self.after.lines
+        found += [
+            f"*({o.at(axes)}) = {name};"
+            for o, (_, name) in zip(self.late_stores, self.after.written, strict=True)
+        ]
+        return [indent + line for line in found]
 
     def indices(self, axes: Sequence[int], of: str, indent: str, used: Sequence[str]) -> list[str]:
         """Statements that make the indices along axes that `used` names, of a number `of`."""
@@ -398,8 +524,9 @@ class _Writer:
         """Declarations of the parameters, and their arguments."""
         declared = [text for text, _ in first]
         given = [value for _, value in first]
-        for o in (*self.loads, *self.stores, *self.totals):
-            const = "const " if o.name.startswith("a") else ""
+        totals = [o for o, kept in zip(self.totals, self.kept_totals, strict=True) if kept]
+        for o in (*self.loads, *self.stores, *totals, *self.late_loads, *self.late_stores):
+            const = "const " if o.name[0] in "ad" else ""
             declared.append(f"{const}{o.pointer}* {o.name}")
             given.append(o.value)
             for name, step in o.strides():
@@ -412,17 +539,28 @@ class _Writer:
 
     def name(self, kind: str) -> str:
         """Name of the kernel: some of what it does."""
-        names = [name_of(n) for n in self.group.nodes]
+        names = [name_of(n) for n in self.nodes]
         known = list(dict.fromkeys(n for n in names if n not in ("assign", "cast")))[:4]
         count = f"_{len(names)}" if len(names) > len(known) else ""
         return f"{kind}{count}_{'_'.join(known or names[:1])}"
 
 
-def generated(group: Group) -> Generated | None:
-    """The kernel of a group; None if there is nothing to compute."""
+def generated(
+    group: Group, after: Sequence[Node] = (), hidden: set[int] | None = None
+) -> Generated | None:
+    """The kernel of a group; None if there is nothing to compute.
+
+    Parameters
+    ----------
+    group : Group
+    after : sequence of Node
+        What runs at its end, see :func:`follows`.
+    hidden : set of int, optional
+        Numbers of more buffers that need no memory, beside ``group.inner``.
+    """
     if 0 in group.shape:
         return None
-    writer = _Writer(group)
+    writer = _Writer(group, after, hidden or set())
     return _reduction(writer) if writer.sums else _maps(writer)
 
 
@@ -439,7 +577,7 @@ def _maps(w: _Writer) -> Generated:
     sizes = [(f"{w.index} n{a}", lengths[a]) for a in axes[1:]]
     size = math.prod(lengths)
     declared, given = w.parameters((f"{w.index} size", size), ("bool packs", PACKS), *sizes)
-    body = w.body(axes, "true", "", " " * 8)
+    body = w.elements(axes, "true", "", " " * 8)
     text = _lines_of(
         [
             '#include "generated.cuh"',
@@ -463,6 +601,8 @@ def _reduction(w: _Writer) -> Generated:
     kept = [a for a in range(len(lengths)) if a not in reduced]
     along = len(lengths) - 1 in reduced
     width = w.width()
+    if not along and len(w.sums) > _FEW_SUMS:  # of which it has one for each element
+        width = 1
     while width > 1 and not w.aligned(width):
         width //= 2
     count, length = math.prod(lengths[a] for a in kept), math.prod(lengths[a] for a in reduced)
@@ -474,12 +614,7 @@ def _reduction(w: _Writer) -> Generated:
     target = "sums[0]" if along else "sums[j]"
     element = "\n".join(_joined(one, f"{target}.s{i}", text) for i, (one, text) in enumerate(w.sums))
     axes = range(len(lengths))
-    outs = []
-    for i, (o, (one, _)) in enumerate(zip(w.totals, w.sums, strict=True)):
-        total = f"sums.s{i}"
-        if one.mean:
-            total = f"{total} / ({compute_type(one.dtype)})length"
-        outs.append(f"        *({o.at(kept)}) = {converted(total, one.dtype, o.value.dtype)};")
+    outs = w.ends(kept, " " * 8)
     sizes = [(f"{w.index} n{a}", lengths[a]) for a in (*kept[1:], *reduced[1:])]
     declared, given = w.parameters(
         (f"{w.index} kept", count),
@@ -491,7 +626,7 @@ def _reduction(w: _Writer) -> Generated:
         *sizes,
     )
     way = str(along).lower()
-    body = w.body(axes, "packs", element, " " * 8)
+    body = w.elements(axes, "packs", element, " " * 8)
     text = _lines_of(
         [
             '#include "generated.cuh"',
@@ -541,22 +676,24 @@ def _partition(
     kept: int, length: int, width: int, along: bool
 ) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Grid, block, and the elements of a part that a block reduces: by the shape alone."""
-    items = length // width if along else length
-    each = 16 if kept < 64 else 64  # that a thread takes one after the other
+    items, columns = (length // width, kept) if along else (length, kept // width)
     if along:
         team = min(_power(items), _THREADS)
         teams = _THREADS // team
-        blocks = -(-kept // teams)
     else:
-        columns = kept // width
         teams = min(_power(columns), 32)
         team = min(_power(items), _THREADS // teams)
-        blocks = -(-columns // teams)
-    while -(-items // (team * each)) > 65535:
-        each *= 2
+    blocks = -(-columns // teams)
+    # As many parts as fill a large device, if each thread of each has a few elements to add up.
+    few = 4 if items >= 64 * team else 16
+    parts = min(-(-items // (few * team)), max(1, _BLOCKS // blocks))
+    each = min(-(-items // (parts * team)), _MOST_EACH)
+    parts = -(-items // (each * team))
+    while parts > 65535:
+        each, parts = 2 * each, -(-parts // 2)
     part = team * each
     block = (team, teams) if along else (teams, team)
-    return (blocks, -(-items // part)), block, part * width if along else part
+    return (blocks, parts), block, part * width if along else part
 
 
 def _made(
@@ -579,8 +716,8 @@ def _made(
         elements,
         parts,
         width,
-        tuple(w.group.nodes),
+        w.nodes,
         tuple(o.value for o in (*w.loads, *w.stores) if o.across == "row"),
-        tuple(o.value for o in w.loads),
-        tuple(o.value for o in (*w.stores, *w.totals)),
+        (*w.body.read, *w.after.read),
+        tuple(v for v in given if type(v) is Value)[len(w.loads) :],
     )
