@@ -103,6 +103,7 @@ def _absent(peer: str, where: Device) -> str:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave memory for others
         import jax
 
+        jax.config.update("jax_default_matmul_precision", "highest")  # IEEE, as all others multiply
         return "" if jax.default_backend() == "gpu" else "it finds no CUDA device"
     return ""
 

@@ -1,41 +1,59 @@
 """All that needs a GPU, step by step: tests, compute-sanitizer over the kernels, benchmarks.
 
-    python benchmarks/on_gpu.py [STEP ...]
+    python benchmarks/on_gpu.py [STEP ...] [--minutes 10]
 
-What was found goes to ``results/gpu-NAME.json``, after every step; a later run with the same
-sources adds to it. The exit status is 0 only if each step that was asked for has passed.
+It runs from a checkout, installed or not. What was found goes to ``results/gpu-NAME.json``, after
+every step; a later run with the same sources adds to it. A step that takes too long is ended, and
+steps for which no time is left are not run, the last ones first. The exit status is 0 only if each
+step that ran, or was asked for by name, has passed.
 """
 
 import argparse
 import collections
 import glob
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from gputensor import backend
-from gputensor.benchmarks import common
-
 ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # it runs as a script: this checkout is what is tested, installed or not
+    sys.path[0] = str(ROOT)
+
+from gputensor import backend  # noqa: E402
+from gputensor.benchmarks import common  # noqa: E402
+
+# Seconds that each step may take, the most telling steps first.
+STEPS = {
+    "tests": 270,
+    "memcheck": 60,
+    "racecheck": 60,
+    "mnist": 90,
+    "kernels": 120,
+    "overhead": 30,
+    "small": 60,
+    "chain": 60,
+    "matmul": 60,
+    "epilogue": 60,
+    "initcheck": 60,
+}
 SANITIZERS = ("memcheck", "racecheck", "initcheck")
-BENCHMARKS = ("kernels", "matmul", "epilogue", "mnist", "small", "overhead", "chain")
-STEPS = ("tests", *SANITIZERS, *BENCHMARKS)
-TESTS: tuple[str, ...] = ("tests",)
-KERNEL_TESTS: tuple[str, ...] = (
-    "tests/test_kernel_cases.py",
-    "tests/test_row_kernels.py",
-    "tests/test_kernel_declaration.py",
-)
+TESTS: tuple[str, ...] = ("tests", "--slow")
+HAS_XDIST = importlib.util.find_spec("xdist") is not None
+PARALLEL: tuple[str, ...] = ("--numprocesses=auto", "--dist=worksteal") if HAS_XDIST else ()
+KERNEL_TESTS: tuple[str, ...] = ("tests/test_small_cases.py", "-k", "equal_the_reference")
 
 Step = dict[str, Any]
 
@@ -57,22 +75,41 @@ cupy.cuda.runtime.deviceSynchronize()
 """
 
 
-def run(command: Sequence[str]) -> Step:
-    """Run a command at the root of the repository, and show and keep what it prints."""
+def run(command: Sequence[str], limit: float) -> Step:
+    """Run a command at the root of the repository, and show and keep what it prints.
+
+    After `limit` seconds it is ended, with the processes that it has started.
+    """
     print("$", *(word if len(word) < 200 else "..." for word in command), flush=True)
-    tail: collections.deque[str] = collections.deque(maxlen=30)
+    tail: collections.deque[str] = collections.deque(maxlen=100)
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
+    ended = threading.Event()
     with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipe) as process:
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            tail.append(line.rstrip())
-    return {"exit status": process.returncode, "tail": list(tail)}
+
+        def end() -> None:
+            ended.set()
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+
+        timer = threading.Timer(max(limit, 0), end)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                tail.append(line.rstrip())
+            process.wait()
+        finally:
+            timer.cancel()
+    step: Step = {"exit status": process.returncode, "tail": list(tail)}
+    return step | ({"late": f"it was ended after {limit:.0f} s"} if ended.is_set() else {})
 
 
 def judged(step: Step, *reasons: str) -> Step:
     """The step with its status: passed, if there are no reasons why it failed."""
-    found = [reason for reason in reasons if reason]
+    found = [reason for reason in (step.pop("late", ""), *reasons) if reason]
     if not found:
         return {"status": "passed"} | {k: v for k, v in step.items() if k != "tail"}
     return {"status": "failed", "reason": "; ".join(found)} | step
@@ -81,12 +118,16 @@ def judged(step: Step, *reasons: str) -> Step:
 # Tests
 
 
-def pytest(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> Step:
+def pytest(folder: Path, limit: float, *arguments: str, prefix: Sequence[str] = ()) -> Step:
     """Run tests with ``-m gpu``, and count their outcomes."""
-    report = folder / "report.xml"
-    report.unlink(missing_ok=True)
-    options = ("-q", "-m", "gpu", f"--junitxml={report}", *arguments)
-    step = run([*prefix, sys.executable, "-m", "pytest", *options])
+    report, ran = folder / "report.xml", folder / "ran"
+    for path in (report, ran):
+        path.unlink(missing_ok=True)
+    # Nothing is written to the checkout, which may be read-only.
+    options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={report}", f"--ran={ran}"]
+    step = run([*prefix, sys.executable, "-m", "pytest", *options, *arguments], limit)
+    if "late" in step and ran.exists():
+        step["late"] += f", {len(ran.read_text().splitlines())} tests having run"
     cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
     counts, skipped, names = collections.Counter[str](), collections.Counter[str](), []
     for case in cases:
@@ -120,8 +161,8 @@ def find_sanitizer() -> str | None:
     )
 
 
-def sanitizer(tool: str, folder: Path) -> Step:
-    """Run the tests of the kernels under a tool, after an error that it has to find."""
+def sanitizer(tool: str, folder: Path, limit: float) -> Step:
+    """Run small cases of the kernels under a tool, after an error that it has to find."""
     path = find_sanitizer()
     if path is None:
         reason = "compute-sanitizer is neither on PATH nor in a CUDA toolkit"
@@ -134,10 +175,12 @@ def sanitizer(tool: str, folder: Path) -> Step:
         "--target-processes=application-only",
     )
     prefix = (path, f"--tool={tool}", f"--log-file={log}", "--error-exitcode=99", *options)
-    run([*prefix, sys.executable, "-c", PLANTED, tool])
+    began = time.perf_counter()
+    run([*prefix, sys.executable, "-c", PLANTED, tool], limit)
     planted = errors_in(log)
     log.unlink(missing_ok=True)
-    step = pytest(folder, "--no-pool", *KERNEL_TESTS, prefix=prefix)
+    left = limit - (time.perf_counter() - began)
+    step = pytest(folder, left, "--no-pool", *KERNEL_TESTS, prefix=prefix)
     errors = errors_in(log)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     step["summary"] = next((line.strip("= ") for line in lines[::-1] if "SUMMARY" in line), "none")
@@ -162,14 +205,15 @@ def errors_in(log: Path) -> int | None:
 # Benchmarks
 
 
-def benchmark(name: str, folder: Path, args: argparse.Namespace) -> Step:
+def benchmark(name: str, folder: Path, args: argparse.Namespace, limit: float) -> Step:
     """Run a benchmark, and keep its record."""
     figures = folder / f"{name}.json"
     command = [sys.executable, "-m", "gputensor", "bench", name, f"--device={args.device}"]
-    command += [f"--compare={args.compare}", f"--json={figures}"]
+    command += [f"--json={figures}"]
+    command += [f"--compare={args.compare}"] if args.compare else []
     command += [f"--repeats={args.repeats}"] if args.repeats else []
     command += [f"--data={args.data}"] if args.data and name in ("mnist", "small") else []
-    step = run(command)
+    step = run(command, limit)
     step["record"] = json.loads(figures.read_text()) if figures.exists() else {}
     where = step["record"].get("machine", {}).get("device", "")
     return judged(
@@ -191,6 +235,16 @@ def machine(where: backend.Device) -> dict[str, Any]:
         done = subprocess.run(query, capture_output=True, text=True, check=False)
         facts["NVIDIA driver"] = done.stdout.strip() or done.stderr.strip()
     return facts
+
+
+def commit() -> str:
+    """Name of the checked-out commit, if git can tell."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def sources() -> str:
@@ -219,6 +273,9 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_LEAST = 5  # seconds that a step is begun with
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run steps; 0 if all passed."""
     parser = argparse.ArgumentParser(
@@ -228,7 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; default: all"
     )
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N")
-    parser.add_argument("--compare", default="torch,jax,numpy", help="peers of the benchmarks")
+    parser.add_argument("--minutes", type=float, default=10, help="for all steps; default: 10")
+    parser.add_argument("--compare", help="peers of the benchmarks; default: all there are")
     parser.add_argument("--repeats", type=int, help="rounds of a benchmark")
     parser.add_argument("--data", type=Path, help="a data set of MNIST's form")
     parser.add_argument("--out", type=Path, default=common.RESULTS, help="folder of the results")
@@ -244,28 +302,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{where} is no GPU")
     os.environ["GPUTENSOR_DEVICE"] = str(where)
 
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=args.out).close()
+    except OSError as error:
+        parser.error(f"nothing can be written to {args.out}, choose with --out: {error}")
     facts = machine(where)
     name = re.sub("[^a-z0-9]+", "-", facts["gpu"].lower()).strip("-")
     path, digest = args.out / f"gpu-{name}.json", sources()
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept = before.get("steps", {}) if before.get("sources") == digest else {}
     steps: dict[str, Step] = {n: kept.get(n, {"status": "not run"}) for n in STEPS}
-    record = {"machine": facts, "sources": digest, "steps": steps}
-    chosen = args.steps or STEPS
+    record = {"machine": facts, "commit": commit(), "sources": digest, "steps": steps}
+    chosen = args.steps or list(STEPS)
+    end, late = time.perf_counter() + 60 * args.minutes, []
     for name in chosen:
         began = time.perf_counter()
+        limit = min(STEPS[name], end - began)
+        if limit < _LEAST:
+            late.append(name)
+            continue
         with tempfile.TemporaryDirectory() as folder:
             if name == "tests":
-                step = pytest(Path(folder), *TESTS)
+                step = pytest(Path(folder), limit, *PARALLEL, *TESTS)
             elif name in SANITIZERS:
-                step = sanitizer(name, Path(folder))
+                step = sanitizer(name, Path(folder), limit)
             else:
-                step = benchmark(name, Path(folder), args)
+                step = benchmark(name, Path(folder), args, limit)
         steps[name] = step | {"seconds": round(time.perf_counter() - began, 1)}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"\n{table(record)}\nWritten: {path}")
-    return int(any(steps[name]["status"] != "passed" for name in chosen))
+    if late:
+        print(f"Not run, as {args.minutes:g} minutes were over: {', '.join(late)}")
+    wanted = args.steps or [name for name in chosen if name not in late]
+    return int(any(steps[name]["status"] != "passed" for name in wanted) or not wanted)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,36 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
+import sys
+from os import path as _path
+from typing import Any
+
+# In a checkout kernels/ and benchmarks/ are beside the package; once installed, they are inside it.
+__path__ = [
+    *__path__,
+    *(_path.dirname(p) for p in __path__ if not _path.exists(_path.join(p, "kernels"))),
+]
+
 from gputensor import (
     errors,
-    interop,  # noqa: F401, it gives Tensor the protocols
+    interop,
     kernels,
     nn,
     ops,
     optim,
     optimize,
     random,
+    special,
 )
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
-from gputensor.graph.capture import capture
-from gputensor.config import matmul_precision, sync_debug, use_deterministic
+from gputensor.config import (
+    matmul_precision,
+    set_default_dtype,
+    sync_debug,
+    use_deterministic,
+)
 from gputensor.function import checkpoint, custom_vjp
+from gputensor.graph.capture import capture
 from gputensor.kernels import kernel
 from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
@@ -67,9 +83,24 @@ __all__ = [
     "optim",
     "optimize",
     "random",
+    "set_default_dtype",
+    "special",
     "sync_debug",
     "synchronize",
     "use_deterministic",
     "value_and_grad",
     "vjp",
 ]
+
+# What other libraries call otherwise, besides NumPy's names that ``interop`` knows.
+_WORDS = {"array": "tensor (a copy) or gt.asarray", "cat": "concat"}
+
+
+def __getattr__(name: str) -> Any:
+    """Refuse a name that is missing, with the one that it has here."""
+    ours = interop.NAMES.get(name) or _WORDS.get(name)
+    raise AttributeError(
+        f"module 'gputensor' has no attribute {name!r}" + (f"; write gt.{ours}" if ours else ""),
+        name=name,
+        obj=sys.modules[__name__],
+    )

@@ -6,6 +6,7 @@ from gputensor import nn as nn
 from gputensor import optim as optim
 from gputensor import optimize as optimize
 from gputensor import random as random
+from gputensor import special as special
 from gputensor.autograd import Tensor as Tensor
 from gputensor.autograd import detect_anomaly as detect_anomaly
 from gputensor.autograd import enable_grad as enable_grad
@@ -14,8 +15,9 @@ from gputensor.backend import Device as Device
 from gputensor.backend import cuda_status as cuda_status
 from gputensor.backend import device as device
 from gputensor.backend import synchronize as synchronize
-from gputensor.capture import capture as capture
+from gputensor.graph.capture import capture as capture
 from gputensor.config import matmul_precision as matmul_precision
+from gputensor.config import set_default_dtype as set_default_dtype
 from gputensor.config import sync_debug as sync_debug
 from gputensor.config import use_deterministic as use_deterministic
 from gputensor.function import checkpoint as checkpoint

@@ -31,18 +31,18 @@ something there.
 import contextlib
 import inspect
 import itertools
-import operator
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from types import CodeType, FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, config, memory
 from gputensor.backend import NAMESPACES, Array, Device
 from gputensor.errors import (
     AnomalyError,
@@ -52,6 +52,7 @@ from gputensor.errors import (
     GPUTensorError,
     GraphError,
     ImplicitTransferError,
+    OperandError,
     OutOfRangeError,
     ShapeError,
 )
@@ -84,6 +85,7 @@ _new = object.__new__
 _ndarray = np.ndarray
 _ref = weakref.ref
 _getframe = sys._getframe
+_getrefcount = sys.getrefcount
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
@@ -92,7 +94,7 @@ differentiable_namespace: Any = SimpleNamespace()
 class _Recording(threading.local):
     enabled = True
     suspicious = False  # whether gradients are looked at
-    leaves: "dict[Leaf, bool] | None" = None  # see noting_leaves
+    transforms = 0  # see in_transform
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # what the contexts entered and not yet left found
@@ -105,93 +107,6 @@ _recording = _Recording()
 def grad_enabled() -> bool:
     """Whether operations are put on the tape in this thread."""
     return _recording.enabled
-
-
-_moves = 0
-
-
-def note_move() -> None:
-    """Count that a tensor's elements were moved to other memory, as an optimizer does."""
-    global _moves
-    _moves += 1
-
-
-def moves() -> int:
-    """How often :func:`note_move` was called; a captured graph holds only as long as it is not."""
-    return _moves
-
-
-_settings = 0  # of modules and optimizers: the same number for the same settings
-_others_set = 0  # how often an attribute became another object, see Settable
-_noting = threading.Lock()
-_missing = object()
-
-
-def settings() -> tuple[int, int]:
-    """A number for the attributes of all :class:`Settable` objects, and a count of changes.
-
-    Plain values (numbers, texts) make the first, which is what it was when they are what they were.
-    Other objects that become attributes in the place of others make the second.
-    """
-    return _settings, _others_set
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return type(value) is tuple and all(map(_is_plain, value))
-    return value is None or type(value) in (bool, int, float, complex, str)
-
-
-class Settable:
-    """Base of objects whose attributes a captured function reads: it notes when they change.
-
-    A captured function holds for the attributes that it was recorded with. What lists and dicts
-    that are attributes hold, and new attributes, are not looked at.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = vars(self).get(name, _missing)
-        if before is _missing:
-            before = getattr(type(self), name, _missing)
-            if hasattr(type(before), "__set__"):  # a property, which knows what it does
-                before = _missing
-        object.__setattr__(self, name, value)
-        if before is not _missing and before is not value:
-            _note_set(self, name, before, value)
-
-    def __delattr__(self, name: str) -> None:
-        object.__delattr__(self, name)
-        note_move()
-
-
-def _is_computed(value: Any) -> bool:
-    """Whether a value may be that of a computation, such as the state of a recurrent layer."""
-    if isinstance(value, Tensor):
-        return not isinstance(value._node, Leaf)
-    if isinstance(value, tuple):
-        return all(map(_is_computed, value))
-    return _is_plain(value) or backend.is_array(value)
-
-
-def _note_set(owner: Any, name: str, before: Any, now: Any) -> None:
-    global _settings, _others_set
-    if _is_plain(before) and _is_plain(now):
-        texts = (repr((id(owner), name, value)) for value in (before, now))
-        change = operator.xor(*map(hash, texts))
-        with _noting:
-            _settings ^= change
-    elif _is_computed(before) and _is_computed(now):
-        with _noting:
-            _others_set += 1
-    else:
-        note_move()
-
-
-def note_leaves(leaves: "Iterable[Leaf]", used: bool) -> None:
-    """Tell :func:`noting_leaves` of leaves whose gradients are used, or else overwritten."""
-    if _recording.leaves is not None:
-        for leaf in leaves:
-            _recording.leaves.setdefault(leaf, used)
 
 
 class Mode(contextlib.ContextDecorator):
@@ -230,13 +145,31 @@ class GradMode(Mode):
         self.name = name
         self.enabled = enabled
 
-    def __enter__(self) -> "GradMode":
+    def __enter__(self) -> Self:
         _recording.before.append(_recording.enabled)
         _recording.enabled = self.enabled
         return self
 
     def __exit__(self, *error: object) -> None:
         _recording.enabled = _recording.before.pop()
+
+
+class in_transform(GradMode):
+    """Context in which a transform, such as ``gt.grad``, calls the user's function.
+
+    A tensor on the tape does not become a Python number there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("in_transform", True)
+
+    def __enter__(self) -> Self:
+        _recording.transforms += 1
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        _recording.transforms -= 1
 
 
 @overload
@@ -320,14 +253,10 @@ def changed(array: Array, name: str) -> None:
     change.order = _latest_change = next_order()
 
 
-def changed_since(order: int) -> "list[weakref.ref[Any]]":
-    """Owners of the memory that :func:`changed` was told of after ``next_order()`` gave `order`."""
-    return [change.memory for change in _changes.values() if change.order < order]
-
-
-def was_changed(array: Array) -> bool:
-    """Whether :func:`changed` was ever told of the memory of a raw array."""
-    return id(memory_of(array)) in _changes
+def was_changed(array: Array, since: int = 1) -> bool:
+    """Whether :func:`changed` was told of an array's memory after ``next_order()`` was `since`."""
+    change = _changes.get(id(memory_of(array)))
+    return change is not None and change.order < since
 
 
 def _check_unchanged(node: "Node") -> None:
@@ -348,22 +277,6 @@ def _check_unchanged(node: "Node") -> None:
                 )
 
 
-@contextlib.contextmanager
-def noting_leaves() -> "Iterator[dict[Leaf, bool]]":
-    """Context that gives the leaves whose gradients are touched in it.
-
-    The value is whether the gradient that was there before matters: not if it is overwritten first.
-    """
-    before, _recording.leaves = _recording.leaves, {}
-    found = _recording.leaves
-    try:
-        yield found
-    finally:
-        _recording.leaves = before
-        for leaf, used in found.items():
-            note_leaves((leaf,), used)
-
-
 def watched(leaves: Iterable["Leaf"]) -> bool:
     """Whether a backward pass to `leaves` calls hooks of theirs, or looks for anomalies."""
     return _watched > 0 and (
@@ -374,6 +287,7 @@ def watched(leaves: Iterable["Leaf"]) -> bool:
 # Number of hooks, and of contexts that look for anomalies, in all threads.
 _watched = 0
 _watching = threading.Lock()
+_accumulating = threading.RLock()  # held while gradients of leaves change: passes may run at once
 
 
 def _watch(more: int) -> None:
@@ -468,11 +382,22 @@ class HookHandle:
 def _hooked(entry: "Node | Leaf", g: Any) -> Any:
     """A gradient on the tape after the hooks of its tensor."""
     for hook in list(getattr(entry, "hooks", {}).values()):
-        calls.refuse("a hook is called")
+        backend.end_recording("a hook is called")
         given = _conjugate(g)
-        given = given if isinstance(given, Tensor) else wrap(_array(given))
+        # A copy, which the hook may keep: the gradient's memory may be used again.
+        if isinstance(given, Tensor):
+            given = differentiable_namespace.positive(given)
+        else:
+            given = _array(given)
+            with backend.on_device_of(given):
+                given = wrap(given.copy())
         new = hook(given)
         if new is None:
+            if was_changed(given.array):
+                raise GraphError(
+                    "register_hook: the hook changed the gradient in place and returned None; "
+                    "return the new one, for example `return 2 * g`"
+                )
             continue
         if not isinstance(new, Tensor):
             raise TypeError(f"a hook must return a Tensor or None, not {type(new).__name__}")
@@ -493,12 +418,15 @@ class Leaf:
     grad : Tensor or None
         Sum of the gradients since it was last None.
     buffer : array or None
-        Where gradients are written if an optimizer has given them a place.
+        Where gradients are written if an optimizer has given them a place. `grad` is around it,
+        or around an array of its own that the user has been given, see :meth:`given`.
+    writer : dict or None
+        Results of the backward pass that has written into `buffer` and not accumulated yet.
     code, instruction : code object, int
         The user's place that made it, see :func:`line_of`.
     """
 
-    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape")
+    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape", "writer")
 
     code: CodeType
     instruction: int
@@ -509,26 +437,51 @@ class Leaf:
         self.dtype: np.dtype[Any] = array.dtype
         self.grad: Tensor | None = None
         self.buffer: Array | None = None
+        self.writer: dict[Node | Leaf, Any] | None = None
         _note_place(self)
 
-    def accumulate(self, g: Array, own: bool) -> None:
-        """Add the raw gradient `g`; it is kept without a copy where the tape owns it alone."""
-        note_leaves((self,), used=True)
-        if self.buffer is not None:
-            if self.grad is not None:
-                calls.apply(operator.iadd, self.buffer, g)
+    def accumulate(
+        self, g: Array, own: bool, writer: "dict[Node | Leaf, Any] | None" = None
+    ) -> None:
+        """Add the raw gradient `g`, with :data:`_accumulating` held.
+
+        Parameters
+        ----------
+        g : array
+        own : bool
+            Whether nobody else has its memory, so that it is kept without a copy.
+        writer : dict, optional
+            Results of the backward pass that it comes from.
+        """
+        if self.buffer is not None and (self.writer is None or self.writer is writer):
+            self.writer = None
+            if self.grad is not None and g is self.buffer:  # another pass came first
+                self.buffer += self.grad.array
+            elif self.grad is not None:
+                self.settle()
+                self.buffer += g
             elif g is not self.buffer:
-                calls.assign(self.buffer, g)
+                self.buffer[...] = g
             changed(self.buffer, "a backward pass")
             self.grad = wrap(self.buffer)
         elif self.grad is not None:
-            total = _added(self.grad.array, g)
-            if backend.capturing():  # a replay must find the sum where it was
-                self.grad.array[...] = total
-            else:
-                self.grad = wrap(total)
+            self.grad = wrap(_array(self.grad.array + g))
         else:
             self.grad = wrap(g if own else _copied(g))
+
+    def settle(self) -> None:
+        """Bring the gradient into `buffer`, if the user was given it and may have changed it."""
+        if self.buffer is not None and self.grad is not None and self.grad.array is not self.buffer:
+            self.buffer[...] = self.grad.array
+
+    def given(self) -> "Tensor | None":
+        """The gradient for the user, who may keep and change it: not in `buffer`, which changes."""
+        if self.buffer is None:
+            return self.grad
+        with _accumulating, backend.on_device_of(self.buffer):
+            if self.grad is not None and self.grad.array is self.buffer:
+                self.grad = wrap(self.buffer.copy())
+            return self.grad
 
 
 class Node:
@@ -603,6 +556,13 @@ class Several(tuple[Any, ...]):
         return Several(
             b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True)
         )
+
+
+# What to write where NumPy or Python would lose the gradient.
+_WITH_GRADIENT = (
+    "gt.stack([x, y]) for np.array([x, y]), z = gt.zeros(n) and z[key] = x to fill an array, "
+    "gt.full(n, x) for np.full(n, x), gt.exp(x) for math.exp(x), gt.where(x > y, x, y) to choose"
+)
 
 
 class Tensor:
@@ -773,32 +733,36 @@ class Tensor:
             if not value:
                 raise GraphError("a computed tensor cannot leave the tape; use x.detach()")
         elif not value:
-            if self._node is not None:
-                note_move()
-            self._node = None
+            self._set_leaf(None)
         elif self._node is None:
             if self.dtype.kind not in "fcV":
                 raise DTypeError(
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
                 )
-            note_move()
-            self._node = Leaf(self.array)
+            self._set_leaf(Leaf(self.array))
+
+    def _set_leaf(self, leaf: Leaf | None) -> None:
+        if (recording := backend.recording()) is not None and leaf is not self._node:
+            recording.leaf_set(self)
+        self._node = leaf
 
     @property
     def grad(self) -> "Tensor | None":
-        """Accumulated gradient; None before a backward pass, and for computed tensors."""
+        """Accumulated gradient; None before a backward pass, and for computed tensors.
+
+        It is the same tensor until something is added to the gradient: changed in place it is what
+        an optimizer's step takes. Later passes and steps do not change it.
+        """
         node = self._node
         if not isinstance(node, Leaf):
             return None
-        note_leaves((node,), used=True)
-        return node.grad
+        return node.given()
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
         if not isinstance(self._node, Leaf):
             raise GraphError("grad can be set on tensors made with requires_grad=True only")
-        note_leaves((self._node,), used=False)
         if value is None or value is self._node.grad:  # the latter after `x.grad *= 2`
             self._node.grad = value
             return
@@ -808,8 +772,9 @@ class Tensor:
             raise ShapeError(f"grad has shape {value.shape}, the tensor has {self.shape}")
         if value.device != self.device:
             raise DeviceMismatchError(f"grad is on {value.device}, the tensor on {self.device}")
-        self._node.grad = None
-        self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
+        with _accumulating:
+            self._node.grad = None
+            self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
 
     def backward(self, gradient: "Tensor | None" = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
@@ -839,12 +804,12 @@ class Tensor:
                 "an input with requires_grad=True, and compute outside gt.no_grad()"
             )
         g = seed_gradient(self, gradient)
-        given = {id(g)}
-        for entry, value in propagate([(node, g)], retain_graph=retain_graph).items():
-            assert isinstance(entry, Leaf)
-            own = value.base is None and id(value) not in given
-            given.add(id(value))
-            entry.accumulate(value, own)
+        found = propagate([(node, g)], retain_graph=retain_graph)
+        with _accumulating:
+            while found:
+                leaf, value = found.popitem()
+                own = value.base is None and _getrefcount(value) <= _ALONE
+                leaf.accumulate(value, own, found)  # type: ignore[union-attr]
 
     def register_hook(self, hook: "Callable[[Tensor], Tensor | None]") -> HookHandle:
         """Have `hook` called with the gradient of this tensor in every backward pass.
@@ -916,6 +881,30 @@ class Tensor:
                 f"{name}: this tensor requires a gradient, which would be lost; write {instead}"
             )
 
+    def lose_gradient(self, name: str, result: str, instead: str, silent: str) -> None:
+        """Refuse a use that would lose the gradient inside a transform; warn of it elsewhere.
+
+        Parameters
+        ----------
+        name, result : str
+            The use, and what comes of it.
+        instead, silent : str
+            What to write to keep the gradient, and to give it up.
+        """
+        if self._node is None or not _recording.enabled:
+            return
+        lost = f"{name}: this tensor requires a gradient, which {result} does not have; write"
+        if _recording.transforms:
+            raise GraphError(f"{lost} {instead}, {silent} where no gradient is wanted")
+        frame = backend.user_frame(_getframe(1))
+        warnings.warn_explicit(
+            f"{lost} {silent} where none is wanted, else {instead}",
+            UserWarning,
+            frame.f_code.co_filename,
+            frame.f_lineno,
+            registry=frame.f_globals.setdefault("__warningregistry__", {}),
+        )
+
     def __dlpack__(
         self,
         *,
@@ -926,14 +915,24 @@ class Tensor:
     ) -> Any:
         """Capsule for another library's ``from_dlpack``, as NumPy's or CuPy's array gives it.
 
+        A view with negative strides, which other libraries do not take, is copied.
+
         Raises
         ------
         GraphError
             If the tensor is on the tape: the gradient would be lost. Use ``x.detach()``.
+        BufferError
+            With ``copy=False`` for such a view.
         """
         self._leave_tape("__dlpack__", "x.detach()")
-        calls.refuse("another library is given a tensor")
-        return self.array.__dlpack__(
+        backend.end_recording("another library is given a tensor")
+        array = self.array
+        if any(n < 0 for n in array.strides):
+            if copy is False:
+                raise BufferError("__dlpack__: copy=False, but strides are negative; copy x first")
+            with backend.on_device_of(array):
+                array, copy = array.copy(), None
+        return array.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 
@@ -958,12 +957,15 @@ class Tensor:
         return backend.to_host(self.array).tolist()
 
     def __float__(self) -> float:
+        self.lose_gradient("float", "a Python number", _WITH_GRADIENT, "x.item()")
         return float(self.item())
 
     def __int__(self) -> int:
+        self.lose_gradient("int", "a Python number", _WITH_GRADIENT, "x.item()")
         return int(self.item())
 
     def __complex__(self) -> complex:
+        self.lose_gradient("complex", "a Python number", _WITH_GRADIENT, "x.item()")
         value = self.item()
         # As the array API standard has it, unlike Python.
         return (
@@ -989,7 +991,12 @@ class Tensor:
         return len(self.array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
-        if not isinstance(self.array, _ndarray):
+        if self._node is not None and _recording.enabled:
+            raise GraphError(
+                "NumPy was given a tensor that requires a gradient, which would be lost; write "
+                f"{_WITH_GRADIENT}, x.detach().numpy() where no gradient is wanted"
+            )
+        if not backend.on_cpu(self.array):
             raise ImplicitTransferError(
                 f"NumPy was given a tensor on {self.device}; copy it to the host in plain sight: "
                 "x.numpy(), or x.detach().numpy() if it requires a gradient"
@@ -1001,7 +1008,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         array = backend.to_host(self.array)
-        extra = "" if isinstance(self.array, _ndarray) else f", device={str(self.device)!r}"
+        extra = "" if backend.on_cpu(self.array) else f", device={str(self.device)!r}"
         if self.dtype.kind not in "bi" or self.dtype.itemsize != np.dtype(int).itemsize:
             extra += f", dtype={self.dtype}" if self.dtype.kind != "b" else ""
         if isinstance(self._node, Node):
@@ -1076,7 +1083,7 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
                 "example with gt.abs or gt.real"
             )
         with backend.on_device_of(out.array):
-            return calls.apply(backend.namespace(out.array).ones, out.shape, out.dtype)
+            return backend.namespace(out.array).ones(out.shape, out.dtype)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradient must be a Tensor, got {type(gradient).__name__}")
     if gradient.shape != out.shape:
@@ -1114,29 +1121,82 @@ def _keeps(rule: Rule, skip: int) -> tuple[bool, ...]:
 _STAR = 0x04  # inspect.CO_VARARGS, without importing inspect
 
 
+# What operations do not take, by their names, in NumPy's letters for dtypes: where NumPy and CuPy
+# differ, or either takes what it has no result for. It is the same on both devices.
+REFUSED = {
+    **dict.fromkeys(("atan2", "copysign", "hypot", "nextafter"), "FD"),  # the compiler would
+    "clip": "?FD",
+    **dict.fromkeys(("eigh", "eigvalsh"), "e"),
+    "sign": "?",
+}
+
+
+# Operations whose results are in C's order in memory, whatever the operands': NumPy would keep some
+# of their order, CuPy none. Others are elementwise, make views, or come out in that order anyway.
+IN_C_ORDER = {
+    *("all", "any", "cofactors", "cofactors_slope", "concat", "cross", "cumulative_prod"),
+    *("cumulative_sum", "einsum", "fft", "fftn", "hfft", "ifft", "ifftn", "ihfft", "irfft"),
+    *("irfftn", "logsumexp", "max", "mean", "min", "pad", "prod", "rfft", "rfftn", "sort", "sum"),
+    *("tril", "triu", "var", "vector_norm"),
+}
+
+
+def _refuse(name: str, arrays: Sequence[Any]) -> DTypeError:
+    found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
+    return DTypeError(f"{name} does not take operands of dtype {found}")
+
+
 class _Bound(dict[type, Callable[..., Any]]):
     """A primitive's forward function by array type, so that one look-up dispatches a call."""
 
-    def __init__(self, name: str, forward: Callable[..., Any] | None) -> None:
+    def __init__(self, name: str, forward: Callable[..., Any] | None, elementwise: bool) -> None:
         super().__init__()
         self.name = name
         self.forward = forward
-        self[_ndarray] = self._function(NAMESPACES[_ndarray])
+        self.elementwise = elementwise
+        function = self._function(NAMESPACES[_ndarray])
+        # NumPy's own ufuncs refuse by themselves what is in the table.
+        self[_ndarray] = function if forward is None else self._checked(function)
 
     def _function(self, xp: Any) -> Callable[..., Any]:
         if self.forward is None:
             function: Callable[..., Any] = getattr(xp, self.name)
             return function
-        forward = self.forward
+        forward, in_c_order = self.forward, backend.in_c_order
+        if self.name in IN_C_ORDER:
+            return lambda *arrays, **attrs: in_c_order(forward(xp, *arrays, **attrs))
         return lambda *arrays, **attrs: forward(xp, *arrays, **attrs)
 
+    def _checked(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, if no operand is of a dtype that :data:`REFUSED` has for it."""
+        refused = REFUSED.get(self.name)
+        if refused is None:
+            return function
+
+        def checked(*arrays: Any, **attrs: Any) -> Any:
+            for a in arrays:
+                dtype = a.dtype if hasattr(a, "dtype") else np.dtype(type(a))
+                if dtype.char in refused:
+                    raise _refuse(self.name, arrays)
+            return function(*arrays, **attrs)
+
+        return checked
+
     def __missing__(self, kind: type) -> Callable[..., Any]:
-        function = self._function(NAMESPACES[kind])
+        function = self._checked(self._function(NAMESPACES[kind]))
+        if kind in backend.HOST_TYPES:
+            self[kind] = function
+            return function
+        elementwise = self.elementwise
 
         def on_device(*arrays: Array, **attrs: Any) -> Any:
-            there = [a for a in arrays if isinstance(a, kind)]
+            there: list[Any] = [a for a in arrays if isinstance(a, kind)]
             backend.same_device(self.name, there)
             with backend.on_device_of(there[0]):
+                if elementwise:
+                    for a in there:
+                        if not a.flags.c_contiguous:
+                            return backend.in_order(function, arrays, attrs)
                 return function(*arrays, **attrs)
 
         self[kind] = on_device
@@ -1167,6 +1227,9 @@ class Primitive:
     reference : callable, optional
         ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
         fused operations whose rules cannot be differentiated again. Then all operands are kept.
+    elementwise : bool
+        Whether an element of the result depends on the elements of the operands at its place alone.
+        Then the order of axes in memory is that of the operands on both devices.
     """
 
     __slots__ = (
@@ -1190,10 +1253,11 @@ class Primitive:
         vjp: tuple[Rule | None, ...] | Rule | None = None,
         *,
         reference: Callable[..., Any] | None = None,
+        elementwise: bool = False,
     ) -> None:
         PRIMITIVES[name] = self
         self.name = name
-        self.bound = _Bound(name, forward)
+        self.bound = _Bound(name, forward, elementwise)
         self.vjp = vjp
         self.reference = reference
         self.joint = callable(vjp)
@@ -1223,10 +1287,7 @@ class Primitive:
             array = x.array
             kind = type(array)
             try:
-                if (active := calls.active) is None:
-                    out = bound[kind](array)
-                else:
-                    out = active.run(bound[kind], (array,), _NO_ATTRS, self.name)
+                out = bound[kind](array)
             except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
@@ -1242,23 +1303,32 @@ class Primitive:
 
         return function
 
-    def binary(self) -> Callable[[Operand, Operand], Tensor]:
-        """Function of two operands: :meth:`__call__` without its loops, for speed."""
+    def binary(self, operator: bool = False) -> Callable[[Operand, Operand], Tensor]:
+        """Function of two operands: :meth:`__call__` without its loops, for speed.
+
+        Parameters
+        ----------
+        operator : bool
+            Whether it is for a method such as ``__add__``, which returns ``NotImplemented`` for
+            what it does not know: Python then asks the other object.
+        """
         bound, record, differentiable = self.bound, self._record, self.vjp is not None
 
         def function(x: Operand, y: Operand, /) -> Tensor:
             if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-                return self(x, y)
+                try:
+                    return self(x, y)
+                except OperandError:
+                    if operator:
+                        return NotImplemented  # type: ignore[no-any-return]
+                    raise
             a = x.array
             b = y.array
             kind = type(a)
             if kind is not type(b):
                 backend.same_device(self.name, [a, b])
             try:
-                if (active := calls.active) is None:
-                    out = bound[kind](a, b)
-                else:
-                    out = active.run(bound[kind], (a, b), _NO_ATTRS, self.name)
+                out = bound[kind](a, b)
             except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
@@ -1313,10 +1383,7 @@ class Primitive:
             kind = _follow(operands, arrays) or kind
             backend.same_device(self.name, arrays)
         try:
-            if (active := calls.active) is None:
-                out = self.bound[kind](*arrays, **attrs)
-            else:
-                out = active.run(self.bound[kind], arrays, attrs, self.name)
+            out = self.bound[kind](*arrays, **attrs)
         except ValueError as error:
             raise clearer(self.name, arrays, error) from None
         except IndexError as error:
@@ -1324,19 +1391,19 @@ class Primitive:
                 raise
             raise clearer(self.name, arrays, error) from None
         except TypeError as error:
+            for key, value in attrs.items():
+                if isinstance(value, (Tensor, np.bool_)) and value.dtype.kind in "biu":
+                    return self(*operands, **attrs | {key: value.item()})  # such as keepdims
             if not any(text in str(error) for text in _DTYPE_COMPLAINTS):
                 raise
-            found = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
-            raise DTypeError(f"{self.name} does not take operands of dtype {found}") from None
+            raise _refuse(self.name, arrays) from None
         except MemoryError as error:
             where = attrs.get("where")  # where a transfer goes
             if not isinstance(where, Device):
                 where = backend.device_of(next(a for a in arrays if backend.is_array(a)))
             raise memory.out_of_memory(self.name, where, error) from None
-        if isinstance(out, np.generic):
-            out = np.asarray(out)
-        elif isinstance(out, tuple):
-            out = Several(map(_array, out))
+        if type(out) is not kind:
+            out = Several(map(_array, out)) if isinstance(out, tuple) else _array(out)
         if tracked and _recording.enabled and self.vjp is not None:
             node = self._record(out, tuple(arrays), tuple(parents), attrs)
             return wrap(out, node) if type(out) is not Several else outputs(out, node)
@@ -1409,15 +1476,16 @@ def outputs(results: Several, node: Node | None) -> Any:
 _DTYPE_COMPLAINTS = (
     *("not supported for the input types", "did not contain a loop"),  # NumPy's
     "unsupported in linalg",
-    "Wrong type",  # CuPy's
+    *("boolean subtract, the", "boolean negative, the"),  # both
+    *("Wrong type", "boolean positive, the"),  # CuPy's
 )
 
 
 def default_dtype(value: Any) -> Any:
-    """A Python number that decides on a dtype: floats become float32, complex ones complex64."""
+    """A Python number that decides on a dtype: that of :class:`gputensor.set_default_dtype`."""
     if type(value) is float:
-        return np.float32(value)
-    return np.complex64(value) if type(value) is complex else value
+        return config.default_dtype().type(value)
+    return config.default_complex().type(value) if type(value) is complex else value
 
 
 def _items(data: Any) -> Iterator[Any]:
@@ -1432,12 +1500,13 @@ def _items(data: Any) -> Iterator[Any]:
 def _unwrapped(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_unwrapped(item) for item in data]
+    if isinstance(data, _ndarray):
+        return backend.plain(data)
     return backend.to_host(data.array) if isinstance(data, Tensor) else data
 
 
-@calls.noted
 def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, Any]":
-    """NumPy array of nested lists; Python floats become float32 where no dtype was chosen.
+    """NumPy array of nested lists; Python floats get the default dtype where none was chosen.
 
     Raises
     ------
@@ -1454,22 +1523,34 @@ def array_of_lists(name: str, data: Any, dtype: Any = None) -> "np.ndarray[Any, 
         array = np.asarray(_unwrapped(data), dtype)
     except ValueError as error:
         raise ShapeError(f"{name}: nested lists of uneven lengths: {error}") from None
-    narrow = {"f": np.float32, "c": np.complex64}.get(array.dtype.kind)
-    if narrow is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
+    usual = {"f": config.default_dtype(), "c": config.default_complex()}.get(array.dtype.kind)
+    if usual is None or dtype or any(hasattr(item, "dtype") for item in _items(data)):
         return array
-    return array.astype(narrow)
+    return array.astype(usual)
 
 
 def raw_operand(name: str, operand: Any) -> Any:
-    """Raw array or scalar of an operand that is no Tensor."""
-    if isinstance(operand, _NUMBERS):
+    """Raw array or scalar of an operand that is no Tensor.
+
+    Raises
+    ------
+    OperandError
+        If it is none of these, so that operators leave it to the other object.
+    DTypeError
+        If elements are no numbers, such as times.
+    TypeError
+        If it is a subclass of NumPy's array, see :func:`gputensor.backend.plain`.
+    """
+    if isinstance(operand, _SCALARS):
         return operand
     if isinstance(operand, (list, tuple)):
         operand = array_of_lists(name, operand)
     elif isinstance(operand, np.ndarray):
         operand = backend.plain(operand)
-    elif not backend.is_array(operand):
-        raise TypeError(
+        if (recording := backend.recording()) is not None:
+            operand = recording.constant(operand)
+    elif not isinstance(operand, np.generic) and not backend.is_array(operand):
+        raise OperandError(
             f"{name}: operands are tensors, NumPy or CuPy arrays and Python numbers, "
             f"not {type(operand).__name__}"
         )
@@ -1557,10 +1638,32 @@ def entries_before(roots: Iterable[Node | Leaf], since: int) -> list[Node | Leaf
 
 
 class _Pass(backend.FollowDevice):
-    """Context of :func:`propagate`, which says for which operation there was no memory."""
+    """Context of :func:`propagate`, which says for which operation there was no memory.
+
+    Parameters
+    ----------
+    results : dict
+        What the pass will return.
+    """
+
+    def __init__(self, results: dict[Node | Leaf, Any]) -> None:
+        super().__init__()
+        self._results = results
+        self._writes: list[Leaf] = []
+
+    def may_write(self, leaf: Leaf) -> bool:
+        """Whether the pass, and no other one, may write a gradient into the buffer of a leaf."""
+        if leaf.buffer is None or leaf.grad is not None or leaf.writer is not None:
+            return False
+        leaf.writer = self._results
+        self._writes.append(leaf)
+        return True
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        if error[0] is not None:
+            for leaf in self._writes:
+                leaf.writer = None
         if isinstance(error[1], MemoryError):
             node = error[2].tb_frame.f_locals["node"]  # where propagate was
             where = self._entered or Device("cpu")
@@ -1617,9 +1720,7 @@ def propagate(
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
     results: dict[Node | Leaf, Any] = {}
     old, watched = min(since, _latest_change), _watched
-    noting = None if create_graph else calls.active
-    call = _call if noting is None else noting.call
-    with _Pass() as follow:
+    with _Pass(results) as follow:
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
@@ -1661,13 +1762,12 @@ def propagate(
                 else:
                     xp = NAMESPACES[_ndarray]
                 if node.primitive.joint:
-                    parts = _joint_step(xp, node, parents, g, gradients, targets is None)
+                    writing = follow if targets is None else None
+                    parts = _joint_step(xp, node, parents, g, gradients, writing)
                 if not retain_graph:
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
             rules = node.primitive.rules
-            if noting is not None:
-                rules = tuple(noting.rule(rule, node.primitive.name) for rule in rules)
             i = -1
             for parent in parents:
                 i += 1
@@ -1685,18 +1785,14 @@ def propagate(
                 else:
                     part = rules[i](xp, g, out, saved[0])  # type: ignore[misc]
                 if part.shape != parent.shape:
-                    part = call(sum_to, xp, part, parent.shape)
+                    part = sum_to(xp, part, parent.shape)
                 if part.dtype is not parent.dtype and part.dtype != parent.dtype:
-                    part = call(_cast_to, xp, part, parent.dtype)
+                    part = _cast_to(xp, part, parent.dtype)
                 if watched and _recording.suspicious:
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
-                    if noting is not None:
-                        how = operator.iadd if parent in summed else operator.add
-                        before = noting.call(how, before, part)
-                        summed.add(parent)
-                    elif parent in summed:
+                    if parent in summed:
                         before += part
                     else:
                         before = before + part
@@ -1715,18 +1811,31 @@ def propagate(
     return results
 
 
-@calls.noted
+def _references(found: dict[Any, Any]) -> int:
+    _, g = found.popitem()
+    return _getrefcount(g)
+
+
+_ALONE = _references({0: np.empty(0)})  # references to an array that nobody else has
+
+
+def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
+    """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
+
+    No other has its memory: no other gradient, hook or tensor of the user's.
+    """
+    g = found.pop(entry, None)
+    if isinstance(g, Tensor):
+        result: Tensor = differentiable_namespace.positive(g)
+        return result
+    if g is None or (g.base is None and _getrefcount(g) <= _ALONE):
+        return g if g is None else wrap(g)
+    with backend.on_device_of(g):
+        return wrap(_copied(g))
+
+
 def _copied(g: Array) -> Array:
     return g.copy()
-
-
-@calls.noted
-def _added(x: Array, y: Array) -> Array:
-    return _array(x + y)
-
-
-def _call(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)
 
 
 def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
@@ -1747,12 +1856,7 @@ def _conjugate(g: Any) -> Any:
         return g.conj()
     g = _array(g)
     with backend.on_device_of(g):
-        return _conjugated(g)
-
-
-@calls.noted
-def _conjugated(g: Array) -> Array:
-    return _array(g.conj())
+        return _array(g.conj())
 
 
 def _joint_step(
@@ -1761,19 +1865,16 @@ def _joint_step(
     parents: tuple[Node | Leaf | None, ...],
     g: Array,
     gradients: dict[Node | Leaf, Any],
-    accumulating: bool,
+    writing: _Pass | None,
 ) -> Sequence[Any]:
     """Gradients of all operands, written where an optimizer wants them if they are the first."""
-    needs: list[Any] = []
-    for i, p in enumerate(parents):
-        first = accumulating and p not in gradients and parents.index(p) == i
-        if first and isinstance(p, Leaf) and p.grad is None and p.buffer is not None:
-            needs.append(p.buffer)
-        else:
-            needs.append(p is not None)
+    needs: list[Any] = [p is not None for p in parents]
+    if writing is not None:
+        with _accumulating:
+            for i, p in enumerate(parents):
+                if type(p) is Leaf and p not in gradients and writing.may_write(p):
+                    needs[i] = p.buffer
     rule: Any = node.primitive.vjp
-    if (active := calls.active) is not None:
-        rule = active.rule(rule, node.primitive.name)
     parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
     return parts
 
@@ -1784,7 +1885,7 @@ def _differentiable_step(
     """Gradients of the operands as tensors that are on the tape themselves."""
     primitive = node.primitive
     saved = [
-        wrap(a, p) if backend.is_array(a) else a
+        wrap(a, p) if backend.is_array(a) else _as_tensor(a, node, g) if type(a) in _NUMERIC else a
         for a, p in zip(node.saved or (), node.parents, strict=True)
     ]
     if primitive.reference is not None:
@@ -1802,6 +1903,17 @@ def _differentiable_step(
         None if p is None else primitive.rules[i](xp, g, out, *saved, **node.attrs)  # type: ignore[misc]
         for i, p in enumerate(parents)
     ]
+
+
+_NUMERIC = (int, float, complex)
+
+
+def _as_tensor(number: complex, node: Node, g: Any) -> Tensor:
+    """A Python number among operands, in their dtype: functions of it alone would be float32."""
+    some = next(t for t in g if t is not None) if type(g) is Several else g
+    real = node.dtype.kind == "c" and not isinstance(number, complex)
+    dtype = node.dtype.char.lower() if real else node.dtype
+    return wrap(NAMESPACES[type(some.array)].asarray(number, dtype))
 
 
 def _through_reference(

@@ -10,17 +10,16 @@ import functools
 import importlib
 import importlib.util
 import linecache
-import math
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType, ModuleType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from gputensor import calls, config
+from gputensor import config, cuda_functions
 from gputensor.errors import CaptureError, DeviceError, DeviceMismatchError, SyncError
 
 __all__ = [
@@ -36,7 +35,7 @@ __all__ = [
     "device_of",
     "expected_waits",
     "is_array",
-    "is_minus_zero",
+    "is_narrow",
     "namespace",
     "on_device_of",
     "place",
@@ -235,10 +234,43 @@ _SPECIAL = {
     *("betainc", "digamma", "erf", "erfc", "erfinv", "gammainc", "gammaincc", "gammaln"),
     "polygamma",
 }
+# Of these SciPy has some for complex numbers, too, and CuPy none that has a derivative.
+_REAL_IN_CUPY = {"digamma", "erf", "erfc"}
+
+
+def _of_real_numbers(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Function that refuses complex numbers, in CuPy's words."""
+
+    def of_real_numbers(x: Array) -> Array:
+        if x.dtype.kind == "c":
+            raise TypeError(f"Wrong type ({x.dtype}) of arguments")
+        return function(x)
+
+    return of_real_numbers
+
+
+def is_narrow(dtype: "np.dtype[Any]") -> bool:
+    """Whether it is a floating point dtype of 16 bits."""
+    return dtype.itemsize == 2 and dtype.kind in "fV"  # V is bfloat16's
+
+
+def _in_float32(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A sum, product or mean whose intermediate values are float32 where elements have 16 bits.
+
+    In 16 bits a sum stops to grow at 256 (bfloat16) or 2048 (float16) times what is added.
+    """
+
+    def wide(x: Array, axis: Any = None, dtype: Any = None, **options: Any) -> Array:
+        result = x.dtype if dtype is None else np.dtype(dtype)
+        if not is_narrow(result):
+            return function(x, axis=axis, dtype=dtype, **options)
+        return function(x, axis=axis, dtype=np.float32, **options).astype(result)
+
+    return wide
 
 
 class Namespace:
-    """The functions of NumPy or CuPy, plus the few that the two spell differently.
+    """The functions of NumPy or CuPy, plus the few that the two spell or compute differently.
 
     Derivative rules take one as ``xp``. With ``create_graph=True`` they get gputensor's own
     operations instead, so what a rule calls must exist in all three.
@@ -254,6 +286,8 @@ class Namespace:
             prefix = "scipy" if place is np else "cupyx.scipy"
             place = importlib.import_module(f"{prefix}.special")
         value = getattr(place, name)
+        if name in _REAL_IN_CUPY:
+            value = _of_real_numbers(value)
         setattr(self, name, value)  # the next look-up finds it without coming here
         return value
 
@@ -267,10 +301,11 @@ class Namespace:
         return out
 
     def index_add(self, shape: tuple[int, ...], index: Any, values: Array) -> Array:
-        """Zeros of `shape` with `values` added at `index`; repeated places add up."""
-        out = self._module.zeros(shape, values.dtype)
-        self._module.add.at(out, index, values)
-        return out
+        """Zeros of `shape` with `values` added at `index`; repeated places add up, in float32."""
+        dtype = np.float32 if is_narrow(values.dtype) else values.dtype
+        out = self._module.zeros(shape, dtype)
+        self._module.add.at(out, index, values.astype(dtype, copy=False))
+        return out.astype(values.dtype, copy=False)
 
     def index_set(self, x: Array, index: Any, values: Any) -> Array:
         """Copy of `x` with `values` put at `index`."""
@@ -353,13 +388,15 @@ class _CudaLinalg:
 
         wait_for_device(f"linalg.{name}")
         with cupyx.errstate(linalg="raise"):
-            return getattr(cupy.linalg, name)(*args, **options)
+            found = getattr(cupy.linalg, name)(*args, **options)
+        # cuSOLVER's are in Fortran's order.
+        return tuple(map(in_c_order, found)) if isinstance(found, tuple) else in_c_order(found)
 
-    def cross(self, a: Array, b: Array, axis: int) -> Array:
+    def cross(self, a: Array, b: Array) -> Array:
         """Cross product, which cannot fail."""
         import cupy
 
-        return cupy.cross(a, b, axis=axis)
+        return cupy.cross(a, b)
 
     def solve(self, a: Array, b: Array) -> Array:
         """Solve for matrices `b` in stacks that broadcast, which CuPy's function does not do."""
@@ -377,31 +414,48 @@ class _CudaLinalg:
         if not unit_diagonal and not bool(cupy.diagonal(a, 0, -2, -1).all()):
             raise np.linalg.LinAlgError("an element of the diagonal is 0")
         found = linalg.solve_triangular(a, b, lower=lower, unit_diagonal=unit_diagonal)
-        return cupy.ascontiguousarray(found)
+        return in_c_order(found)
 
 
-def _cuda_sign(x: Array) -> Array:
-    """CuPy's ``sign``, but NaN of NaN, where CuPy has 0."""
-    import cupy
+def in_order(function: Callable[..., Array], arrays: Sequence[Any], attrs: dict[str, Any]) -> Array:
+    """Result of an elementwise function of CuPy, its axes in the order in memory that NumPy's have.
 
-    sign = cupy.sign(x)
-    return cupy.where(cupy.isnan(x), x, sign) if x.dtype.kind == "f" else sign
+    NumPy keeps the order of the operands' axes, CuPy makes C's of any. What is a view depends on
+    that: a reshape of the result would share its memory on one device alone.
+    """
+    layouts = [(a.shape, a.strides) for a in arrays if hasattr(a, "strides")]
+    axes = _order_of_axes(layouts)
+    given = [
+        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if hasattr(a, "strides") else a
+        for a in arrays
+    ]
+    out = function(*given, **attrs)
+    back = sorted(range(len(axes)), key=axes.__getitem__)
+    if out.base is not None or hasattr(out, "recording"):  # a view of an operand, or a tracer
+        return out.transpose(back)
+    shape, strides = (tuple(part[i] for i in back) for part in (out.shape, out.strides))
+    return type(out)(shape, out.dtype, out.data, strides)
 
 
-def is_minus_zero(value: object) -> bool:
-    """Whether a number is -0.0, in whose place CuPy's ``fill`` writes 0.0."""
-    return isinstance(value, float) and value == 0 and math.copysign(1, value) < 0
+def _order_of_axes(layouts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[int]:
+    """Axes of what NumPy computes of arrays of some shapes and strides, outermost first."""
+    # Never read, and of as little memory as has the same order of axes.
+    alike = [
+        np.lib.stride_tricks.as_strided(np.empty((), bool), [min(n, 2) for n in shape], strides)
+        for shape, strides in layouts
+    ]
+    flags: Any = [["readonly"]] * len(alike) + [["writeonly", "allocate"]]
+    out = np.nditer([*alike, None], ["zerosize_ok"], flags, order="K").operands[-1]
+    return sorted(range(out.ndim), key=lambda i: -out.strides[i])
 
 
-def _cuda_full(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
-    """CuPy's ``full``, of -0.0 too."""
-    import cupy
-
-    return -cupy.zeros(shape, dtype) if is_minus_zero(value) else cupy.full(shape, value, dtype)
+def in_c_order(x: Array) -> Array:
+    """The array, its elements in C's order in memory: a copy where they are not."""
+    return x if x.flags.c_contiguous else x.copy("C")
 
 
-# What CuPy's namespace has in the place of CuPy's own functions; gputensor.ops puts them here.
-CUPY_FUNCTIONS: dict[str, Callable[..., Array]] = {}
+# What CuPy's namespace has in the place of CuPy's own functions; gputensor.ops adds its own.
+CUPY_FUNCTIONS: dict[str, Callable[..., Array]] = cuda_functions.FUNCTIONS
 
 
 class _Namespaces(dict[type, Namespace]):
@@ -417,14 +471,60 @@ class _Namespaces(dict[type, Namespace]):
             import cupy
 
             self[kind] = Namespace(
-                cupy, linalg=_CudaLinalg(), full=_cuda_full, sign=_cuda_sign, **CUPY_FUNCTIONS
+                cupy,
+                linalg=_CudaLinalg(),
+                cumprod=_in_float32(cupy.cumprod),  # its sum, prod and mean are so themselves
+                cumsum=_in_float32(cupy.cumsum),
+                **CUPY_FUNCTIONS,
             )
             return self[kind]
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 
 
-_HOST_LINALG = Namespace(np.linalg, solve_triangular=_host_solve_triangular)
-NAMESPACES = _Namespaces({np.ndarray: Namespace(np, linalg=_HOST_LINALG)})
+def _host_qr(x: Array, mode: Any = "reduced") -> tuple[Array, ...]:
+    """NumPy's, whose R keeps the order of the axes of `x` in memory."""
+    return tuple(map(in_c_order, np.linalg.qr(x, mode)))
+
+
+_HOST_LINALG = Namespace(np.linalg, qr=_host_qr, solve_triangular=_host_solve_triangular)
+NAMESPACES = _Namespaces(
+    {
+        np.ndarray: Namespace(
+            np,
+            linalg=_HOST_LINALG,
+            cumprod=_in_float32(np.cumprod),
+            cumsum=_in_float32(np.cumsum),
+            mean=_in_float32(np.mean),
+            # `reduce` is quicker than NumPy's functions around it.
+            prod=_in_float32(np.multiply.reduce),
+            sum=_in_float32(np.add.reduce),
+        )
+    }
+)
+
+
+# Types of arrays on the CPU; recordings have one of their own, see gputensor.graph.trace.
+HOST_TYPES: list[type] = [np.ndarray]
+
+
+def on_cpu(x: object) -> bool:
+    """Whether `x` is an array on the CPU."""
+    return isinstance(x, np.ndarray) or type(x) in HOST_TYPES
+
+
+def one_call(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of a function of raw arrays that looks at their values to choose a way.
+
+    A recording notes the call as one, and not what is done in it.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _local.recording is None:
+            return function(*args, **kwargs)
+        return _local.recording.call(function, args, kwargs)
+
+    return call
 
 
 def is_array(x: object) -> bool:
@@ -437,15 +537,22 @@ def is_array(x: object) -> bool:
 
 
 def plain(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """The same elements as no subclass of NumPy's array, and in the byte order of the machine.
+    """The same elements in the byte order of the machine, as compiled loops and CuPy want them.
 
-    Compiled loops and CuPy take no other.
+    Raises
+    ------
+    TypeError
+        If the array is of a subclass, such as a masked array, whose meaning would be lost.
     """
-    if type(array) is not np.ndarray and not isinstance(array, np.ndarray | np.generic):
-        return array
-    if hasattr(array, "recording"):
-        return array
-    array = np.asarray(array)
+    kind = type(array)
+    if kind is not np.ndarray:
+        if not issubclass(kind, np.memmap):
+            text = "x.filled(value)" if issubclass(kind, np.ma.MaskedArray) else "np.asarray(x)"
+            raise TypeError(
+                f"{kind.__module__}.{kind.__qualname__} is more than its elements, and a tensor "
+                f"would lose the rest (a mask, a unit, rules of its own); write {text}"
+            )
+        array = np.asarray(array)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -464,7 +571,7 @@ def namespace(place: "Array | Device") -> Namespace:
 
 def device_of(array: Array) -> Device:
     """Device that a raw array lives on."""
-    if isinstance(array, np.ndarray):
+    if on_cpu(array):
         return Device("cpu")
     return Device("cuda", array.device.id)
 
@@ -514,7 +621,7 @@ class FollowDevice:
         self._entered: Device | None = None
         self._context: contextlib.AbstractContextManager[None] = _NO_CONTEXT
 
-    def __enter__(self) -> "FollowDevice":
+    def __enter__(self) -> Self:
         return self
 
     def __call__(self, array: Array) -> None:
@@ -554,14 +661,17 @@ def expected_waits() -> Iterator[None]:
         _local.expected = before
 
 
-_LIBRARIES = {"contextlib", "cupy", "cupyx", "functools", "gputensor", "numpy", "nvmath"}
+_LIBRARIES = {
+    *("contextlib", "cupy", "cupy_backends", "cupyx", "functools", "gputensor", "numpy", "nvmath"),
+}
 
 
 class _LibraryFiles(dict[str, bool]):
     """Whether a source file is one of those libraries', by its name."""
 
     def __missing__(self, file: str) -> bool:
-        self[file] = any(
+        # Tracebacks name compiled code by its source's path in the package: cupy/cuda/memory.pyx.
+        self[file] = file.partition("/")[0] in _LIBRARIES or any(
             getattr(module, "__file__", None) == file
             for name, module in list(sys.modules.items())
             if name.partition(".")[0] in _LIBRARIES
@@ -571,6 +681,21 @@ class _LibraryFiles(dict[str, bool]):
 
 
 _library_files = _LibraryFiles()
+
+
+# What the library's own computations run through; not to be told from it where Python is watched.
+_TOOLS = _LIBRARIES | {"llvmlite", "numba", "scipy", "threadpoolctl"} | sys.stdlib_module_names
+
+
+def is_library(frame: FrameType) -> bool:
+    """Whether a frame is of a function of the library's, or of what that is made with."""
+    name = frame.f_globals.get("__name__")
+    if name is None:  # Numba's frames have no globals
+        return _library_files[frame.f_code.co_filename]
+    if name.startswith("gputensor.benchmarks."):
+        return False
+    root = name.partition(".")[0]
+    return root in _TOOLS or root.startswith("namedtuple_")
 
 
 def user_frame(frame: FrameType) -> FrameType:
@@ -637,9 +762,8 @@ DEFERRED_CHECKS: dict[str, Callable[[], None]] = {}
 
 def wait_for(array: Array, what: str) -> None:
     """:func:`wait_for_device`, if `array` is on one; for results whose shape its values decide."""
-    if isinstance(array, np.ndarray):
-        calls.refuse(f"{what} makes a shape depend on values", inside=True)
-    else:
+    end_recording(f"{what} makes a shape depend on values")
+    if not on_cpu(array):
         wait_for_device(what)
 
 
@@ -653,11 +777,9 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
     CaptureError, SyncError
         As of :func:`wait_for_device`.
     """
-    if hasattr(array, "recording"):
-        array.recording.end("a tensor's values are read")
-        return array.value if type(array.value) is np.ndarray else to_host(array.value)
+    if _local.recording is not None:
+        array = _local.recording.read(array)
     if isinstance(array, np.ndarray):
-        calls.refuse("a tensor's values are read")
         return array
     wait_for_device("reading a tensor's values")
     while DEFERRED_CHECKS:

@@ -10,18 +10,26 @@ variable               values (default first)     meaning
 =====================  =========================  =============================================
 """
 
+import contextlib
 import functools
 import os
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
+from gputensor.errors import DTypeError
+
 __all__ = [
     "cache_dir",
     "cpu_threads",
+    "default_complex",
+    "default_dtype",
     "deterministic",
     "device_setting",
     "kernels_setting",
     "matmul_precision",
+    "set_default_dtype",
     "sync_debug",
     "sync_debug_mode",
     "tf32_products",
@@ -161,6 +169,58 @@ class matmul_precision(_Setting):
 def tf32_products() -> bool:
     """Whether ``matmul_precision("tf32")`` is in force."""
     return matmul_precision._value == "tf32"
+
+
+class set_default_dtype(_Setting):
+    """Dtype of what is made of Python's floats, or of nothing; in the whole process.
+
+    Python floats and lists of them become numbers of this dtype, complex ones complex64 or
+    complex128 with it, functions that make tensors, random numbers and parameters of layers take it
+    where no dtype is given. Arrays keep their dtype, and a Python number takes that of the tensor
+    that it meets.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"} or dtype
+        float32 at first, which GPUs are fast with; NumPy and SciPy take float64 for granted.
+
+    Raises
+    ------
+    DTypeError
+        For another dtype.
+
+    Examples
+    --------
+    >>> gt.set_default_dtype("float64")
+    >>> with gt.set_default_dtype("float32"):  # for this block only
+    ...     x = gt.tensor([1.0, 2.0])
+    """
+
+    _value = np.dtype(np.float32)
+
+    def __init__(self, dtype: Any) -> None:
+        chosen = None
+        with contextlib.suppress(TypeError):  # of NumPy, for what names no dtype
+            chosen = None if dtype is None else np.dtype(dtype)  # None would be float64
+        if chosen not in _COMPLEX:
+            raise DTypeError(
+                f"set_default_dtype: {dtype!r} is not supported; allowed are 'float32' and "
+                "'float64'"
+            )
+        super().__init__(chosen)
+
+
+_COMPLEX = {np.dtype(np.float32): np.dtype(np.complex64), np.dtype(np.float64): np.dtype(complex)}
+
+
+def default_dtype() -> "np.dtype[Any]":
+    """The dtype of :class:`set_default_dtype` that is in force."""
+    return set_default_dtype._value
+
+
+def default_complex() -> "np.dtype[Any]":
+    """Complex numbers of the precision of :func:`default_dtype`."""
+    return _COMPLEX[set_default_dtype._value]
 
 
 class sync_debug(_Setting):

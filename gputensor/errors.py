@@ -18,9 +18,11 @@ __all__ = [
     "GradcheckError",
     "GraphError",
     "ImplicitTransferError",
+    "IndexTypeError",
     "LabelError",
     "LaunchError",
     "LinAlgError",
+    "OperandError",
     "OutOfMemoryError",
     "OutOfRangeError",
     "ParityError",
@@ -43,6 +45,14 @@ class AxisError(ShapeError, IndexError):
 
 class DTypeError(GPUTensorError, TypeError):
     """An operand whose dtype the operation does not take."""
+
+
+class IndexTypeError(DTypeError, IndexError):
+    """An index array whose dtype is not that of indices."""
+
+
+class OperandError(GPUTensorError, TypeError):
+    """An operand that is no tensor, array or number."""
 
 
 class LinAlgError(GPUTensorError, np.linalg.LinAlgError):

@@ -23,6 +23,7 @@ from gputensor.autograd import (
     no_grad,
     outputs,
     propagate,
+    was_changed,
     wrap,
 )
 from gputensor.errors import GraphError, ShapeError
@@ -188,12 +189,21 @@ def _custom_rule(
     for part, (shape, dtype, device) in zip(g, call.specs, strict=True):
         if part is None:
             gradients.append(zeros(shape, dtype=dtype, device=device))
+        elif record:  # another tensor, so that a change in place is refused
+            given = _conjugate(part)
+            gradients.append(wrap(given.array, given._node))
         else:
-            gradients.append(_conjugate(part) if record else wrap(_conjugate(part)))
+            gradients.append(wrap(_conjugate(part)))
     # To differentiate again what was saved is computed again, as it may depend on the operands.
     saved = call.forward(operands)[1] if record else call.saved.filled([wrap(a) for a in kept])
+    since = next_order()
     with enable_grad() if record else no_grad():
         parts = call.backward(saved, call.results.filled(gradients))
+    if any(was_changed(t.array, since) for t in gradients):
+        raise GraphError(
+            f"{call.name}: backward changed the gradient in place, which others go on with; write "
+            "g = 2 * g, not g *= 2"
+        )
     found: list[Any] = []
     for part, operand in zip(parts, operands, strict=True):
         if part is None:

@@ -46,7 +46,8 @@ class OptimizeResult(dict[str, Any]):
     status : int
         0: a tolerance was met; 1: `maxiter` was reached; 2: no lower value was found along the
         line, as where rounding outweighs what is left to gain; 3: value or gradient is NaN or
-        infinite; 99: the callback has stopped it.
+        infinite; 4: the value fell without end along a line, as of a function without a minimum;
+        99: the callback has stopped it.
     message : str
         The status in words.
     """
@@ -158,8 +159,11 @@ def _cubic(a: _Point, b: _Point) -> float:
 
 def _line_search(
     problem: _Problem, start: _Point, d: Array, t: float, c1: float, c2: float, most: int = 30
-) -> _Point | None:
+) -> tuple[_Point | None, bool]:
     """Point along `d` that is low enough and flat enough; None if none was found.
+
+    The second result says that there is none, as the value fell further and further: each step is
+    two times as long as the one before, or longer, so that the last is that of a billion steps.
 
     Differences of the value that may be rounding are ignored, so that near the solution, where
     there are no others, the slope decides (after Hager & Zhang, "A new conjugate gradient method",
@@ -185,14 +189,14 @@ def _line_search(
             ends = low, p
             break
         if flat(p):
-            return p
+            return p, False
         if p.slope >= 0:
             ends = p, low
             break
         far = _cubic(low, p)
         low, t = p, min(max(far, 2 * t), 10 * t) if far > t else 2 * t
     else:
-        return low
+        return low, low.f < start.f - slack
     for _ in range(most):
         low, other = ends
         width = other.t - low.t
@@ -205,10 +209,10 @@ def _line_search(
         if high(p, low) or p.f >= low.f + slack:
             ends = low, p
         elif flat(p):
-            return p
+            return p, False
         else:
             ends = p, low if p.slope * width >= 0 else other
-    return ends[0] if ends[0].t > 0 else None
+    return ends[0] if ends[0].t > 0 else None, False
 
 
 # Directions
@@ -362,6 +366,7 @@ _MESSAGES = {
     1: "maxiter iterations were done",
     2: "No lower value was found along the search direction",
     3: "The value or the gradient is not finite",
+    4: "The value falls without end along a line: the function seems to have no minimum",
     99: "The callback raised StopIteration",
 }
 
@@ -497,7 +502,7 @@ def _descent(
             d = -p.g
             (slope,) = numbers_of(problem.xp, [p.g @ d])
         p = p._replace(t=0.0, slope=slope)
-        found = _line_search(problem, p, d, how.first_step(p), 1e-4, how.c2)
+        found, endless = _line_search(problem, p, d, how.first_step(p), 1e-4, how.c2)
         if found is None or found.t == 0:
             return 2, nit, p
         how.update(p, found, d)
@@ -507,6 +512,8 @@ def _descent(
             return 99, nit, p
         if not math.isfinite(p.f):
             continue
+        if endless:
+            return 4, nit, p
         gained = old.f - p.f
         if gained <= options.get("ftol", -math.inf) * max(abs(old.f), abs(p.f), 1):
             return 0, nit, p

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, config, memory
 from gputensor.autograd import Operand, Primitive, Tensor, _array, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import (
@@ -31,6 +31,7 @@ from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import add, exp, multiply, sigmoid, subtract
 from gputensor.ops.indexing import take
 from gputensor.ops.inplace import setitem
+from gputensor.options import integer, ints
 
 __all__ = ["Generator", "default_generator", "default_rng", "manual_seed"]
 
@@ -42,9 +43,9 @@ _MOST_TRIALS = 1 << 20  # of a binomial distribution, whose table has one entry 
 
 
 class _Recorder(threading.local):
-    """Who is told what a thread takes from generators: a capture, see :mod:`gputensor.capture`."""
+    """Who is asked for what a thread takes from generators: see :func:`gputensor.checkpoint`."""
 
-    note: "Callable[[Generator, int], dict[str, Any] | None] | None" = None
+    note: "Callable[[Generator, int], dict[str, Any]] | None" = None
 
 
 recorder = _Recorder()
@@ -128,9 +129,7 @@ class Generator:
         """
         out, _, _ = _room("spawn", n, np.uint32, "cpu", 2)
         start = self.take(out.size)
-        if recorder.note is not None:
-            raise CaptureError("spawn: seeds are drawn on the host; call it outside the function")
-        calls.refuse("seeds of generators are drawn")
+        backend.end_recording("seeds of generators are drawn")
         words = random_bits.raw(out, **start).view(np.uint64)
         return [Generator(int(seed)) for seed in words]
 
@@ -147,14 +146,11 @@ class Generator:
         arguments ``key`` and ``offset``, and ``state`` in a CUDA graph that is being captured.
         """
         counters = -(-words // 4)
+        if recorder.note is not None:
+            return recorder.note(self, counters)
         recording = backend.recording()
         if recording is not None and (found := recording.draw(self, counters)) is not None:
             return found  # type: ignore[no-any-return]
-        taken = recorder.note(self, counters) if recorder.note else None
-        if taken is not None:
-            return taken
-        if calls.active is not None:
-            return {"key": 0, "offset": 0, "state": calls.apply(self._next, counters)}
         key, offset = self.reserve(counters)
         return {"key": key, "offset": offset}
 
@@ -164,10 +160,6 @@ class Generator:
             offset = self._counter
             self._counter = (offset + counters) % (1 << 64)
             return self._seed, offset
-
-    def _next(self, counters: int) -> Array:
-        """Seed and counter as an array on the host."""
-        return np.array(self.reserve(counters), np.uint64)
 
     def advance(self, counters: int) -> "Generator":
         """Skip the words of so many counters, four of each."""
@@ -210,7 +202,7 @@ class Generator:
             raise ValueError(
                 f"uniform: low is {low}, high is {high}; they must be finite and low not above high"
             )
-        out, sizes, where = _room("uniform", shape, dtype or np.float32, device)
+        out, sizes, where = _room("uniform", shape, dtype or config.default_dtype(), device)
         with backend.on_device_of(where):
             state = self.take(out.size * words_of(out.dtype))
             return wrap(_shaped(random_uniform.raw(out, low=low, high=high, **state), sizes))
@@ -243,7 +235,7 @@ class Generator:
             return add(loc, multiply(scale, drawn))
         if not scale >= 0:
             raise ValueError(f"normal: scale is {scale}; it must not be negative")
-        out, sizes, where = _room("normal", shape, dtype or np.float32, device)
+        out, sizes, where = _room("normal", shape, dtype or config.default_dtype(), device)
         with backend.on_device_of(where):
             state = self.take((out.size + out.size % 2) * words_of(out.dtype))
             return wrap(_shaped(random_normal.raw(out, mean=loc, std=scale, **state), sizes))
@@ -274,7 +266,8 @@ class Generator:
         ValueError
             If the range is empty or does not fit `dtype`.
         """
-        first, last = (0, low) if high is None else (low, high)
+        low = integer("integers", "low", low)
+        first, last = (0, low) if high is None else (low, integer("integers", "high", high))
         last = last if endpoint else last - 1
         info = np.iinfo(dtype)
         if not info.min <= first <= last <= info.max:
@@ -612,8 +605,8 @@ class Generator:
             all zero.
         """
         population: Any = None
-        if _is_number(a):
-            n = operator.index(a)
+        if _is_number(a) or getattr(a, "shape", None) == ():
+            n = integer("choice", "a", a)
         else:
             population = asarray(a, device=device)
             if not -population.ndim <= axis < population.ndim:
@@ -655,6 +648,8 @@ class Generator:
         Each gets a random 64-bit key, and the keys are sorted, on the device. Of an int the result
         is int64; a tensor's is a copy, on the tape where the tensor is.
         """
+        if not _is_number(x) and getattr(x, "shape", None) == ():
+            x = integer("permutation", "x", x)
         if not _is_number(x):
             given = asarray(x, device=device)
             if not -given.ndim <= axis < given.ndim:
@@ -712,11 +707,12 @@ def _parameters(
         )
     if dtype is None:
         floats = [v.dtype for v in tensors if v.dtype.kind in "fV"]
-        dtype = np.result_type(*floats) if floats else np.float32
+        dtype = np.result_type(*floats) if floats else config.default_dtype()
+    wanted = None if shape is None else _sizes(name, shape)
     try:
         sizes = np.broadcast_shapes(*(v.shape for v in tensors))
-        if shape is not None:
-            sizes = _sizes(name, shape)
+        if wanted is not None:
+            sizes = wanted
             fits = np.broadcast_shapes(sizes, *(v.shape for v in tensors)) == sizes
         else:
             fits = True
@@ -733,10 +729,10 @@ def _parameters(
 
 def _sizes(name: str, shape: Shape) -> tuple[int, ...]:
     """Shape of a result as a tuple, checked."""
-    sizes = () if shape is None else (shape,) if isinstance(shape, int | np.integer) else shape
-    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in sizes):
+    sizes = () if shape is None else ints(name, "shape", shape)
+    if any(n < 0 for n in sizes):
         raise ValueError(f"{name}: shape is {shape!r}; it must be of non-negative ints")
-    return tuple(sizes)
+    return sizes
 
 
 def _floating(name: str, dtype: Any) -> "np.dtype[Any]":
@@ -859,11 +855,10 @@ def _room(
     where = backend.device(device)
     with backend.on_device_of(where), memory.explained(name, where):
         make = backend.namespace(where).empty
-        out = calls.apply(make, math.prod(sizes) * (words or 1), dtype)
+        out = make(math.prod(sizes) * (words or 1), dtype)
     return out, sizes, where
 
 
-@calls.noted
 def _shaped(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 

@@ -23,8 +23,10 @@ from gputensor.autograd import (
     enable_grad,
     entries_before,
     grad_enabled,
+    in_transform,
     next_order,
     no_grad,
+    owned,
     propagate,
     seed_gradient,
     wrap,
@@ -119,7 +121,7 @@ class _Pullback:
                 return self.inputs[-1]
 
             arguments[i] = map_tree(own_place, arguments[i])
-        with enable_grad():
+        with in_transform():
             result = function(*arguments, **kwargs)
         self.aux = None
         if has_aux:
@@ -143,8 +145,13 @@ class _Pullback:
         if not self.nested:
             self.out, self.aux = (map_tree(_detached, t) for t in (result, self.aux))
 
-    def __call__(self, gradients: Sequence[Tensor], retain: bool = False) -> list[Tensor]:
-        """Gradients of `inputs` from those of the results, which are checked already."""
+    def __call__(
+        self, gradients: Sequence[Tensor], retain: bool = False, own: bool = True
+    ) -> list[Tensor]:
+        """Gradients of `inputs` from those of the results, which are checked already.
+
+        With `own` no two of them share memory, nor does anything else with one.
+        """
         given = [
             (t._node, g) for t, g in zip(self._outs, gradients, strict=True) if t._node is not None
         ]
@@ -158,7 +165,7 @@ class _Pullback:
                 create_graph=record,
                 since=self.since,
             )
-        parts = [found.get(entry) for entry in self._entries]
+        parts = [owned(found, e) if own else found.get(e) for e in self._entries]
         return [
             zeros_like(x) if g is None else g if isinstance(g, Tensor) else wrap(g)
             for x, g in zip(self.inputs, parts, strict=True)
@@ -340,7 +347,7 @@ def jvp(
     given = _fitting("jvp", "a tangent", tuple(primals), tuple(tangents))
     directions = [wrap(t.array, Leaf(t.array)) for t in map(zeros_like, leaves(pull.out))]
     with enable_grad():
-        gradients = pull(directions, retain=True)
+        gradients = pull(directions, retain=True, own=False)
     record = grad_enabled() and (pull.nested or any(t.requires_grad for t in given))
     found = propagate(
         [
@@ -352,8 +359,9 @@ def jvp(
         create_graph=record,
         since=pull.since,
     )
-    parts = [found.get(d._node, d.array) for d in directions]  # type: ignore[arg-type]
-    tangent = rebuilt(pull.out, (p if isinstance(p, Tensor) else wrap(p) for p in parts))
+    parts = [owned(found, d._node) for d in directions]  # type: ignore[arg-type]
+    pairs = zip(parts, directions, strict=True)
+    tangent = rebuilt(pull.out, (d.detach() if part is None else part for part, d in pairs))
     return (pull.out, tangent, pull.aux) if has_aux else (pull.out, tangent)
 
 
@@ -400,7 +408,7 @@ def jacobian(
                 gradients[k] = zeros_like(out)
                 gradients[k].array.reshape(-1)[i] = 1
                 left -= 1
-                for row, g in zip(rows, pull(gradients, retain=left > 0), strict=True):
+                for row, g in zip(rows, pull(gradients, left > 0, own=False), strict=True):
                     row.append(g)
             columns = [
                 reshape(stack(row), (*out.shape, *x.shape)) if row else _nothing(out, x)
@@ -424,6 +432,9 @@ def hessian(
 
     Of a function of one tensor they have shape ``x.shape + x.shape``; of trees there is such a
     block for each pair of leaves.
+
+    Where a function is made of parts with a kink, such as ``norm(x)**2`` at 0, they are what the
+    parts' own derivatives there make of them (0), although the whole is smooth.
     """
     return jacobian(grad(function, argnums, has_aux), argnums, has_aux)
 

@@ -6,7 +6,7 @@ constexpr int RELU = 0, TANH = 1, GELU = 2, SILU = 3;
 
 template <int KIND, typename A>
 __device__ __forceinline__ A activate(A t) {
-    if (KIND == RELU) return t <= A(0) ? A(0) : t;  // NaN is not <= 0 and stays
+    if (KIND == RELU) return not_positive(t) ? A(0) : t;  // NaN is not, and stays
     if (KIND == TANH) return tanh(t);
     if (KIND == GELU) return A(0.5) * t * (A(1) + erf(t * A(0.70710678118654752)));
     return t / (A(1) + exp(-t));
@@ -54,7 +54,7 @@ __global__ void bias_activation_backward(const T* g, const T* saved, const T* bi
         for (int n = 0; n < N; n++) {
             A t = A(s.at[n]);
             if (KIND == RELU) {
-                if (t <= A(0)) d.at[n] = T(0);
+                if (not_positive(t)) d.at[n] = T(0);
             } else {
                 if (KIND != TANH) t += A(b.at[n]);
                 d.at[n] = T(A(d.at[n]) * slope<KIND>(t));

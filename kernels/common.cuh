@@ -94,6 +94,14 @@ __device__ __forceinline__ int64 quotient(int64 i, int64 n) {
 template <int N>
 struct Width { static constexpr int value = N; };
 
+// Whether x <= 0. CuPy compiles with -ftz=true behind all other options: for a comparison a float
+// above 0 but below the normal numbers is 0, too.
+__device__ __forceinline__ bool not_positive(float x) {
+    unsigned bits = __float_as_uint(x);
+    return bits == 0 || (bits >> 31 && bits <= 0xff800000u);
+}
+__device__ __forceinline__ bool not_positive(double x) { return x <= 0.0; }
+
 __device__ __forceinline__ bool aligned(const void* p) { return ((uint64)p & 15) == 0; }
 
 // Calls body(width, i) for all i of 0..size-1, in packs of 16 bytes of T from i on where `packs`

@@ -3,11 +3,27 @@
 #include "columns.cuh"
 #include "rows.cuh"
 
-// Mean, 0 without CENTER, and 1 / sqrt(variance + eps) of a row, which `values` reads.
+// A power of two that brings the largest numbers to where sums of their squares are finite, and the
+// smallest normal number.
+template <typename A>
+__device__ __forceinline__ A small() { return __int_as_float(0x17800000); }  // 2**-80
+template <>
+__device__ __forceinline__ double small<double>() {
+    return __longlong_as_double(0x1a70000000000000LL);  // 2**-600
+}
+template <typename A>
+__device__ __forceinline__ A smallest() { return __int_as_float(0x00800000); }
+template <>
+__device__ __forceinline__ double smallest<double>() {
+    return __longlong_as_double(0x0010000000000000LL);
+}
+
+// Mean, 0 without CENTER, and 1 / sqrt(variance + eps) of a row, which `values` reads; of the row
+// times `unit`, which is 1 unless squares overflow.
 template <int N, int GROUP, int KEPT, bool CENTER, typename T, typename A>
 __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 columns, A eps, A& mean,
-                                           A& scale) {
-    mean = 0;
+                                           A& scale, A& unit) {
+    unit = 1;
     if constexpr (CENTER && KEPT == 0) {  // what is not kept is read once, at least
         Moments<A> found;
         for_packs<N, GROUP, KEPT>(columns,
@@ -15,24 +31,33 @@ __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 column
         found.template combine<GROUP>();
         mean = found.mean;
         scale = A(1) / sqrt(found.square / A(columns) + eps);
-        return;
+        if (found.square < infinity<A>()) return;
+        unit = small<A>();
+        eps = smallest<A>();
     }
-    if (CENTER) {
-        for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
-            auto& pack = values.read(j, k);
-            for (int n = 0; n < N; n++) mean += A(pack.at[n]);
-        });
-        mean = group_sum<GROUP>(mean) / A(columns);
-    }
-    A square = 0;
-    for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
-        auto& pack = CENTER ? values.again(j, k) : values.read(j, k);
-        for (int n = 0; n < N; n++) {
-            A d = A(pack.at[n]) - mean;
-            square += d * d;
+    while (true) {
+        mean = 0;
+        if (CENTER) {
+            for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+                auto& pack = values.read(j, k);
+                for (int n = 0; n < N; n++) mean += A(pack.at[n]) * unit;
+            });
+            mean = group_sum<GROUP>(mean) / A(columns);
         }
-    });
-    scale = A(1) / sqrt(group_sum<GROUP>(square) / A(columns) + eps);
+        A square = 0;
+        for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
+            auto& pack = CENTER ? values.again(j, k) : values.read(j, k);
+            for (int n = 0; n < N; n++) {
+                A d = A(pack.at[n]) * unit - mean;
+                square += d * d;
+            }
+        });
+        square = group_sum<GROUP>(square);
+        scale = A(1) / sqrt(square / A(columns) + eps);
+        if (square < infinity<A>() || unit != A(1)) return;
+        unit = small<A>();
+        eps = smallest<A>();  // which is lost beside such squares, but in rows of equal numbers
+    }
 }
 
 // CENTER: subtract the mean (layer normalization). `bias` may be null.
@@ -44,15 +69,15 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     int64 row = group_row<GROUP>();
     if (row >= rows) return;
     Row<N, KEPT, T> values(x + row * columns);
-    A mean, scale;
-    statistics<N, GROUP, KEPT, CENTER>(values, columns, A(eps), mean, scale);
+    A mean, scale, unit;
+    statistics<N, GROUP, KEPT, CENTER>(values, columns, A(eps), mean, scale, unit);
     for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
         auto pack = values.again(j, k);
         auto w = load<N>(weight + j);
         Pack<N, T> b;
         if (bias) b = load<N>(bias + j);
         for (int n = 0; n < N; n++) {
-            A y = (A(pack.at[n]) - mean) * scale * A(w.at[n]);
+            A y = (A(pack.at[n]) * unit - mean) * scale * A(w.at[n]);
             pack.at[n] = T(bias ? y + A(b.at[n]) : y);
         }
         store(out + row * columns + j, pack);
@@ -69,8 +94,8 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     int64 row = group_row<GROUP>();
     if (row >= rows) return;
     Row<N, KEPT, T> gradient(g + row * columns), values(x + row * columns);
-    A mean, scale;
-    statistics<N, GROUP, KEPT, CENTER>(values, columns, A(eps), mean, scale);
+    A mean, scale, unit;
+    statistics<N, GROUP, KEPT, CENTER>(values, columns, A(eps), mean, scale, unit);
     A sum = 0, dot = 0;
     for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
         auto& d = gradient.read(j, k);
@@ -79,7 +104,7 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         for (int n = 0; n < N; n++) {
             A dn = A(d.at[n]) * A(w.at[n]);
             sum += dn;
-            dot += dn * (A(pack.at[n]) - mean) * scale;
+            dot += dn * (A(pack.at[n]) * unit - mean) * scale;
         }
     });
     sum = CENTER ? group_sum<GROUP>(sum) / A(columns) : A(0);
@@ -89,14 +114,14 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         auto& pack = values.again(j, k);
         auto w = load<N>(weight + j);
         for (int n = 0; n < N; n++) {
-            A h = (A(pack.at[n]) - mean) * scale;
-            d.at[n] = T(scale * (A(d.at[n]) * A(w.at[n]) - sum - h * dot));
+            A h = (A(pack.at[n]) * unit - mean) * scale;
+            d.at[n] = T(scale * unit * (A(d.at[n]) * A(w.at[n]) - sum - h * dot));
         }
         store(dx + row * columns + j, d);
     });
     if (group_rank<GROUP>() == 0) {
-        means[row] = mean;
-        scales[row] = scale;
+        means[row] = mean / unit;
+        scales[row] = scale * unit;
     }
 }
 

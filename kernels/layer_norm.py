@@ -5,10 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from gputensor.autograd import Tensor
 from gputensor.backend import Array, namespace
 from gputensor.kernels.declare import kernel
 from gputensor.kernels.rows import ColumnSums, chunk_rows, row_layout
-from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, split, widen
+from gputensor.kernels.runtime import (
+    ALL_FLOATS,
+    LOOP_FLOATS,
+    Loop,
+    narrow,
+    power_of_two,
+    split,
+    widen,
+)
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["row_layer_norm", "row_norm_backward", "row_rms_norm"]
@@ -18,19 +27,23 @@ _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 
 @Loop
-def _forward_loop(start, stop, x, weight, bias, out, eps, center):  # type: ignore[no-untyped-def]
+def _forward_loop(  # type: ignore[no-untyped-def]
+    start, stop, x, weight, bias, out, endless, eps, center
+):
     columns = x.dtype.type(x.shape[1])
     for i in range(start, stop):
         row, target = x[i], out[i]
         mean = x.dtype.type(0)
-        if center:
+        if center:  # less the first, as sums of large numbers lose what these differ by
+            first = row[0]
             for j in range(target.size):
-                mean += row[j]
-            mean /= columns
+                mean += row[j] - first
+            mean = first + mean / columns
         square = x.dtype.type(0)
         for j in range(target.size):
             d = row[j] - mean
             square += d * d
+        endless[i] = not square < np.inf
         scale = x.dtype.type(1) / np.sqrt(square / columns + eps)
         if bias.size:
             for j in range(target.size):
@@ -42,7 +55,7 @@ def _forward_loop(start, stop, x, weight, bias, out, eps, center):  # type: igno
 
 @Loop
 def _backward_loop(  # type: ignore[no-untyped-def]
-    start, stop, g, x, weight, dx, weight_parts, bias_parts, chunk, eps, center
+    start, stop, g, x, weight, dx, weight_parts, bias_parts, endless, chunk, eps, center
 ):
     columns = x.dtype.type(x.shape[1])
     for part in range(start, stop):
@@ -53,13 +66,15 @@ def _backward_loop(  # type: ignore[no-untyped-def]
             row, d, target = x[i], g[i], dx[i]
             mean = x.dtype.type(0)
             if center:
+                first = row[0]
                 for j in range(target.size):
-                    mean += row[j]
-                mean /= columns
+                    mean += row[j] - first
+                mean = first + mean / columns
             square = x.dtype.type(0)
             for j in range(target.size):
                 t = row[j] - mean
                 square += t * t
+            endless[i] = not square < np.inf
             scale = x.dtype.type(1) / np.sqrt(square / columns + eps)
             total = x.dtype.type(0)
             dot = x.dtype.type(0)
@@ -83,9 +98,24 @@ def _forward_on_cpu(x: Array, weight: Array, bias: Array | None = None, *, eps: 
     out = np.empty_like(x)
     center = bias is not None
     shift = np.empty(0, x.dtype) if bias is None else bias
+    endless = np.empty(len(x), np.bool_)
     grain = _GRAIN // x.shape[1] + 1
-    split(_forward_loop, len(x), grain, x, weight, shift, out, x.dtype.type(eps), center)
+    split(_forward_loop, len(x), grain, x, weight, shift, out, endless, x.dtype.type(eps), center)
+    if np.count_nonzero(endless):  # squares that overflowed, or NaN
+        xp = namespace(x)
+        if bias is None:
+            return row_rms_norm.reference(xp, x, weight, eps=eps)
+        return row_layer_norm.reference(xp, x, weight, bias, eps=eps)
     return out
+
+
+def _scaling(x: Any, eps: float) -> Any:
+    """For a reference, factors for the rows of `x`, so that no square overflows, and `eps` then."""
+    x = x.array if isinstance(x, Tensor) else x
+    xp = namespace(x)
+    unit = xp.minimum(power_of_two(abs(x), axis=1), 1)
+    least = xp.where(unit < 1, np.finfo(x.dtype).tiny, 0)  # rows of equal numbers, less the mean
+    return unit, xp.maximum(eps * unit * unit, least.astype(x.dtype))
 
 
 def _forward_on_cuda(
@@ -127,6 +157,8 @@ def row_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> An
     array of the shape of `x`
     """
     wide = widen(xp, x)
+    unit, eps = _scaling(wide, eps)
+    wide = wide * unit
     d = wide - xp.mean(wide, axis=1, keepdims=True)
     scale = 1 / xp.sqrt(xp.mean(d * d, axis=1, keepdims=True) + eps)
     return narrow(xp, d * scale * widen(xp, weight) + widen(xp, bias), x)
@@ -156,6 +188,8 @@ def row_rms_norm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
     array of the shape of `x`
     """
     wide = widen(xp, x)
+    unit, eps = _scaling(wide, eps)
+    wide = wide * unit
     scale = 1 / xp.sqrt(xp.mean(wide * wide, axis=1, keepdims=True) + eps)
     return narrow(xp, wide * scale * widen(xp, weight), x)
 
@@ -168,12 +202,16 @@ def _backward_on_cpu(
     chunk = chunk_rows(rows, columns)
     weight_parts = np.empty((-(-rows // chunk), columns), x.dtype)
     bias_parts = np.empty_like(weight_parts)
+    endless = np.empty(rows, np.bool_)
     split(
         _backward_loop,
         len(weight_parts),
         _GRAIN // (chunk * columns) + 1,
-        *(g, x, weight, dx, weight_parts, bias_parts, chunk, x.dtype.type(eps), center),
+        *(g, x, weight, dx, weight_parts, bias_parts, endless, chunk, x.dtype.type(eps), center),
     )
+    if np.count_nonzero(endless):
+        xp = namespace(x)
+        return row_norm_backward.reference(xp, g, x, weight, eps=eps, center=center)
     return dx, weight_parts.sum(axis=0), bias_parts.sum(axis=0) if center else None
 
 
@@ -238,6 +276,8 @@ def row_norm_backward(
         None if not `center`. Sums are taken in an order that depends on the shape only.
     """
     wide, d = widen(xp, x), widen(xp, g)
+    unit, eps = _scaling(wide, eps)
+    wide = wide * unit
     h = wide - xp.mean(wide, axis=1, keepdims=True) if center else wide
     scale = 1 / xp.sqrt(xp.mean(h * h, axis=1, keepdims=True) + eps)
     h = h * scale
@@ -247,4 +287,4 @@ def row_norm_backward(
     dx = d - h * xp.mean(d * h, axis=1, keepdims=True)
     if center:
         dx = dx - xp.mean(d, axis=1, keepdims=True)
-    return narrow(xp, dx * scale, x), weight_grad, bias_grad
+    return narrow(xp, dx * (scale * unit), x), weight_grad, bias_grad

@@ -88,7 +88,14 @@ def _update_on_cuda(
     source.launch("update_scale", args, blocks=(1,), threads=32)
 
 
-@kernel(source=_SOURCE, cuda=_update_on_cuda, loop=_update_on_cpu, dtypes=("float32",), mixed=True, writes=("scale", "streak"))
+@kernel(
+    source=_SOURCE,
+    cuda=_update_on_cuda,
+    loop=_update_on_cpu,
+    dtypes=("float32",),
+    mixed=True,
+    writes=("scale", "streak"),
+)
 def update_scale(
     xp: Any,
     scale: Array,

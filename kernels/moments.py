@@ -22,10 +22,12 @@ def _loop(start, stop, x, means, squares, chunk):  # type: ignore[no-untyped-def
     for part in range(start, stop):
         row, k = part // means.shape[1], part % means.shape[1]
         values = x[row, k * chunk : (k + 1) * chunk]  # small enough to be in the cache twice
+        # Less the first, as sums of large numbers lose what these differ by.
+        first = values[0] if values[0] - values[0] == 0 else x.dtype.type(0)
         mean = x.dtype.type(0)
         for j in range(values.size):
-            mean += values[j]
-        mean /= x.dtype.type(values.size)
+            mean += values[j] - first
+        mean = first + mean / x.dtype.type(values.size)
         square = x.dtype.type(0)
         for j in range(values.size):
             d = values[j] - mean

@@ -24,7 +24,13 @@ def _on_cuda(source: CudaSource, order: Array, at: Array, *, rows: int) -> Array
     return out
 
 
-@kernel(source=Path(__file__).with_suffix(".cu"), cuda=_on_cuda, loop=_on_cpu, dtypes=("int64",), writes=("at",))
+@kernel(
+    source=Path(__file__).with_suffix(".cu"),
+    cuda=_on_cuda,
+    loop=_on_cpu,
+    dtypes=("int64",),
+    writes=("at",),
+)
 def next_rows(xp: Any, order: Array, at: Array, *, rows: int) -> Array:
     """``order[at : at + rows]``; `at` is moved on by `rows`.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gputensor import config
-from gputensor.backend import Array
+from gputensor.backend import Array, is_narrow, namespace
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +24,13 @@ __all__ = [
     "LOOP_FLOATS",
     "Inline",
     "Loop",
-    "is_narrow",
     "narrow",
     "negligible",
     "number_or_array",
     "packs",
+    "power_of_two",
     "split",
+    "squares_fit",
     "undone",
     "widen",
 ]
@@ -48,9 +49,36 @@ def narrow(xp: Any, y: Any, like: Any) -> Any:
     return xp.astype(y, like.dtype) if is_narrow(like.dtype) else y
 
 
-def is_narrow(dtype: Any) -> bool:
-    """Whether it is a floating point dtype of 16 bits."""
-    return dtype.itemsize == 2 and dtype.kind in "fV"  # V is bfloat16's
+def squares_fit(squares: "np.ndarray[Any, Any]") -> bool:
+    """Whether sums of squares are so far from overflow and underflow that they lost no digits."""
+    limits = np.finfo(squares.dtype)
+    low, high = limits.tiny / limits.eps, limits.max
+    return not squares.size or bool(low <= squares.min() and squares.max() <= high)
+
+
+def power_of_two(size: Array, axis: Any, power: float = 2) -> Array:
+    """What to multiply numbers by so that their powers neither over- nor underflow.
+
+    Parameters
+    ----------
+    size : array
+        Absolute values, at least one along `axis`.
+    axis : int, tuple of ints or None
+        That the powers are added up along. It stays with length 1.
+    power : float
+
+    Returns
+    -------
+    array
+        1 where the power of the largest is a moderate number; elsewhere 1 over the largest, rounded
+        to a power of two, as products with these are exact.
+    """
+    xp = namespace(size)
+    top = xp.max(size, axis=axis, keepdims=True)
+    high = np.finfo(top.dtype).maxexp
+    exponent = xp.clip(xp.frexp(top)[1], 8 - high, high - 8)  # of the inverse, too
+    moderate = xp.abs(exponent) * abs(power) <= high // 2
+    return xp.ldexp(xp.ones_like(top), xp.where(moderate, 0, -exponent))
 
 
 def packs(array: Array) -> int:

@@ -35,16 +35,13 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         A share = A(smoothing) / A(classes), keep = A(1) - A(smoothing);
         Row<N, KEPT, T> x(logits + row * classes);
         OnlineSoftmax<A> softmax;
-        A all = 0;  // sum of the logits
         for_packs<N, GROUP, KEPT>(classes, [&](int64 j, int k) {
             auto& values = x.read(j, k);
-            for (int n = 0; n < N; n++) {
-                softmax.add(A(values.at[n]), j + n);
-                all += A(values.at[n]);
-            }
+            for (int n = 0; n < N; n++) softmax.add(A(values.at[n]), j + n);
         });
         softmax.template combine<GROUP>();
-        A log_sum = log(softmax.sum) + softmax.top;
+        // All logits are taken less the largest, whose size would hide the loss.
+        A log_sum = log(softmax.sum), all = 0;
         int64 label = labels[row];
         bool bad = label < 0 || label >= classes;
         A scale = A(1) / softmax.sum;
@@ -52,7 +49,9 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         for_packs<N, GROUP, KEPT>(classes, [&](int64 j, int k) {
             auto values = x.again(j, k);
             for (int n = 0; n < N; n++) {
-                A p = exp(A(values.at[n]) - softmax.top) * scale - share;
+                A shifted = A(values.at[n]) - softmax.top;
+                all += shifted;
+                A p = exp(shifted) * scale - share;
                 if (j + n == label) p -= keep;
                 values.at[n] = T(bad ? A(nan("")) : p);
             }
@@ -60,7 +59,8 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         });
         if (smoothing > 0) all = group_sum<GROUP>(all);
         if (group_rank<GROUP>() == 0) {
-            A loss = keep * (log_sum - A(logits[row * classes + (bad ? 0 : label)]));
+            A shifted = A(logits[row * classes + (bad ? 0 : label)]) - softmax.top;
+            A loss = keep * (log_sum - shifted);
             if (smoothing > 0) loss += A(smoothing) * log_sum - share * all;
             losses[row] = bad ? A(nan("")) : loss;
             if (softmax.place == label && softmax.sum > A(0))
@@ -89,10 +89,8 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
             auto& targets = q.read(j, k);
             for (int n = 0; n < N; n++) {
                 A target = A(targets.at[n]);
-                A w = target * keep + share;
                 softmax.add(A(values.at[n]), j + n);
-                mass += w;
-                if (w != A(0)) dot += w * A(values.at[n]);
+                mass += target * keep + share;
                 if (target > largest) {
                     largest = target;
                     label = j + n;
@@ -101,19 +99,23 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         });
         softmax.template combine<GROUP>();
         mass = group_sum<GROUP>(mass);
-        dot = group_sum<GROUP>(dot);
         group_max<GROUP>(largest, label);
-        A log_sum = log(softmax.sum) + softmax.top;
+        A log_sum = log(softmax.sum);
         A scale = mass / softmax.sum;
         T* d = grad + row * classes;
         for_packs<N, GROUP, KEPT>(classes, [&](int64 j, int k) {
             auto values = x.again(j, k);
             auto& targets = q.again(j, k);
-            for (int n = 0; n < N; n++)
-                values.at[n] = T(exp(A(values.at[n]) - softmax.top) * scale -
-                                 (A(targets.at[n]) * keep + share));
+            for (int n = 0; n < N; n++) {
+                A shifted = A(values.at[n]) - softmax.top;
+                A w = A(targets.at[n]) * keep + share;
+                // A class without weight adds nothing, even where its logit is minus infinity.
+                if (w != A(0)) dot += w * shifted;
+                values.at[n] = T(exp(shifted) * scale - w);
+            }
             store(d + j, values);
         });
+        dot = group_sum<GROUP>(dot);
         if (group_rank<GROUP>() == 0) {
             losses[row] = mass * log_sum - dot;
             if (softmax.place == label && softmax.sum > A(0))

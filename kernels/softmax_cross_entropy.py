@@ -57,7 +57,7 @@ def _label_loop(  # type: ignore[no-untyped-def]
             e = exp(x[j] - top)  # a name, as a value read back would not be vectorized
             d[j] = e
             total += e
-        log_total = np.log(total) + top
+        log_total = np.log(total)  # of logits less the largest, whose size would hide it
         scale = one / total
         correct[i] = False
         label = labels[i]
@@ -65,11 +65,11 @@ def _label_loop(  # type: ignore[no-untyped-def]
             losses[i] = np.nan
             d[:] = np.nan
             continue
-        loss = (one - smoothing) * (log_total - x[label])
+        loss = (one - smoothing) * (log_total - (x[label] - top))
         if smoothing > 0:
             spread = zero
             for j in range(classes):
-                spread += log_total - x[j]
+                spread += log_total - (x[j] - top)
             loss += share * spread
         for j in range(classes):
             d[j] = d[j] * scale - share
@@ -100,14 +100,14 @@ def _weight_loop(  # type: ignore[no-untyped-def]
             e = exp(x[j] - top)  # a name, as a value read back would not be vectorized
             d[j] = e
             total += e
-        log_total = np.log(total) + top
+        log_total = np.log(total)
         loss = zero
         mass = zero
         for j in range(classes):
             w = q[j] * keep + share
             mass += w
             # A class without weight adds nothing, even where its logit is minus infinity.
-            loss += w * (log_total - x[j]) if w != 0 else zero
+            loss += w * (log_total - (x[j] - top)) if w != 0 else zero
         scale = mass / total
         for j in range(classes):
             d[j] = d[j] * scale - (q[j] * keep + share)
@@ -209,10 +209,10 @@ def softmax_cross_entropy(
     classes = logits.shape[1]
     by_label = target.ndim == 1
     x = widen(xp, logits)
-    top = xp.max(x, axis=1, keepdims=True)
-    exps = xp.exp(x - top)
+    shifted = x - xp.max(x, axis=1, keepdims=True)  # the size of the logits would hide the losses
+    exps = xp.exp(shifted)
     total = xp.sum(exps, axis=1, keepdims=True)
-    minus_log_p = xp.log(total) + top - x
+    minus_log_p = xp.log(total) - shifted
     if by_label:
         inside = _flag.check(target, classes)
         q = (xp.where(inside, target, 0)[:, None] == xp.arange(classes)).astype(x.dtype)

@@ -270,7 +270,8 @@ class CudaSource:
         for value in args:
             i += 1
             kind, dtype = quick[i]
-            if kind is type(value):  # CuPy passes it as it is
+            # CuPy passes these as they are, ints that take more than 63 bits too.
+            if kind is type(value) and (kind is not int or -_LIMIT <= value < _LIMIT):
                 continue
             if kind is not _POINTER:
                 values[i] = _number(entry, parameters[i], value)
@@ -289,17 +290,12 @@ class CudaSource:
         if blocks is None:
             limit = _BLOCKS_PER_MULTIPROCESSOR * _multiprocessors(device)
             blocks = (max(1, min(-(-(elements or 0) // block[0]), limit)),)
-        try:
-            function(blocks, block, tuple(values), shared_mem=shared)
-        except OverflowError:  # an int that takes more than 64 bits, which CuPy does not name
-            for value, parameter in zip(args, parameters, strict=True):
-                if not parameter.pointer:
-                    _number(entry, parameter, value)
-            raise
+        function(blocks, block, tuple(values), shared_mem=shared)
 
 
 _SOURCES: list[CudaSource] = []
 _NULL = np.uint64(0)
+_LIMIT = 2**63
 
 
 def _number(entry: str, parameter: Parameter, value: Any) -> Any:
@@ -312,7 +308,7 @@ def _number(entry: str, parameter: Parameter, value: Any) -> Any:
     if dtype.kind in "iub" and not isinstance(value, (int, np.integer, np.bool_)):
         raise LaunchError(_misfit(entry, parameter, value))
     try:
-        return dtype.type(value)
+        return dtype.type(int(value) if dtype.kind in "iu" else value)
     except (OverflowError, TypeError, ValueError) as error:
         raise LaunchError(f"{_misfit(entry, parameter, value)}: {error}") from None
 

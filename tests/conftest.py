@@ -5,11 +5,14 @@ With ``GPUTENSOR_TEST_STANDIN=1`` as well, the stand-in plays the GPU: a rehears
 
 import importlib
 import os
+import zlib
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
+import gputensor as gt
 import standin
 from gputensor import backend, blas, config, epilogue
 from gputensor.graph import cuda, draws
@@ -20,6 +23,11 @@ from gputensor.kernels import flags, scratch, source
 config.kernels_setting = config.kernels_setting.__wrapped__
 config.kernels_setting.cache_clear = lambda: None
 backend._LIBRARIES.add("standin")  # no user's code, where lines of it are named
+# A machine that is slow, or busy, has no fault.
+hypothesis.settings.register_profile(
+    "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any speed")
 REHEARSAL = os.environ.get("GPUTENSOR_TEST_STANDIN") == "1"
 
 
@@ -35,16 +43,61 @@ def pytest_addoption(parser):
         help="take device memory from the driver, not from CuPy's pool, which would hide "
         "accesses out of bounds from compute-sanitizer",
     )
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption(
+        "--ran",
+        type=Path,
+        metavar="FILE",
+        help="add the names of the tests that run, and are not skipped, to a file",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
+def pytest_cmdline_main(config):
+    """Without further words, the whole of the tests runs in a process for each core."""
+    option = config.option
+    if hasattr(config, "workerinput"):  # one of these processes
+        return
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
+    if whole and option.capture != "no" and getattr(option, "numprocesses", 1) is None:
+        option.numprocesses, option.dist = "auto", "worksteal"
+
+
+def pytest_xdist_auto_num_workers(config):
+    """A process for each core, and on a GPU for each 4 GiB of its memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not on_gpu(config) or REHEARSAL or not backend.cuda_status().available:
+        return cores
+    free, _ = importlib.import_module("cupy").cuda.runtime.memGetInfo()
+    return max(1, min(cores, free >> 32))
+
+
+class Ran:
+    """Writes down which tests ran."""
+
+    def __init__(self, path):
+        self.file = path.open("a", buffering=1, encoding="utf-8")
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and not report.skipped:
+            print(report.nodeid, file=self.file)
 
 
 def pytest_configure(config):
+    if config.option.ran and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Ran(config.option.ran))
+    # JAX would take most of a GPU's memory from all others, and multiply float32 as TF32.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    # What subprocesses find: this checkout, in a rehearsal the stand-in by `import cupy`.
+    here = Path(__file__).parent
+    paths = [str(here.parent), os.environ.get("PYTHONPATH")]
     if on_gpu(config) and REHEARSAL:
         if standin.host_compiler() is None:
             raise pytest.UsageError("the stand-in needs a C++ compiler, and there is none")
-        # In subprocesses `import cupy` finds the stand-in there.
-        paths = [str(Path(__file__).parent / "standin" / "site"), os.environ.get("PYTHONPATH")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        paths.insert(0, str(here / "standin" / "site"))
         standin.install(devices=2)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if not (on_gpu(config) and backend.cuda_status().available):
         os.environ["GPUTENSOR_DEVICE"] = "cpu"
         epilogue._forced = False  # the clock of the stand-in says nothing
@@ -65,6 +118,10 @@ def pytest_report_header(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    if not config.option.slow:
+        for item in items:
+            if any(item.iter_markers("slow")):
+                item.add_marker(pytest.mark.skip(reason="it is slow: --slow runs it"))
     if not on_gpu(config):
         return
     status = backend.cuda_status()
@@ -81,7 +138,7 @@ def forget_cupy():
     """Drop what gputensor remembers of the CuPy it saw."""
     for cached in (backend.cuda_status, backend._configured_device, source._multiprocessors):
         cached.cache_clear()
-    for kind in [k for k in backend.NAMESPACES if k is not np.ndarray]:
+    for kind in [k for k in backend.NAMESPACES if k not in backend.HOST_TYPES]:
         del backend.NAMESPACES[kind]
     for flag in flags._FLAGS:
         flag.arrays.clear()
@@ -93,6 +150,15 @@ def forget_cupy():
     cuda._lanes.by_device.clear()
     draws._states.by_generator.clear()
     backend.DEFERRED_CHECKS.clear()
+
+
+@pytest.fixture(autouse=True)
+def numbers(request):
+    """What a test draws, from its module's RNG too, depends on its name alone."""
+    seed = zlib.crc32(request.node.nodeid.encode())
+    gt.manual_seed(seed)
+    if (rng := getattr(request.module, "RNG", None)) is not None:
+        rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
 @pytest.fixture(params=["forward", "compare"])

@@ -56,6 +56,11 @@ SHAPES = [
 ]
 
 
+# Numbers of each dtype whose size hides 1, and factors that squares of numbers overflow by.
+_FAR = {"float16": 4e3, "bfloat16": 1e4, "float32": 1e8, "float64": 1e17}
+_HUGE = {"float16": 2.0**4, "bfloat16": 2.0**100, "float32": 2.0**100, "float64": 2.0**700}
+
+
 class Case(NamedTuple):
     """A call of a kernel."""
 
@@ -92,6 +97,12 @@ class Draw:
             numbers = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny / 4, -tiny / 2, 50, -90]
             for row, number in zip(values, numbers, strict=False):
                 row[self.rng.integers(row.size)] = number
+        return values
+
+    def huge(self) -> Any:
+        """A matrix with rows, every second one, whose squares overflow."""
+        values = self.array()
+        values[::2] *= values.dtype.type(_HUGE[self.dtype.name])
         return values
 
     def row(self) -> Any:
@@ -267,6 +278,38 @@ def instantiations(xp: Any) -> dict[tuple[str, str], Launch]:
     return seen
 
 
+def small_cases(xp: Any) -> list[Case]:
+    """Few cases that reach each kernel, and each branch of it that its template arguments choose.
+
+    All calls for a small matrix in float32, and of other layouts of a row and of 16-bit numbers
+    what has an argument that no call before had. `xp` is as for :func:`instantiations`.
+    """
+    sizes = [(1, packs) for packs in (5, 33, 257, 2049)]
+    sizes += [(4, packs) for packs in (1, 33, 257, 2049)]
+    tried = [
+        *((np.float32, width * packs) for width, packs in sizes),
+        *((np.float16, columns) for columns in (5, 8)),
+    ]
+    known: set[tuple[str, int, str]] = set()
+    chosen = []
+    for i, (dtype, columns) in enumerate(tried):
+        for case in cases(3, columns, dtype):
+            with launches_recorded() as seen:
+                run(case, xp.asarray)
+            found = {argument for _, entry in seen for argument in _arguments(entry)}
+            if i == 0 or found - known:
+                chosen.append(case)
+            known |= found
+    return chosen
+
+
+def _arguments(entry: str) -> Iterator[tuple[str, int, str]]:
+    """A kernel's name with each of its template arguments."""
+    name, _, arguments = entry.rstrip(">").partition("<")
+    for i, argument in enumerate(arguments.split(", ")):
+        yield name, i, argument
+
+
 # ---------------------------------------------------------------- the table
 
 
@@ -296,6 +339,9 @@ def _(draw: Draw) -> Calls:
     yield (x, labels), {"smoothing": 0.2}
     yield (x, weights), {}
     yield (x, weights), {"smoothing": 0.1}
+    far = x + draw.dtype.type(_FAR[draw.dtype.name])  # losses must not round at this size
+    yield (far, labels), {"smoothing": 0.2}
+    yield (far, weights), {"smoothing": 0.1}
     ahead = draw.array()
     ahead[:, 0] = 9  # the first of equal targets is the right answer
     yield (ahead, np.full_like(weights, 0.5)), {}
@@ -325,18 +371,21 @@ def _(draw: Draw) -> Calls:
 
 @calls_of(row_layer_norm)
 def _(draw: Draw) -> Calls:
-    yield (draw.array(), draw.row(), draw.row()), {"eps": 0.1}
+    for x in (draw.array(), draw.huge()):
+        yield (x, draw.row(), draw.row()), {"eps": 0.1}
 
 
 @calls_of(row_rms_norm)
 def _(draw: Draw) -> Calls:
-    yield (draw.array(), draw.row()), {"eps": 0.1}
+    for x in (draw.array(), draw.huge()):
+        yield (x, draw.row()), {"eps": 0.1}
 
 
 @calls_of(row_norm_backward)
 def _(draw: Draw) -> Calls:
     for center in (True, False):
-        yield (draw.array(), draw.array(), draw.row()), {"eps": 0.1, "center": center}
+        for x in (draw.array(), draw.huge()):
+            yield (draw.array(), x, draw.row()), {"eps": 0.1, "center": center}
 
 
 @calls_of(adam_step)

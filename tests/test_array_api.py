@@ -83,6 +83,8 @@ def check(name, *operands, rtol=0.0, **kwargs):
     np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol)
     if wanted.dtype.kind == "f":
         number = ~np.isnan(wanted)
+        if name in ("maximum", "minimum"):  # of 0 and -0 either, and NumPy is not of one mind
+            number &= wanted != 0
         np.testing.assert_array_equal(np.signbit(found[number]), np.signbit(wanted[number]))
 
 
@@ -697,10 +699,9 @@ def test_statistics_equal_array_api_strict(x, data):
                 check(name, x, axis=axis, include_initial=first, rtol=1e-5)
         axis = draw_axis(data, x, none=False)
         check("diff", x, axis=axis, n=data.draw(st.integers(0, 4)))
-        check_same(
-            gt.diff(gt.asarray(x), axis=axis, prepend=0, append=1),
-            np.diff(x, axis=axis, prepend=0, append=1).astype(x.dtype),
-        )
+        edged = np.diff(x, axis=axis, prepend=0, append=1)  # of floats NumPy makes float64
+        edged = edged if x.dtype.kind in "iu" else edged.astype(x.dtype)
+        check_same(gt.diff(gt.asarray(x), axis=axis, prepend=0, append=1), edged)
         check_same(gt.cumsum(gt.asarray(x)), np.cumsum(x))
         np.testing.assert_allclose(gt.cumprod(gt.asarray(x), 0).numpy(), np.cumprod(x, 0))
 
@@ -916,7 +917,11 @@ def test_operators_keep_the_dtype(data):
             found = apply(a, b)
             assert found.dtype == dtype
             wanted = apply(on_host(a), on_host(b))
-            np.testing.assert_array_equal(found.numpy(), wanted)
+            if gt.device() == "cpu" or found.dtype.kind not in "fc":
+                np.testing.assert_array_equal(found.numpy(), wanted)
+            else:  # with fused multiply-adds, and 0 for what is below the normal numbers
+                tiny = float(gt.finfo(found.dtype).smallest_normal)
+                np.testing.assert_allclose(found.numpy(), wanted, rtol=INEXACT, atol=4 * tiny)
 
 
 # Signatures

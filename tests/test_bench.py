@@ -12,6 +12,7 @@ from gputensor.benchmarks import chain, common, epilogue, kernels, matmul, mnist
 
 CPU = backend.device("cpu")
 NUMBERS = {"median", "low", "high", "gputensor/this"}
+in_one_order = pytest.mark.parametrize("cupy", ["forward"], indirect=True)
 
 
 def there_are(module):
@@ -44,6 +45,8 @@ def test_every_case_runs_in_every_form(module, unit, capsys):
     assert ("of copy" in printed) == (module is kernels)
 
 
+@pytest.mark.slow
+@in_one_order
 def test_cuda_cases_run(cupy, capsys):
     where = backend.device("cuda")
     with where, backend.on_device_of(where):
@@ -58,6 +61,8 @@ def test_cuda_cases_run(cupy, capsys):
     assert "launches" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@in_one_order
 def test_epilogues(cupy, capsys):
     where = backend.device("cuda")
     with where, backend.on_device_of(where):

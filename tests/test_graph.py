@@ -57,7 +57,10 @@ DTYPES = "?bBhHiIlLefdFD"
 UFUNCS = [
     u
     for u in vars(np).values()
-    if isinstance(u, np.ufunc) and u.nout == 1 and u.signature is None and u not in (np.isnat, np.ldexp)
+    if isinstance(u, np.ufunc)
+    and u.nout == 1
+    and u.signature is None
+    and u not in (np.isnat, np.ldexp)
 ]
 
 
@@ -173,7 +176,9 @@ def test_results_of_programs_are_new_each_time():
     assert found[1][0].tolist() == found[2][0].tolist() == [[1.0] * 3] * 2
 
 
-PIECES = st.sampled_from([(5,), (1,), (130,), (3000,), (2, 3), (4, 1), (1, 6), (3, 5, 2), (7, 300), ()])
+PIECES = st.sampled_from(
+    [(5,), (1,), (130,), (3000,), (2, 3), (4, 1), (1, 6), (3, 5, 2), (7, 300), ()]
+)
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import inspect
 import pickle
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_numpy_calls_stay_on_the_device(cupy):
     with pytest.raises(gt.errors.DeviceMismatchError, match=r"multiply.*\.to\("):
         A * x
     with pytest.raises(gt.errors.ImplicitTransferError, match=r"x\.numpy\(\)"):
-        np.asarray(x)
+        np.asarray(x.detach())
     assert np.shape(x) == (3, 4)
     assert np.allclose(x.detach(), x.detach())
 
@@ -164,7 +165,7 @@ def test_questions_have_plain_answers():
         ("np.subtract.reduce", lambda x: np.subtract.reduce(x)),
         ("np.apply_along_axis", lambda x: np.apply_along_axis(np.sum, 0, x)),
         ("np.vander", lambda x: np.vander(x[0])),
-        ("np.linspace", lambda x: np.linspace(0, x[0], 3)),
+        ("np.logspace", lambda x: np.logspace(0, x[0], 3)),
     ],
 )
 def test_what_is_unknown_is_refused(name, call):
@@ -183,9 +184,14 @@ def test_what_is_unknown_is_refused(name, call):
         (lambda x: np.add.reduceat(x, [0, 1]), r"np\.add\.reduceat cannot"),
         (lambda x: np.reshape(x, (3, 1), order="F"), r"np\.reshape: order=.*allowed are shape"),
         (lambda x: np.round(x, 2), r"np\.round: decimals="),
-        (lambda x: np.sum(x, where=[True, False, True]), r"np\.sum: where="),
-        (lambda x: np.sum(x, initial=3), r"np\.sum: initial="),
-        (lambda x: np.add.reduce(x, initial=3), r"np\.add\.reduce: initial="),
+        (lambda x: np.var(x, where=[True, False, True]), r"np\.var: where=.*allowed are axis"),
+        (lambda x: np.max(x.astype(gt.int64), initial=0.5), r"np\.max: initial is float, .* int64"),
+        (lambda x: np.add.reduce(x, where=[1, 0, 1]), r"np\.add\.reduce: where must be of bools"),
+        (lambda x: np.copy(x, order="Q", extra=1), r"extra"),
+        (lambda x: np.copyto(np.ones(3), x), r"np\.copyto .*write y\[\.\.\.\] = x.*gt\.full"),
+        (lambda x: np.put(np.ones(3), 0, x), r"np\.put .*write gt\.index_set\(y, key, x\)"),
+        (lambda x: np.squeeze(x, 0, 1), r"squeeze\(\) takes"),
+        (lambda x: np.take(x, [0], mode="clip"), r"np\.take: mode=.*allowed are indices, axis"),
         (lambda x: np.frompyfunc(lambda v: v, 1, 1)(x), "no counterpart"),
     ],
 )
@@ -233,21 +239,83 @@ def test_scipy_ufuncs():
 
 def test_every_name_in_the_tables_is_one_of_numpys():
     special = importlib.import_module("scipy.special")
-    for name in (*interop._NAMES, *interop._REDUCTIONS, *interop._ACCUMULATIONS, *interop._OWN):
+    for name in (*interop.NAMES, *interop._REDUCTIONS, *interop._ACCUMULATIONS, *interop._OWN):
         assert hasattr(np, name) or hasattr(special, name), name
     same = [n for n in ops.__all__ if isinstance(getattr(np, n, None), np.ufunc)]
     assert len(same) > 50  # found without being listed
 
 
-# Arguments that most functions find something among.
+# Arguments that most functions find something among, and values of their options.
+ROW, WHOLE, TRUE = A[0], RNG.integers(0, 3, (3, 4)), A > 1
 ARGUMENTS = [
-    *((A - 1,), (A - 1, B), (A, 1), (A[0], B[0]), (A, B[0]), ([A, B],), (A, 0.5), (A, (12,))),
-    *((A, RNG.integers(0, 3, 4)), (A > 1, A, B), (A, 0, 1), (A[:, :3] @ A[:, :3].T,)),
+    *((A - 1,), (ROW,), (WHOLE,), (TRUE,), (A + 1j * B,), (A[:, :3] @ A[:, :3].T,)),
+    *(
+        (A - 1, B),
+        (A, 1),
+        (ROW, B[0]),
+        (A, B[0]),
+        (A, 0.5),
+        (A, (12,)),
+        (A, WHOLE[0]),
+        (ROW, [0, 1]),
+    ),
+    *(([A, B],), (TRUE, A, B), (A, 0, 1), ("ij,kj->ik", A, B), (ROW, np.sort(ROW), B[0])),
+    *(([TRUE], [A]), (WHOLE[0], B[0]), (A, ROW, 3)),
 ]
+OPTIONS = {
+    "axis": [0, 1, -1, None, (0, 1)],
+    "axes": [(1, 0), 1],
+    "casting": ["same_kind", "unsafe"],
+    "copy": [True, False],
+    "correction": [1],
+    "ddof": [1],
+    "decimals": [1],
+    "dtype": ["float32", np.float32],
+    "endpoint": [False],
+    "equal_nan": [True],
+    "fill_value": [2.5],
+    "full_matrices": [False],
+    "indexing": ["ij", "xy"],
+    "initial": [0, 3.5, None],
+    "keepdims": [True, False],
+    "k": [1],
+    "kind": ["stable", "quicksort"],
+    "left": [0.5],
+    "min": [0.7],
+    "max": [1.2],
+    "method": ["nearest"],
+    "minlength": [10],
+    "mode": ["wrap", "raise", "same", "full", "constant", "reduced"],
+    "n": [2],
+    "nan": [1.0],
+    "norm": ["ortho"],
+    "num": [4],
+    "offset": [1],
+    "optimize": [True],
+    "ord": [1, np.inf],
+    "order": ["C", "F", "A", "K"],
+    "out": [None],
+    "retstep": [True],
+    "rtol": [0.1],
+    "side": ["right"],
+    "stable": [True, False],
+    "subok": [True, False],
+    "upper": [True],
+    "where": [True, TRUE, [True, False, True, True]],
+}
+METHODS = ("reduce", "accumulate", "outer", "reduceat", "at")
 OTHER = {
-    "broadcast_arrays",  # Python numbers become float32 tensors
-    "empty_like",
-    "linalg.lstsq",  # the rank is int64
+    "np.angle",  # of bools it is float16, as is atan2
+    "np.argsort",  # NumPy's puts equal elements in any order
+    "np.array_repr",
+    "np.array_str",
+    "np.empty_like",
+    "np.gradient",  # which is also given coordinates that are equal; see test_edges.py
+    "np.linalg.eig",  # always complex
+    "np.linalg.eigvals",
+    "np.linalg.lstsq",  # the rank is int64
+    "np.logaddexp.reduce",  # bools become float64
+    "np.unique_values",  # NumPy's are in no order
 }
 
 
@@ -258,46 +326,202 @@ def parts(x):
     return [x.numpy() if isinstance(x, gt.Tensor) else np.asarray(x)]
 
 
-def by_name():
-    """NumPy's functions that gputensor has under the same or a known name."""
+def all_of_numpy():
+    """NumPy's functions that ask tensors, and methods of ufuncs, by the names in errors."""
+    found = {}
     for module in (np, np.linalg, np.fft):
-        for name in dir(module):
-            function = getattr(module, name)
-            path = [*module.__name__.split(".")[1:], name]
-            if hasattr(function, "__name__") and ".".join(path) not in OTHER:
-                routed = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
-                if routed and interop._function([*path[:-1], function.__name__]):
-                    yield ".".join(path), function
+        for function in map(module.__dict__.get, sorted(vars(module))):
+            if not isinstance(function, np.ufunc) and not hasattr(function, "_implementation"):
+                continue
+            path = f"{module.__name__.replace('numpy', 'np')}.{function.__name__}"
+            found[path] = function
+            if isinstance(function, np.ufunc):
+                found |= {f"{path}.{method}": getattr(function, method) for method in METHODS}
+    return {name: function for name, function in found.items() if name not in OTHER}
+
+
+NUMPY = all_of_numpy()
+
+
+def options_of(name, function):
+    if isinstance(function, np.ufunc):
+        keys = ["where", "dtype", "casting", "order", "subok", "axis", "keepdims"]
+    elif name.endswith(METHODS):
+        keys = ["axis", "dtype", "keepdims", "initial", "where"]
+    else:
+        keys = list(inspect.signature(function).parameters)
+    yield {}
+    yield from ({key: value} for key in keys for value in OPTIONS.get(key, ()))
+    if name.endswith(".reduce"):
+        yield from ({"initial": 2, "where": TRUE, "axis": axis} for axis in (0, None))
+
+
+def as_tensors(x):
+    if isinstance(x, list):
+        return [as_tensors(item) for item in x]
+    return gt.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 @pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore")
-def test_functions_of_one_name_agree():
-    agreed = set()
-    for name, function in by_name():
-        for args in ARGUMENTS:
-            tensors = [
-                [gt.asarray(x) for x in a]
-                if isinstance(a, list)
-                else gt.asarray(a)
-                if isinstance(a, np.ndarray)
-                else a
-                for a in args
-            ]
+@pytest.mark.parametrize("name", NUMPY)
+def test_numpys_functions_agree_or_are_refused_by_name(name):
+    """With every option."""
+    function = NUMPY[name]
+    for args in ARGUMENTS:
+        if isinstance(args[0], list) and not hasattr(function, "_implementation"):
+            continue  # ufuncs do not look into lists
+        for options in options_of(name, function):
+            given = copy.deepcopy(args)  # what is changed in place, or an out
             try:
-                wanted = function(*args)
+                wanted = function(*given, **options)
             except Exception:  # not arguments for it
                 continue
+            given = tuple(map(as_tensors, copy.deepcopy(args)))
             try:
-                found = function(*tensors)
-            except (TypeError, ValueError, IndexError):
-                continue  # refused
+                found = function(*given, **options)
+            except (TypeError, ValueError, IndexError) as error:
+                refused = str(error) if type(error) is TypeError else function.__name__
+            else:
+                refused = ""
+            if refused:
+                assert function.__name__ in refused
+                assert "lambda" not in refused
+                continue
             for a, b in zip(parts(found), parts(wanted), strict=True):
-                assert (a.shape, a.dtype) == (b.shape, b.dtype), name
-                if b.dtype.kind != "O":
-                    np.testing.assert_allclose(a, b, 1e-12, 1e-12, err_msg=name)
-            agreed.add(name)
-    assert len(agreed) > 170
+                assert a.shape == b.shape
+                if not any(type(x) in (int, float) for x in args):  # of which we make float32
+                    assert a.dtype == b.dtype
+                if b.dtype.kind not in "OMm":
+                    np.testing.assert_allclose(a, b, 1e-6, 1e-12)
+
+
+def test_most_of_numpys_functions_have_a_counterpart():
+    names = [n for n, f in NUMPY.items() if hasattr(f, "_implementation")]
+    known = [n for n in names if interop._OWN.get(n[3:]) or interop._function(n.split(".")[1:])]
+    assert len(known) > 120
+
+
+# ---------------------------------------------------------------- what reductions begin with
+
+SOME = np.array([True, False, True, True])
+REDUCED = [
+    (lambda x: np.maximum.reduce(x, initial=0), np.maximum.reduce(A - 3, initial=0)),
+    (lambda x: np.max(x, initial=0, axis=1), np.max(A - 3, initial=0, axis=1)),
+    (lambda x: np.amin(x, initial=-2.5), np.min(A - 3, initial=-2.5)),
+    (lambda x: np.add.reduce(x, initial=3), np.add.reduce(A - 3, initial=3)),
+    (lambda x: np.sum(x, where=TRUE), np.sum(A - 3, where=TRUE)),
+    (lambda x: np.sum(x, where=gt.asarray(TRUE), axis=0), np.sum(A - 3, where=TRUE, axis=0)),
+    (lambda x: np.sum(x, where=False), 0.0),
+    (lambda x: np.prod(x, where=TRUE, initial=2), np.prod(A - 3, where=TRUE, initial=2)),
+    (lambda x: np.max(x, where=TRUE, initial=-9), np.max(A - 3, where=TRUE, initial=-9)),
+    (lambda x: np.logaddexp.reduce(x, 1, where=SOME), np.logaddexp.reduce(A - 3, 1, where=SOME)),
+    (lambda x: np.max(x[:0], initial=-1.5, axis=0), np.full(4, -1.5)),
+    (lambda x: np.max(x[:0], initial=7, keepdims=True), np.full((1, 1), 7.0)),
+    (lambda x: np.any(x > -2, where=TRUE, axis=1), np.any(A > 1, where=TRUE, axis=1)),
+    (lambda x: np.all(x > -2, where=TRUE), True),
+]
+
+
+@pytest.mark.parametrize(("call", "wanted"), REDUCED)
+def test_reductions_take_initial_and_where(call, wanted):
+    x = leaf(A - 3)
+    found = call(x)
+    assert (found.dtype, found.shape) == (np.asarray(wanted).dtype, np.shape(wanted))
+    np.testing.assert_allclose(found.detach().cpu().numpy(), wanted)
+    if found.dtype.kind == "f" and found.requires_grad:
+        assert gt.gradcheck(call, x)
+
+
+def test_what_a_reduction_begins_with_gets_a_gradient():
+    x, first = leaf([1.0, 2.0]), leaf(5.0)
+    total = np.sum(x, initial=first) + np.max(x, initial=first)
+    total.backward()
+    assert (x.grad.tolist(), first.grad.item()) == ([1, 1], 2)
+
+
+def test_a_masked_reduction_without_a_first_value_is_refused():
+    with pytest.raises(ValueError, match=r"np\.maximum\.reduce: where= needs initial="):
+        np.maximum.reduce(gt.ones(3), where=gt.tensor([True, False, True]))
+    with pytest.raises(gt.errors.ShapeError, match="zero elements"):
+        np.max(gt.ones((0, 3)), axis=0)
+
+
+# ---------------------------------------------------------------- comparisons of arrays
+
+CLOSE = [
+    *((1.0, 1.0), (1.0, 1.0 + 1e-6), (1.0, 1.1), (A, A), (A, A + 1e-9), (A, B), (A, 1.0)),
+    *(([1.0, np.nan], [1.0, np.nan]), ([np.inf, -np.inf], [np.inf, np.inf]), (np.inf, 1.0)),
+    *((2**60, 2**60 + 1), ([True, False], [True, True]), (np.uint8(3), np.uint8(5)), (1e-9, 0.0)),
+    *((A + 1j, A + 1j), (1 + 1j, 1 - 1j), (np.zeros((0, 3)), 1.0), (np.float32(0.1), 0.1)),
+]
+
+
+@pytest.mark.cpu
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("x", "y"), CLOSE)
+@pytest.mark.parametrize("options", [{}, {"rtol": 1e-3, "atol": 0.2}, {"equal_nan": True}])
+def test_isclose_is_numpys(x, y, options):
+    a, b = gt.asarray(np.asarray(x)), gt.asarray(np.asarray(y))
+    wanted = np.isclose(x, y, **options)
+    tolerances = {k: gt.tensor(v, dtype="float64") for k, v in options.items() if k != "equal_nan"}
+    for first, second in ((a, b), (a, y), (x, b)):
+        for given in (options, options | tolerances):
+            for found in (np.isclose(first, second, **given), gt.isclose(first, second, **given)):
+                assert isinstance(found, gt.Tensor)
+                np.testing.assert_array_equal(found.numpy(), wanted)
+            assert np.allclose(first, second, **given) is bool(wanted.all())
+    assert gt.allclose(a, b, **options) is bool(wanted.all())
+    assert bool(np.isclose(a, b).all()) is bool(np.isclose(x, y).all())
+    equal_nan = options.get("equal_nan", False)
+    same = np.array_equal(x, y, equal_nan=equal_nan)
+    assert gt.array_equal(a, b, equal_nan=equal_nan) is same
+
+
+@pytest.mark.cpu
+def test_tolerances_alone_may_be_tensors():
+    t = gt.tensor(1e-3)
+    assert np.allclose([1.0], [1.0005], atol=t) is True
+    assert np.isclose(A, A + 5e-4, rtol=0, atol=t).all()
+    assert not np.allclose(A, A + 2e-3, rtol=0, atol=t)
+    assert bool(np.isclose(gt.tensor(1.0), 1.0)) is True
+    x = gt.tensor([1.0, 2.0], requires_grad=True)
+    assert np.allclose(x, x * 1)
+
+
+def test_closeness_on_the_default_device():
+    x = gt.tensor([1.0, 2.0])
+    assert gt.isclose(x, [1.0, 2.5]).tolist() == [True, False]
+    assert gt.allclose(x, x)
+    assert not gt.array_equal(x, [1.0])
+    assert gt.array_equal(x, [1.0, 2.0])
+
+
+# ---------------------------------------------------------------- copies
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float64", "complex64"])
+@pytest.mark.parametrize("options", [{}, {"order": "C"}, {"order": "K"}, {"subok": True}])
+def test_np_copy_is_a_copy_of_every_dtype(dtype, options):
+    x = gt.tensor([1, 0], dtype=dtype)
+    found = np.copy(x, **options)
+    found[0] = found[1]
+    assert (x.tolist(), found.dtype) == ([1, 0], x.dtype)
+    y = leaf([1.0, 2.0])
+    assert gt.grad(lambda y: np.copy(y, **options).sum())(y).tolist() == [1, 1]
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", ["fabs", "rint", "deg2rad", "degrees"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint16", "int32", "int64", "float16", "float32"]
+)
+def test_functions_of_floats_have_numpys_dtypes(name, dtype):
+    x = np.array([1, 0, 100], dtype)
+    found, wanted = getattr(np, name)(gt.asarray(x)), getattr(np, name)(x)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-3)
+    assert np.fabs(gt.tensor([-128], dtype="int8")).tolist() == [128]
 
 
 def test_names_that_appear_later_are_found(monkeypatch):
@@ -430,3 +654,55 @@ def test_scikit_learn_takes_numpy_arrays():
     linear_model = pytest.importorskip("sklearn.linear_model")
     fitted = linear_model.LinearRegression().fit(gt.tensor(A).numpy(), gt.tensor(B[:, 0]).numpy())
     assert fitted.predict(A).shape == (3,)
+
+
+# ---------------------------------------------------------------- DLPack
+
+BACKWARDS = {
+    "flip": lambda: gt.flip(gt.tensor([[1.0, 2.0], [3.0, 4.0]])),
+    "one axis": lambda: gt.flip(gt.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0),
+    "slice": lambda: gt.tensor([1.0, 2.0, 3.0])[::-2],
+}
+
+
+@pytest.mark.parametrize("view", BACKWARDS.values(), ids=BACKWARDS)
+def test_views_with_negative_strides_are_exported_as_copies(view):
+    x = view()
+    assert min(x.array.strides) < 0
+    for found in (gt.from_dlpack(x.array), np.from_dlpack(x.cpu())):
+        assert found.tolist() == x.tolist()
+    assert min(np.from_dlpack(x.cpu()).strides) > 0
+    with pytest.raises(BufferError, match="strides are negative"):
+        x.__dlpack__(copy=False)
+
+
+@pytest.mark.cpu
+@pytest.mark.peers
+@pytest.mark.parametrize("view", BACKWARDS.values(), ids=BACKWARDS)
+def test_pytorch_takes_views_with_negative_strides(view):
+    torch = pytest.importorskip("torch")
+    assert torch.from_dlpack(view()).tolist() == view().tolist()
+
+
+@pytest.mark.cpu
+@pytest.mark.peers
+@pytest.mark.parametrize("take", [gt.asarray, gt.tensor, gt.from_dlpack])
+@pytest.mark.parametrize("library", ["torch", "jax.numpy"])
+def test_bfloat16_of_other_libraries_is_taken(library, take):
+    other = pytest.importorskip(library)
+    x = take(other.ones(3, dtype=other.bfloat16) * 1.5)
+    assert (x.dtype.name, x.tolist()) == ("bfloat16", [1.5] * 3)
+
+
+@pytest.mark.cpu
+@pytest.mark.peers
+def test_memory_of_pytorchs_bfloat16_is_shared():
+    torch = pytest.importorskip("torch")
+    theirs = torch.ones(2, dtype=torch.bfloat16)
+    ours = gt.from_dlpack(theirs)
+    theirs[0] = 5
+    assert ours.tolist() == [5, 1]
+    with pytest.raises(BufferError, match=r"x\.detach\(\)"):
+        gt.asarray(theirs.requires_grad_())
+    with pytest.raises(gt.errors.DTypeError, match=r"elements of torch\.float8_e4m3fn"):
+        gt.asarray(torch.ones(2, dtype=torch.float8_e4m3fn))

@@ -73,7 +73,9 @@ def test_cuda_equals_the_reference(cupy, shape, special):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
-@pytest.mark.parametrize("shape", [(3, 5), (9, 64), (2, 600)])
+@pytest.mark.parametrize(
+    "shape", [(3, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((9, 64), (2, 600)))]
+)
 def test_cuda_in_other_dtypes(cupy, dtype, shape):
     if dtype not in DTYPES:
         pytest.skip("ml_dtypes is not installed")

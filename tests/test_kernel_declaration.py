@@ -108,6 +108,12 @@ def test_python_numbers_take_the_parameters_type(cupy):
         ("scale", ("x", 1.5, 1.0, 4), r"out is `float\*` in the source, got float 1.5"),
         ("scale", ("x", "x", 1.0, 4.0), r"size is `long long` in the source, got float 4.0"),
         ("scale", ("x", "x", 1.0, 2**63), r"size is `long long`"),
+        ("scale", ("x", "x", 1.0, -(2**63) - 1), r"size is `long long`"),
+        ("scale", ("x", "x", 1.0, 2**64), r"size is `long long`"),
+        ("scale", ("x", "x", 1.0, np.uint64(2**63)), r"size is `long long`"),
+        ("raise<float, 2>", ("x", "x", 2**31, False, 0), r"size is `int`"),
+        ("raise<float, 2>", ("x", "x", np.int64(2**40), False, 0), r"size is `int`"),
+        ("raise<float, 2>", ("x", "x", 4, False, -1), r"shift is `unsigned char`"),
         ("raise<float, 2>", ("x", "x", 4, False, 256), r"shift is `unsigned char`"),
     ],
 )

@@ -49,8 +49,15 @@ def phaseless(x):
     return gt.square(gt.abs(gt.asarray(weights, device=x.device) @ x))
 
 
+def spectrum(values):
+    """What does not depend on the order of eigenvalues."""
+    return gt.abs(gt.sum(values**3, axis=-1)) + gt.real(gt.sum(gt.exp(values), axis=-1))
+
+
 WEIGHTS = cplx(5)
 SINGULAR = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.5, -1.0, 2.0]])
+# Singular in any arithmetic. Of the other a fused multiply-add leaves a pivot that is not quite 0.
+NO_ROW = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.5, -1.0, 2.0]])
 
 # Functions of one matrix or more, by name; each is checked with real and complex numbers.
 CASES = {
@@ -84,6 +91,18 @@ CASES = {
         ),
     ],
     "eigvalsh": [(lambda x: linalg.eigvalsh(hermitian(x)), (2, 3, 3))],
+    "eig": [
+        (lambda x: spectrum(linalg.eigvals(x)), (3, 3)),
+        (lambda x: gt.abs(linalg.eig(x).eigenvectors) ** 2 @ gt.ones(3), (2, 3, 3)),
+        (
+            lambda x: (lambda w, v: gt.real(v * gt.exp(w * 0.2)[..., None, :] @ linalg.inv(v)))(
+                *linalg.eig(x)
+            ),
+            (3, 3),
+        ),
+    ],
+    "eigvals": [(lambda x: spectrum(linalg.eigvals(x)), (2, 3, 3))],
+    "expm": [(linalg.expm, (3, 3)), (lambda x: linalg.expm(x * 3), (2, 2, 2))],
     "inv": [(linalg.inv, (3, 3)), (linalg.inv, (2, 2, 2))],
     "lstsq": [
         (lambda a, b: linalg.lstsq(a, b).x, (4, 2), (4,)),
@@ -174,8 +193,9 @@ def test_names_and_signatures_are_the_standards(extension):
     for name in theirs.__all__:
         wanted, found = (
             [
-                # The names of positional operands are anybody's.
-                (p.kind, p.kind == p.POSITIONAL_ONLY or p.name, p.default)
+                # The names of positional operands are anybody's; what needs a name in the standard
+                # may go without in NumPy, and here.
+                (p.kind == p.POSITIONAL_ONLY, p.kind == p.POSITIONAL_ONLY or p.name, p.default)
                 for p in inspect.signature(getattr(place, name)).parameters.values()
             ]
             for place in (theirs, mine)
@@ -738,15 +758,15 @@ def test_gradient_of_several_results_equals_pytorch(name, make):
 @pytest.mark.parametrize(
     ("call", "kind", "text"),
     [
-        (lambda: linalg.inv(SINGULAR), gt.errors.LinAlgError, "linalg.inv: the matrix is singular"),
+        (lambda: linalg.inv(NO_ROW), gt.errors.LinAlgError, "linalg.inv: the matrix is singular"),
         (
-            lambda: linalg.solve(SINGULAR, np.ones(3)),
+            lambda: linalg.solve(NO_ROW, np.ones(3)),
             gt.errors.LinAlgError,
             "linalg.solve: the matrix is singular",
         ),
         (lambda: linalg.cholesky(-np.eye(2)), gt.errors.LinAlgError, "not positive definite"),
         (lambda: linalg.svd(np.full((2, 2), math.nan)), gt.errors.LinAlgError, "NaN"),
-        (lambda: linalg.matrix_power(SINGULAR, -1), gt.errors.LinAlgError, "singular"),
+        (lambda: linalg.matrix_power(NO_ROW, -1), gt.errors.LinAlgError, "singular"),
         (
             lambda: linalg.inv(gt.ones((2, 3))),
             gt.errors.ShapeError,
@@ -808,14 +828,14 @@ def test_gradient_of_several_results_equals_pytorch(name, make):
             "reduced",
         ),
         (
-            lambda: gt.grad(gt.grad(gt.grad(lambda t: linalg.det(t * gt.asarray(SINGULAR)))))(
+            lambda: gt.grad(gt.grad(gt.grad(lambda t: linalg.det(t * gt.asarray(NO_ROW)))))(
                 gt.tensor(1.0)
             ),
             gt.errors.LinAlgError,
             "singular",
         ),
         (
-            lambda: linalg.slogdet(leaf(SINGULAR)).logabsdet.backward(),
+            lambda: linalg.slogdet(leaf(NO_ROW)).logabsdet.backward(),
             gt.errors.LinAlgError,
             "singular",
         ),
@@ -829,9 +849,9 @@ def test_bad_input_is_a_clear_error(call, kind, text):
 
 def test_a_linear_algebra_error_is_numpys():
     with pytest.raises(np.linalg.LinAlgError):
-        linalg.inv(SINGULAR)
+        linalg.inv(NO_ROW)
     with pytest.raises(ValueError, match="singular"):
-        linalg.inv(SINGULAR)
+        linalg.inv(NO_ROW)
 
 
 # On CUDA, played by the stand-in
@@ -885,7 +905,7 @@ def test_second_derivatives_on_cuda_equal_those_of_the_cpu(cupy, name):
 
 
 def test_cuda_raises_linear_algebra_errors(cupy):
-    x = gt.tensor(SINGULAR, device="cuda")
+    x = gt.tensor(NO_ROW, device="cuda")
     with pytest.raises(gt.errors.LinAlgError, match="singular"):
         linalg.inv(x)
     with gt.sync_debug("error"), pytest.raises(gt.errors.SyncError, match="eigh"):

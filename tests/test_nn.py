@@ -209,7 +209,7 @@ def test_parameters_and_gradients_are_views_of_one_buffer():
     for p, old in zip(parameters, before, strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), old)
         assert np.shares_memory(p.array, flat.values)
-        assert np.shares_memory(p.grad.array, flat.grads)
+        assert np.shares_memory(p._node.grad.array, flat.grads)
         np.testing.assert_allclose(p.grad.numpy(), 2 * old, rtol=1e-6)
 
 

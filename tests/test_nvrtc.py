@@ -27,6 +27,7 @@ def test_launch_code_reaches_every_kernel():
     assert {source.name for source in reached} == {f.name for f in FOLDER.glob("*.cu")}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not nvrtc.is_installed() and os.environ.get("GPUTENSOR_NVRTC") != "required",
     reason='NVRTC is not installed: python -m pip install -e ".[nvrtc]"',

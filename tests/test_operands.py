@@ -67,10 +67,9 @@ def test_a_list_of_tensors_does_not_lose_their_gradients():
 
 
 @pytest.mark.cpu
-@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
-@pytest.mark.parametrize("kind", [np.memmap, np.matrix, np.ma.MaskedArray])
-def test_subclasses_of_numpy_arrays_are_taken_as_arrays(kind):
-    values = np.array([[1.0, 2.0], [3.0, 4.0]]).view(kind)
+def test_a_memory_map_is_an_array(tmp_path):
+    values = np.memmap(tmp_path / "values", np.float64, "w+", shape=(2, 2))
+    values[...] = [[1.0, 2.0], [3.0, 4.0]]
     for found in (gt.asarray(values) * values, gt.ones((2, 2)) * values * values):
         assert type(found.array) is np.ndarray
         assert found.tolist() == [[1, 4], [9, 16]]
@@ -177,8 +176,8 @@ def test_no_grad_refuses_bodies_that_run_later():
         (lambda: gt.broadcast_to(x, 2.5), TypeError, "broadcast_to: shape must hold ints"),
         (lambda: gt.permute_dims(x, 0.5), TypeError, "permute_dims: axes must hold ints"),
         (lambda: gt.expand_dims(x, 1.5), TypeError, "expand_dims: axis must hold ints"),
-        (lambda: gt.argmax(x, axis=1.0), TypeError, "argmax: axis must be an int or None"),
-        (lambda: gt.concat([x, x], axis=1.0), TypeError, "concat: axis must hold ints, got 1.0"),
+        (lambda: gt.argmax(x, axis=1.0), TypeError, "argmax: axis must be an int, got"),
+        (lambda: gt.concat([x, x], axis=1.0), TypeError, "concat: axis must be an int, got 1.0"),
         (lambda: gt.concat([1.0, 2.0]), gt.errors.ShapeError, r"concat: .* use gt\.stack"),
         (lambda: gt.concat(3), TypeError, "concat: arrays must be a sequence of them, got 3"),
         (lambda: gt.stack(None), TypeError, "stack: arrays must be a sequence of them, got None"),
@@ -218,3 +217,48 @@ def test_a_script_with_types_runs():
     script = Path(__file__).parent / "typed_script.py"
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("cat", "concat"),
+        ("concatenate", "concat"),
+        ("array", r"tensor \(a copy\) or gt\.asarray"),
+        ("amax", "max"),
+        ("arctan2", "atan2"),
+        ("absolute", "abs"),
+        ("power", "pow"),
+    ],
+)
+def test_names_of_other_libraries_are_told_ours(name, ours):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'; write gt\.{ours}$"):
+        getattr(gt, name)
+    assert not hasattr(gt, name)
+    assert hasattr(gt, ours.partition(" ")[0].replace("\\", "").partition("(")[0])
+
+
+def test_names_that_nobody_has_are_plainly_missing():
+    with pytest.raises(AttributeError, match=r"^module 'gputensor' has no attribute 'foo'$"):
+        gt.foo  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(gt.sum, gt.prod, gt.mean, gt.max, gt.min, gt.std, gt.var, gt.any, gt.all, gt.argmax),
+        *(gt.argmin, gt.sort, gt.argsort, gt.flip, gt.median, gt.count_nonzero, gt.softmax),
+        *(gt.log_softmax, gt.logsumexp, gt.cumsum, gt.cumprod, gt.unstack, gt.expand_dims),
+        lambda x, *axis, **named: gt.concat([x, x], *axis, **named),
+        lambda x, *axis, **named: gt.stack([x, x], *axis, **named),
+        lambda x, *axis, **named: gt.take(x, gt.tensor([1, 0]), *axis, **named),
+        lambda x, *axis, **named: gt.roll(x, 1, *axis, **named),
+        lambda x, *axis, **named: gt.repeat(x, 2, *axis, **named),
+        lambda x, *axis, **named: gt.quantile(x, 0.25, *axis, **named),
+        lambda x, *axis, **named: gt.topk(x, 2, *axis, **named).values,
+    ],
+)
+def test_an_axis_needs_no_name(call):
+    found, named = call(x, 0), call(x, axis=0)
+    for a, b in zip(found, named, strict=True):
+        assert a.tolist() == b.tolist()

@@ -148,7 +148,7 @@ def test_the_high_product(word, span, edge):
         assert int(_high_product(high, low, length)[0]) == word * length >> 64
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**32), st.integers(0, 2**63))
 def test_integers_stay_in_their_range(low, length, seed):
     high = min(low + length, 2**63 - 1)
@@ -157,7 +157,7 @@ def test_integers_stay_in_their_range(low, length, seed):
     assert (drawn <= high).all()
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.floats(-(2.0**90), 2.0**90), st.floats(0, 2.0**90), st.sampled_from(DTYPES[:2]))
 def test_uniform_numbers_stay_below_high(low, length, dtype):
     low, high = dtype.type(low), dtype.type(low + length)
@@ -240,7 +240,11 @@ def test_dropout_does_not_hide_nan(setting):
         (lambda rng: rng.normal(0, -1), ValueError, "scale is -1; it must not be negative"),
         (lambda rng: rng.uniform(dtype=gt.int32), gt.errors.DTypeError, "not int32"),
         (lambda rng: rng.uniform(shape=-1), ValueError, r"shape is -1; .* non-negative"),
-        (lambda rng: rng.uniform(shape=(2, 1.5)), ValueError, r"shape is \(2, 1.5\)"),
+        (
+            lambda rng: rng.uniform(shape=(2, 1.5)),
+            TypeError,
+            r"shape must hold ints, got \(2, 1.5\)",
+        ),
         (lambda rng: rng.integers(0), ValueError, "the range is 0 to -1; it must not be empty"),
         (lambda rng: rng.integers(0, 300, dtype=np.uint8), ValueError, "0 to 299; .* 0 to 255"),
         (lambda rng: rng.permutation(-1), ValueError, "permutation: shape is -1"),

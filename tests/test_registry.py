@@ -149,9 +149,9 @@ def test_cuda_takes_strided_arrays(cupy, name, function, arrays):
 
 # What LAPACK is for, which has no numbers of 16 bits; the last two by what they compute with it.
 DECOMPOSED = {
-    *("cholesky", "cofactors", "cofactors_slope", "det", "eigh", "eigvalsh", "inv", "lstsq"),
-    *("output", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals"),
-    *("matrix_norm", "matrix_power"),
+    *("cholesky", "cofactors", "cofactors_slope", "det", "eig", "eigh", "eigvals", "eigvalsh"),
+    *("expm", "inv", "lstsq", "output", "pinv", "qr", "slogdet", "solve", "solve_triangular"),
+    *("svd", "svdvals", "matrix_norm", "matrix_power"),
 }
 
 
@@ -363,8 +363,11 @@ OVER = ["fftn", "ifftn", "rfftn", "irfftn", "fftshift", "ifftshift"]
 # - Where clip meets a bound JAX has half of the gradient, as its clip is a minimum of a maximum.
 # - JAX has no gradient of the modes "complete" and "full" of qr and svd of oblong matrices.
 IN_JAX = {
-    **{n: (lambda m, x, n=n: getattr(m, n)(x), SHAPE) for n in REAL_UNARY | UNARY},
-    **{n: (lambda m, x, y, n=n: getattr(m, n)(x, y), SHAPE, ROW) for n in REAL_BINARY | BINARY},
+    **{n: (lambda m, x, n=n: getattr(m, n)(x), SHAPE) for n in sorted(REAL_UNARY | UNARY)},
+    **{
+        n: (lambda m, x, y, n=n: getattr(m, n)(x, y), SHAPE, ROW)
+        for n in sorted(REAL_BINARY | BINARY)
+    },
     "acosh": (lambda m, x: m.acosh(x * x + 1), SHAPE),
     "gelu": (lambda m, x: m.gelu(x) if m is OURS else m.gelu(x, approximate=False), SHAPE),
     "polygamma": (lambda m, x: m.polygamma(2, x), SHAPE),
@@ -382,7 +385,7 @@ IN_JAX = {
     "var": (lambda m, x: m.var(x, axis=0, correction=1), SHAPE),
     "std": (lambda m, x: m.std(x, axis=1), SHAPE),
     "median": (lambda m, x: m.median(x, axis=1), SHAPE),
-    "quantile": (lambda m, x: m.quantile(x, m.asarray(AT), axis=0), SHAPE),
+    "quantile": (lambda m, x: m.quantile(x, AT if m is OURS else m.asarray(AT), axis=0), SHAPE),
     "logsumexp": (lambda m, x: m.logsumexp(x, axis=1), SHAPE),
     "softmax": (lambda m, x: m.softmax(x, axis=0), SHAPE),
     "log_softmax": (lambda m, x: m.log_softmax(x, axis=1), SHAPE),
@@ -437,14 +440,14 @@ IN_JAX = {
     "cross": (lambda m, x, y: m.linalg.cross(x, y), (2, 3), (2, 3)),
     # Linear algebra
     **{
-        n: (lambda m, x, n=n: getattr(m.linalg, n)(x + EYE), SQUARE)
+        n: (lambda m, x, n=n: getattr(m.linalg, n)(x + m.asarray(EYE)), SQUARE)
         for n in ("det", "inv", "pinv", "svdvals")
     },
-    "cholesky": (lambda m, x: m.linalg.cholesky(x @ m.conj(x.mT) + EYE), SQUARE),
-    "eigvalsh": (lambda m, x: m.linalg.eigvalsh(x + m.conj(x.mT) + EYE), SQUARE),
+    "cholesky": (lambda m, x: m.linalg.cholesky(x @ m.conj(x.mT) + m.asarray(EYE)), SQUARE),
+    "eigvalsh": (lambda m, x: m.linalg.eigvalsh(x + m.conj(x.mT) + m.asarray(EYE)), SQUARE),
     "eigh": (
         lambda m, x: (lambda w, v: (v * m.exp(w)) @ m.conj(v.mT))(
-            *m.linalg.eigh(x + m.conj(x.mT) + EYE)
+            *m.linalg.eigh(x + m.conj(x.mT) + m.asarray(EYE))
         ),
         SQUARE,
     ),
@@ -453,17 +456,20 @@ IN_JAX = {
         SHAPE,
     ),
     "qr": (lambda m, x: (lambda q, r: m.conj(q) @ (r * r))(*m.linalg.qr(x)), (4, 3)),
-    "slogdet": (lambda m, x: (lambda s, v: s * m.exp(v))(*m.linalg.slogdet(x + EYE)), SQUARE),
+    "slogdet": (
+        lambda m, x: (lambda s, v: s * m.exp(v))(*m.linalg.slogdet(x + m.asarray(EYE))),
+        SQUARE,
+    ),
     "lstsq": (lambda m, a, b: m.linalg.lstsq(a, b)[0], (4, 2), (4, 3)),
-    "solve": (lambda m, a, b: m.linalg.solve(a + EYE, b), SQUARE, (3, 2)),
+    "solve": (lambda m, a, b: m.linalg.solve(a + m.asarray(EYE), b), SQUARE, (3, 2)),
     "solve_triangular": (
         lambda m, a, b: (m.linalg if m is OURS else m).solve_triangular(
-            a + EYE, b, lower=True, trans=1
+            a + m.asarray(EYE), b, lower=True, trans=1
         ),
         SQUARE,
         (3, 2),
     ),
-    "matrix_power": (lambda m, x: m.linalg.matrix_power(x + EYE, -2), SQUARE),
+    "matrix_power": (lambda m, x: m.linalg.matrix_power(x + m.asarray(EYE), -2), SQUARE),
     **{
         f"matrix_norm_{ord}": (lambda m, x, ord=ord: m.linalg.matrix_norm(x, ord=ord), SHAPE)
         for ord in ("fro", "nuc", 1, 2, math.inf, -1, -2, -math.inf)
@@ -494,7 +500,7 @@ REAL_ONLY = {
     *REAL_UNARY,
     *REAL_BINARY,
     *("clip", "fft.ihfft", "fft.rfft", "fft.rfftn", "gelu", "interp", "max", "median", "min"),
-    *("polygamma", "quantile", "sign", "sort"),
+    *("log_softmax", "polygamma", "quantile", "sign", "softmax", "sort"),  # softmax: JAX 0.11
 }
 
 

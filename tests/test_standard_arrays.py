@@ -247,10 +247,12 @@ def test_cuda_gives_the_dtypes_and_shapes_of_the_cpu(cupy, name):
 @pytest.mark.parametrize("name", ["sum", "prod", "cumulative_sum", "cumulative_prod", "trace"])
 @pytest.mark.parametrize("dtype", named("iufc"))
 def test_accumulations_take_any_dtype(name, dtype):
-    data = numbers((2, 2), dtype)
     for wanted in named("iufc"):
+        data = numbers((2, 2), dtype)
         if np.dtype(dtype).kind == "c" != np.dtype(wanted).kind:
             continue
+        if np.dtype(dtype).kind == "f" and np.dtype(wanted).kind == "u":
+            data = abs(data)  # C does not define the conversion of a negative one
         options = {"axis": 0} if name != "trace" else {}
         found, theirs = (
             getattr(m if name != "trace" else m.linalg, name)(
@@ -420,6 +422,8 @@ def test_dlpack_takes_every_request(dtype):
         for version, device, copy in itertools.product(
             (None, (0, 8), (1, 0), (2, 1)), (None, (1, 0)), (None, True, False)
         ):
+            if copy is False and min(view.array.strides, default=0) < 0:
+                continue  # refused
             view.__dlpack__(max_version=version, dl_device=device, copy=copy)
         np.testing.assert_array_equal(np.from_dlpack(view), view.numpy())
     assert all(type(n) is int for n in x.__dlpack_device__())

@@ -4,7 +4,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ __all__ = ["Captured", "capture"]
 
 _log = logging.getLogger("gputensor.capture")
 _MOST = 32  # recordings that a function has in a thread
-_TRIALS = 3  # recordings of a signature that may end early before no more is tried
+_TRIALS = 2  # recordings of a signature that may end early before no more is tried
 
 
 class Replay:
@@ -119,10 +119,25 @@ class Captured:
         Number of graphs recorded so far, in this thread.
     reason : str or None
         Why the last call was not recorded, if it was not.
+
+    Parameters
+    ----------
+    function : callable
+    device : str or Device, optional
+    own : bool
+        Whether it is recorded only if no Python but the library's own runs in it.
     """
 
-    def __init__(self, function: Callable[..., Any], device: str | Device | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        device: str | Device | None = None,
+        *,
+        own: bool = False,
+    ) -> None:
         functools.update_wrapper(self, function)
+        self.reason: str | None = None
+        self._own = own
         self._function = function
         self._device = None if device is None else backend.device(device)
         self._local = _Recordings()
@@ -142,8 +157,10 @@ class Captured:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or replay what it did before with arguments of this signature."""
-        if backend.recording() is not None:  # a part of what is recorded
-            return detached(self._function(*args, **kwargs))
+        recording = backend.recording()
+        if recording is not None:  # a part of what is recorded
+            with recording.welcomed():
+                return detached(self._function(*args, **kwargs))
         tensors: list[Tensor] = []
         signature = _signature(args, kwargs, tensors)
         local = self._local
@@ -172,12 +189,14 @@ class Captured:
         local = self._local
         where = self._place(tensors)
         with backend.on_device_of(where):
-            out, found, reason = record(self._function, args, kwargs, tensors, where)
+            out, found, reason = record(self._function, args, kwargs, tensors, where, self._own)
         if found is None:
             local.trials[key] = local.trials.get(key, 0) + 1
-            self.reason = reason
-            _log.info(f"{self!r} is run as it is: {reason}")
+            if reason != self.reason:
+                self.reason = reason
+                _log.info(f"{self!r} is run as it is: {reason}")
         else:
+            self.reason = None
             replays.append(Replay(found))
         return detached(out)
 

@@ -28,7 +28,7 @@ from gputensor.backend import Array
 from gputensor.graph import loops
 from gputensor.graph.fuse import Group, groups, space
 from gputensor.graph.interpret import At, function_of
-from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
+from gputensor.graph.ir import Graph, Node, Returned, Value
 from gputensor.graph.loops import Loop
 from gputensor.kernels.runtime import _pool as thread_pool
 from gputensor.kernels.runtime import _threads
@@ -128,7 +128,12 @@ def _sum_layout(node: Node) -> tuple[int, int, int, bool] | None:
     None if it is no sum of a matrix along one of its axes, or of all of an array in one piece.
     """
     name = node.op if isinstance(node.op, str) else node.op.__name__
-    if not loops.usable() or name != "sum" or len(node.args) != 1 or node.kwargs.keys() - {"axis", "dtype", "keepdims"}:
+    if (
+        not loops.usable()
+        or name != "sum"
+        or len(node.args) != 1
+        or node.kwargs.keys() - {"axis", "dtype", "keepdims"}
+    ):
         return None
     x, out = node.args[0], node.outputs[0]
     if x.dtype != out.dtype or x.dtype.char not in "fd" or x.size == 0:
@@ -186,7 +191,13 @@ class Program:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._items = groups(graph, lambda node: steps_of(node) is not None, _joins)
-        self._names: dict[str, Any] = {"empty": np.empty, "view": _view, "relaid": _relaid, "asarray": np.asarray, "wrap": wrap}
+        self._names: dict[str, Any] = {
+            "empty": np.empty,
+            "view": _view,
+            "relaid": _relaid,
+            "asarray": np.asarray,
+            "wrap": wrap,
+        }
         self._fixed: dict[Any, str] = {}  # names of arrays that are always the same
         self._lay_out()
         self._make_bases()
@@ -298,7 +309,12 @@ class Program:
         for i, segment in enumerate(segments):
             code = self._keep(np.array([word for group in segment for word in group], np.int64))
             self._names[f"c{i}"] = _address(code)
-        self._names |= {"run": loops.driver(), "share": _share, "objects": self._objects, "bases": self._bases}
+        self._names |= {
+            "run": loops.driver(),
+            "share": _share,
+            "objects": self._objects,
+            "bases": self._bases,
+        }
 
     def _name(self, thing: Any) -> str:
         """Name of an object in the text."""
@@ -412,9 +428,7 @@ class Program:
                 part[3] = last - first
             else:
                 pieces = -(-n // block)
-                first, last = (
-                    min(pieces * k // threads * block, n) for k in (thread, thread + 1)
-                )
+                first, last = (min(pieces * k // threads * block, n) for k in (thread, thread + 1))
                 part[0] = last - first
             at = _HEAD
             for _ in range(count):
@@ -537,8 +551,10 @@ def _takes_out(node: Node) -> bool:
     name = node.op if isinstance(node.op, str) else getattr(node.op, "__name__", "")
     if node.kind == "map":
         return True
-    return len(node.outputs) == 1 and node.writes == 0 and name in (
-        *("matmul", "sum", "prod", "max", "min", "mean", "all", "any"),
+    return (
+        len(node.outputs) == 1
+        and node.writes == 0
+        and name in (*("matmul", "sum", "prod", "max", "min", "mean", "all", "any"),)
     )
 
 

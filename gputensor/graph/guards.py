@@ -123,6 +123,8 @@ class _Is:
 def _contents(container: Any) -> Any:
     if isinstance(container, dict):
         return {key: _Is(value) for key, value in container.items()}
-    return type(container)(map(_Is, container)) if isinstance(container, set) else [
-        _Is(item) for item in container
-    ]
+    return (
+        type(container)(map(_Is, container))
+        if isinstance(container, set)
+        else [_Is(item) for item in container]
+    )

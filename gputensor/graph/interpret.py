@@ -47,8 +47,10 @@ class Memory:
         """The array that a value is."""
         buffer = value.buffer
         if buffer.number not in self._places:
-            self._places[buffer.number] = buffer.owner if buffer.kind in ("outside", "state") else (
-                _allocated(self.device, buffer.nbytes)
+            self._places[buffer.number] = (
+                buffer.owner
+                if buffer.kind in ("outside", "state")
+                else _allocated(self.device, buffer.nbytes)
             )
         owner = self._places[buffer.number]
         if self.device.kind == "cpu":
@@ -115,7 +117,9 @@ def run_node(node: Node, memory: Memory, xp: Any) -> None:
     fresh: list[Any] = []
     written = {id(a) for a in _arrays((args, kwargs))}
     map_values(lambda leaf: fresh.append(leaf) if id(leaf) not in written else None, found)
-    for value, made in zip(node.outputs[node.writes :], (a for a in fresh if a is not None), strict=True):
+    for value, made in zip(
+        node.outputs[node.writes :], (a for a in fresh if a is not None), strict=True
+    ):
         memory.array(value)[...] = made
 
 

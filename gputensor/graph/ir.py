@@ -18,7 +18,17 @@ import numpy as np
 
 from gputensor.backend import Array, Device
 
-__all__ = ["Buffer", "Const", "Graph", "Node", "Returned", "Value", "map_values", "values_in", "verify"]
+__all__ = [
+    "Buffer",
+    "Const",
+    "Graph",
+    "Node",
+    "Returned",
+    "Value",
+    "map_values",
+    "values_in",
+    "verify",
+]
 
 
 class Buffer:

@@ -176,7 +176,9 @@ def find_cast(source: "np.dtype[Any]", target: "np.dtype[Any]") -> Loop | None:
         kind = _INTEGERS.get(source.itemsize)
         if kind is None:
             return None
-        return _compiled(f"copy{source.itemsize}", _strided(f"copy{source.itemsize}", (kind, kind), ""))
+        return _compiled(
+            f"copy{source.itemsize}", _strided(f"copy{source.itemsize}", (kind, kind), "")
+        )
     body = _conversion(source, target)
     if body is None:
         return None

@@ -69,8 +69,10 @@ def constants(graph: Graph) -> None:
             node.op, node.args = "assign", (number[()],)
         outs = node.outputs
         fixed = node.kind == "call" and isinstance(node.op, str) and not node.inputs
-        if not fixed or node.raises or any(
-            v.buffer.number in needed or len(writers[v.buffer.number]) > 1 for v in outs
+        if (
+            not fixed
+            or node.raises
+            or any(v.buffer.number in needed or len(writers[v.buffer.number]) > 1 for v in outs)
         ):
             left.append(node)
             continue
@@ -79,8 +81,7 @@ def constants(graph: Graph) -> None:
         arrays: list[Any] = []
         map_values(lambda leaf: arrays.append(xp.asarray(leaf)), found)
         if len(arrays) != len(outs) or any(
-            a.strides != v.strides or not a.flags.owndata
-            for a, v in zip(arrays, outs, strict=True)
+            a.strides != v.strides or not a.flags.owndata for a, v in zip(arrays, outs, strict=True)
         ):
             left.append(node)
             continue
@@ -108,7 +109,8 @@ def copies(graph: Graph) -> None:
             strides = steps_along(source, out.shape)
             new: Any = source._replace(shape=out.shape, strides=strides)
             until = min(
-                (w for w in writers.get(source.buffer.number, ()) if w > i), default=len(graph.nodes)
+                (w for w in writers.get(source.buffer.number, ()) if w > i),
+                default=len(graph.nodes),
             )
         elif isinstance(source, (bool, int, float, complex, np.generic)):
             with np.errstate(all="ignore"):
@@ -136,8 +138,10 @@ def _is_copy(read: Value, out: Value, new: Any) -> bool:
 
 
 def _is_one(leaf: Any, dtype: Any) -> bool:
-    return isinstance(leaf, (int, float, np.generic)) and leaf == 1 and (
-        not isinstance(leaf, np.generic) or leaf.dtype == dtype
+    return (
+        isinstance(leaf, (int, float, np.generic))
+        and leaf == 1
+        and (not isinstance(leaf, np.generic) or leaf.dtype == dtype)
     )
 
 
@@ -184,8 +188,11 @@ def repeated(graph: Graph) -> None:
             node.args, node.kwargs = map_values(instead, (node.args, node.kwargs))
         out = node.outputs[0]
         pure = node.kind in ("map", "reduce", "call") and isinstance(node.op, str)
-        if pure and len(node.outputs) == 1 and not node.raises and (
-            out.buffer.kind == "temporary" and writers[out.buffer.number] == [i]
+        if (
+            pure
+            and len(node.outputs) == 1
+            and not node.raises
+            and (out.buffer.kind == "temporary" and writers[out.buffer.number] == [i])
         ):
             key = (node.op, _key(node.args), _key(node.kwargs), out[3:])
             before = first.setdefault(key, out)

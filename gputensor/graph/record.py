@@ -6,12 +6,15 @@ While a thread records, a few attributes by which the library reaches arrays and
 What was found is what a recording holds for, see :class:`gputensor.graph.guards.Guards`.
 """
 
+import contextlib
 import gc
 import os
 import random
+import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +75,7 @@ class _Recorder(Recording):
         self.inputs: list[Leaf] = []
         self.draws: dict[Any, list[Any]] = {}
         self.given: set[int] = set()  # tensors that are arguments, by identity
+        self._welcome = 0
 
     # Doors
 
@@ -85,7 +89,8 @@ class _Recorder(Recording):
                 self.end("a tensor of a tape from outside is used")
                 return raw
             self.guards.tensor(t, raw)
-        return self.enter(raw)
+        # What the function made of an array of NumPy's may be read, but not written to.
+        return self.enter(raw, foreign=self._is_own(t))
 
     def _is_own(self, t: Tensor) -> bool:
         """Whether the function made a tensor."""
@@ -101,6 +106,11 @@ class _Recorder(Recording):
             return
         if not self._is_own(t):
             self.end("a tensor from outside takes another array")
+
+    def leaf_set(self, t: Tensor) -> None:
+        """``t.requires_grad`` is set."""
+        if not self._is_own(t):
+            self.end("requires_grad of a tensor from outside is set")
 
     def buffer(self, leaf: Leaf) -> Any:
         """``leaf.buffer``."""
@@ -156,6 +166,38 @@ class _Recorder(Recording):
         made = self.enter(array, kind="argument")
         self.graph.arguments.append(self.value_of(array))
         return made
+
+    # Python of others
+
+    @contextlib.contextmanager
+    def watching(self, own: bool) -> Iterator[None]:
+        """Context in which, with `own`, Python that is not the library's ends the recording."""
+        if not own:
+            yield
+            return
+        before = sys.getprofile()
+        sys.setprofile(self._look)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+
+    def _look(self, frame: FrameType, event: str, _: Any) -> None:
+        if event != "call" or self._welcome or self.reason is not None:
+            return
+        if not backend.is_library(frame):
+            code = frame.f_code
+            where = f"{code.co_filename}:{code.co_firstlineno}"
+            self.end(f"it calls {code.co_qualname}, which is yours ({where})")
+
+    @contextlib.contextmanager
+    def welcomed(self) -> Iterator[None]:
+        """Context of a function that its author has captured: it is recorded whosever it is."""
+        self._welcome += 1
+        try:
+            yield
+        finally:
+            self._welcome -= 1
 
     # The end
 
@@ -337,7 +379,12 @@ def _chance() -> Any:
 
 
 def record(
-    function: Callable[..., Any], args: Any, kwargs: Any, arguments: list[Tensor], device: Device
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    arguments: list[Tensor],
+    device: Device,
+    own: bool = False,
 ) -> tuple[Any, Record | None, str]:
     """Call a function, and record what it does.
 
@@ -350,6 +397,8 @@ def record(
         The tensors among them, each once.
     device : Device
         Where it computes.
+    own : bool
+        Whether Python that is not the library's own ends the recording.
 
     Returns
     -------
@@ -368,7 +417,8 @@ def record(
     _open_doors()
     try:
         backend.set_recording(recorder)
-        out = function(*args, **kwargs)
+        with recorder.watching(own):
+            out = function(*args, **kwargs)
         if recorder.live:
             recorder.advance()
             recorder.graph.result = map_tree(recorder.result, out)

@@ -15,14 +15,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from types import CodeType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gputensor import backend
-from gputensor.backend import Array, Device, Namespace
-from gputensor.graph.ir import Buffer, Const, Graph, Node, Value, map_values
+from gputensor.backend import Array, Device
+from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
 __all__ = ["Recording", "Tracer", "current"]
 
@@ -123,6 +122,12 @@ class Recording:
             found = self.outside[id(array)] = self._tracer(array, memory)
         return found
 
+    def constant(self, array: Array) -> Any:
+        """What stands for an array that was not computed by the function."""
+        if isinstance(array, Tracer) or not self.live:
+            return array
+        return self.enter(array, foreign=True)
+
     def new(self, array: Array) -> Any:
         """Tracer of new memory that nothing was written to."""
         if not self.live:
@@ -134,7 +139,7 @@ class Recording:
         if isinstance(leaf, Tracer):
             return self.value_of(leaf.value)
         if not backend.is_array(leaf):
-            return leaf
+            return concrete(leaf)
         if type(leaf) is np.ndarray and self.graph.device.kind != "cpu":
             return leaf.copy()  # which goes to the device as it is
         return self.value_of(self.enter(leaf, foreign=True).value)
@@ -179,8 +184,8 @@ class Recording:
         symbols = map_values(self._symbol, (args, read))
         if any(t.buffer.number in self._foreign for t in writes):
             self.end("an array that is no tensor's is written to")
+        backend.set_recording(None)  # what it calls is part of it
         try:
-            backend.set_recording(None)  # what it does inside is not noted
             found = function(*given[0], **given[1])
         except Exception as error:
             self.end(f"{name_of(op)} raised {type(error).__name__}")
@@ -225,6 +230,16 @@ class Recording:
             memory.buffer.version = 1
             outputs.append(self.value_of(leaf))
         return self._tracer(leaf, memory)
+
+    def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a function of arrays and note that as one call."""
+        return self.record("call", function, function, args, kwargs)
+
+    def read(self, array: Any) -> Any:
+        """An array whose values are read, which ends the recording."""
+        if isinstance(array, Tracer):
+            self.end("values are read")
+        return concrete(array)
 
     def kernel(self, kernel: Any, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run one of :mod:`gputensor.kernels` and note that."""
@@ -284,8 +299,10 @@ def name_of(op: Any) -> str:
 
 
 def concrete(leaf: Any) -> Any:
-    """The array that a tracer stands for; what is no tracer as it is."""
-    return leaf.value if isinstance(leaf, Tracer) else leaf
+    """The array, or namespace of arrays, that a traced one stands for; others as they are."""
+    if isinstance(leaf, Tracer):
+        return leaf.value
+    return leaf._real if type(leaf) is TracingNamespace else leaf
 
 
 def _owner(array: Array) -> Any:
@@ -508,6 +525,8 @@ class Tracer:
         if function is np.copyto and len(args) == 2 and not kwargs:
             assign(*args)
             return None
+        if function is np.where and len(args) == 3:
+            return recording.record("map", "where", function, args)
         if function.__name__ not in _FUNCTIONS:
             recording.end(f"numpy.{function.__name__} is called")
         out = kwargs.get("out")
@@ -524,7 +543,6 @@ class HostTracer(Tracer):
     """A tracer of a NumPy array."""
 
     __slots__ = ()
-    __class__ = property(lambda self: np.ndarray)
 
     @staticmethod
     def namespace() -> "TracingNamespace":
@@ -783,3 +801,4 @@ class _Tracing(dict[Any, TracingNamespace]):
 
 
 TRACING = _Tracing()
+backend.HOST_TYPES.append(HostTracer)

@@ -49,7 +49,7 @@ def _one_hot(name: str, labels: Any, classes: int, dtype: Any) -> Any:
     where the error would wait for the device at every batch.
     """
     xp = backend.namespace(labels)
-    if isinstance(labels, np.ndarray):
+    if backend.on_cpu(labels):
         check_labels(name, labels, classes)
     rows = (labels[:, None] == xp.arange(classes)).astype(dtype)
     rows[(labels < 0) | (labels >= classes)] = xp.nan

@@ -44,7 +44,8 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     """Mean squared difference of each row, shape (n,)."""
     truth, prediction = _raw(y_true, y_pred)
     difference = prediction - truth
-    return wrap((difference * difference).reshape(len(difference), -1).mean(axis=1))
+    squares = (difference * difference).reshape(len(difference), -1)
+    return wrap(backend.namespace(squares).mean(squares, axis=1))
 
 
 _NAMES: dict[str, Callable[..., Tensor]] = {

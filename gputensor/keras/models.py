@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, nn, optim
+from gputensor import backend, config, nn, optim
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array, Device
-from gputensor.graph.capture import Captured
 from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, GraphError, ShapeError
+from gputensor.graph.capture import Captured
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
 from gputensor.kernels import gather_scale, next_rows
@@ -62,37 +62,26 @@ class _Sums:
 
     def __init__(self, names: list[str], place: Array) -> None:
         self.names = names
-        self.array = backend.namespace(place).zeros(len(names), np.float64)
+        self.values = wrap(backend.namespace(place).zeros(len(names), np.float64))
 
     def add(self, values: list[Array]) -> None:
         """Add sums over a batch."""
-        _add_up(self.array, values)
+        sums = self.values.array
+        for i, value in enumerate(values):
+            sums[i] += value
 
     def means(self, rows: int) -> dict[str, float]:
         """Means over all rows; reads the device once."""
         with backend.expected_waits():
-            sums = backend.to_host(self.array)
+            sums = backend.to_host(self.values.array)
         return dict(zip(self.names, (sums / rows).tolist(), strict=True))
 
 
-@calls.noted
-def _add_up(sums: Array, values: list[Array]) -> None:
-    for i, value in enumerate(values):
-        sums[i] += value
-
-
-@calls.noted
-def _rows_of(x: Array, rows: Array) -> Array:
-    return x[rows]
-
-
-@calls.noted
 def _sum_of(each: Array, rows: int) -> Array:
     """Sum over a batch of a loss of each row, or of their mean."""
-    return each.sum() if each.ndim else each * rows
+    return backend.namespace(each).sum(each) if each.ndim else each * rows
 
 
-@calls.noted
 def _measured(metric: Callable[..., Tensor], y: Array, prediction: Tensor, rows: int) -> Array:
     """Sum of a metric over a batch."""
     found = metric(y, prediction).array
@@ -142,7 +131,7 @@ class _Display:
         now = time.monotonic()
         if self._copy is None and now >= self._next:
             self._next = now + 0.25
-            self._copy = *_begin_copy(self._sums.array), self._rows
+            self._copy = *_begin_copy(self._sums.values.array), self._rows
 
 
 class _Done:
@@ -153,7 +142,7 @@ class _Done:
 
 def _begin_copy(array: Array) -> tuple["np.ndarray[Any, Any]", Any]:
     """Host array that a device array is being copied to, and the event after which it is there."""
-    if isinstance(array, np.ndarray):
+    if backend.on_cpu(array):
         return array.copy(), _Done()
     import cupy
 
@@ -177,17 +166,20 @@ class _Steps:
     def __init__(self, step: Callable[[int], None], capture: Any, device: Device) -> None:
         self._step = step
         self._must = capture is True
-        self._run: Callable[[int], None] = Captured(step, device) if capture else step
+        self._told = False
+        self._run: Callable[[int], None] = step
+        if capture:
+            self._run = Captured(step, device, own=capture == "auto")
 
     def __call__(self, rows: int) -> None:
-        try:
-            self._run(rows)
-        except CaptureError as error:
-            if self._must or self._run is self._step:
-                raise
-            _log.warning(f"fit goes on without a CUDA graph: {error}")
-            self._run = self._step
-            self._step(rows)
+        self._run(rows)
+        reason = getattr(self._run, "reason", None)
+        if reason is None or self._told:
+            return
+        if self._must:
+            raise CaptureError(f"fit: a step cannot be captured: {reason}")
+        self._told = True
+        _log.info(f"fit runs its steps operation by operation, not as one graph: {reason}")
 
 
 class Sequential(nn.Sequential):
@@ -315,7 +307,7 @@ class Sequential(nn.Sequential):
         raw = data.array if isinstance(data, Tensor) else data
         if not backend.is_array(raw) or isinstance(raw, np.ndarray):
             try:
-                raw = np.asarray(raw)  # a subclass, such as memmap, becomes a plain array
+                raw = backend.plain(raw if isinstance(raw, np.ndarray) else np.asarray(raw))
             except ValueError as error:
                 raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
         if raw.dtype.kind not in "biuf":
@@ -326,7 +318,9 @@ class Sequential(nn.Sequential):
                 f"{name}.to({str(place)!r})"
             )
         if not isinstance(raw, np.ndarray) or raw.dtype.kind == "f":
-            raw = raw.astype(raw.dtype if raw.dtype.itemsize < 4 else np.float32, copy=False)
+            raw = raw.astype(
+                raw.dtype if raw.dtype.itemsize < 4 else config.default_dtype(), copy=False
+            )
         return backend.to_device(backend.namespace(raw).ascontiguousarray(raw), place)
 
     def _inputs(self, x: Any) -> Array:
@@ -355,7 +349,7 @@ class Sequential(nn.Sequential):
         return array.reshape(len(array), *shape)
 
     def _targets(self, y: Any, rows: int) -> Array:
-        """`y` on the device: class labels as int64, checked, or numbers as float32."""
+        """`y` on the device: class labels as int64, checked, or numbers of the default dtype."""
         assert self._loss is not None
         array = self._upload("y", y)
         if array.ndim == 0 or len(array) != rows:
@@ -363,7 +357,7 @@ class Sequential(nn.Sequential):
         if not self._loss.cross_entropy:
             if array.ndim == 1 and self.layers[-1].output_shape == (1,):
                 array = array.reshape(rows, 1)  # as Keras does
-            return array.astype(np.float32, copy=False)
+            return array.astype(config.default_dtype(), copy=False)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array.reshape(rows)
         classes = self.layers[-1].output_shape[-1]  # type: ignore[index]
@@ -378,7 +372,7 @@ class Sequential(nn.Sequential):
                     f"y has shape {array.shape}; the model has {classes} outputs, so it must be "
                     f"({rows}, {classes})"
                 )
-            return array.astype(np.float32, copy=False)
+            return array.astype(config.default_dtype(), copy=False)
         if array.ndim != 1:
             raise ShapeError(
                 f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)"
@@ -404,7 +398,9 @@ class Sequential(nn.Sequential):
         """Rows of `x` as the second layer's or the first layer's input."""
         first = self.layers[0]
         scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
-        return wrap(gather_scale.raw(x, rows, dtype=np.float32, scale=scale, offset=offset))
+        return wrap(
+            gather_scale.raw(x, rows, dtype=config.default_dtype(), scale=scale, offset=offset)
+        )
 
     def _batches(self, x: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
         """Batches of `x` in order, with their rows."""
@@ -558,20 +554,20 @@ class Sequential(nn.Sequential):
             history = History({"epochs": epochs, "steps": steps, "verbose": verbose})
             self.history = history
             xp = backend.namespace(x_all)
-            order, at = xp.arange(count), xp.zeros(1, np.int64)
+            order, at = wrap(xp.arange(count)), wrap(xp.zeros(1, np.int64))
             sums = self._sums(x_all)
             device = backend.device_of(x_all)
-            if capture == "auto" and device.kind == "cpu" and not self._is_ours():
-                capture = False
-            step = _Steps(self._train_step(x_all, y_all, order, at, sums), capture, device)
+            train = self._train_step(wrap(x_all), wrap(y_all), order, at, sums)
+            step = _Steps(train, capture, device)
             try:
                 for epoch in range(epochs):
                     began = time.perf_counter()
                     self.train()
                     if shuffle:
-                        order[...] = default_generator.permutation(count, device=device).array
-                    at.fill(0)
-                    sums.array.fill(0)
+                        drawn = default_generator.permutation(count, device=device)
+                        order.array[...] = drawn.array
+                    at.array.fill(0)
+                    sums.values.array.fill(0)
                     with _Display(count, f"Epoch {epoch + 1}/{epochs}", verbose, sums) as display:
                         for start in range(0, count, batch_size):
                             rows = min(batch_size, count - start)
@@ -592,30 +588,20 @@ class Sequential(nn.Sequential):
                 self.eval()
         return history
 
-    def _is_ours(self) -> bool:
-        """Whether nothing but a metric, which is called in each step, has code of the user's."""
-        parts: list[Any] = [self, self.optimizer, self.optimizer.lr, self._loss.function]  # type: ignore[union-attr]
-        for part in parts:  # which grows
-            if getattr(part, "__module__", "gputensor").partition(".")[0] != "gputensor":
-                return False
-            if isinstance(part, nn.Module):
-                parts += [child for _, child in part.children()]
-        return True
-
     def _held(self, x: Any, y: Any) -> tuple[Array, Array]:
         inputs = self._inputs(x)
         return inputs, self._targets(y, len(inputs))
 
     def _train_step(
-        self, x: Array, y: Array, order: Array, at: Array, sums: _Sums
+        self, x: Tensor, y: Tensor, order: Tensor, at: Tensor, sums: _Sums
     ) -> Callable[[int], None]:
         """Function that trains on the next rows of `order`, from place `at` on."""
         optimizer = self.optimizer
         assert optimizer is not None
 
         def step(rows: int) -> None:
-            index = next_rows.raw(order, at, rows=rows)
-            loss, values = self._loss_and_sums(self._batch(x, index), _rows_of(y, index))
+            index = next_rows.raw(order.array, at.array, rows=rows)
+            loss, values = self._loss_and_sums(self._batch(x.array, index), y.array[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gputensor import backend, calls, kernels
+from gputensor import backend, kernels
 from gputensor.autograd import Operand, Tensor
 from gputensor.backend import Array
 from gputensor.errors import DTypeError, ShapeError
@@ -30,6 +30,7 @@ from gputensor.ops.nn import (
     silu,
     softmax,
 )
+from gputensor.options import number
 from gputensor.random import Generator, default_generator
 
 __all__ = [
@@ -112,6 +113,7 @@ def dropout(
     No mask is kept: the gradient draws the same numbers again (see
     :func:`gputensor.kernels.dropout`).
     """
+    p = number("dropout", "p", p)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p}; it must be from 0 to 1")
     if x.dtype.kind not in "fV":
@@ -123,7 +125,6 @@ def dropout(
     return out
 
 
-@calls.noted
 def _places(index: Array) -> Array:
     return index.reshape(math.prod(index.shape)).astype(np.int64, copy=False)
 

@@ -3,18 +3,22 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from gputensor import backend
-from gputensor.autograd import Operand, Tensor, wrap
+from gputensor.autograd import Operand, Primitive, Tensor, wrap
+from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError, LabelError, ShapeError
 from gputensor.kernels.flags import Flag
 from gputensor.ops.creation import asarray
+from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import (
     equal,
     exp,
+    logistic,
     minimum,
     multiply,
-    softplus,
     square,
     subtract,
     where,
@@ -35,8 +39,10 @@ __all__ = [
 ]
 
 
-def _pair(name: str, prediction: Operand, target: Operand) -> tuple[Any, Any]:
-    """Both as tensors of one shape on one device, in float32 under autocast.
+def _pair(name: str, prediction: Operand, target: Operand) -> tuple[Any, Any, Any]:
+    """Both as tensors of one shape on one device, and the dtype of the loss if it is another.
+
+    Those of 16 bits are taken in float32, and under autocast stay so.
 
     Raises
     ------
@@ -49,7 +55,10 @@ def _pair(name: str, prediction: Operand, target: Operand) -> tuple[Any, Any]:
         raise ShapeError(
             f"{name}: prediction has shape {x.shape}, target {y.shape}; they must be equal"
         )
-    return widened(x), widened(y)
+    x, y = widened(x), widened(y)
+    if x.dtype == y.dtype and is_narrow(x.dtype):
+        return astype(x, np.float32), astype(y, np.float32), x.dtype
+    return x, y, None
 
 
 def _explain(row: int, label: int, classes: int) -> LabelError:
@@ -62,14 +71,16 @@ def _explain(row: int, label: int, classes: int) -> LabelError:
 _flag = Flag(_explain)
 
 
-def _reduced(name: str, losses: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return losses
-    if reduction not in ("mean", "sum"):
+_REDUCTIONS = {"mean": mean, "none": lambda losses: losses, "sum": total}
+
+
+def _reduced(name: str, losses: Tensor, reduction: str, dtype: Any = None) -> Tensor:
+    if reduction not in _REDUCTIONS:
         raise ValueError(
             f"{name}: reduction {reduction!r} is unknown; allowed are 'mean', 'sum' and 'none'"
         )
-    return mean(losses) if reduction == "mean" else total(losses)
+    found = _REDUCTIONS[reduction](losses)
+    return found if dtype is None else astype(found, dtype)
 
 
 def mse_loss(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
@@ -91,14 +102,14 @@ def mse_loss(prediction: Operand, target: Operand, *, reduction: str = "mean") -
     ShapeError
         If the shapes differ.
     """
-    x, y = _pair("mse_loss", prediction, target)
-    return _reduced("mse_loss", square(subtract(x, y)), reduction)
+    x, y, dtype = _pair("mse_loss", prediction, target)
+    return _reduced("mse_loss", square(subtract(x, y)), reduction, dtype)
 
 
 def l1_loss(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
     """Absolute difference; parameters as for :func:`mse_loss`. Its gradient at 0 is 0."""
-    x, y = _pair("l1_loss", prediction, target)
-    return _reduced("l1_loss", absolute(subtract(x, y)), reduction)
+    x, y, dtype = _pair("l1_loss", prediction, target)
+    return _reduced("l1_loss", absolute(subtract(x, y)), reduction, dtype)
 
 
 def huber_loss(
@@ -115,10 +126,28 @@ def huber_loss(
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}; it must be above 0")
-    x, y = _pair("huber_loss", prediction, target)
+    x, y, dtype = _pair("huber_loss", prediction, target)
     distance = absolute(subtract(x, y))
     near = minimum(distance, delta)  # one formula for both: near * (distance - near / 2)
-    return _reduced("huber_loss", multiply(near, distance - 0.5 * near), reduction)
+    return _reduced("huber_loss", multiply(near, distance - 0.5 * near), reduction, dtype)
+
+
+def _bce_forward(xp: Any, x: Any, t: Any) -> Any:
+    # softplus(x) - x * t, without its difference of large numbers, and of infinities.
+    size, missing = xp.abs(x), xp.where(x > 0, 1 - t, t)
+    with np.errstate(invalid="ignore"):
+        linear = xp.where(missing == 0, 0, size * missing)
+    return linear + xp.log1p(xp.exp(-size))
+
+
+_bce = Primitive(
+    "binary_cross_entropy_with_logits",
+    _bce_forward,
+    (
+        lambda xp, g, _out, x, t: g * ((1 - t) * logistic(xp, x) - t * logistic(xp, -x)),
+        lambda xp, g, _out, x, _t: -g * x,
+    ),
+)
 
 
 def binary_cross_entropy_with_logits(
@@ -127,12 +156,12 @@ def binary_cross_entropy_with_logits(
     """Cross-entropy of ``sigmoid(logits)`` against probabilities, without overflow.
 
     ``softplus(x) - x * t``; `target` is from 0 to 1, other parameters are those of
-    :func:`mse_loss`.
+    :func:`mse_loss`. A logit of infinity is certainty: right it costs nothing, wrong infinity.
     """
-    x, t = _pair("binary_cross_entropy_with_logits", logits, target)
-    return _reduced(
-        "binary_cross_entropy_with_logits", subtract(softplus(x), multiply(x, t)), reduction
-    )
+    x, t, dtype = _pair(_bce.name, logits, target)
+    if "c" in (x.dtype.kind, t.dtype.kind):
+        raise DTypeError(f"{_bce.name}: logits and target must be real, got {x.dtype}, {t.dtype}")
+    return _reduced(_bce.name, _bce(x, t), reduction, dtype)
 
 
 def kl_div(log_prediction: Operand, log_target: Operand, *, reduction: str = "mean") -> Tensor:
@@ -142,10 +171,10 @@ def kl_div(log_prediction: Operand, log_target: Operand, *, reduction: str = "me
     distributions is the sum over their elements, so for a batch of n it is the result with
     ``reduction="sum"`` over n.
     """
-    x, t = _pair("kl_div", log_prediction, log_target)
+    x, t, dtype = _pair("kl_div", log_prediction, log_target)
     empty = equal(t, -math.inf)
     x, t = where(empty, 0.0, x), where(empty, 0.0, t)  # so that no gradient becomes NaN either
-    return _reduced("kl_div", multiply(exp(t), subtract(t, x)), reduction)
+    return _reduced("kl_div", multiply(exp(t), subtract(t, x)), reduction, dtype)
 
 
 def nll_loss(log_probabilities: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:

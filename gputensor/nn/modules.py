@@ -8,13 +8,13 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Leaf, Tensor, changed
-from gputensor.watched import Watched
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
 from gputensor.ops.creation import parameter, zeros
 from gputensor.ops.nn import ACTIVATIONS
 from gputensor.random import Generator, default_generator
+from gputensor.watched import Watched
 
 __all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Module", "Sequential"]
 
@@ -129,7 +129,7 @@ class Dense(Module):
     activation : {None, "linear", "relu", "gelu", "sigmoid", "silu", "softmax", "tanh"}
     bias : bool
         Whether there is a bias.
-    dtype : floating point dtype
+    dtype : floating point dtype, optional
     device : str or Device, optional
     generator : Generator, optional
         For the initial weights, evenly distributed over
@@ -148,7 +148,7 @@ class Dense(Module):
         activation: str | None = None,
         *,
         bias: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: str | Device | None = None,
         generator: Generator | None = None,
     ) -> None:
@@ -177,7 +177,7 @@ class Embedding(Module):
     ----------
     rows, features : int
         Number of vectors and their length.
-    dtype : floating point dtype
+    dtype : floating point dtype, optional
     device : str or Device, optional
     generator : Generator, optional
         For the initial vectors, standard normal numbers.
@@ -192,7 +192,7 @@ class Embedding(Module):
         rows: int,
         features: int,
         *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: str | Device | None = None,
         generator: Generator | None = None,
     ) -> None:

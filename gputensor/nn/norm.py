@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from gputensor.autograd import Tensor
 from gputensor.backend import Device
 from gputensor.nn import functional
@@ -21,7 +19,7 @@ class LayerNorm(Module):
     features : int
         Length of the last axis.
     eps : float
-    dtype : floating point dtype
+    dtype : floating point dtype, optional
     device : str or Device, optional
 
     Attributes
@@ -35,7 +33,7 @@ class LayerNorm(Module):
         features: int,
         eps: float = 1e-5,
         *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: str | Device | None = None,
     ) -> None:
         self.eps = eps
@@ -58,7 +56,7 @@ class RMSNorm(Module):
         features: int,
         eps: float = 1e-5,
         *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: str | Device | None = None,
     ) -> None:
         self.eps = eps

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
-from gputensor import autograd, backend
+from gputensor import autograd
 from gputensor.autograd import Tensor
-from gputensor.errors import ShapeError
+from gputensor.errors import OperandError, ShapeError
 from gputensor.ops import (
     constants,
     creation,
@@ -72,22 +70,30 @@ __all__ = [
 ]
 
 
-def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    def operator(x: Any, y: Any, /) -> Tensor:
-        return function(y, x)
+def _operator(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
+    """Method that leaves what `function` does not know to the other object."""
+    primitive = autograd.PRIMITIVES.get(function.__name__)
+    if function.__module__ == autograd.__name__ and primitive is not None:  # it is one's own
+        method = primitive.binary(operator=True)
+    else:
 
-    return operator
+        def method(x: Any, y: Any, /) -> Any:
+            try:
+                return function(x, y)
+            except OperandError:
+                return NotImplemented
+
+    return method
 
 
-def _comparable(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
-    """``==`` and ``!=`` leave what is not array-like to Python, which compares identity."""
+def _reversed(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
+    def method(x: Any, y: Any, /) -> Any:
+        try:
+            return function(y, x)
+        except OperandError:
+            return NotImplemented
 
-    def operator(x: Tensor, y: Any, /) -> Any:
-        if isinstance(y, (Tensor, int, float, complex, np.generic)) or backend.is_array(y):
-            return function(x, y)
-        return NotImplemented
-
-    return operator
+    return method
 
 
 def _ints(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -96,16 +102,6 @@ def _ints(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(function)
     def method(x: Tensor, *ints: Any) -> Tensor:
         return function(x, ints) if len(ints) > 1 else function(x, *ints)
-
-    return method
-
-
-def _along(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Method of a reduction: its axis needs no name, ``x.sum(0)``, as in NumPy and PyTorch."""
-
-    @functools.wraps(function)
-    def method(x: Tensor, axis: Any = None, **options: Any) -> Tensor:
-        return function(x, axis=axis, **options)
 
     return method
 
@@ -137,44 +133,37 @@ def _array_namespace(x: Tensor, /, *, api_version: str | None = None) -> Any:
     return sys.modules[__package__.partition(".")[0]]
 
 
+_OPERATORS = {
+    "add": elementwise.add,
+    "sub": elementwise.subtract,
+    "mul": elementwise.multiply,
+    "truediv": elementwise.divide,
+    "floordiv": elementwise.floor_divide,
+    "mod": elementwise.remainder,
+    "pow": elementwise.pow,
+    "matmul": products.matmul,
+    "and": elementwise.bitwise_and,
+    "or": elementwise.bitwise_or,
+    "xor": elementwise.bitwise_xor,
+    "lshift": elementwise.bitwise_left_shift,
+    "rshift": elementwise.bitwise_right_shift,
+}
+_COMPARISONS = {
+    "eq": elementwise.equal,
+    "ne": elementwise.not_equal,
+    "lt": elementwise.less,
+    "le": elementwise.less_equal,
+    "gt": elementwise.greater,
+    "ge": elementwise.greater_equal,
+}
 _METHODS: dict[str, Any] = {
-    "__add__": elementwise.add,
-    "__radd__": _reversed(elementwise.add),
-    "__sub__": elementwise.subtract,
-    "__rsub__": _reversed(elementwise.subtract),
-    "__mul__": elementwise.multiply,
-    "__rmul__": _reversed(elementwise.multiply),
-    "__truediv__": elementwise.divide,
-    "__rtruediv__": _reversed(elementwise.divide),
-    "__floordiv__": elementwise.floor_divide,
-    "__rfloordiv__": _reversed(elementwise.floor_divide),
-    "__mod__": elementwise.remainder,
-    "__rmod__": _reversed(elementwise.remainder),
-    "__pow__": elementwise.pow,
-    "__rpow__": _reversed(elementwise.pow),
-    "__matmul__": products.matmul,
-    "__rmatmul__": _reversed(products.matmul),
+    **{f"__{name}__": _operator(f) for name, f in (_OPERATORS | _COMPARISONS).items()},
+    **{f"__r{name}__": _reversed(f) for name, f in _OPERATORS.items()},
     "__neg__": elementwise.negative,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,
     "__invert__": elementwise.bitwise_invert,
-    "__and__": elementwise.bitwise_and,
-    "__rand__": _reversed(elementwise.bitwise_and),
-    "__or__": elementwise.bitwise_or,
-    "__ror__": _reversed(elementwise.bitwise_or),
-    "__xor__": elementwise.bitwise_xor,
-    "__rxor__": _reversed(elementwise.bitwise_xor),
-    "__lshift__": elementwise.bitwise_left_shift,
-    "__rshift__": elementwise.bitwise_right_shift,
-    "__rlshift__": _reversed(elementwise.bitwise_left_shift),
-    "__rrshift__": _reversed(elementwise.bitwise_right_shift),
     "__array_namespace__": _array_namespace,
-    "__eq__": _comparable(elementwise.equal),
-    "__ne__": _comparable(elementwise.not_equal),
-    "__lt__": elementwise.less,
-    "__le__": elementwise.less_equal,
-    "__gt__": elementwise.greater,
-    "__ge__": elementwise.greater_equal,
     "__getitem__": indexing.getitem,
     "__setitem__": inplace.setitem,
     "__iter__": _iterate,
@@ -188,10 +177,10 @@ for _module, _names, _form in (
     (elementwise, "abs clip conj exp log relu sigmoid sqrt square tanh", None),
     (manipulation, "flatten squeeze", None),
     (manipulation, "permute_dims reshape transpose", _ints),
-    (searching, "argmax argmin", _along),
-    (sorting, "argsort", _along),
-    (statistical, "max mean min prod std sum var", _along),
-    (utility, "all any", _along),
+    (searching, "argmax argmin", None),
+    (sorting, "argsort", None),
+    (statistical, "max mean min prod std sum var", None),
+    (utility, "all any", None),
     (numeric, "cumprod cumsum", None),
 ):
     for _name in _names.split():

@@ -6,8 +6,9 @@ from typing import TypeAlias
 
 from gputensor.autograd import Operand
 from gputensor.errors import AxisError, ShapeError
+from gputensor.options import integer
 
-__all__ = ["Axis", "any_zero", "axes_of", "checked_axis", "count_of", "kept_shape"]
+__all__ = ["Axis", "any_zero", "axes_of", "checked_axis", "count_of", "kept_shape", "one_axis"]
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
@@ -43,7 +44,7 @@ def checked_axis(name: str, x: Operand, axis: Axis) -> Axis:
     shape = getattr(x, "shape", ())
     try:
         axes = tuple(map(operator.index, axis if isinstance(axis, (tuple, list)) else (axis,)))
-    except TypeError:
+    except (TypeError, ShapeError):
         raise TypeError(
             f"{name}: axis must be an int, a tuple of ints or None, got {axis!r}"
         ) from None
@@ -56,6 +57,12 @@ def checked_axis(name: str, x: Operand, axis: Axis) -> Axis:
     if len({a % len(shape) for a in axes}) != len(axes):
         raise ShapeError(f"{name}: axis {axis} names an axis twice")
     return axes if isinstance(axis, (tuple, list)) else axes[0]
+
+
+def one_axis(name: str, x: Operand, axis: int) -> int:
+    """:func:`checked_axis` where there must be just one."""
+    checked_axis(name, x, (integer(name, "axis", axis),))
+    return operator.index(axis)
 
 
 def any_zero(shape: tuple[int, ...], axis: Axis) -> bool:

@@ -1,10 +1,14 @@
-"""Making tensors. Floating point data of Python's own becomes float32; arrays keep their dtype."""
+"""Making tensors. Arrays keep their dtype; Python's floats have none, and become float32.
 
+float32 is the default of :class:`gputensor.set_default_dtype`, which can be float64 instead.
+"""
+
+import sys
 from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, config, memory
 from gputensor.autograd import (
     Leaf,
     Operand,
@@ -17,9 +21,11 @@ from gputensor.autograd import (
     wrap,
 )
 from gputensor.backend import Device
-from gputensor.errors import DeviceError, ShapeError
-from gputensor.ops.data_type import astype, check_cast, checked_dtype
-from gputensor.ops.manipulation import broadcast_to, ints, reshape
+from gputensor.errors import DeviceError, DTypeError, ShapeError
+from gputensor.ops import elementwise
+from gputensor.ops.data_type import astype, bfloat16, check_cast, checked_dtype
+from gputensor.ops.manipulation import broadcast_to, reshape
+from gputensor.options import integer, ints, number
 
 __all__ = [
     "arange",
@@ -45,7 +51,7 @@ DType = Any  # what numpy.dtype takes: np.float32, "float32", gt.float32
 
 
 def _dtype(dtype: DType) -> np.dtype[Any]:
-    return checked_dtype("dtype", np.float32 if dtype is None else dtype)
+    return checked_dtype("dtype", config.default_dtype() if dtype is None else dtype)
 
 
 def _shared(data: Any) -> Any:
@@ -64,7 +70,6 @@ def _shared(data: Any) -> Any:
     return np.asarray(data)
 
 
-@calls.noted
 def _asarray(data: Any, dtype: DType, device: str | Device | None) -> Any:
     """Raw array of what :func:`_shared` gives, on `device`; without a copy if possible."""
     if isinstance(data, Tensor):
@@ -84,7 +89,8 @@ def _asarray(data: Any, dtype: DType, device: str | Device | None) -> Any:
         where = backend.device(device)
         with memory.explained("tensor", where):
             data = backend.to_device(data, where)
-    return data
+    recording = backend.recording()
+    return data if recording is None else recording.constant(data)
 
 
 def tensor(
@@ -99,7 +105,8 @@ def tensor(
     ----------
     data : number, nested lists, numpy.ndarray, cupy.ndarray or Tensor
         Values of any shape; other libraries' arrays by DLPack, ``__array__`` or Python's buffer
-        protocol. NaN and infinity are values like others.
+        protocol. NaN and infinity are values like others. The copy of a Tensor is off the tape,
+        which :func:`asarray` with ``copy=True`` keeps it on.
     dtype : dtype, optional
         Type of the elements. By default arrays keep theirs, Python floats become float32, ints
         int64 and bools bool.
@@ -128,11 +135,15 @@ def tensor(
     tensor([[1., 2.],
             [3., 4.]], dtype=float32, requires_grad=True)
     """
+    if isinstance(data, Tensor) and not requires_grad:
+        data.lose_gradient(
+            "tensor", "the copy", "gt.asarray(x, copy=True)", "gt.tensor(x.detach())"
+        )
     data = _shared(data)
     array = _asarray(data, dtype, device)
     given = data.array if isinstance(data, Tensor) else data
     if array is given or (
-        isinstance(array, np.ndarray)
+        backend.on_cpu(array)
         and isinstance(given, np.ndarray)
         and np.may_share_memory(array, given)
     ):
@@ -184,7 +195,7 @@ def asarray(
         copy is False
         and array is not data
         and not (
-            isinstance(array, np.ndarray)
+            backend.on_cpu(array)
             and isinstance(data, np.ndarray)
             and np.shares_memory(array, data)
         )
@@ -198,32 +209,40 @@ def _make(name: str, device: str | Device | None, *args: Any, **kwargs: Any) -> 
     with backend.on_device_of(where):
         try:
             make = getattr(backend.namespace(where), name)
-            return wrap(calls.apply(make, *args, **kwargs))
+            return wrap(make(*args, **kwargs))
         except ValueError as error:
             raise ShapeError(f"{name}: {error}") from None
         except MemoryError as error:
             raise memory.out_of_memory(name, where, error) from None
 
 
+def _lengths(name: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Lengths of the axes of a new tensor."""
+    lengths = ints(name, "shape", shape)
+    if any(n < 0 for n in lengths):
+        raise ShapeError(f"{name}: shape {lengths} has a negative length; give 0 or more")
+    return lengths
+
+
 def empty(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` with values left to chance; float32 by default."""
-    return _make("empty", device, ints("empty", "shape", shape), dtype=_dtype(dtype))
+    return _make("empty", device, _lengths("empty", shape), dtype=_dtype(dtype))
 
 
 def zeros(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` full of zeros; float32 by default."""
-    return _make("zeros", device, ints("zeros", "shape", shape), dtype=_dtype(dtype))
+    return _make("zeros", device, _lengths("zeros", shape), dtype=_dtype(dtype))
 
 
 def ones(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
     """Tensor of `shape` full of ones; float32 by default."""
-    return _make("ones", device, ints("ones", "shape", shape), dtype=_dtype(dtype))
+    return _make("ones", device, _lengths("ones", shape), dtype=_dtype(dtype))
 
 
 def full(
@@ -255,7 +274,7 @@ def full(
     check_cast("full", value.dtype, chosen)
     # CuPy takes an integer that is too large for its lowest bits.
     number = np.asarray(fill_value, chosen).item()
-    return _make("full", device, ints("full", "shape", shape), number, dtype=chosen)
+    return _make("full", device, _lengths("full", shape), number, dtype=chosen)
 
 
 def arange(
@@ -274,18 +293,20 @@ def arange(
     ValueError
         If `step` is 0.
     """
-    if step == 0:
-        raise ValueError("arange: step is 0; it must not be")
     if stop is None:
         start, stop = 0, start
-    if dtype is None and all(isinstance(n, (int, np.integer)) for n in (start, stop, step)):
+    given = {"start": start, "stop": stop, "step": step}
+    start, stop, step = (number("arange", key, value) for key, value in given.items())
+    if step == 0:
+        raise ValueError("arange: step is 0; it must not be")
+    if dtype is None and all(isinstance(n, int) for n in (start, stop, step)):
         dtype = np.int64
     return _make("arange", device, start, stop, step, dtype=_dtype(dtype))
 
 
 def linspace(
-    start: complex,
-    stop: complex,
+    start: complex | Operand,
+    stop: complex | Operand,
     /,
     num: int,
     *,
@@ -295,15 +316,39 @@ def linspace(
 ) -> Tensor:
     """`num` evenly spaced numbers from `start` to `stop`; float32, or complex64, by default.
 
+    Parameters
+    ----------
+    start, stop : number, Tensor or array
+        Ends; tensors and arrays broadcast together, and the numbers are along a new first axis.
+        They decide on dtype and device, unless these are given, and gradients flow to them.
+        Integers are taken as float64.
+    num : int
+    dtype : dtype, optional
+    device : str or Device, optional
+    endpoint : bool
+        Whether `stop` is the last number, or the one that would follow.
+
+    Returns
+    -------
+    Tensor
+        Of shape (num, ...), where ... is that of `start` and `stop`.
+
     Raises
     ------
     DTypeError
         If `start` or `stop` is complex and `dtype` real.
+    ValueError
+        If `num` is negative.
     """
+    num = integer("linspace", "num", num)
+    if any(
+        isinstance(end, (Tensor, list, tuple)) or backend.is_array(end) for end in (start, stop)
+    ):
+        return _between(start, stop, num, dtype, device, endpoint)
     if not any(isinstance(end, complex) for end in (start, stop)):
         return _make("linspace", device, start, stop, num, endpoint=endpoint, dtype=_dtype(dtype))
-    chosen = _dtype(np.complex64 if dtype is None else dtype)
-    check_cast("linspace", np.dtype(np.complex64), chosen)
+    chosen = _dtype(config.default_complex() if dtype is None else dtype)
+    check_cast("linspace", config.default_complex(), chosen)
     found = _make("empty", device, (num,), dtype=np.complex128)
     for part in ("real", "imag"):  # CuPy's function is for real numbers
         ends = getattr(start, part), getattr(stop, part)
@@ -311,6 +356,26 @@ def linspace(
         with backend.on_device_of(found.array):
             setattr(found.array, part, line.array)
     return astype(found, chosen, copy=False)
+
+
+def _between(
+    start: Operand, stop: Operand, num: int, dtype: DType, device: Any, endpoint: bool
+) -> Tensor:
+    """:func:`linspace` of tensors, by NumPy's formula."""
+    if num < 0:
+        raise ShapeError(f"linspace: num is {num}; it must not be negative")
+    start, stop = (asarray(e) if isinstance(e, (list, tuple)) else e for e in (start, stop))
+    delta = elementwise.subtract(stop, start)
+    floating = np.result_type(delta.dtype, 1.0)
+    places = reshape(arange(num, dtype=floating, device=delta.device), (num, *(1,) * delta.ndim))
+    found = elementwise.add(
+        start, elementwise.multiply(places, elementwise.divide(delta, max(1, num - endpoint)))
+    )
+    if endpoint and num > 1:
+        found = elementwise.where(elementwise.equal(places, num - 1), stop, found)
+    chosen = floating if dtype is None else _dtype(dtype)
+    found = elementwise.floor(found) if chosen.kind in "iu" else found
+    return astype(found, chosen, copy=False, device=device)
 
 
 def eye(
@@ -323,6 +388,8 @@ def eye(
     device: str | Device | None = None,
 ) -> Tensor:
     """Matrix with ones on its `k`-th diagonal, zeros elsewhere; float32 by default."""
+    n_rows, k = integer("eye", "n_rows", n_rows), integer("eye", "k", k)
+    n_cols = n_cols if n_cols is None else integer("eye", "n_cols", n_cols)
     return _make("eye", device, n_rows, n_cols, k, dtype=_dtype(dtype))
 
 
@@ -416,10 +483,31 @@ def from_dlpack(
     if isinstance(x, Tensor):  # CuPy asks for more than DLPack's methods
         x._leave_tape("from_dlpack", "gt.from_dlpack(x.detach())")
         x = x.array
+    if isinstance(x, np.ndarray):
+        x = backend.plain(x)
+        _dtype(x.dtype)
     with backend.on_device_of(here):
-        array = backend.namespace(here).from_dlpack(x)
+        array = _imported(backend.namespace(here), x)
         _dtype(array.dtype)
         return wrap(backend.to_device(array.copy() if copy else array, target))
+
+
+def _imported(xp: Any, x: Any) -> Any:
+    """Raw array in the memory of an object that exports it; NumPy takes no bfloat16 by itself."""
+    dtype = str(getattr(x, "dtype", ""))
+    if backend.is_array(x) or not dtype.endswith("bfloat16"):
+        try:
+            return xp.from_dlpack(x)
+        except RuntimeError as error:
+            if "dtype" not in str(error):
+                raise
+            raise DTypeError(f"from_dlpack: elements of {dtype} are not supported") from None
+    if getattr(x, "requires_grad", False):
+        raise BufferError("from_dlpack: x requires a gradient; write gt.from_dlpack(x.detach())")
+    torch = sys.modules.get("torch")
+    is_torch = torch is not None and isinstance(x, torch.Tensor)
+    bits = x.view(torch.int16 if is_torch else np.int16)  # type: ignore[union-attr]
+    return xp.from_dlpack(bits).view(bfloat16("from_dlpack"))
 
 
 def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:
@@ -501,12 +589,12 @@ def tril(x: Operand, /, *, k: int = 0) -> Tensor:
     ShapeError
         If `x` has fewer than two axes.
     """
-    return _tril(_matrices("tril", x), k=k)
+    return _tril(_matrices("tril", x), k=integer("tril", "k", k))
 
 
 def triu(x: Operand, /, *, k: int = 0) -> Tensor:
     """Upper triangle of the last two axes, zeros below; `k` is the first diagonal that stays."""
-    return _triu(_matrices("triu", x), k=k)
+    return _triu(_matrices("triu", x), k=integer("triu", "k", k))
 
 
 def raw_like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
@@ -514,7 +602,7 @@ def raw_like(x: Any, name: str, *args: Any, dtype: Any = None) -> Any:
     raw = x.array if isinstance(x, Tensor) else x
     with backend.on_device_of(raw):
         make = getattr(backend.namespace(raw), name)
-        return calls.apply(make, *args, dtype=dtype or x.dtype)
+        return make(*args, dtype=dtype or x.dtype)
 
 
 def parameter(array: Any) -> Tensor:

@@ -6,10 +6,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
+from gputensor.backend import namespace
 from gputensor.errors import DTypeError
 from gputensor.kernels.runtime import narrow, widen
-from gputensor.ops.data_type import astype
+from gputensor.ops.data_type import astype, finfo
+from gputensor.options import integer, number
 
 __all__ = [
     "abs",
@@ -43,6 +46,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
+    "fabs",
     "floor",
     "floor_divide",
     "gammaln",
@@ -78,6 +82,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "remainder",
+    "rint",
     "round",
     "select",
     "sigmoid",
@@ -103,7 +108,8 @@ Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 def _unary(
     name: str, text: str, rule: Rule | None, forward: Callable[..., Any] | None = None
 ) -> Unary:
-    function = Primitive(name, forward, None if rule is None else (rule,)).unary()
+    rules = None if rule is None else (rule,)
+    function = Primitive(name, forward, rules, elementwise=True).unary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -123,7 +129,7 @@ def _unary(
 def _binary(
     name: str, text: str, rules: tuple[Rule, Rule] | None, forward: Callable[..., Any] | None = None
 ) -> Binary:
-    function = Primitive(name, forward, rules).binary()
+    function = Primitive(name, forward, rules, elementwise=True).binary()
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""{text}
 
@@ -171,13 +177,18 @@ multiply = _binary(
 divide = _binary(
     "divide",
     "Quotient ``x / y``.",
-    (lambda xp, g, _out, _x, y: g / y, lambda xp, g, out, _x, y: -g * out / y),
+    (
+        lambda xp, g, _out, _x, y: xp.divide(g, y),
+        lambda xp, g, out, _x, y: xp.divide(-g * out, y),
+    ),
 )
 
 
-def _pow_base(xp: Any, g: Any, _out: Any, x: Any, y: Any) -> Any:
-    # x ** 0 is flat also where x ** -1 is infinite.
-    return g * xp.where(xp.equal(y, 0), 0.0, y * x ** xp.where(xp.equal(y, 0), 1, y - 1))
+def _pow_base(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    # x ** 0 is flat also where x ** -1 is infinite or NaN.
+    finite = xp.greater(xp.abs(x), float(finfo(out.dtype).smallest_normal))
+    flat = xp.logical_and(xp.equal(y, 0), xp.logical_not(finite))
+    return g * xp.where(flat, 0.0, y * xp.where(flat, 1, x) ** (y - 1))
 
 
 def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -191,15 +202,16 @@ def _pow_exponent(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
     try:
-        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "iu":
+        if isinstance(y, (int, np.integer)) and y < 0 and x.dtype.kind in "biu":
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
-        if type(y) is float and y == 0.5 and isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        if not (backend.on_cpu(x) or backend.on_cpu(y)):
+            return _cuda_power(xp, x, y)
+        if type(y) is float and y == 0.5 and x.dtype.kind == "f":
             return _root(x)
         out = x**y
-        on_cpu = isinstance(out, (np.ndarray, np.generic))
-        if on_cpu and hasattr(y, "dtype") and out.dtype.kind == "f":
+        if hasattr(y, "dtype") and out.dtype.kind == "f":
             half = np.equal(y, 0.5)
-            if half.any():
+            if not _is_plain(half) or half.any():
                 return np.where(half, _root(x, out.dtype), out)
         return out
     except ValueError as error:
@@ -211,18 +223,35 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
         ) from None
 
 
+def _cuda_power(xp: Any, x: Any, y: Any) -> Any:
+    """CuPy's power. For some numbers its operator takes other functions, of other results."""
+    if type(y) is float and (y == 0.5 or x.dtype.kind == "V"):
+        return xp.power(x, y)  # where the square root would be -0 of -0, and NaN of -inf
+    if isinstance(y, int) and y == 2 and x.dtype.kind == "b":
+        x = x.astype(np.int8)  # NumPy's square of bools
+    return x**y
+
+
 def _root(x: Any, dtype: Any = None) -> Any:
     """``x ** 0.5``, where NumPy's is -0 of -0 and NaN of minus infinity."""
     out = np.sqrt(x, dtype=dtype) + 0.0
-    return out if np.min(x, initial=0) > -math.inf else np.where(np.equal(x, -math.inf), -x, out)
+    if _is_plain(x) and np.min(x, initial=0) > -math.inf:
+        return out
+    return np.where(np.equal(x, -math.inf), -x, out)
 
 
-_pow = Primitive("pow", _power, (_pow_base, _pow_exponent))
+def _is_plain(x: Any) -> bool:
+    """Whether values may be looked at for a shorter way: not while they are recorded."""
+    return isinstance(x, (np.ndarray, np.generic, int, float))
+
+
+_pow = Primitive("pow", _power, (_pow_base, _pow_exponent), elementwise=True)
 _pow_arrays = _pow.binary()
 _pow_number = Primitive(
     "pow_number",
     lambda xp, x, exponent: _power(xp, x, exponent),
     (lambda xp, g, _out, x, exponent: g * exponent * x ** (exponent - 1),),
+    elementwise=True,
 )
 
 
@@ -261,9 +290,10 @@ def abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
 
 
 def _phase(xp: Any, x: Any) -> Any:
-    """``x / abs(x)`` of complex numbers, and 0 of 0."""
+    """``x / abs(x)`` of complex numbers, and 0 of 0, whatever the signs of its parts."""
     size = xp.abs(x)
-    return x / xp.where(xp.equal(size, 0), 1, size)
+    nothing = xp.equal(size, 0)
+    return xp.where(nothing, 0, xp.divide(x, xp.where(nothing, 1, size)))
 
 
 def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -275,7 +305,14 @@ def _sign_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
     return 1j * across * xp.conj(phase)
 
 
-abs = _unary("abs", "Absolute value; gradient 0 at 0.", abs_rule)
+abs = _unary(
+    "abs",
+    "Absolute value. Gradient and second derivative are 0 at 0, also those of ``abs(x)**2``.",
+    abs_rule,
+)
+fabs = _unary(
+    "fabs", "Absolute value of real numbers, in floating point; see :func:`abs`.", abs_rule
+)
 real = _unary("real", "Real part.", lambda xp, g, _out, _x: g, lambda xp, x: xp.real(x)[...])
 imag = _unary(
     "imag",
@@ -286,22 +323,30 @@ imag = _unary(
 )
 conj = _unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
 square = _unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
-sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: g * 0.5 / out)
+sqrt = _unary("sqrt", "Square root.", lambda xp, g, out, _x: xp.divide(g * 0.5, out))
 cbrt = _unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
 hypot = _binary(
     "hypot",
-    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0.",
+    "``sqrt(x**2 + y**2)``, without overflow; gradient 0 at 0, as of ``vector_norm``.",
     (
         lambda xp, g, out, x, _y: g * x / xp.where(xp.equal(out, 0), 1, out),
         lambda xp, g, out, _x, y: g * y / xp.where(xp.equal(out, 0), 1, out),
     ),
 )
 reciprocal = _unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out)
+
+
+def _sign(xp: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return xp.sign(x)
+    return xp.where(xp.equal(x, 0), x.dtype.type(0), _phase(xp, x))  # 0 of zeros of any sign
+
+
 sign = _unary(
     "sign",
     "Sign: -1, 0, 1 or NaN; of complex numbers ``x / abs(x)``.",
     _sign_rule,
-    lambda xp, x: xp.sign(x) if x.dtype.kind != "c" else _phase(xp, x),
+    _sign,
 )
 
 
@@ -314,19 +359,22 @@ floor = _unary("floor", "Largest integer not above `x`.", _zero, _whole("floor")
 ceil = _unary("ceil", "Smallest integer not below `x`.", _zero, _whole("ceil"))
 trunc = _unary("trunc", "Integer part of `x`.", _zero, _whole("trunc"))
 round = _unary("round", "Nearest integer, halves to even.", _zero)
+rint = _unary(
+    "rint", "Nearest integer in floating point, halves to even; see :func:`round`.", _zero
+)
 
 
 def _endless(x: Any) -> bool:
-    """Whether an array of NumPy's or a number holds an infinity or a NaN."""
+    """Whether an array of NumPy's or a number holds, or may hold, an infinity or a NaN."""
     floating = isinstance(x, float) or (hasattr(x, "dtype") and x.dtype.kind == "f")
-    return floating and not np.isfinite(x).all()
+    return floating and not (_is_plain(x) and np.isfinite(x).all())
 
 
 def _floor_divide(xp: Any, x: Any, y: Any) -> Any:
-    on_cpu = isinstance(x, np.ndarray) or isinstance(y, np.ndarray)
+    on_cpu = backend.on_cpu(x) or backend.on_cpu(y)
     if not (on_cpu and (_endless(x) or _endless(y))):
         return xp.floor_divide(x, y)
-    # CuPy rounds the quotient. NumPy takes a remainder off first, which of infinities is NaN.
+    # NumPy takes a remainder off first, which of infinities is NaN.
     with np.errstate(invalid="ignore"):
         infinite = np.logical_or(np.isinf(x), np.isinf(y))
         return np.where(infinite, np.floor(np.divide(x, y)), np.floor_divide(x, y))
@@ -340,23 +388,24 @@ floor_divide = _binary(
 )
 
 
-def _remainder(xp: Any, x: Any, y: Any) -> Any:
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-        return xp.remainder(x, y)
-    if np.result_type(getattr(x, "dtype", x), getattr(y, "dtype", y)).kind != "f":
-        return xp.remainder(x, y)
-    # CuPy takes a rounded multiple off, NaN where y is infinite; a C remainder, which has the sign
-    # of x, is exact.
-    rest = xp.fmod(x, y)
-    turned = xp.logical_and(rest != 0, xp.not_equal(rest < 0, y < 0))
-    return xp.copysign(xp.where(turned, rest + y, rest), y)
+def _times(out: Any, x: Any, y: Any) -> Any:
+    """How often the divisor was taken off for a remainder, in its dtype."""
+    xp = namespace(out)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        times = xp.round((x - widen(xp, out)) / y)
+        times = xp.where(xp.isinf(y), xp.where(out == x, 0, -1), times)
+    return xp.astype(times, out.dtype)
+
+
+def _remainder_divisor(_xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+    # Rounding makes it another number than the floor of the quotient. It is constant.
+    return -g * _times(*(a.array if isinstance(a, Tensor) else a for a in (out, x, y)))
 
 
 remainder = _binary(
     "remainder",
     "Remainder ``x % y``, with the sign of `y`.",
-    (lambda xp, g, _out, _x, _y: g, lambda xp, g, _out, x, y: -g * xp.floor(x / y)),
-    _remainder,
+    (lambda xp, g, _out, _x, _y: g, _remainder_divisor),
 )
 
 # Exponentials and logarithms
@@ -380,7 +429,8 @@ def _expm1(xp: Any, x: Any) -> Any:
         return xp.expm1(x)
     exp, finite = xp.exp(x), xp.isfinite(x)
     a, b = xp.real(x), xp.where(finite, xp.imag(x), 0)
-    near = xp.expm1(a) * xp.cos(b) - 2 * xp.sin(b / 2) ** 2
+    # 0 - 0 is 0, of no sign, which is what the standard has of zeros of either sign.
+    near = 0 - 2 * xp.sin(b / 2) ** 2 + xp.expm1(a) * xp.cos(b)
     # exp knows which of its parts vanish at infinity.
     return _joined(xp, xp.where(finite, near, xp.real(exp) - 1), xp.imag(exp), x)
 
@@ -403,20 +453,43 @@ def _log2(xp: Any, x: Any) -> Any:
 
 
 expm1 = _unary(
-    "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, out, _x: g * (out + 1), _expm1
+    "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, _out, x: g * xp.exp(x), _expm1
 )
-log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: g / x)
-log1p = _unary("log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: g / (x + 1), _log1p)
+log = _unary("log", "Natural logarithm.", lambda xp, g, _out, x: xp.divide(g, x))
+log1p = _unary(
+    "log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: xp.divide(g, x + 1), _log1p
+)
 log2 = _unary(
-    "log2", "Logarithm to base 2.", lambda xp, g, _out, x: g / (x * float(np.log(2))), _log2
+    "log2",
+    "Logarithm to base 2.",
+    lambda xp, g, _out, x: xp.divide(g * (1 / math.log(2)), x),
+    _log2,
 )
-log10 = _unary("log10", "Logarithm to base 10.", lambda xp, g, _out, x: g / (x * float(np.log(10))))
+log10 = _unary(
+    "log10", "Logarithm to base 10.", lambda xp, g, _out, x: xp.divide(g * (1 / math.log(10)), x)
+)
+
+
+def logistic(xp: Any, x: Any) -> Any:
+    """``1 / (1 + exp(-x))`` in a rule, to full relative precision also where it is small."""
+    if isinstance(x, Tensor):
+        return sigmoid(x)
+    with np.errstate(over="ignore"):
+        return 1 / (1 + xp.exp(-x))
+
+
+def _excess(xp: Any, x: Any, y: Any) -> Any:
+    """``x - y``, and 0 of equal infinities."""
+    same = xp.logical_and(xp.equal(x, y), xp.isinf(x))
+    return widen(xp, xp.where(same, 0, x) - xp.where(same, 0, y))
+
+
 logaddexp = _binary(
     "logaddexp",
-    "``log(exp(x) + exp(y))``, without overflow.",
+    "``log(exp(x) + exp(y))``, without overflow; equal infinities share the gradient.",
     (
-        lambda xp, g, out, x, _y: g * xp.exp(x - out),
-        lambda xp, g, out, _x, y: g * xp.exp(y - out),
+        lambda xp, g, _out, x, y: g * logistic(xp, _excess(xp, x, y)),
+        lambda xp, g, _out, x, y: g * logistic(xp, _excess(xp, y, x)),
     ),
 )
 softplus = _unary(
@@ -431,52 +504,94 @@ softplus = _unary(
 sin = _unary("sin", "Sine of radians.", lambda xp, g, _out, x: g * xp.cos(x))
 cos = _unary("cos", "Cosine of radians.", lambda xp, g, _out, x: -g * xp.sin(x))
 tan = _unary("tan", "Tangent of radians.", lambda xp, g, out, _x: g * (1 + out * out))
-asin = _unary("asin", "Inverse sine, in radians.", lambda xp, g, _out, x: g / xp.sqrt(1 - x * x))
-acos = _unary("acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: -g / xp.sqrt(1 - x * x))
-atan = _unary("atan", "Inverse tangent, in radians.", lambda xp, g, _out, x: g / (1 + x * x))
+asin = _unary(
+    "asin", "Inverse sine, in radians.", lambda xp, g, _out, x: xp.divide(g, xp.sqrt(1 - x * x))
+)
+acos = _unary(
+    "acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: xp.divide(-g, xp.sqrt(1 - x * x))
+)
+
+
+def _atan_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    x = widen(xp, x)  # 16 bits do not hold the square of 300
+    return xp.divide(g, 1 + x * x)
+
+
+def _turning(xp: Any, along: Any, across: Any) -> Any:
+    """How fast the angle of a point turns: `along` over its squared distance, 0 at 0 and infinity.
+
+    The last two come without a division by 0 or infinity, so that derivatives are 0 there, too.
+    """
+    size = xp.abs(along) + xp.abs(across)  # NaN beside infinity, too, unlike the distance
+    still = xp.logical_or(xp.equal(size, 0), xp.isinf(size))
+    distance = xp.where(still, 1, xp.hypot(along, across))
+    return xp.where(still, 0, along) / distance / distance
+
+
+atan = _unary("atan", "Inverse tangent, in radians.", _atan_rule)
 atan2 = _binary(
     "atan2",
-    "Angle of the point ``(y, x)``, in radians: of ``x / y`` in its quadrant.",
+    "Angle of the point ``(y, x)``, in radians: of ``x / y`` in its quadrant; gradient 0 at 0.",
     (
-        lambda xp, g, _out, x, y: g * (y / xp.hypot(x, y)) / xp.hypot(x, y),
-        lambda xp, g, _out, x, y: -g * (x / xp.hypot(x, y)) / xp.hypot(x, y),
+        lambda xp, g, _out, x, y: g * _turning(xp, y, x),
+        lambda xp, g, _out, x, y: -g * _turning(xp, x, y),
     ),
 )
 sinh = _unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
 cosh = _unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
-tanh = _unary("tanh", "Hyperbolic tangent.", lambda xp, g, out, _x: g * (1 - out * out))
-asinh = _unary("asinh", "Inverse hyperbolic sine.", lambda xp, g, _out, x: g / xp.sqrt(1 + x * x))
+tanh = _unary(
+    "tanh",
+    "Hyperbolic tangent. Of ``inf + bj`` it is 1 with an imaginary part 0 of the sign of\n"
+    "    ``sin(2 * b)``, as in C99 and NumPy; the array API standard has 0j for every b.",
+    lambda xp, g, out, _x: g * (1 - out * out),
+)
+asinh = _unary(
+    "asinh",
+    "Inverse hyperbolic sine.",
+    # Without the overflow of x * x, but for complex numbers, which hypot is not for.
+    lambda xp, g, _out, x: xp.divide(
+        g, xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)
+    ),
+)
 acosh = _unary(
     "acosh",
     "Inverse hyperbolic cosine.",
     # Not the root of x * x - 1, which has another branch cut.
-    lambda xp, g, _out, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)),
+    lambda xp, g, _out, x: xp.divide(g, xp.sqrt(x - 1) * xp.sqrt(x + 1)),
 )
-atanh = _unary("atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: g / (1 - x * x))
+atanh = _unary(
+    "atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: xp.divide(g, 1 - x * x)
+)
 
 
 def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     u = math.pi * x
     small = xp.less(xp.abs(u), 0.25)
     # Near 0 both terms of the quotient cancel; their power series does not.
-    v = u * u
+    near = xp.where(small, u, 0)
+    v = near * near
     series = -1 / 3 + v * (1 / 30 + v * (-1 / 840 + v * (1 / 45360 - v * (1 / 3991680))))
     far = (xp.cos(u) - out) / xp.where(small, 1, x)
-    return g * xp.where(small, math.pi * u * series, far)
+    return g * xp.where(small, math.pi * near * series, far)
 
 
-sinc = _unary("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
+# Special functions. NumPy and CuPy leave all but sinc to SciPy and their part of it: looked up when
+# called
 
-# Special functions, which NumPy and CuPy leave to SciPy and their part of it: looked up when called
+
+def _floating(xp: Any, x: Any) -> Any:
+    """Array of a dtype that special functions compute in: integers as float64, 16 bits as 32."""
+    return x.astype(np.float64) if x.dtype.kind in "biu" else widen(xp, x)
 
 
 def _special(name: str, text: str, rule: Rule) -> Unary:
     def forward(xp: Any, x: Any) -> Any:
-        return narrow(xp, getattr(xp, name)(widen(xp, x)), x)
+        return narrow(xp, getattr(xp, name)(_floating(xp, x)), x)
 
     return _unary(name, text, rule, forward)
 
 
+sinc = _special("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
 erf = _special(
     "erf", "Error function.", lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
 )
@@ -503,7 +618,7 @@ digamma = _special(
 
 
 def _polygamma_forward(xp: Any, x: Any, n: int) -> Any:
-    out = xp.polygamma(n, widen(xp, x))
+    out = xp.polygamma(n, _floating(xp, x))
     return xp.astype(out, x.dtype) if x.dtype.kind in "fV" else out
 
 
@@ -511,6 +626,7 @@ _polygamma = Primitive(
     "polygamma",
     _polygamma_forward,
     (lambda xp, g, _out, x, n: g * xp.polygamma(n + 1, x),),
+    elementwise=True,
 )
 
 
@@ -531,11 +647,12 @@ def polygamma(n: int, x: Operand, /) -> Tensor:
     Raises
     ------
     ValueError
-        If `n` is no int or negative.
+        If `n` is negative.
     """
-    if not isinstance(n, (int, np.integer)) or n < 0:
-        raise ValueError(f"polygamma: n is {n!r}; it must be an int, 0 or more")
-    return _polygamma(x, n=int(n))
+    n = integer("polygamma", "n", n)
+    if n < 0:
+        raise ValueError(f"polygamma: n is {n}; it must be an int, 0 or more")
+    return _polygamma(x, n=n)
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
@@ -572,10 +689,14 @@ def _chosen(lost: str, own: int) -> Rule:
 
 
 maximum = _binary(
-    "maximum", "Larger of two; NaN if either is.", (_chosen("less", 0), _chosen("less", 1))
+    "maximum",
+    "Larger of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("less", 0), _chosen("less", 1)),
 )
 minimum = _binary(
-    "minimum", "Smaller of two; NaN if either is.", (_chosen("greater", 0), _chosen("greater", 1))
+    "minimum",
+    "Smaller of two; NaN if either is, and of 0 and -0 either.",
+    (_chosen("greater", 0), _chosen("greater", 1)),
 )
 
 
@@ -597,10 +718,16 @@ def _outside(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
     return xp.logical_or(xp.less(x, low), xp.greater(x, high))
 
 
+def _clip_forward(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
+    found = xp.clip(x, low, high)
+    return found.astype(x.dtype) if x.dtype.kind == "V" else found  # of bfloat16 NumPy's is float32
+
+
 _clip = Primitive(
     "clip",
-    lambda xp, x, low, high: xp.clip(x, low, high),
+    _clip_forward,
     (lambda xp, g, _out, x, low, high: xp.where(_outside(xp, x, low, high), 0, g),),
+    elementwise=True,
 )
 
 
@@ -651,6 +778,7 @@ _nan_to_num = Primitive(
     "nan_to_num",
     lambda xp, x, **values: xp.nan_to_num(x, **values),
     (lambda xp, g, _out, x, **_values: xp.where(xp.isfinite(x), g, 0),),
+    elementwise=True,
 )
 
 
@@ -677,7 +805,9 @@ def nan_to_num(
     Tensor
         Of the shape and dtype of `x`.
     """
-    return _nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+    given = {"nan": nan, "posinf": posinf, "neginf": neginf}
+    values = {k: v if v is None else number("nan_to_num", k, v) for k, v in given.items()}
+    return _nan_to_num(x, **values)
 
 
 _where = Primitive(
@@ -688,6 +818,7 @@ _where = Primitive(
         lambda xp, g, _out, condition, _x, _y: xp.where(condition, g, 0),
         lambda xp, g, _out, condition, _x, _y: xp.where(condition, 0, g),
     ),
+    elementwise=True,
 )
 
 
@@ -705,8 +836,12 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     Tensor
         Of the broadcast shape. What was not chosen gets gradient 0, even if it is NaN.
     """
-    if not any(hasattr(choice, "dtype") for choice in (x, y)):  # nothing else says of which dtype
+    given = [choice.dtype for choice in (x, y) if hasattr(choice, "dtype")]
+    if not given:  # nothing else says of which dtype
         x, y = default_dtype(x), default_dtype(y)
+    elif len(given) == 1 and given[0].kind == "V":  # a float beside bfloat16 is float64 to NumPy
+        number = given[0].type
+        x, y = (number(c) if isinstance(c, (int, float)) else c for c in (x, y))
     return _where(condition, x, y)
 
 

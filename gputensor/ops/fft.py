@@ -14,30 +14,34 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, config
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import Device
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.data_type import astype, checked_dtype
-from gputensor.ops.manipulation import ints
 from gputensor.ops.pieces import pad
 from gputensor.ops.precision import widened
+from gputensor.options import ints, number
 
 __all__ = [
     "fft",
+    "fft2",
     "fftfreq",
     "fftn",
     "fftshift",
     "hfft",
     "ifft",
+    "ifft2",
     "ifftn",
     "ifftshift",
     "ihfft",
     "irfft",
+    "irfft2",
     "irfftn",
     "rfft",
+    "rfft2",
     "rfftfreq",
     "rfftn",
 ]
@@ -140,6 +144,15 @@ _rfftn = _over("rfftn", _rfftn_rule)
 _irfftn = _over("irfftn", _irfftn_rule)
 
 
+# The transforms along the last axis and along the others, by that over several.
+_ALONG = {
+    _fftn: (_fft, _fft),
+    _ifftn: (_ifft, _ifft),
+    _rfftn: (_rfft, _fft),
+    _irfftn: (_irfft, _ifft),
+}
+
+
 def _operand(name: str, x: Operand, norm: str) -> Operand:
     """The operand, of a dtype that can be transformed, after a look at `norm`.
 
@@ -179,8 +192,7 @@ def _one_axis(
 ) -> Tensor:
     """A transform along one axis; `half` says that `x` is one half of a Hermitian array."""
     x = _operand(run.name, x, norm)
-    axis = operator.index(axis)
-    checked_axis(f"fft.{run.name}", x, axis)
+    axis = one_axis(f"fft.{run.name}", x, axis)
     if n is None:
         n = 2 * (x.shape[axis] - 1) if half else x.shape[axis]
     if half:
@@ -201,8 +213,9 @@ def _axes(
     ndim = len(getattr(x, "shape", ()))
     if axes is None:
         axes = range(ndim - (ndim if s is None else len(s)), ndim)
-    axes = tuple(axes)
-    checked_axis(f"fft.{run.name}", x, axes)
+    axes = ints(f"fft.{run.name}", "axes", axes)
+    for a in axes:
+        checked_axis(f"fft.{run.name}", x, a)
     if not axes:
         raise ShapeError(f"fft.{run.name}: there is no axis to transform; shape is {x.shape}")
     axes = tuple(a % ndim for a in axes)
@@ -215,10 +228,20 @@ def _axes(
     lengths = tuple(_length(run.name, n) for n in s)
     if half:
         x = _not_empty(x, axes[-1])
-    return run(x, s=lengths, axes=axes, norm=norm)
+    if len(set(axes)) == len(axes):
+        return run(x, s=lengths, axes=axes, norm=norm)
+    found: Tensor = x
+    # As in NumPy, an axis that is named twice is transformed twice.
+    last, others = _ALONG[run]
+    order = list(zip(lengths, axes, strict=True))
+    steps = [(others, *pair) for pair in order[-2::-1]]
+    steps.insert(len(steps) if half else 0, (last, *order[-1]))
+    for step, n, axis in steps:
+        found = step(found, n=n, axis=axis, norm=norm)
+    return found
 
 
-def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def fft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     r"""Discrete Fourier transform :math:`y_k = \sum_j x_j e^{-2\pi i jk/n}`.
 
     Parameters
@@ -245,7 +268,7 @@ def fft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "bac
     return _one_axis(_fft, x, n, axis, norm)
 
 
-def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def ifft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     r"""Inverse of :func:`fft`, :math:`y_j = \frac1n \sum_k x_k e^{2\pi i jk/n}`.
 
     Other parameters are those of :func:`fft`; `norm` ``"forward"`` leaves the sum as it is.
@@ -256,7 +279,6 @@ def ifft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
 def fftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -269,7 +291,8 @@ def fftn(
     s : sequence of ints, optional
         Number of points along each of `axes`.
     axes : sequence of ints, optional
-        All by default; the last ``len(s)`` if `s` is given.
+        All by default; the last ``len(s)`` if `s` is given. One that is named twice is transformed
+        twice.
     norm : {"backward", "ortho", "forward"}
 
     Returns
@@ -288,7 +311,6 @@ def fftn(
 def ifftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -297,7 +319,7 @@ def ifftn(
     return _axes(_ifftn, x, s, axes, norm)
 
 
-def rfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def rfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """:func:`fft` of real numbers: the first ``n // 2 + 1`` elements, of which the rest follow.
 
     Raises
@@ -315,7 +337,7 @@ def _real(name: str, x: Operand) -> Operand:
     return x
 
 
-def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def irfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Inverse of :func:`rfft`: n real numbers of ``n // 2 + 1`` complex ones.
 
     By default n is ``2 * (m - 1)`` for m elements; for the inverse of an odd number it must be
@@ -327,7 +349,6 @@ def irfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "b
 def rfftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -339,7 +360,6 @@ def rfftn(
 def irfftn(
     x: Operand,
     /,
-    *,
     s: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
     norm: str = "backward",
@@ -348,7 +368,29 @@ def irfftn(
     return _axes(_irfftn, x, s, axes, norm, half=True)
 
 
-def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def _over_two(many: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
+    def function(
+        x: Operand,
+        /,
+        *,
+        s: Sequence[int] | None = None,
+        axes: Sequence[int] = (-2, -1),
+        norm: str = "backward",
+    ) -> Tensor:
+        return many(x, s=s, axes=axes, norm=norm)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f":func:`{many.__name__}` along two axes, the last two by default."
+    return function
+
+
+fft2 = _over_two(fftn, "fft2")
+ifft2 = _over_two(ifftn, "ifft2")
+rfft2 = _over_two(rfftn, "rfft2")
+irfft2 = _over_two(irfftn, "irfft2")
+
+
+def hfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """:func:`fft` of a Hermitian array, of which `x` is the first half: n real numbers.
 
     The length n is as for :func:`irfft`.
@@ -356,15 +398,16 @@ def hfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
     return _one_axis(_hfft, x, n, axis, norm, half=True)
 
 
-def ihfft(x: Operand, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+def ihfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Inverse of :func:`hfft`: the first ``n // 2 + 1`` elements of a Hermitian array."""
     return _one_axis(_ihfft, _real("ihfft", x), n, axis, norm)
 
 
 def _frequencies(name: str, n: int, d: float, dtype: Any, device: str | Device | None) -> Tensor:
-    chosen = checked_dtype("dtype", np.float32 if dtype is None else dtype)
+    chosen = checked_dtype("dtype", config.default_dtype() if dtype is None else dtype)
     if chosen.kind != "f":
         raise DTypeError(f"fft.{name}: dtype must be real floating point, it is {chosen}")
+    d = number(f"fft.{name}", "d", d)
     if d == 0:
         raise ValueError(f"fft.{name}: d, the spacing of samples, is 0")
     where = backend.device(device)

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend, calls, config
+from gputensor import backend, config
 from gputensor.autograd import (
     Operand,
     Primitive,
@@ -16,11 +16,13 @@ from gputensor.autograd import (
     note_view,
     raw_operand,
 )
-from gputensor.errors import DTypeError, ShapeError
+from gputensor.cuda_functions import has_hidden_sign
+from gputensor.errors import DTypeError, IndexTypeError, ShapeError
 from gputensor.kernels import embedding_backward
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import asarray, raw_like
 from gputensor.ops.manipulation import permute_dims
+from gputensor.options import integer
 
 __all__ = [
     "diag",
@@ -43,8 +45,10 @@ def _raw_key(key: Any) -> Any:
     if isinstance(key, list):
         return [_raw_key(k) for k in key]
     raw = key.array if isinstance(key, Tensor) else key
+    if isinstance(raw, np.ndarray):
+        raw = backend.plain(raw)
     if hasattr(raw, "dtype") and raw.dtype.kind not in "biu":
-        raise DTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
+        raise IndexTypeError(f"index: an index array must be of integers or bool, got {raw.dtype}")
     return int(raw) if isinstance(raw, np.integer) else raw
 
 
@@ -91,7 +95,7 @@ def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
             rows = values.reshape(key.size, -1)
             index = xp.remainder(key.reshape(-1).astype(np.int64), shape[0])  # -1 is the last
             return embedding_backward.raw(rows, index, rows=shape[0]).reshape(shape)
-        if config.deterministic() and not isinstance(values, np.ndarray):
+        if config.deterministic() and not backend.on_cpu(values):
             size = math.prod(shape)
             places = xp.arange(size).reshape(shape)[key].reshape(-1)
             return embedding_backward.raw(values.reshape(-1, 1), places, rows=size).reshape(shape)
@@ -110,7 +114,7 @@ def _getitem_forward(xp: Any, x: Any, key: Any) -> Any:
     out = x[key]
     if isinstance(out, np.generic):  # an element becomes a view, as on CUDA
         return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]
-    return out
+    return out if out.flags.c_contiguous or is_basic(key) else out.copy("C")
 
 
 _getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,))
@@ -134,7 +138,7 @@ def getitem(x: Operand, key: Key, /) -> Tensor:
     """
     key = checked_key(x, key)
     out = _getitem(x, key=key)
-    if is_basic(key):
+    if isinstance(x, Tensor) and is_basic(key):
         note_view(out, x, PART, key)
     return out
 
@@ -176,8 +180,9 @@ def _put(x: Any, key: Any, value: Any, last: Any) -> Any:
     if last is not None:
         xp = backend.namespace(x)
         value = xp.broadcast_to(xp.asarray(value, x.dtype), last.shape).reshape(-1)[last]
-    if backend.is_minus_zero(value):
-        value = backend.namespace(x).full((), value, x.dtype)
+    number = isinstance(value, (int, float, complex, np.generic))
+    if number and not backend.on_cpu(x) and has_hidden_sign(value):
+        value = backend.namespace(x).full((), value, x.dtype)  # CuPy would write zero bytes
     x[key] = value
     return x
 
@@ -225,7 +230,7 @@ def _setting(name: str, x: Tensor, key: Any, value: Operand) -> tuple[Any, Any, 
     key = checked_key(x, key)
     # NumPy lets the last value stay, CuPy any. Of the values only those that stay get a gradient.
     tracked = isinstance(value, Tensor) and value._node is not None
-    if not repeats(key) or not (tracked or not isinstance(x.array, np.ndarray)):
+    if not repeats(key) or not (tracked or not backend.on_cpu(x.array)):
         return raw, key, None
     with backend.on_device_of(x.array):
         try:
@@ -248,7 +253,7 @@ def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
     raw, key, last = _setting(name, x, key, value)
     with backend.on_device_of(x.array):
         try:
-            return calls.apply(_put, x.array, key, raw, last)
+            return _put(x.array, key, raw, last)
         except IndexError as error:
             raise clearer(name, [x.array], error) from None
         except (TypeError, ValueError) as error:
@@ -285,7 +290,22 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
 PART = View(getitem, lambda x, value, key, own: _index_set(x, value, key=key, last=None, own=own))
 
 
-def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
+def _check_integers(name: str, indices: Operand) -> None:
+    """Refuse what would be taken for a mask.
+
+    Raises
+    ------
+    IndexTypeError
+        If `indices` are bools or other numbers than integers.
+    """
+    listed = np.asarray(indices) if isinstance(indices, (list, tuple)) else indices
+    dtype = getattr(listed, "dtype", np.dtype(type(listed)))
+    if dtype.kind not in "iu" and getattr(listed, "size", None) != 0:
+        remedy = "x[mask] takes elements by a mask" if dtype.kind == "b" else "convert them first"
+        raise IndexTypeError(f"{name}: indices must be integers, got {dtype}; {remedy}")
+
+
+def take(x: Operand, indices: Operand, /, axis: int | None = None) -> Tensor:
     """Elements of `x` at `indices` along `axis`.
 
     Parameters
@@ -307,19 +327,20 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     ValueError
         If `axis` is missing where there are several.
     IndexError
-        If an index is out of range (on the CPU).
+        If an index is out of range (on the CPU), or `indices` are not integers.
     """
     x = as_array("take", x)
+    _check_integers("take", indices)
     ndim = len(getattr(x, "shape", ()))
     if axis is None:
         if ndim != 1:
             raise ValueError(f"take: axis must be named for an array of {ndim} axes")
         axis = 0
-    checked_axis("take", x, axis)
+    axis = one_axis("take", x, axis)
     return getitem(x, (*(slice(None),) * (axis % ndim), indices))
 
 
-def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
+def take_along_axis(x: Operand, indices: Operand, /, axis: int = -1) -> Tensor:
     """Elements of `x` at `indices` along `axis`, each from the place where its index is.
 
     Parameters
@@ -339,15 +360,16 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
     ShapeError
         If the axes do not fit.
     IndexError
-        If an index is out of range (on the CPU).
+        If an index is out of range (on the CPU), or `indices` are not integers.
     """
     x, indices = as_array("take_along_axis", x), as_array("take_along_axis", indices)
+    _check_integers("take_along_axis", indices)
     shape, wanted = getattr(x, "shape", ()), getattr(indices, "shape", ())
     if len(shape) != len(wanted):
         raise ShapeError(
             f"take_along_axis: x has shape {shape}, indices {wanted}; give them as many axes"
         )
-    checked_axis("take_along_axis", x, axis)
+    axis = one_axis("take_along_axis", x, axis)
     axis %= len(shape)
     array = indices.array if isinstance(indices, Tensor) else indices
     key = []
@@ -371,7 +393,7 @@ def _diagonal_rule(xp: Any, g: Any, _out: Any, _x: Any, offset: int) -> Any:
 
 def _diagonal_forward(xp: Any, x: Any, offset: int) -> Any:
     out = xp.diagonal(x, offset, -2, -1)
-    if isinstance(out, np.ndarray):  # NumPy's is read-only, CuPy's is not
+    if backend.on_cpu(out):  # NumPy's is read-only, CuPy's is not
         out.flags.writeable = x.flags.writeable
     return out
 
@@ -392,10 +414,10 @@ def diagonal(x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
     x = as_array("diagonal", x)
     checked_axis("diagonal", x, (axis1, axis2))
     n = len(x.shape)
-    last = axis1 % n, axis2 % n
+    last = tuple(one_axis("diagonal", x, axis) % n for axis in (axis1, axis2))
     if last != (n - 2, n - 1):
         x = permute_dims(x, (*(a for a in range(n) if a not in last), *last))
-    return _diagonal(x, offset=offset)
+    return _diagonal(x, offset=integer("diagonal", "offset", offset))
 
 
 def diag(x: Operand, /, k: int = 0) -> Tensor:
@@ -412,5 +434,6 @@ def diag(x: Operand, /, k: int = 0) -> Tensor:
         return diagonal(x, k)
     if len(shape) != 1:
         raise ShapeError(f"diag: x must be a vector or a matrix, its shape is {shape}")
+    k = integer("diag", "k", k)
     n = shape[0] + abs(k)
     return index_put((n, n), _diagonal_key(x, k, shape[0]), x)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls
+from gputensor import backend
 from gputensor.autograd import (
     Leaf,
     Node,
@@ -29,9 +29,10 @@ from gputensor.autograd import (
     raw_operand,
 )
 from gputensor.backend import NAMESPACES
-from gputensor.errors import DTypeError, GraphError, ShapeError
+from gputensor.errors import DTypeError, GraphError, OperandError, ShapeError
 from gputensor.ops import elementwise, products
 from gputensor.ops.creation import asarray
+from gputensor.ops.data_type import astype
 from gputensor.ops.indexing import PART, checked_key, is_basic, set_items, write_items
 
 __all__ = ["OPERATORS", "PARTS", "setitem"]
@@ -120,7 +121,6 @@ def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
     GraphError
         Otherwise. Nothing is changed yet.
     """
-    calls.refuse(f"{name} on the tape")
     tensors = _sharing(x)
     for t in tensors:
         if isinstance(t._node, Leaf):
@@ -135,20 +135,22 @@ def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
 
 
 def _checked(name: str, x: Tensor, result: Any) -> Any:
-    """`result`, if `x` can take it.
+    """`result` in the dtype of `x`, if `x` can take it.
 
     Raises
     ------
     DTypeError
-        If its dtype is another, naming both.
+        If its dtype is of another kind by NumPy's rule ``same_kind``, naming both.
     ShapeError
         If its shape is another.
     """
     if result.dtype != x.dtype:
-        raise DTypeError(
-            f"{name}: the result is {result.dtype}, but the tensor stays {x.dtype}; convert the "
-            f"operand first, for example y.astype(gt.{x.dtype})"
-        )
+        if not np.can_cast(result.dtype, x.dtype, "same_kind"):
+            raise DTypeError(
+                f"{name}: the result is {result.dtype}, but the tensor stays {x.dtype}; convert "
+                f"the operand first, for example y.astype(gt.{x.dtype})"
+            )
+        result = astype(result, x.dtype)
     if result.shape != x.shape:
         raise ShapeError(f"{name}: the result has shape {result.shape}, the tensor {x.shape}")
     return result
@@ -203,6 +205,13 @@ def _operator(
     replaced, fractional = symbol in ("//=", "%=", "**=", "@="), symbol == "/="
 
     def method(x: Tensor, y: Operand, /) -> Tensor:
+        if isinstance(y, Tensor):
+            raw = None  # the array itself is not to be held, see _held_elsewhere
+        else:
+            try:
+                raw = raw_operand(symbol, y)
+            except OperandError:
+                return NotImplemented  # type: ignore[no-any-return]
         if _tracked(x, y):
             if isinstance(x._node, Leaf):
                 raise _requires_grad(symbol, remedy, x._node)
@@ -211,17 +220,19 @@ def _operator(
             return x
         array = x.array
         dtype = array.dtype
-        raw = y.array if isinstance(y, Tensor) else raw_operand(symbol, y)
-        direct = not replaced and (not fractional or dtype.kind in "fc")
+        raw = y.array if raw is None else raw
+        # CuPy's quotients of complex numbers are others.
+        own = dtype.kind == "f" or (dtype.kind == "c" and type(array) is np.ndarray)
+        direct = not replaced and (not fractional or own)
         try:
             if direct and type(array) is type(raw) is np.ndarray and dtype == raw.dtype:
-                calls.apply(write, array, raw)
+                write(array, raw)
             else:
                 with backend.on_device_of(array):
                     if direct and np.result_type(dtype, getattr(raw, "dtype", raw)) == dtype:
-                        calls.apply(write, array, raw)
+                        write(array, raw)
                     else:
-                        calls.assign(array, _checked(symbol, x, function(x, y)).array)
+                        array[...] = _checked(symbol, x, function(x, y)).array
         except (TypeError, ValueError):
             _checked(symbol, x, function(x, y))  # says what is wrong, where it can
             raise

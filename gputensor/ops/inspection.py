@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, config
 from gputensor.backend import Device
 from gputensor.ops import data_type
 
@@ -47,8 +47,8 @@ class _Info:
         """Dtypes of what is made without one, by kind; the same on every device."""
         backend.device(device)
         return {
-            "real floating": data_type.float32,
-            "complex floating": data_type.complex64,
+            "real floating": config.default_dtype(),
+            "complex floating": config.default_complex(),
             "integral": data_type.int64,
             "indexing": data_type.int64,
         }

@@ -1,8 +1,13 @@
 """The linear algebra of the Array API standard, with ``norm`` and ``lstsq`` of NumPy.
 
-All functions work on stacks of matrices, in the last two axes. Where a matrix has no result
-(:func:`inv` of a singular one) a LinAlgError is raised; on CUDA the host waits for the device to
-know. Integers are taken as float64.
+All functions work on stacks of matrices, in the last two axes. Where a decomposition finds that a
+matrix has no result a LinAlgError is raised; on CUDA the host waits for the device to know.
+Integers are taken as float64.
+
+A singular matrix is found by a pivot of its LU decomposition that is exactly 0, as in NumPy and
+PyTorch. Rounding may leave another number there, on one device and not on the other: then results
+are of the size of ``1 / eps``, without an error. :func:`matrix_rank` tells. A row of zeros is
+always found.
 
 The rules follow Giles, "An extended collection of matrix derivative results" (2008); Murray,
 "Differentiation of the Cholesky decomposition" (2016); Walter & Lehmann, "Algorithmic
@@ -11,29 +16,45 @@ pseudo-inverses" (1973). As conjugated gradients travel on the tape, a formula t
 gradients holds here with the operands and results conjugated.
 """
 
+import builtins
+import functools
 import math
 import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
+from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError, GraphError, LinAlgError, ShapeError
+from gputensor.kernels.runtime import narrow, power_of_two, squares_fit, widen
 from gputensor.ops import elementwise, indexing, products, statistical
-from gputensor.ops.axes import Axis, checked_axis, kept_shape
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import raw_like, zeros_like
 from gputensor.ops.data_type import astype, float64
-from gputensor.ops.manipulation import expand_dims, matrix_transpose, permute_dims, reshape
+from gputensor.ops.manipulation import (
+    concat,
+    expand_dims,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    reshape,
+)
 from gputensor.ops.precision import widened
 from gputensor.ops.products import matmul, tensordot, vecdot
+from gputensor.options import integer, number
 
 __all__ = [
     "cholesky",
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
+    "expm",
     "inv",
     "lstsq",
     "matmul",
@@ -55,6 +76,13 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+class EigResult(NamedTuple):
+    """What :func:`eig` returns."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
 
 
 class EighResult(NamedTuple):
@@ -103,6 +131,7 @@ _STUCK = "it did not converge; look for NaN and infinity in the matrix"
 _FAILURES = {
     "cholesky": "the matrix is not positive definite; if rounding made it so, add a small "
     "multiple of the identity",
+    "eig": _STUCK,
     "eigh": _STUCK,
     "eigvalsh": _STUCK,
     "inv": _SINGULAR,
@@ -191,7 +220,7 @@ def solve(x1: Operand, x2: Operand, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If a matrix is singular.
+        If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular.
     ShapeError
         If the shapes do not fit.
     """
@@ -269,6 +298,8 @@ def solve_triangular(
     ValueError
         For another `trans`.
     """
+    if not isinstance(trans, str):
+        trans = integer("linalg.solve_triangular", "trans", trans)
     kind = trans if isinstance(trans, str) else _TRANSPOSED.get(trans)
     if kind not in _TRANSPOSED.values():
         raise ValueError(
@@ -297,11 +328,31 @@ def inv(x: Operand, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If a matrix is singular.
+        If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular: then the
+        elements of the result are of the size of ``1 / eps``.
     ShapeError
         If they are not square.
     """
     return _inv(_matrix("inv", x, square=True))
+
+
+def _regular(xp: Any, x: Any, singular: Any) -> tuple[Any, Any]:
+    """Matrices of a stack, the identity in the place of singular ones, and their mask.
+
+    So that one of them does not stop the others. A single matrix is left to raise the error.
+    """
+    if len(x.shape) == 2:
+        return x, None
+    mask = singular[..., None, None]
+    return xp.where(mask, raw_like(x, "eye", x.shape[-1]), x), mask
+
+
+def _irregular(xp: Any, found: Any, mask: Any, *gradients: Any) -> Any:
+    """Gradients of a stack, NaN for singular matrices unless those of their results are 0."""
+    if mask is None:
+        return found
+    asked = [xp.any(xp.not_equal(g, 0), axis=(-2, -1), keepdims=True) for g in gradients]
+    return xp.where(mask, xp.where(functools.reduce(xp.logical_or, asked), math.nan, 0.0), found)
 
 
 # The gradient of a determinant is the matrix of cofactors, C = det(x) inv(x)^T. Singular matrices
@@ -385,7 +436,8 @@ def _slope(xp: Any, g: Any, x: Any) -> Any:
 def _third_rule(xp: Any, h: Any, _out: Any, g: Any, x: Any) -> Any:
     det = _run(xp, "det", x)
     det = xp.reshape(det, (*det.shape, 1, 1))
-    inverse = xp.matrix_transpose(_run(xp, "inv", x))
+    regular, mask = _regular(xp, x, xp.equal(det[..., 0, 0], 0))
+    inverse = xp.matrix_transpose(_run(xp, "inv", regular))
     turned, totals, both = [], [], []
     for a in (g, h):
         both.append(xp.matmul(inverse, xp.matrix_transpose(a)))
@@ -395,7 +447,8 @@ def _third_rule(xp: Any, h: Any, _out: Any, g: Any, x: Any) -> Any:
     found = (totals[0] * totals[1] - all_three) * inverse
     found = found - totals[1] * turned[0] - totals[0] * turned[1]
     found = found + xp.matmul(both[0], turned[1]) + xp.matmul(both[1], turned[0])
-    return det * found
+    asked = xp.any(xp.not_equal(g, 0), axis=(-2, -1), keepdims=True)
+    return _irregular(xp, det * found, mask, xp.where(asked, h, 0))
 
 
 _cofactors = Primitive("cofactors", _cofactors_forward, (lambda xp, g, _out, x: _slope(xp, g, x),))
@@ -430,15 +483,17 @@ def _slogdet_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
         g_log = turn if g_log is None else g_log + turn
     if g_log is None:  # the sign of real numbers is flat
         return xp.zeros_like(x)
-    inverse = _run(xp, "inv", xp.matrix_transpose(x))
-    return xp.reshape(g_log, (*g_log.shape, 1, 1)) * inverse
+    regular, mask = _regular(xp, x, xp.equal(out[0], 0))
+    g_log = xp.reshape(g_log, (*g_log.shape, 1, 1))
+    found = g_log * xp.matrix_transpose(_run(xp, "inv", regular))
+    return _irregular(xp, found, mask, g_log)
 
 
 _slogdet = Primitive("slogdet", lambda xp, x: tuple(_run(xp, "slogdet", x)), (_slogdet_rule,))
 
 
 def slogdet(x: Operand, /) -> SlogdetResult:
-    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if singular.
+    """Sign and logarithm of the absolute value of the determinant: 0 and -inf if a pivot is 0.
 
     Parameters
     ----------
@@ -448,7 +503,8 @@ def slogdet(x: Operand, /) -> SlogdetResult:
     -------
     SlogdetResult
         ``sign`` and ``logabsdet`` of shape (...). The sign of a complex determinant has absolute
-        value 1.
+        value 1. There is no gradient where a matrix is singular: a backward pass raises LinAlgError
+        for a single one, and in a stack gives NaN for it.
     """
     return SlogdetResult(*_slogdet(_matrix("slogdet", x, square=True)))  # type: ignore[misc]
 
@@ -497,8 +553,9 @@ def _eigh_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
     if g_vectors is None:  # no differences, which are 0 where eigenvalues are equal
         return xp.matmul(vectors * g_values[..., None, :], _h(xp, vectors))
     eye = raw_like(values, "eye", values.shape[-1], dtype=bool)
-    gaps = xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
-    middle = xp.matmul(_h(xp, vectors), g_vectors) / gaps
+    # Reciprocals of real numbers: the quotient of a complex number by infinity is NaN on CUDA.
+    shares = 1 / xp.where(eye, math.inf, values[..., None, :] - values[..., :, None])
+    middle = xp.matmul(_h(xp, vectors), g_vectors) * shares
     if g_values is not None:
         middle = xp.where(eye, g_values[..., None, :], middle)
     found = xp.matmul(xp.matmul(vectors, middle), _h(xp, vectors))
@@ -544,51 +601,107 @@ def eigvalsh(x: Operand, /) -> Tensor:
     return _eigvalsh(_matrix("eigvalsh", x, square=True))
 
 
+def _eig_rule(xp: Any, g: Any, out: Any, _x: Any) -> Any:
+    g_values, g_vectors = g
+    values, vectors = out
+    rows = xp.matrix_transpose(vectors)
+    if g_vectors is None:  # no differences, which are 0 where eigenvalues are equal
+        return _run(xp, "solve", rows, g_values[..., :, None] * rows)
+    eye = raw_like(values, "eye", values.shape[-1], dtype=bool)
+    gaps = xp.where(eye, 1, values[..., None, :] - values[..., :, None])
+    turn = xp.matmul(rows, g_vectors)
+    # Lengths are 1: what would change them is taken off.
+    stretch = xp.real(xp.diagonal(turn, 0, -2, -1))[..., None, :]
+    turn = turn - xp.matmul(rows, xp.conj(vectors)) * stretch
+    turn = xp.divide(turn, gaps)
+    middle = xp.where(eye, 0 if g_values is None else g_values[..., None, :], turn)
+    return _run(xp, "solve", rows, xp.matmul(middle, rows))
+
+
+def _eig_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    values, vectors = _run(xp, "eig", x)
+    dtype = np.result_type(x.dtype, np.complex64)  # NumPy's are real if there are no others
+    return xp.astype(values, dtype), xp.astype(vectors, dtype)
+
+
+_eig = Primitive("eig", _eig_forward, (_eig_rule,))
+
+
+def eig(x: Operand, /) -> EigResult:
+    """Eigenvalues and eigenvectors of square matrices, in no particular order.
+
+    Parameters
+    ----------
+    x : Tensor or array of shape (..., n, n)
+
+    Returns
+    -------
+    EigResult
+        ``eigenvalues`` of shape (..., n), and ``eigenvectors`` of shape (..., n, n), whose columns
+        have length 1; complex, also where all are real. The gradient of eigenvectors is infinite or
+        NaN where eigenvalues are equal, and means something only where the result does not depend
+        on the phase of each of them.
+
+    Raises
+    ------
+    LinAlgError
+        If it does not converge; in a backward pass if a matrix has no basis of eigenvectors.
+    """
+    return EigResult(*_eig(_matrix("eig", x, square=True)))  # type: ignore[misc]
+
+
+def eigvals(x: Operand, /) -> Tensor:
+    """Eigenvalues of square matrices, as those of :func:`eig`."""
+    return eig(x).eigenvalues
+
+
 def _svd_rule(xp: Any, g: Any, out: Any, x: Any, full_matrices: bool) -> Any:
-    g_u, g_s, g_vh = g
+    g_u, g_s, g_vh, *arbitrary = g
     m, n = x.shape[-2:]
     k = min(m, n)
-    if full_matrices and m != n:
-        if g_u is not None or g_vh is not None:
+    for name, part in zip(("U", "Vh"), arbitrary, strict=True):
+        if part is not None:
             raise GraphError(
-                f"linalg.svd: of matrices of shape ({m}, {n}) the gradient of U and Vh is not "
-                "defined, as some of their vectors are arbitrary; use full_matrices=False"
+                f"linalg.svd: of matrices of shape ({m}, {n}) the gradient of {name} is not "
+                "defined, as some of its vectors are arbitrary; use full_matrices=False"
             )
-        out = _run(xp, "svd", x, full_matrices=False)
     u, s, vh = _c(xp, out[0]), out[1], _c(xp, out[2])
     row, column = s[..., None, :], s[..., :, None]
     if g_u is None and g_vh is None:
         return xp.matmul(u * g_s[..., None, :], vh)
     eye = raw_like(s, "eye", k, dtype=bool)
-    gaps = xp.where(eye, math.inf, (row - column) * (row + column))
+    shares = 1 / xp.where(eye, math.inf, (row - column) * (row + column))  # see _eigh_rule
     middle = xp.zeros_like(xp.matmul(_h(xp, u), u))
     on_diagonal = g_s
     if g_u is not None:
         turn = xp.matmul(_h(xp, u), g_u)
-        middle = middle + (turn - _h(xp, turn)) / gaps * row
+        middle = middle + (turn - _h(xp, turn)) * shares * row
         if g_vh is not None and x.dtype.kind == "c":
-            phase = 1j * xp.imag(xp.diagonal(turn, 0, -2, -1)) / s
+            phase = 1j * (xp.imag(xp.diagonal(turn, 0, -2, -1)) / s)
             on_diagonal = phase if g_s is None else g_s + phase
     if g_vh is not None:
         turn = xp.matmul(vh, _h(xp, g_vh))
-        middle = middle + column * ((turn - _h(xp, turn)) / gaps)
+        middle = middle + column * ((turn - _h(xp, turn)) * shares)
     if on_diagonal is not None:
         middle = xp.where(eye, on_diagonal[..., None, :], middle)
     found = xp.matmul(xp.matmul(u, middle), vh)
     if g_u is not None and m > k:
         outside = g_u - xp.matmul(u, xp.matmul(_h(xp, u), g_u))
-        found = found + xp.matmul(outside / row, vh)
+        found = found + xp.matmul(outside * (1 / row), vh)
     if g_vh is not None and n > k:
         outside = g_vh - xp.matmul(xp.matmul(g_vh, _h(xp, vh)), vh)
-        found = found + xp.matmul(u / row, outside)
+        found = found + xp.matmul(u * (1 / row), outside)
     return found
 
 
-_svd = Primitive(
-    "svd",
-    lambda xp, x, full_matrices: tuple(_run(xp, "svd", x, full_matrices=full_matrices)),
-    (_svd_rule,),
-)
+def _svd_forward(xp: Any, x: Any, full_matrices: bool) -> tuple[Any, ...]:
+    """The decomposition, and the vectors beyond it that are arbitrary."""
+    u, s, vh = _run(xp, "svd", x, full_matrices=full_matrices)
+    k = s.shape[-1]
+    return u[..., :k], s, vh[..., :k, :], u[..., k:], vh[..., k:, :]
+
+
+_svd = Primitive("svd", _svd_forward, (_svd_rule,))
 
 
 def svd(x: Operand, /, *, full_matrices: bool = True) -> SVDResult:
@@ -613,9 +726,15 @@ def svd(x: Operand, /, *, full_matrices: bool = True) -> SVDResult:
     LinAlgError
         If it does not converge.
     GraphError
-        In a backward pass through the full `U` or `Vh` of a matrix that is not square.
+        In a backward pass through that of `U` and `Vh` which has more than k vectors.
     """
-    return SVDResult(*_svd(_matrix("svd", x), full_matrices=full_matrices))  # type: ignore[misc]
+    parts: Any = _svd(_matrix("svd", x), full_matrices=full_matrices)
+    u, s, vh, more_u, more_vh = parts
+    if more_u.shape[-1]:
+        u = concat([u, more_u], axis=-1)
+    if more_vh.shape[-2]:
+        vh = concat([vh, more_vh], axis=-2)
+    return SVDResult(u, s, vh)
 
 
 def _svdvals_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -635,6 +754,7 @@ def svdvals(x: Operand, /) -> Tensor:
 
 def _qr_rule(xp: Any, g: Any, out: Any, x: Any, mode: str) -> Any:
     g_q, g_r = g
+    given = [part for part in g if part is not None]
     m, n = x.shape[-2:]
     if mode == "complete" and m > n:
         if g_q is not None:
@@ -660,8 +780,10 @@ def _qr_rule(xp: Any, g: Any, out: Any, x: Any, mode: str) -> Any:
     found = xp.matmul(q, middle + _h(xp, middle))
     if g_q is not None:
         found = found + g_q
-    found = _h(xp, _triangular(xp, r, _h(xp, found), lower=False))
-    return found if rest is None else xp.concat([found, rest], axis=-1)
+    r, mask = _regular(xp, r, xp.any(xp.equal(xp.diagonal(r, 0, -2, -1), 0), axis=-1))
+    left = _h(xp, _triangular(xp, r, _h(xp, found), lower=False))
+    left = _irregular(xp, left, mask, *given)
+    return left if rest is None else xp.concat([left, rest], axis=-1)
 
 
 _qr = Primitive("qr", lambda xp, x, mode: tuple(_run(xp, "qr", x, mode=mode)), (_qr_rule,))
@@ -680,7 +802,8 @@ def qr(x: Operand, /, *, mode: str = "reduced") -> QRResult:
     -------
     QRResult
         ``Q`` of shape (..., m, k or m) and ``R`` of shape (..., k or m, n). Gradients need the
-        first k columns of `x` to be linearly independent.
+        first k columns of `x` to be linearly independent: where they are not, a backward pass
+        raises LinAlgError for a single matrix, and in a stack gives NaN for it.
 
     Raises
     ------
@@ -786,6 +909,7 @@ def lstsq(a: Operand, b: Operand, /, rcond: float | None = None) -> LstsqResult:
             f"linalg.lstsq: operands of shape {a.shape}, {b.shape} do not fit; they must have "
             "shape (m, n) and (m,) or (m, k)"
         )
+    rcond = rcond if rcond is None else number("linalg.lstsq", "rcond", rcond)
     x = matmul(pinv(a, rtol=rcond), b)
     rank = matrix_rank(a, rtol=rcond)
     m, n = a.shape
@@ -803,7 +927,7 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     Raises
     ------
     LinAlgError
-        If `n` is negative and a matrix singular.
+        If `n` is negative and :func:`inv` finds a matrix singular.
     """
     x = _matrix("matrix_power", x, square=True)
     n = operator.index(n)
@@ -820,6 +944,68 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     return elementwise.positive(found)
 
 
+# Of the Padé approximant of degree 13, which is exact to rounding for norms up to 5.37
+# (Higham, "The scaling and squaring method for the matrix exponential revisited", 2005).
+_PADE = (
+    *(64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800),
+    *(129060195264000, 10559470521600, 670442572800, 33522128640, 1323241920, 40840800, 960960),
+    *(16380, 182, 1),
+)
+
+
+@backend.one_call
+def _expm_forward(xp: Any, x: Any) -> Any:
+    if is_narrow(x.dtype):
+        raise DTypeError(f"linalg.expm does not take {x.dtype}; convert it: x.astype(gt.float32)")
+    if not x.size:
+        return x.copy()
+    norm = xp.max(xp.sum(xp.abs(x), axis=-2), axis=-1)
+    times = xp.where(xp.isfinite(norm), xp.maximum(xp.frexp(norm / 5.37)[1], 0), 0)
+    x = x * xp.ldexp(xp.ones_like(norm), -times)[..., None, None]
+    powers = [raw_like(x, "eye", x.shape[-1]), xp.matmul(x, x)]
+    for _ in range(2):
+        powers.append(xp.matmul(powers[-1], powers[1]))
+
+    def half(first: int) -> Any:
+        low, high = (
+            builtins.sum(map(operator.mul, _PADE[start:stop:2], matrices))
+            for start, stop, matrices in (
+                (first, first + 8, powers),
+                (first + 8, None, powers[1:]),
+            )
+        )
+        return low + xp.matmul(powers[3], high)
+
+    odd, even = xp.matmul(x, half(1)), half(0)
+    found = _run(xp, "solve", even - odd, even + odd)
+    for i in range(int(backend.to_host(xp.asarray(xp.max(times))))):
+        squared = xp.matmul(found, found)
+        found = xp.where((times > i)[..., None, None], squared, found)
+    return found
+
+
+def _expm_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
+    # The exponential of a block matrix holds the derivative of that of its diagonal blocks
+    # (Najfeld & Havel, "Derivatives of the matrix exponential and their computation", 1995).
+    x, n = xp.matrix_transpose(x), x.shape[-1]
+    rows = [xp.concat([x, g], axis=-1), xp.concat([xp.zeros_like(x), x], axis=-1)]
+    both = xp.concat(rows, axis=-2)
+    both = expm(both) if isinstance(both, Tensor) else _expm_forward(xp, both)
+    return both[..., :n, n:]
+
+
+_expm = Primitive("expm", _expm_forward, (_expm_rule,))
+
+
+def expm(x: Operand, /) -> Tensor:
+    """Exponential of square matrices, ``eye + x + x @ x / 2 + ...``, of shape (..., n, n).
+
+    On CUDA the host waits for the largest norm. Scaling, a Padé approximant and squaring after
+    Higham (2005).
+    """
+    return _expm(_matrix("expm", x, square=True))
+
+
 # Norms
 
 
@@ -829,20 +1015,44 @@ def _largest(x: Tensor, axis: Axis, keepdims: bool = False) -> Tensor:
     return (statistical.sum if none else statistical.max)(x, axis=axis, keepdims=keepdims)
 
 
+@backend.one_call
 def _norm_forward(xp: Any, x: Any, axis: Axis, ord: float, keepdims: bool) -> Any:
-    size = xp.abs(x)
-    if ord == 2:
-        return xp.sqrt(xp.sum(size * size, axis=axis, keepdims=keepdims))
-    return xp.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+    size = xp.asarray(xp.abs(widen(xp, x)))
+    if ord == 1:
+        return narrow(xp, xp.sum(size, axis=axis, keepdims=keepdims), x)
+    if ord == 2 and isinstance(size, np.ndarray):
+        with np.errstate(over="ignore"):
+            square = xp.asarray(xp.sum(size * size, axis=axis, keepdims=keepdims))
+        if squares_fit(square):
+            return narrow(xp, xp.sqrt(square), x)
+    if any_zero(x.shape, axis):
+        return narrow(xp, xp.sum(size, axis=axis, keepdims=keepdims) ** (1 / ord), x)
+    with np.errstate(over="ignore", divide="ignore"):
+        # Of a negative order the smallest number counts most.
+        unit = power_of_two(size if ord > 0 else xp.asarray(1 / size), axis, ord)
+        unit = unit if ord > 0 else 1 / unit
+        size = size * unit
+        power = size * size if ord == 2 else size**ord
+        found = xp.sum(power, axis=axis, keepdims=True)
+        found = (xp.sqrt(found) if ord == 2 else found ** (1 / ord)) / unit
+    kept = found.shape
+    shape = (
+        kept if keepdims else tuple(n for a, n in enumerate(kept) if a not in axes_of(kept, axis))
+    )
+    return narrow(xp, xp.reshape(found, shape), x)
 
 
 def _norm_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis, ord: float, keepdims: bool) -> Any:
-    kept = kept_shape(x.shape, axis)
-    g, out = xp.reshape(g, kept), xp.reshape(out, kept)
-    out = xp.where(xp.equal(out, 0), 1, out)  # flat at 0
+    kept, x = kept_shape(x.shape, axis), widen(xp, x)
+    g, out = widen(xp, xp.reshape(g, kept)), widen(xp, xp.reshape(out, kept))
+    flat = xp.equal(out, 0)
+    share = (_c(xp, x) if ord == 2 else xp.abs(x)) / xp.where(flat, 1, out)
     if ord == 2:
-        return g * (_c(xp, x) / out)
-    return elementwise.abs_rule(xp, g, None, x) * (xp.abs(x) / out) ** (ord - 1)
+        return g * share
+    if ord < 2:  # whose slope at an element 0, or the slope of that, is infinite
+        share = xp.where(xp.logical_or(flat, xp.equal(x, 0)), 1, share)
+        g = xp.where(flat, 0, g)
+    return elementwise.abs_rule(xp, g, None, x) * share ** (ord - 1)
 
 
 _norm = Primitive("vector_norm", _norm_forward, (_norm_rule,))
@@ -867,9 +1077,11 @@ def vector_norm(
     Returns
     -------
     Tensor
-        Real. Its gradient is 0 at a vector of zeros.
+        Real. Its gradient is 0 at a vector of zeros and, of an order below 1, towards elements that
+        are 0. Second derivatives there are 0, too, also those of ``norm(x)**2``, which is smooth:
+        write ``sum(x * x)``.
     """
-    x = _floating("vector_norm", x)
+    x, ord = _floating("vector_norm", x), number("linalg.vector_norm", "ord", ord)
     axis = checked_axis("linalg.vector_norm", x, axis)
     if ord == math.inf:
         return _largest(elementwise.abs(x), axis, keepdims)
@@ -904,6 +1116,8 @@ def matrix_norm(
         For another `ord`.
     """
     x = _matrix("matrix_norm", x)
+    if not isinstance(ord, str) and ord is not None:
+        ord = number("linalg.matrix_norm", "ord", ord)
     if ord in ("fro", None):
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord in ("nuc", 2, -2):
@@ -941,8 +1155,8 @@ def norm(
         return vector_norm(x, keepdims=keepdims)
     if axis is None:
         axis = tuple(range(axes))
-    checked_axis("linalg.norm", x, axis)
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    axis = checked_axis("linalg.norm", x, axis)
+    given = (axis,) if isinstance(axis, int) else tuple(axis)  # type: ignore[arg-type]
     if len(given) == 1:
         return vector_norm(x, axis=given, ord=2 if ord is None else ord, keepdims=keepdims)  # type: ignore[arg-type]
     if len(given) != 2:
@@ -964,6 +1178,8 @@ def norm(
 def cross(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """Cross product of vectors of three elements along `axis`, over other axes that broadcast.
 
+    `axis` is counted in each operand and in the result for itself.
+
     Raises
     ------
     ShapeError
@@ -971,21 +1187,23 @@ def cross(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """
     x1, x2 = as_array("linalg.cross", x1), as_array("linalg.cross", x2)
     for x in (x1, x2):
-        checked_axis("linalg.cross", x, axis)
+        axis = one_axis("linalg.cross", x, axis)
     if not x1.shape[axis] == x2.shape[axis] == 3:
         raise ShapeError(
             f"linalg.cross: operands of shape {x1.shape}, {x2.shape} must have length 3 along "
             f"axis {axis}"
         )
-    return _cross(x1, x2, axis=axis)
+    if axis == -1:
+        return _cross(x1, x2)
+    return moveaxis(_cross(*(moveaxis(x, axis, -1) for x in (x1, x2))), -1, axis)
 
 
 _cross = Primitive(
     "cross",
-    lambda xp, x, y, axis: xp.cross(x, y, axis=axis),
+    lambda xp, x, y: xp.cross(x, y),
     (
-        lambda xp, g, _out, _x, y, axis: xp.linalg.cross(y, g, axis=axis),
-        lambda xp, g, _out, x, _y, axis: xp.linalg.cross(g, x, axis=axis),
+        lambda xp, g, _out, _x, y: xp.linalg.cross(y, g),
+        lambda xp, g, _out, x, _y: xp.linalg.cross(g, x),
     ),
 )
 

@@ -1,18 +1,29 @@
 """Shapes: reshape, transpose, broadcast, join."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Operand, Primitive, Tensor, View, as_array, note_view
+from gputensor.autograd import (
+    Operand,
+    Primitive,
+    Tensor,
+    View,
+    as_array,
+    note_view,
+    raw_operand,
+)
 from gputensor.errors import AxisError, ShapeError
-from gputensor.ops.axes import Axis, checked_axis
+from gputensor.ops.axes import Axis, checked_axis, one_axis
 from gputensor.ops.data_type import astype
+from gputensor.options import integer, ints
 
 __all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
     "broadcast_arrays",
     "broadcast_to",
     "concat",
@@ -42,20 +53,6 @@ _reshape = Primitive(
 def _shape_of(x: Operand) -> tuple[int, ...]:
     shape: tuple[int, ...] = getattr(x, "shape", ())
     return shape
-
-
-def ints(name: str, argument: str, value: Any) -> tuple[int, ...]:
-    """An int or a sequence of ints as a tuple.
-
-    Raises
-    ------
-    TypeError
-        If it is neither, naming the argument.
-    """
-    try:
-        return tuple(map(operator.index, value if np.iterable(value) else (value,)))
-    except TypeError:
-        raise TypeError(f"{name}: {argument} must hold ints, got {value!r}") from None
 
 
 def reshape(x: Operand, /, shape: int | Sequence[int], *, copy: bool | None = None) -> Tensor:
@@ -239,7 +236,7 @@ _flip = Primitive(
 )
 
 
-def flip(x: Operand, /, *, axis: Axis = None) -> Tensor:
+def flip(x: Operand, /, axis: Axis = None) -> Tensor:
     """View with the elements along `axis` (by default all axes) in reverse order.
 
     Raises
@@ -274,7 +271,7 @@ _roll = Primitive(
 )
 
 
-def roll(x: Operand, /, shift: int | tuple[int, ...], *, axis: Axis = None) -> Tensor:
+def roll(x: Operand, /, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
     """Copy with the elements moved along axes; those that leave at an end come in at the other.
 
     Parameters
@@ -368,6 +365,41 @@ def _with_axis(name: str, x: Operand, axis: int | tuple[int, ...]) -> Tensor:
     return reshape(x, tuple(1 if a in new else next(old) for a in range(n)))
 
 
+def _at_least(ndim: int, arrays: Sequence[Operand]) -> Any:
+    name = f"atleast_{ndim}d"
+
+    def one(x: Operand) -> Tensor:
+        x = x if isinstance(x, Tensor) else as_array(name, raw_operand(name, x))
+        n = len(_shape_of(x))
+        # NumPy puts the axis of a vector in the middle of three, those of a matrix before the last.
+        front = max(0, ndim - n) if ndim < 3 or not 1 <= n <= 2 else 2 - n
+        back = max(0, ndim - n - front)
+        return reshape(x, (*(1,) * front, *_shape_of(x), *(1,) * back))
+
+    found = tuple(map(one, arrays))
+    return found[0] if len(found) == 1 else found
+
+
+def atleast_1d(*arrays: Operand) -> Any:
+    """View of each array with an axis or more: a number as a vector of one element.
+
+    Returns
+    -------
+    Tensor, or tuple of Tensor if there are several arrays
+    """
+    return _at_least(1, arrays)
+
+
+def atleast_2d(*arrays: Operand) -> Any:
+    """View of each array with two axes or more, a vector as a row; as :func:`atleast_1d`."""
+    return _at_least(2, arrays)
+
+
+def atleast_3d(*arrays: Operand) -> Any:
+    """View of each array with three axes or more, (n,) as (1, n, 1) and (m, n) as (m, n, 1)."""
+    return _at_least(3, arrays)
+
+
 def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     """View without the axes `axis`, which must have length 1.
 
@@ -402,7 +434,7 @@ _concat = Primitive(
 )
 
 
-def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
+def concat(arrays: Sequence[Operand], /, axis: int | None = 0) -> Tensor:
     """Join arrays along an axis they have; flattened first with ``axis=None``.
 
     Parameters
@@ -425,14 +457,13 @@ def concat(arrays: Sequence[Operand], /, *, axis: int | None = 0) -> Tensor:
         return _concat(*[flatten(a) for a in given], axis=0)
     if not _shape_of(given[0]):
         raise ShapeError("concat: a 0-dimensional array has no axis to join along; use gt.stack")
-    (axis,) = ints("concat", "axis", axis)
-    checked_axis("concat", given[0], axis)
+    axis = one_axis("concat", given[0], axis)
     return _concat(*given, axis=axis)
 
 
-def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Tensor:
+def stack(arrays: Sequence[Operand], /, axis: int = 0) -> Tensor:
     """Join arrays of one shape along a new axis at position `axis` of the result."""
-    given = _listed("stack", arrays)
+    given, axis = _listed("stack", arrays), integer("stack", "axis", axis)
     shapes = {_shape_of(a) for a in given}
     if len(shapes) > 1:
         found = ", ".join(map(str, sorted(shapes)))

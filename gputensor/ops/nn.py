@@ -9,7 +9,7 @@ import numpy as np
 
 from gputensor import backend, epilogue
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
-from gputensor.backend import namespace
+from gputensor.backend import is_narrow, namespace
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import (
     Kernel,
@@ -22,14 +22,15 @@ from gputensor.kernels import (
     softmax_cross_entropy,
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
-from gputensor.kernels.runtime import is_narrow, widen
+from gputensor.kernels.runtime import narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
-from gputensor.ops.axes import any_zero, checked_axis, kept_shape
+from gputensor.ops.axes import any_zero, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import erf, multiply, relu, sigmoid, tanh
+from gputensor.ops.elementwise import erfc, multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.products import product
+from gputensor.options import number
 
 __all__ = [
     "cross_entropy",
@@ -54,23 +55,41 @@ def _shifted(xp: Any, x: Any, axis: Any) -> tuple[Any, Any]:
 
 
 def _logsumexp_forward(xp: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    shifted, top = _shifted(xp, x, axis)
+    shifted, top = _shifted(xp, widen(xp, x), axis)
     out = xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True)) + top
-    return out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape)
+    return narrow(xp, out if keepdims else xp.reshape(out, xp.sum(top, axis=axis).shape), x)
 
 
-def _logsumexp_rule(xp: Any, g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    kept = kept_shape(x.shape, axis)
-    return xp.reshape(g, kept) * xp.exp(x - xp.reshape(out, kept))
+def _largest(x: Any, axis: Any) -> tuple[Any, Any, Any]:
+    """The largest elements, 0 if they are infinite; whether they are; and where they stand."""
+    xp = namespace(x)
+    top = xp.max(x, axis=axis, keepdims=True)
+    endless = xp.isinf(top)
+    return xp.where(endless, 0, top), endless, x == top
+
+
+def _logsumexp_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    shape = x.shape
+    if any_zero(shape, axis):
+        return xp.zeros_like(x)
+    x, g = widen(xp, x), widen(xp, xp.reshape(g, kept_shape(shape, axis)))
+    recorded = isinstance(x, Tensor)
+    top, endless, largest = _largest(x.array if recorded else x, axis)
+    shifted = x - top
+    if recorded or not isinstance(x, np.ndarray) or endless.any():  # equal shares of the largest
+        shifted = xp.where(endless, xp.where(largest, 0.0, -math.inf), shifted)
+    weights = xp.exp(shifted)
+    return weights * (g / xp.sum(weights, axis=axis, keepdims=True))
 
 
 _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 
-def logsumexp(x: Operand, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
 
-    Of no elements it is minus infinity.
+    Of no elements it is minus infinity. Where it is infinite the elements that are so share the
+    gradient.
     """
     x = widened(as_array("logsumexp", x))
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
@@ -103,7 +122,7 @@ def _softmax_rule(xp: Any, g: Any, out: Any, _x: Any, axis: int, logarithm: bool
 _softmax = Primitive("softmax", _softmax_forward, (_softmax_rule,))
 
 
-def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+def softmax(x: Operand, /, axis: int = -1) -> Tensor:
     """``exp(x) / sum(exp(x))`` along `axis`, without overflow.
 
     Parameters
@@ -122,20 +141,13 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
         If `axis` is not an axis of `x`.
     """
     x = widened(as_array("softmax", x))
-    return _softmax(x, axis=_one_axis("softmax", x, axis), logarithm=False)
+    return _softmax(x, axis=one_axis("softmax", x, axis), logarithm=False)
 
 
-def log_softmax(x: Operand, /, *, axis: int = -1) -> Tensor:
+def log_softmax(x: Operand, /, axis: int = -1) -> Tensor:
     """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
     x = widened(as_array("log_softmax", x))
-    return _softmax(x, axis=_one_axis("log_softmax", x, axis), logarithm=True)
-
-
-def _one_axis(name: str, x: Operand, axis: Any) -> int:
-    if axis is None or isinstance(axis, (tuple, list)):
-        raise TypeError(f"{name}: axis must be an int, got {axis!r}")
-    found: int = checked_axis(name, x, axis)  # type: ignore[assignment]
-    return found
+    return _softmax(x, axis=one_axis("log_softmax", x, axis), logarithm=True)
 
 
 # What cublasLt can do with a product, see gputensor.epilogue. The derivative of ReLU follows from
@@ -144,7 +156,7 @@ _EPILOGUES = {None: epilogue.BIAS, "relu": epilogue.RELU_BIAS}
 
 
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None, out: Any = None) -> Any:
-    if out is None and not isinstance(x, np.ndarray) and kind in _EPILOGUES:
+    if out is None and not backend.on_cpu(x) and kind in _EPILOGUES:
         out = xp.empty((len(x), w.shape[1]), x.dtype)
         epilogue.product(_EPILOGUES[kind], x, w, b, out, partial(_plain_dense, kind))
         return out
@@ -167,7 +179,7 @@ def _dense_rule(
         g, b_grad = bias_activation_backward.raw(g, out, b, kind=kind, bias_grad=into_b)
     x_grad = None if needs[0] is False else product(xp, g, w.T)
     both = needs[1] is not False and needs[2] is not False
-    if both and not kind and not isinstance(g, np.ndarray):
+    if both and not kind and not backend.on_cpu(g):
         w_grad = xp.empty(w.shape, w.dtype) if into_w is None else into_w
         b_grad = xp.empty(b.shape, b.dtype) if into_b is None else into_b
         epilogue.product(epilogue.COLUMN_SUMS, x.T, g, b_grad, w_grad, _parameter_gradients)
@@ -205,7 +217,7 @@ _dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_refere
 
 def gelu(x: Operand, /) -> Tensor:
     """Gaussian error linear unit ``x * Phi(x)``, exact (Hendrycks & Gimpel 2016)."""
-    return multiply(0.5 * x, 1 + erf(x * math.sqrt(0.5)))
+    return multiply(0.5 * x, erfc(-x * math.sqrt(0.5)))
 
 
 def silu(x: Operand, /) -> Tensor:
@@ -296,7 +308,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     """
     x = widened(x)
     rows = _norm_rows("layer_norm", x, weight=weight, bias=bias)
-    return reshape(_layer_norm(rows, weight, bias, eps=eps), x.shape)
+    return reshape(_layer_norm(rows, weight, bias, eps=number("layer_norm", "eps", eps)), x.shape)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
@@ -306,7 +318,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """
     x = widened(x)
     rows = _norm_rows("rms_norm", x, weight=weight)
-    return reshape(_rms_norm(rows, weight, eps=eps), x.shape)
+    return reshape(_rms_norm(rows, weight, eps=number("rms_norm", "eps", eps)), x.shape)
 
 
 def _norm_rows(name: str, x: Tensor, **vectors: Tensor) -> Tensor:
@@ -336,6 +348,7 @@ def _cross_entropy_forward(
 def _cross_entropy_rule(
     xp: Any, g: Any, _out: Any, _logits: Any, _t: Any, smoothing: Any, reduction: str, result: Any
 ) -> Any:
+    g = widen(xp, g)  # the number of rows may be above the range of 16 bits
     if reduction == "none":
         g = xp.expand_dims(g, 1)
     elif reduction == "mean":
@@ -346,13 +359,15 @@ def _cross_entropy_rule(
 def _cross_entropy_reference(
     xp: Any, logits: Any, target: Any, smoothing: float, reduction: str, result: Any
 ) -> Any:
+    dtype, logits = logits.dtype, widen(xp, logits)
     classes = logits.shape[1]
     if len(target.shape) == 1:
         target = xp.equal(target[:, None], xp.arange(classes, device=_place(target)))
         target = xp.astype(target, logits.dtype)
     target = target * (1 - smoothing) + smoothing / classes
     losses = -xp.sum(target * xp.log_softmax(logits, axis=1), axis=1)
-    return losses if reduction == "none" else getattr(xp, reduction)(losses)
+    found = losses if reduction == "none" else getattr(xp, reduction)(losses)
+    return found if found.dtype == dtype else xp.astype(found, dtype)
 
 
 def _place(x: Any) -> backend.Device:
@@ -395,6 +410,7 @@ def cross_entropy_and_result(
         raise ValueError(
             f"cross_entropy: reduction {reduction!r} is unknown; allowed are 'mean', 'sum', 'none'"
         )
+    label_smoothing = number("cross_entropy", "label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(
             f"cross_entropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"

@@ -5,17 +5,32 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
+from gputensor.kernels.runtime import narrow, widen
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape, one_axis
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import atan2, clip, imag, isnan, multiply, real, where
+from gputensor.ops.data_type import astype
+from gputensor.ops.elementwise import (
+    atan2,
+    clip,
+    imag,
+    isfinite,
+    isinf,
+    isnan,
+    logical_not,
+    logical_or,
+    multiply,
+    real,
+    where,
+)
 from gputensor.ops.indexing import getitem, index_add, take
 from gputensor.ops.manipulation import flatten, moveaxis, permute_dims, reshape
 from gputensor.ops.searching import searchsorted
 from gputensor.ops.sorting import sort
 from gputensor.ops.statistical import cumulative_prod, cumulative_sum
+from gputensor.options import integer, numbers
 
 __all__ = [
     "angle",
@@ -44,7 +59,10 @@ def cumprod(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor
 
 
 def angle(x: Operand, /) -> Tensor:
-    """Argument of complex numbers, in radians: 0 or pi of real ones."""
+    """Argument of complex numbers, in radians: 0 or pi of real ones; gradient 0 at 0."""
+    x = as_array("angle", x)
+    if getattr(x, "dtype", None) == np.bool_:
+        x = astype(x, np.float64)
     return atan2(imag(x), real(x))
 
 
@@ -67,14 +85,13 @@ def swapaxes(x: Operand, axis1: int, axis2: int, /) -> Tensor:
         If one is not an axis of `x`.
     """
     x = as_array("swapaxes", x)
-    checked_axis("swapaxes", x, axis1)
-    checked_axis("swapaxes", x, axis2)
+    a, b = (one_axis("swapaxes", x, axis) for axis in (axis1, axis2))
     order = list(range(len(x.shape)))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    order[a], order[b] = order[b], order[a]
     return permute_dims(x, tuple(order))
 
 
-def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def quantile(x: Operand, q: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Value below which a share `q` of the elements along `axis` lies, between two interpolated.
 
     Parameters
@@ -103,7 +120,7 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
     shape = getattr(x, "shape", ())
     if any_zero(shape, axis):
         raise ShapeError(f"quantile: there is none of zero elements, shape is {shape}")
-    shares = np.asarray(q, np.float64)
+    shares = numbers("quantile", "q", q).astype(np.float64)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(f"quantile: q is {q}; it must be from 0 to 1")
     axes = axes_of(shape, axis)
@@ -116,7 +133,9 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
         take(rows, asarray(end(at).astype(np.int64), device=device), axis=-1)
         for end in (np.floor, np.ceil)
     )
-    dtype = rows.dtype if rows.dtype.kind in "fV" else np.float64
+    dtype: Any = rows.dtype if rows.dtype.kind in "fV" else np.float64
+    if rows.dtype.kind == "c":
+        dtype = rows.dtype.char.lower()
     share = asarray(at - np.floor(at), dtype, device)
     found = where(share == 0, below, (1 - share) * below + share * above)
     last = getitem(rows, (..., slice(-1, None)))
@@ -125,17 +144,26 @@ def quantile(x: Operand, q: Any, /, *, axis: Axis = None, keepdims: bool = False
     return reshape(out, (*shares.shape, *kept_shape(shape, axis))) if keepdims else out
 
 
-def median(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def median(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Middle of the elements along `axis` in order; parameters as for :func:`quantile`."""
     return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
 
+def _convolve_forward(xp: Any, x: Any, y: Any) -> Any:
+    found = xp.convolve(widen(xp, x), widen(xp, y))
+    return narrow(xp, found, x) if x.dtype == y.dtype else found
+
+
+def _convolve_rule(xp: Any, g: Any, other: Any) -> Any:
+    return xp.convolve(widen(xp, g), widen(xp, xp.flip(other)), mode="valid")
+
+
 _convolve = Primitive(
     "convolve",
-    lambda xp, x, y: xp.convolve(x, y),
+    _convolve_forward,
     (
-        lambda xp, g, _out, _x, y: xp.convolve(g, xp.flip(y), mode="valid"),
-        lambda xp, g, _out, x, _y: xp.convolve(g, xp.flip(x), mode="valid"),
+        lambda xp, g, _out, _x, y: _convolve_rule(xp, g, y),
+        lambda xp, g, _out, x, _y: _convolve_rule(xp, g, x),
     ),
 )
 
@@ -212,15 +240,33 @@ def interp(
             "axis, as long in both, with elements"
         )
     first, last = getitem(values, 0), getitem(values, -1)
+    below, above = at < getitem(knots, 0), at > getitem(knots, -1)
     if knots.size > 1:
-        i = clip(searchsorted(knots, at, side="right") - 1, 0, knots.size - 2)
-        x0, y0 = take(knots, i), take(values, i)
-        share = (at - x0) / (take(knots, i + 1) - x0)
-        inside = y0 + share * (take(values, i + 1) - y0)
+        within = where(logical_or(below, above), getitem(knots, 0), at)
+        i = clip(searchsorted(knots, within, side="right") - 1, 0, knots.size - 2)
+        inside = _on_line(within, *(take(a, i + k) for k in (0, 1) for a in (knots, values)))
     else:
-        inside = first + 0 * at
-    inside = where(at < getitem(knots, 0), first if left is None else left, inside)
-    return where(at > getitem(knots, -1), last if right is None else right, inside)
+        inside = where(isnan(at), at, first)
+    inside = where(below, first if left is None else left, inside)
+    return where(above, last if right is None else right, inside)
+
+
+def _on_line(x: Tensor, x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
+    """Where the line from ``(x0, y0)`` to ``(x1, y1)`` is at `x`, from `x0` to `x1`, as in NumPy.
+
+    At equal abscissas, which only the end has, it is `y1`. From an infinite abscissa to another one
+    it is the ordinate of the latter.
+    """
+    fixed = (x0 == x1) | isinf(x0) | isinf(x1)
+    share = (x - where(fixed, 0, x0)) / where(fixed, 1, x1 - where(fixed, 0, x0))
+    share = where(fixed & logical_not(isnan(x)), 1, share)
+    share = where(fixed & (x < x1) & ((x == x0) | isinf(x1)), 0, share)
+    finite = isfinite(y0) & isfinite(y1)
+    start = where(finite, y0, 0)
+    plain = start + share * (where(finite, y1, 0) - start)
+    # No product with 0 where an ordinate is infinite.
+    special = where(share == 0, y0, where(share == 1, y1, (1 - share) * y0 + share * y1))
+    return where(finite, plain, special)
 
 
 def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> tuple[Tensor, int]:
@@ -231,14 +277,15 @@ def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> t
     if given.dtype.kind not in "iu":
         raise DTypeError(f"{name}: numbers of groups must be integers, got {given.dtype}")
     array = given.array
-    if groups is None:
+    if groups is not None:
+        groups = integer(name, "num_segments", groups)
+    else:
         groups = max(least, int(given.max().item()) + 1 if array.size else 0)
     if isinstance(array, np.ndarray) and array.size:
         _check_groups(name, array, groups)
     return given, groups
 
 
-@calls.noted
 def _check_groups(name: str, ids: Any, groups: int) -> None:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= groups:
@@ -302,9 +349,9 @@ def bincount(x: Operand, /, weights: Operand | None = None, minlength: int = 0) 
     OutOfRangeError
         If an integer is negative (on the CPU).
     """
-    ids, groups = _group_ids("bincount", x, None, minlength)
+    ids, groups = _group_ids("bincount", x, None, integer("bincount", "minlength", minlength))
     if weights is not None:
         return segment_sum(weights, ids, groups)
     backend.wait_for(ids.array, "bincount")
     with backend.on_device_of(ids.array):
-        return wrap(backend.namespace(ids.array).bincount(ids.array, minlength=minlength))
+        return wrap(backend.namespace(ids.array).bincount(ids.array, minlength=groups))

@@ -8,9 +8,10 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import one_axis
 from gputensor.ops.indexing import getitem, take
-from gputensor.ops.manipulation import flatten, ints
+from gputensor.ops.manipulation import flatten
+from gputensor.options import ints, numbers
 
 __all__ = ["pad", "repeat", "split", "unstack"]
 
@@ -26,7 +27,7 @@ _repeat = Primitive(
 )
 
 
-def repeat(x: Operand, repeats: int | Operand, /, *, axis: int | None = None) -> Tensor:
+def repeat(x: Operand, repeats: int | Operand, /, axis: int | None = None) -> Tensor:
     """Each element several times in a row.
 
     Parameters
@@ -49,12 +50,11 @@ def repeat(x: Operand, repeats: int | Operand, /, *, axis: int | None = None) ->
         If a number is negative.
     """
     x = flatten(x) if axis is None else as_array("repeat", x)
-    axis = 0 if axis is None else axis
-    checked_axis("repeat", x, axis)
+    axis = one_axis("repeat", x, 0 if axis is None else axis)
     shape = x.shape
     axis %= len(shape)
     raw = repeats.array if isinstance(repeats, Tensor) else repeats
-    counts = backend.to_host(raw) if backend.is_array(raw) else np.asarray(raw)
+    counts = backend.plain(backend.to_host(raw) if backend.is_array(raw) else np.asarray(raw))
     if counts.dtype.kind not in "iu" and counts.size:
         raise TypeError(f"repeat: repeats must hold ints, got {counts.dtype}")
     if counts.size and counts.min() < 0:
@@ -75,7 +75,7 @@ def _taken(x: Operand, places: Any, axis: int) -> Tensor:
     return take(x, backend.to_device(places, backend.device_of(array)), axis=axis)
 
 
-def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+def unstack(x: Operand, /, axis: int = 0) -> tuple[Tensor, ...]:
     """Views of the parts along `axis`, without it: the inverse of :func:`stack`.
 
     Raises
@@ -84,7 +84,7 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
         If `axis` is not an axis of `x`.
     """
     x = as_array("unstack", x)
-    checked_axis("unstack", x, axis)
+    axis = one_axis("unstack", x, axis)
     axis %= len(x.shape)
     return tuple(getitem(x, (*(slice(None),) * axis, i)) for i in range(x.shape[axis]))
 
@@ -105,7 +105,7 @@ def split(x: Operand, sections: int | Sequence[int], /, axis: int = 0) -> list[T
         If `axis` is not an axis of `x`, or cannot be cut into as many parts of one length.
     """
     x = as_array("split", x)
-    checked_axis("split", x, axis)
+    axis = one_axis("split", x, axis)
     axis %= len(x.shape)
     n = x.shape[axis]
     if np.iterable(sections):
@@ -137,7 +137,7 @@ def pad(
     /,
     mode: str = "constant",
     *,
-    constant_values: complex = 0,
+    constant_values: Any = 0,
 ) -> Tensor:
     """The array with elements put before and after it along each axis.
 
@@ -149,7 +149,7 @@ def pad(
     mode : {"constant", "edge", "reflect", "symmetric", "wrap"}
         What to put there: `constant_values`, the last element, what is behind it without or with
         itself, or what comes in at the other end.
-    constant_values : number
+    constant_values : number, pair or pair for each axis
 
     Returns
     -------
@@ -177,7 +177,8 @@ def pad(
     if any(n < 0 for pair in widths for n in pair):
         raise ValueError(f"pad: pad_width is {pad_width}; it must not be negative")
     if mode == "constant" and widths:
-        return _pad(x, widths=widths, value=constant_values)
+        values = numbers("pad", "constant_values", constant_values)
+        return _pad(x, widths=widths, value=values.item() if values.size == 1 else values.tolist())
     for axis, (n, pair) in enumerate(zip(shape, widths, strict=True)):
         if any(pair):
             if not n:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gputensor.autograd import Mode, Operand, Tensor, raw_operand
+from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError
-from gputensor.kernels.runtime import is_narrow
 from gputensor.ops.data_type import astype, checked_dtype
 
 __all__ = ["autocast", "casting", "lowered", "widened"]

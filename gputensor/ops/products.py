@@ -1,6 +1,7 @@
 """Products: of matrices, by Einstein's convention, and the others of the standard and of NumPy."""
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
@@ -11,15 +12,17 @@ import numpy as np
 
 from gputensor import backend, blas
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
+from gputensor.backend import is_narrow
 from gputensor.errors import ShapeError
-from gputensor.kernels.runtime import is_narrow, narrow, widen
-from gputensor.ops.axes import checked_axis
+from gputensor.kernels.runtime import narrow, widen
+from gputensor.ops.axes import checked_axis, one_axis
 from gputensor.ops.creation import raw_like
 from gputensor.ops.elementwise import conj, multiply
 from gputensor.ops.indexing import diagonal
-from gputensor.ops.manipulation import ints, reshape
+from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered
 from gputensor.ops.statistical import sum
+from gputensor.options import integer, ints
 
 __all__ = ["dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "trace", "vecdot"]
 
@@ -58,7 +61,7 @@ def product(xp: Any, x: Any, y: Any, out: Any = None) -> Any:
     if is_narrow(x.dtype) and x.dtype == y.dtype:
         if isinstance(x, Tensor):
             return _narrow_matmul(x, y)
-        if isinstance(x, np.ndarray):
+        if backend.on_cpu(x):
             wide = np.matmul(x.astype(np.float32), y.astype(np.float32))
             if out is None:
                 return wide.astype(x.dtype)
@@ -269,7 +272,56 @@ _einsum = Primitive(
 )
 
 
-def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
+def _check_lengths(
+    subscripts: str, terms: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """Refuse axes of different lengths that have the same letter, unless one is repeated.
+
+    Raises
+    ------
+    ShapeError
+    """
+    found: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        own: dict[str, int] = {}
+        for letter, n in zip(term, shape, strict=True):
+            known = own.setdefault(letter, n)
+            if known == n != 1:
+                known = found.setdefault(letter, n)
+            if known != n:
+                what = f"letter {letter!r}" if letter in subscripts else "an axis of '...'"
+                raise ShapeError(
+                    f"einsum: {what} of {subscripts!r} has length {known} and length {n}; the "
+                    f"operands have shapes {', '.join(map(str, shapes))}"
+                )
+
+
+def _from_lists(arguments: Sequence[Any]) -> tuple[str, list[Operand]]:
+    """Subscripts and operands of NumPy's other form: operands, each with a list of ints."""
+    *pairs, last = arguments if len(arguments) % 2 else (*arguments, None)
+    operands, lists = pairs[::2], [*pairs[1::2], *([] if last is None else [last])]
+    terms = []
+    for places in lists:
+        if not isinstance(places, (list, tuple)):
+            raise TypeError(
+                "einsum: give subscripts and operands, or each operand followed by a list of ints, "
+                f"got {type(places).__name__}"
+            )
+        known = {...: "..."}
+        try:
+            terms.append("".join(known.get(i) or _LETTERS[operator.index(i)] for i in places))
+        except IndexError:
+            raise ShapeError(
+                f"einsum: {places} must hold ints from 0 to {len(_LETTERS) - 1}"
+            ) from None
+    joined = ",".join(terms[: len(operands)])
+    return (joined if last is None else f"{joined}->{terms[-1]}"), operands
+
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # in the order of NumPy
+
+
+def einsum(subscripts: Any, /, *operands: Any) -> Tensor:
     """Sum of products by Einstein's convention, as :func:`numpy.einsum`.
 
     Parameters
@@ -278,6 +330,8 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
         ``"ij,jk->ik"``; without ``->`` the letters that occur once, in order. ``...`` stands for
         leading axes.
     *operands : Tensor or array
+        NumPy's other form is taken, too: ``einsum(x, [0, 1], y, [1, 2], [0, 2])``, each operand
+        with a list of numbers for its axes, and one for the result.
 
     Returns
     -------
@@ -293,7 +347,7 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
     >>> gt.einsum("bij,bjk->bik", x, y)  # a batch of matrix products
     """
     if not isinstance(subscripts, str):
-        raise TypeError(f"einsum: subscripts must be a str, got {type(subscripts).__name__}")
+        subscripts, operands = _from_lists((subscripts, *operands))  # type: ignore[assignment]
     if not operands:
         raise ShapeError("einsum: there are no operands; give one for each term")
     given = [as_array("einsum", o) for o in operands]
@@ -302,6 +356,7 @@ def einsum(subscripts: str, /, *operands: Operand) -> Tensor:
         raise ShapeError(
             f"einsum: the output of {subscripts!r} must name letters of the operands, each once"
         )
+    _check_lengths(subscripts, terms, [_shape_of(o) for o in given])
     if casting.dtype is not None:
         operands = lowered("einsum", *operands)
     return _einsum(*operands, terms=terms, output=output)
@@ -336,7 +391,8 @@ def tensordot(
     """
     x1, x2 = as_array("tensordot", x1), as_array("tensordot", x2)
     first, second = _shape_of(x1), _shape_of(x2)
-    if isinstance(axes, (int, np.integer)):
+    if isinstance(axes, int) or getattr(axes, "ndim", None) == 0:
+        axes = integer("tensordot", "axes", axes)
         if not 0 <= axes <= min(len(first), len(second)):
             raise ShapeError(
                 f"tensordot: axes is {axes}; operands of shape {first}, {second} allow 0 to "
@@ -365,6 +421,8 @@ def tensordot(
 def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """Dot product of vectors, ``sum(conj(x1) * x2, axis)``, over other axes that broadcast.
 
+    `axis` is counted in each operand for itself.
+
     Raises
     ------
     ShapeError
@@ -372,22 +430,21 @@ def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """
     x1, x2 = as_array("vecdot", x1), as_array("vecdot", x2)
     for x in (x1, x2):
-        checked_axis("vecdot", x, axis)
+        axis = one_axis("vecdot", x, axis)
     first, second = _shape_of(x1), _shape_of(x2)
-    axes = max(len(first), len(second))
-    at = axis % axes if axis < 0 else axis  # in the broadcast shape
-    letters = ascii_letters[:axes]
-    terms = [letters[axes - len(shape) :] for shape in (first, second)]
-    lengths = [
-        dict(zip(t, shape, strict=True)) for t, shape in zip(terms, (first, second), strict=True)
-    ]
-    if lengths[0].get(letters[at]) != lengths[1].get(letters[at]):
+    if first[axis] != second[axis]:
         raise ShapeError(
             f"vecdot: operands of shape {first}, {second} must be as long along axis {axis}"
         )
     if x1.dtype.kind == "c":
         x1 = conj(x1)
-    return einsum(f"{terms[0]},{terms[1]}->{letters[:at]}{letters[at + 1 :]}", x1, x2)
+    letters = ascii_letters[: max(len(first), len(second)) - 1]
+    terms = []
+    for shape in (first, second):
+        others = letters[len(letters) - len(shape) + 1 :]
+        at = axis % len(shape)
+        terms.append(f"{others[:at]}Z{others[at:]}")
+    return einsum(f"{terms[0]},{terms[1]}->{letters}", x1, x2)
 
 
 def dot(x1: Operand, x2: Operand, /) -> Tensor:

@@ -1,6 +1,5 @@
 """Where elements are. The results are integers, gradients end here."""
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import ShapeError
 from gputensor.ops.axes import Axis, any_zero, checked_axis, kept_shape
 from gputensor.ops.creation import asarray
+from gputensor.options import integer
 
 __all__ = [
     "argmax",
@@ -25,10 +25,7 @@ _argmin = Primitive("argmin", lambda xp, x, axis: xp.argmin(x, axis=axis))
 
 def _arg(run: Primitive, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None:
-        try:
-            axis = operator.index(axis)
-        except TypeError:
-            raise TypeError(f"{run.name}: axis must be an int or None, got {axis!r}") from None
+        axis = integer(run.name, "axis", axis)
     x = as_array(run.name, x)
     checked_axis(run.name, x, axis)
     shape = getattr(x, "shape", ())
@@ -40,7 +37,7 @@ def _arg(run: Primitive, x: Operand, axis: int | None, keepdims: bool) -> Tensor
     return result
 
 
-def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmax(x: Operand, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """Index of the largest element along `axis`, or of all elements in one row; first of ties.
 
     Raises
@@ -51,7 +48,7 @@ def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) ->
     return _arg(_argmax, x, axis, keepdims)
 
 
-def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmin(x: Operand, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """Index of the smallest element; otherwise as :func:`argmax`."""
     return _arg(_argmin, x, axis, keepdims)
 
@@ -64,7 +61,7 @@ _count_nonzero = Primitive(
 )
 
 
-def count_nonzero(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def count_nonzero(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """How many elements along `axis` are not zero; parameters as for :func:`sum`."""
     x = as_array("count_nonzero", x)
     axis = checked_axis("count_nonzero", x, axis)

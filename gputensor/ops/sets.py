@@ -1,10 +1,12 @@
-"""Distinct elements. Gradients end here."""
+"""Distinct elements. Gradients flow to where each occurs first."""
 
 from typing import Any, NamedTuple
 
 from gputensor import backend
-from gputensor.autograd import Operand, Tensor, wrap
+from gputensor.autograd import Operand, Tensor, grad_enabled, wrap
 from gputensor.ops.creation import asarray
+from gputensor.ops.indexing import take
+from gputensor.ops.manipulation import flatten
 
 __all__ = ["unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
@@ -40,6 +42,10 @@ def _unique(x: Operand, **asked: bool) -> Any:
         return backend.namespace(array).unique(array.reshape(-1), equal_nan=False, **asked)
 
 
+def _tracked(x: Operand) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad and grad_enabled()
+
+
 def unique_all(x: Operand, /) -> UniqueAll:
     """Distinct elements, where each occurs first, which one each element is, and how often.
 
@@ -58,20 +64,27 @@ def unique_all(x: Operand, /) -> UniqueAll:
     asked = {"return_index": True, "return_inverse": True, "return_counts": True}
     values, indices, inverse, counts = _unique(x, **asked)
     inverse = inverse.reshape(asarray(x).shape)
-    return UniqueAll(wrap(values), wrap(indices), wrap(inverse), wrap(counts))
+    found = take(flatten(x), wrap(indices)) if _tracked(x) else wrap(values)
+    return UniqueAll(found, wrap(indices), wrap(inverse), wrap(counts))
 
 
 def unique_counts(x: Operand, /) -> UniqueCounts:
     """Distinct elements and how often each occurs; as :func:`unique_all` has them."""
+    if _tracked(x):
+        found = unique_all(x)
+        return UniqueCounts(found.values, found.counts)
     return UniqueCounts(*map(wrap, _unique(x, return_counts=True)))
 
 
 def unique_inverse(x: Operand, /) -> UniqueInverse:
     """Distinct elements and which one each element is; as :func:`unique_all` has them."""
+    if _tracked(x):
+        found = unique_all(x)
+        return UniqueInverse(found.values, found.inverse_indices)
     values, inverse = _unique(x, return_inverse=True)
     return UniqueInverse(wrap(values), wrap(inverse.reshape(asarray(x).shape)))
 
 
 def unique_values(x: Operand, /) -> Tensor:
     """Distinct elements; as :func:`unique_all` has them."""
-    return wrap(_unique(x))
+    return unique_all(x).values if _tracked(x) else wrap(_unique(x))

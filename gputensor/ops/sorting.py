@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.backend import NAMESPACES
 from gputensor.errors import ShapeError
-from gputensor.ops.axes import checked_axis
+from gputensor.ops.axes import one_axis
 from gputensor.ops.indexing import getitem, take_along_axis
+from gputensor.options import integer
 
 __all__ = ["argsort", "sort", "topk"]
 
@@ -44,11 +45,10 @@ _argsort = Primitive("argsort", _order)
 
 def _along(name: str, x: Operand, axis: int) -> tuple[Operand, int]:
     x = as_array(name, x)
-    checked_axis(name, x, axis)
-    return x, axis
+    return x, one_axis(name, x, axis)
 
 
-def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+def sort(x: Operand, /, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """Copy with the elements along `axis` in order.
 
     Parameters
@@ -75,7 +75,7 @@ def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: boo
 
 
 def argsort(
-    x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+    x: Operand, /, axis: int = -1, *, descending: bool = False, stable: bool = True
 ) -> Tensor:
     """Indices that put the elements along `axis` in order; parameters as for :func:`sort`."""
     x, axis = _along("argsort", x, axis)
@@ -89,7 +89,7 @@ class TopK(NamedTuple):
     indices: Tensor
 
 
-def topk(x: Operand, k: int, /, *, axis: int = -1, largest: bool = True) -> TopK:
+def topk(x: Operand, k: int, /, axis: int = -1, *, largest: bool = True) -> TopK:
     """The `k` largest elements along `axis`, in order, and where they are.
 
     Parameters
@@ -112,7 +112,7 @@ def topk(x: Operand, k: int, /, *, axis: int = -1, largest: bool = True) -> TopK
         If there are fewer than `k` elements, or `axis` is not an axis of `x`.
     """
     x, axis = _along("topk", x, axis)
-    shape = x.shape
+    shape, k = x.shape, integer("topk", "k", k)
     if not 0 <= k <= shape[axis]:
         raise ShapeError(f"topk: k is {k}; axis {axis} of shape {shape} allows 0 to {shape[axis]}")
     first = (*(slice(None),) * (axis % len(shape)), slice(k))

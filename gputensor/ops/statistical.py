@@ -1,18 +1,23 @@
 """Reductions over axes."""
 
+import builtins
 import math
-import operator
 from typing import Any
 
+import numpy as np
+
+from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.errors import ShapeError
 from gputensor.kernels import row_moments
-from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape
+from gputensor.kernels.runtime import power_of_two, squares_fit, widen
+from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape, one_axis
 from gputensor.ops.creation import full
 from gputensor.ops.data_type import checked_dtype
-from gputensor.ops.elementwise import add, imag, real, sqrt
+from gputensor.ops.elementwise import add, hypot, imag, real
 from gputensor.ops.manipulation import concat
 from gputensor.ops.precision import widened
+from gputensor.options import number
 
 __all__ = [
     "cumulative_prod",
@@ -39,7 +44,7 @@ _sum = Primitive(
 )
 
 
-def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def sum(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Sum of the elements along `axis`, all of them by default.
 
     Parameters
@@ -47,7 +52,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
     x : Tensor or array
     axis : int, tuple of ints or None
     dtype : dtype, optional
-        Of the sum and its intermediate values.
+        Of the sum and its intermediate values; those of 16-bit numbers are float32.
     keepdims : bool
         Whether reduced axes stay, with length 1.
 
@@ -68,6 +73,7 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool =
 
 def _mean_rule(xp: Any, g: Any, _out: Any, _x: Any, axis: Axis, keepdims: bool) -> Any:
     count = count_of(_x.shape, axis)
+    g = widen(xp, g)  # the count may be above the range of 16 bits
     # Of no elements there is nothing to give a share to.
     return _spread(xp, g / count if count else g, _x.shape, axis)
 
@@ -79,26 +85,39 @@ _mean = Primitive(
 )
 
 
-def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def mean(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN."""
     x = widened(as_array("mean", x))
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
 
 
-def _var_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
+def _variance(xp: Any, x: Any, axis: Axis, correction: float) -> Any:
+    """Variance without the axes that it is taken along, of 16-bit numbers in float32."""
     shape = x.shape
     axes, count = axes_of(shape, axis), count_of(shape, axis)
     last = axes == list(range(len(shape) - len(axes), len(shape)))
-    if x.dtype.kind == "f" and x.size and last and x.flags.c_contiguous:
+    if x.dtype.kind in "fV" and x.size and last and x.flags.c_contiguous:
         found = row_moments.raw(x.reshape(x.size // count, count))[1] * count
     else:
-        deviation = x - xp.mean(x, axis=axis, keepdims=True)
-        found = xp.sum(deviation * deviation, axis=axis)
-    found = found / _freedom(count, correction)
-    if x.dtype.kind == "f":
-        found = xp.astype(found, x.dtype)
-    kept = [n for a, n in enumerate(shape) if a not in axes]
-    return xp.reshape(found, kept_shape(shape, axis) if keepdims else kept)
+        deviation = _deviation(xp, x, axis)
+        rest = xp.sum(deviation, axis=axis)  # what rounding left out of the mean, times the count
+        found = xp.sum(deviation * deviation, axis=axis) - rest * rest / builtins.max(count, 1)
+        found = xp.maximum(found, 0)
+    return found / _freedom(count, correction)
+
+
+def _finished(xp: Any, found: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+    """A variance or deviation in the dtype and the shape that are asked for."""
+    if x.dtype.kind in "fV":
+        found = xp.astype(xp.asarray(found), x.dtype)
+    axes = axes_of(x.shape, axis)
+    kept = [n for a, n in enumerate(x.shape) if a not in axes]
+    return xp.reshape(found, kept_shape(x.shape, axis) if keepdims else kept)
+
+
+def _var_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
+    found = _variance(xp, x, axis, correction)
+    return _finished(xp, found, x, axis, keepdims)
 
 
 def _freedom(count: int, correction: float) -> float:
@@ -106,19 +125,24 @@ def _freedom(count: int, correction: float) -> float:
     return count - correction if count > correction else math.nan
 
 
+def _deviation(xp: Any, x: Any, axis: Axis) -> Any:
+    x = widen(xp, x)
+    return x - xp.mean(x, axis=axis, keepdims=True)
+
+
 def _var_rule(
     xp: Any, g: Any, _out: Any, x: Any, axis: Axis, correction: float, keepdims: bool
 ) -> Any:
-    deviation = x - xp.mean(x, axis=axis, keepdims=True)
     scale = 2 / _freedom(count_of(x.shape, axis), correction)
-    return xp.reshape(g, kept_shape(x.shape, axis)) * scale * deviation
+    g = widen(xp, xp.reshape(g, kept_shape(x.shape, axis)))
+    return g * scale * _deviation(xp, x, axis)
 
 
 _var = Primitive("var", _var_forward, (_var_rule,))
 
 
 def var(
-    x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    x: Operand, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """Variance along `axis`, of the population with ``correction=0``, of a sample with 1.
 
@@ -126,7 +150,7 @@ def var(
     nothing is left to divide by. Deviations of complex numbers count by their absolute value.
     Other parameters are those of :func:`sum`.
     """
-    x = widened(as_array("var", x))
+    x, correction = widened(as_array("var", x)), number("var", "correction", correction)
     dtype = getattr(x, "dtype", None)
     if dtype is not None and dtype.kind == "c":
         parts = (real(x), imag(x))
@@ -134,19 +158,54 @@ def var(
     return _var(x, axis=checked_axis("var", x, axis), correction=correction, keepdims=keepdims)
 
 
+@backend.one_call
+def _std_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
+    if isinstance(x, np.ndarray) or any_zero(x.shape, axis):
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = xp.asarray(_variance(xp, x, axis, correction))
+        if any_zero(x.shape, axis) or squares_fit(found):
+            return _finished(xp, xp.sqrt(found), x, axis, keepdims)
+    wide = widen(xp, x) if x.dtype.kind in "fV" else xp.astype(x, np.float64)
+    unit = power_of_two(xp.asarray(xp.abs(wide)), axis)
+    found = xp.sqrt(_variance(xp, wide * unit, axis, correction))
+    return _finished(xp, found / xp.reshape(unit, found.shape), x, axis, keepdims)
+
+
+def _std_rule(
+    xp: Any, g: Any, out: Any, x: Any, axis: Axis, correction: float, keepdims: bool
+) -> Any:
+    kept = kept_shape(x.shape, axis)
+    g, out = widen(xp, xp.reshape(g, kept)), widen(xp, xp.reshape(out, kept))
+    share = _deviation(xp, x, axis) / xp.where(xp.equal(out, 0), math.inf, out)
+    return g * share / _freedom(count_of(x.shape, axis), correction)
+
+
+_std = Primitive("std", _std_forward, (_std_rule,))
+
+
 def std(
-    x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    x: Operand, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
-    """Standard deviation along `axis`: the square root of :func:`var`."""
-    return sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+    """Standard deviation along `axis`: the square root of :func:`var`, without its overflow.
+
+    Gradient and second derivative are 0 where all elements are equal, also those of ``std(x)**2``:
+    take :func:`var` for it.
+    """
+    x, correction = widened(as_array("std", x)), number("std", "correction", correction)
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and dtype.kind == "c":
+        parts = (real(x), imag(x))
+        return hypot(*(std(p, axis=axis, correction=correction, keepdims=keepdims) for p in parts))
+    return _std(x, axis=checked_axis("std", x, axis), correction=correction, keepdims=keepdims)
 
 
 def _extremum_rule(xp: Any, g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     kept = kept_shape(x.shape, axis)
     # Where the result is NaN no element equals it: the NaN elements share the gradient.
     chosen = xp.logical_or(xp.equal(x, xp.reshape(out, kept)), xp.isnan(x))
+    g = widen(xp, xp.reshape(g, kept))  # a count may be above the range of 16 bits
     count = xp.astype(xp.sum(chosen, axis=axis, keepdims=True), g.dtype)
-    return xp.where(chosen, xp.reshape(g, kept) / xp.reshape(count, kept), 0)
+    return xp.where(chosen, g / count, 0)
 
 
 def _extremum(name: str) -> Primitive:
@@ -167,7 +226,7 @@ def _not_empty(name: str, x: Operand, axis: Axis) -> None:
         raise ShapeError(f"{name}: there is no {name} of zero elements, shape is {shape}")
 
 
-def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def max(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`, NaN if there is one; elements that tie share the gradient.
 
     Raises
@@ -181,7 +240,7 @@ def max(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _max(x, axis=axis, keepdims=keepdims)
 
 
-def min(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def min(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; as :func:`max` otherwise."""
     x = as_array("min", x)
     axis = checked_axis("min", x, axis)
@@ -195,7 +254,7 @@ def _exclusive(xp: Any, x: Any) -> Any:
 
 
 def _prod_rule(xp: Any, g: Any, _out: Any, x: Any, axis: Axis, dtype: Any, keepdims: bool) -> Any:
-    shape = x.shape
+    x, g, shape = widen(xp, x), widen(xp, g), x.shape
     axes = axes_of(shape, axis)
     order = tuple(a for a in range(len(shape)) if a not in axes) + tuple(axes)
     kept = tuple(shape[a] for a in order[: len(shape) - len(axes)])
@@ -215,7 +274,7 @@ _prod = Primitive(
 )
 
 
-def prod(x: Operand, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def prod(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1."""
     x = widened(as_array("prod", x))
     dtype = dtype if dtype is None else checked_dtype("prod", dtype)
@@ -236,7 +295,7 @@ _cumulative_sum = Primitive(
 def _cumulative_prod_rule(xp: Any, g: Any, _out: Any, x: Any, axis: int, dtype: Any) -> Any:
     # Element i takes part in products j >= i, each of what is before i, what is between i and j,
     # and itself: the sum over j of g[j] times what is between obeys s[i] = g[i] + x[i+1] * s[i+1].
-    x, sums = xp.moveaxis(x, axis, -1), xp.moveaxis(g, axis, -1)
+    x, sums = (xp.moveaxis(widen(xp, a), axis, -1) for a in (x, g))
     between, step, n = x[..., 1:], 1, x.shape[-1]
     while step < n:  # sums of 1, 2, 4, ... terms
         summed = sums[..., : n - step] + between * sums[..., step:]
@@ -261,8 +320,7 @@ def _cumulative(
     shape = getattr(x, "shape", ())
     if axis is None and len(shape) > 1:
         raise ValueError(f"{run.name}: axis must be named for an array of shape {shape}")
-    axis = 0 if axis is None else operator.index(axis)
-    checked_axis(run.name, x, axis)
+    axis = one_axis(run.name, x, 0 if axis is None else axis)
     dtype = dtype if dtype is None else checked_dtype(run.name, dtype)
     found = run(x, axis=axis, dtype=dtype)
     if not include_initial:

@@ -9,21 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls, memory
+from gputensor import backend, memory
 from gputensor.autograd import (
     Leaf,
     Tensor,
     changed,
     no_grad,
-    note_leaves,
-    note_move,
     wrap,
 )
-from gputensor.watched import Watched
 from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 from gputensor.ops.creation import tensor
 from gputensor.optim.schedules import Schedule
+from gputensor.watched import Watched
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -65,7 +63,6 @@ class _Flat:
                 self.leaves.append(leaf)
                 self.bounds.append((pair * start, pair * stop))
                 start = stop
-        note_move()
 
     def state(self) -> Tensor:
         """Zeros beside the values, float32 beside those of 16 bits."""
@@ -77,12 +74,11 @@ class _Flat:
     def runs(self) -> list[tuple[int, int]]:
         """Longest stretches of parameters that have gradients."""
         found: list[tuple[int, int]] = []
-        note_leaves(self.leaves, used=True)
         for leaf, (start, stop) in zip(self.leaves, self.bounds, strict=True):
             if leaf.grad is None:
                 continue
-            if leaf.grad.array is not leaf.buffer:  # set by the user
-                leaf.buffer[...] = leaf.grad.array  # type: ignore[index]
+            if leaf.grad.array is not leaf.buffer:
+                leaf.settle()
             if found and found[-1][1] == start:
                 found[-1] = found[-1][0], stop
             else:
@@ -119,22 +115,18 @@ def _root(squared: Array) -> Tensor:
         return wrap(_root_of(backend.namespace(squared), squared))
 
 
-@calls.noted
 def _root_of(xp: Any, squared: Array) -> Array:
     return xp.asarray(xp.sqrt(squared))
 
 
-@calls.noted
 def _total(xp: Any, parts: list[Array]) -> Array:
     return xp.asarray(sum(parts[1:], parts[0])) if parts else xp.zeros(())
 
 
-@calls.noted
 def _as_number(count: Array) -> Array:
     return count.reshape(()).astype(np.float64)
 
 
-@calls.noted
 def _count(count: Array, skip: Array | None) -> None:
     count += 1 if skip is None else skip == 0
 
@@ -155,7 +147,7 @@ class Optimizer(Watched):
     Attributes
     ----------
     lr : float or Schedule
-        Settable. It is kept on the device, where steps read it.
+        May be set. It is kept on the device, where steps read it.
     """
 
     _slots: tuple[str, ...] = ()  # names of the state arrays
@@ -206,7 +198,6 @@ class Optimizer(Watched):
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward pass overwrites them."""
         for flat in self._flats:
-            note_leaves(flat.leaves, used=False)
             for leaf in flat.leaves:
                 leaf.grad = None
 
@@ -228,7 +219,7 @@ class Optimizer(Watched):
                 if callable(self._lr) and runs:
                     with no_grad():
                         steps = wrap(_as_number(flat.count.array))
-                        calls.assign(flat.rate.array, self._lr(steps).array)
+                        flat.rate.array[...] = self._lr(steps).array
                 tensors = [flat.values, flat.grads, *states]
                 for start, stop in runs:
                     arrays = [t.array[start:stop] for t in tensors]
@@ -240,9 +231,18 @@ class Optimizer(Watched):
     def _update(self, flat: _Flat, arrays: list[Array], skip: Array | None, last: bool) -> None:
         raise NotImplementedError
 
-    def _gradients(self) -> list[Array]:
-        """Stretches of the flat buffers that hold gradients."""
-        return [flat.grads.array[start:stop] for flat in self._flats for start, stop in flat.runs()]
+    def _gradients(self, change: bool = False) -> list[Array]:
+        """Stretches of the flat buffers that hold gradients; with `change` they may be written.
+
+        Tensors that ``.grad`` has given then keep the values that they have.
+        """
+        found = [
+            flat.grads.array[start:stop] for flat in self._flats for start, stop in flat.runs()
+        ]
+        for leaf in (leaf for flat in self._flats for leaf in flat.leaves if change):
+            if leaf.grad is not None and leaf.grad.array is not leaf.buffer:
+                leaf.grad = wrap(leaf.buffer)
+        return found
 
     def grad_norm(self) -> Tensor:
         """Euclidean norm of all gradients together; it stays on the device.
@@ -280,7 +280,7 @@ class Optimizer(Watched):
             The norm before, as of :meth:`grad_norm`.
         """
         most = _number("max_norm", max_norm, 0, float("inf"))
-        gradients = self._gradients()
+        gradients = self._gradients(change=True)
         squared = self._squared_norm(gradients)
         for g in gradients:
             with backend.on_device_of(g):

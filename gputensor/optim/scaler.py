@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, calls
+from gputensor import backend
 from gputensor.autograd import Tensor, changed, wrap
-from gputensor.watched import Watched
 from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
 from gputensor.optim.optimizers import Optimizer
+from gputensor.options import number
+from gputensor.watched import Watched
 
 __all__ = ["GradScaler"]
 
@@ -57,10 +58,13 @@ class GradScaler(Watched):
         backoff_factor: float = 0.5,
         growth_interval: int = 2000,
     ) -> None:
+        init_scale = number("GradScaler", "init_scale", init_scale)
+        self.growth_factor: float = number("GradScaler", "growth_factor", growth_factor)
+        self.backoff_factor: float = number("GradScaler", "backoff_factor", backoff_factor)
         for name, value, low, high in (
             ("init_scale", init_scale, 0.0, math.inf),
-            ("growth_factor", growth_factor, 1.0, math.inf),
-            ("backoff_factor", backoff_factor, 0.0, 1.0),
+            ("growth_factor", self.growth_factor, 1.0, math.inf),
+            ("backoff_factor", self.backoff_factor, 0.0, 1.0),
         ):
             if not low < value < high:
                 raise ValueError(
@@ -70,8 +74,6 @@ class GradScaler(Watched):
             raise ValueError(
                 f"GradScaler: growth_interval is {growth_interval}; it must be a positive int"
             )
-        self.growth_factor = growth_factor
-        self.backoff_factor = backoff_factor
         self.growth_interval = int(growth_interval)
         # On the host until a loss or an optimizer shows where they belong.
         self._scale: Array = np.full(1, init_scale, np.float32)
@@ -81,7 +83,7 @@ class GradScaler(Watched):
 
     def _scale_on(self, where: Device) -> Array:
         """The scale on a device, which is its place from the first call on."""
-        if isinstance(self._scale, np.ndarray) and where.kind == "cuda":
+        if backend.on_cpu(self._scale) and where.kind == "cuda":
             self._scale = backend.to_device(self._scale, where)
             self._streak = backend.to_device(self._streak, where)
         return backend.to_device(self._scale, where)
@@ -114,11 +116,11 @@ class GradScaler(Watched):
             )
         home = backend.device_of(optimizer._flats[0].values)
         flags: dict[Device, Array] = {}
-        for g in optimizer._gradients():
+        for g in optimizer._gradients(change=True):
             where = backend.device_of(g)
             with backend.on_device_of(where):
                 if where not in flags:
-                    flags[where] = calls.apply(backend.namespace(where).zeros, 1, np.uint32)
+                    flags[where] = backend.namespace(where).zeros(1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
             changed(g, "unscale")
         self._found[optimizer] = _any(list(flags.values()), home)
@@ -186,7 +188,6 @@ class GradScaler(Watched):
                 array[...] = backend.to_device(value, backend.device_of(array))
 
 
-@calls.noted
 def _any(flags: list[Array], where: Device) -> Array:
     """One flag on `where` that is set if one of the flags is."""
     moved = [backend.to_device(flag, where) for flag in flags]

@@ -135,6 +135,8 @@ def _waits() -> None:
 def _from_interface(value: Any) -> HostArray:
     """Memory of a foreign object that tells its address."""
     interface = value.__cuda_array_interface__
+    if 0 in interface["shape"]:
+        return _allocate(interface["shape"], interface["typestr"])
     address = interface["data"][0]
     memory = Allocation.around(address)
     if memory is None:
@@ -382,6 +384,12 @@ def _sorted(function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: An
     return np.array(order) if function is np.argsort else a[order]
 
 
+def _unique(function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: Any) -> Any:
+    if a.dtype.name == "bfloat16":
+        raise ValueError("Unsupported dtype (bfloat16)")
+    return function(a, *args, **kwargs)
+
+
 def _extreme_place(function: Callable[..., Any], a: HostArray, *args: Any, **kwargs: Any) -> Any:
     """First place of the extreme; of several NaN any, here the last."""
     axis = kwargs.get("axis", args[0] if args else None)
@@ -397,6 +405,7 @@ def _extreme_place(function: Callable[..., Any], a: HostArray, *args: Any, **kwa
 _REDUCED: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("sort", "argsort"), _sorted),
     **dict.fromkeys(("argmax", "argmin"), _extreme_place),
+    "unique": _unique,
     **dict.fromkeys(("sum", "prod", "trace"), functools.partial(_accumulated, True)),
     **dict.fromkeys(("cumsum", "cumprod"), functools.partial(_accumulated, False)),
     **dict.fromkeys(("mean", "nanmean", "median", "nanmedian"), _quiet),
@@ -527,6 +536,7 @@ class ndarray:
                 strides,
                 order,
             )
+            _OWNERS[id(self._memory)] = self  # the base of views to come
 
     # ---- what it is
 

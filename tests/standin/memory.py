@@ -208,8 +208,9 @@ class Allocation:
     @classmethod
     def around(cls, address: int) -> "Allocation | None":
         """Allocation that an address points into, or at the end of."""
-        for memory in list(cls.live.values()):
-            if memory.ptr <= address <= memory.ptr + memory.nbytes:
+        for ref in cls.live.valuerefs():  # a list, other threads may change what is alive
+            memory = ref()
+            if memory is not None and memory.ptr <= address <= memory.ptr + memory.nbytes:
                 return memory
         return None
 

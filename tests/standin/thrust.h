@@ -13,10 +13,23 @@
 using std::abs;
 using std::copysign;
 using std::fabs;
+using std::floor;
+using std::fmod;
 using std::isfinite;
 using std::isinf;
 using std::isnan;
 using std::signbit;
+
+inline int __float_as_int(float x) {
+  int bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+inline long long __double_as_longlong(double x) {
+  long long bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
 
 // CuPy compiles with -ftz=true: float32 numbers below the normal ones are 0, read or written.
 struct FlushSubnormals {
@@ -76,7 +89,6 @@ template <class T> complex<T> conj(complex<T> z) { return {z.re, -z.im}; }
 
 #define THRUST_AS_C99(name) \
   template <class T> complex<T> name(complex<T> z) { return std::name(z.std()); }
-THRUST_AS_C99(exp)
 THRUST_AS_C99(sqrt)
 THRUST_AS_C99(sin)
 THRUST_AS_C99(cos)
@@ -89,6 +101,11 @@ THRUST_AS_C99(asinh)
 THRUST_AS_C99(atanh)
 #undef THRUST_AS_C99
 
+template <class T>
+complex<T> exp(complex<T> z) {
+  if (std::isinf(z.re) && z.re < 0 && !isfinite(z.im)) return {0, 0};
+  return std::exp(z.std());
+}
 template <class T>
 complex<T> log(complex<T> z) {
   // Of a NaN by the sum of squares, which an infinite part does not outlive.
@@ -136,3 +153,12 @@ complex<T> min(complex<T> x, complex<T> y) {
 }
 template <class T> T max(T x, T y) { return std::fmax(x, y); }
 template <class T> T min(T x, T y) { return std::fmin(x, y); }
+
+// The run-time compiler for devices knows no standard header, hence none of these.
+#undef NAN
+#undef INFINITY
+#undef M_E
+#undef M_LN2
+#undef M_LN10
+#undef M_PI_2
+#undef M_SQRT2

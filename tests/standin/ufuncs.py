@@ -153,7 +153,7 @@ def choose(name: str, args: Sequence[Any], dtype: Any = None) -> Loop:
     if found is None:
         raise TypeError(f"Wrong type ({tuple(types)}) of arguments for cupy_{name}")
     if name in _NOT_OF_BOOLS and found.ins[0].kind == "b":
-        raise TypeError(f"cupy_{name} of bools is not supported")
+        raise TypeError(f"The cupy boolean {name}, the operator, is not supported.")
     return found
 
 

@@ -1,0 +1,152 @@
+"""SciPy's functions with tensors: which keep the tape, measured for docs/scipy.md.
+
+Run as a script, with or without ``SCIPY_ARRAY_API=1``, it prints the outcome of each.
+"""
+
+import json
+import warnings
+
+import numpy as np
+import scipy.cluster.vq as vq
+import scipy.constants as constants
+import scipy.differentiate as differentiate
+import scipy.fft as fft
+import scipy.integrate as integrate
+import scipy.interpolate as interpolate
+import scipy.linalg as linalg
+import scipy.ndimage as ndimage
+import scipy.optimize as optimize
+import scipy.signal as signal
+import scipy.spatial.distance as distance
+import scipy.special as special
+import scipy.stats as stats
+from scipy.spatial.transform import Rotation
+
+import gputensor as gt
+
+RNG = np.random.default_rng(0)
+V = RNG.uniform(0.2, 0.8, 6)
+M = RNG.uniform(0.2, 0.8, (4, 5))
+S = M[:, :4] @ M[:, :4].T + np.eye(4)
+AT = np.linspace(0, 1, 6)
+T = RNG.uniform(1.1, 1.9, 5)
+
+
+def named(module, names, values, form=lambda f: f):
+    prefix = module.__name__.removeprefix("scipy.")
+    return {f"{prefix}.{n}": (form(getattr(module, n)), values) for n in names.split()}
+
+
+def beside(x, other):
+    """An array of the library that `x` is of: SciPy takes no two."""
+    return gt.asarray(other) if isinstance(x, gt.Tensor) else other
+
+
+def magnitude(f):
+    return lambda x: abs(f(x))
+
+
+def with_first(number):
+    return lambda f: lambda x: f(number, x)
+
+
+# By name, a function of one array, and what it is called with.
+CASES = {
+    **named(
+        special,
+        "cbrt digamma erf erfc erfinv exp2 expit expm1 gammaln log1p psi sinc softplus "
+        "log_softmax logsumexp softmax ellipk entr erfcx exp10 exprel gamma i0 i1 j0 log_expit "
+        "log_ndtr loggamma logit ndtr ndtri rgamma spence",
+        V,
+    ),
+    **named(special, "polygamma", V, lambda f: lambda x: f(1, x)),
+    **named(special, "multigammaln", V + 3, lambda f: lambda x: f(x, 2)),
+    **named(
+        special,
+        "rel_entr xlogy beta betaln gammainc gammaincc huber kl_div xlog1py zeta",
+        V + 1,
+        with_first(1.5),
+    ),
+    **named(fft, "fft ifft rfft fftshift ifftshift ihfft", V, magnitude),
+    **named(fft, "irfft hfft dct idct dst", V),
+    **named(fft, "fft2 ifft2 fftn ifftn rfft2 rfftn", M, magnitude),
+    **named(integrate, "trapezoid cumulative_trapezoid cumulative_simpson simpson", V),
+    **named(integrate, "romb", V[:5]),
+    **named(integrate, "fixed_quad", V, lambda f: lambda x: f(lambda t: x[0] * t, 0, 1)[0]),
+    **named(integrate, "tanhsinh", V, lambda f: lambda x: f(lambda t: t**2, 0 * x, x).integral),
+    **named(integrate, "solve_ivp", V, lambda f: lambda x: f(lambda t, y: -y, (0, 1), x).y),
+    **named(linalg, "block_diag", M, lambda f: lambda x: f(x, x)),
+    **named(linalg, "cholesky det eigvalsh expm inv norm pinv svdvals", S),
+    **named(optimize, "rosen rosen_der rosen_hess", V),
+    **named(
+        stats,
+        "circmean circstd circvar differential_entropy gmean gstd gzscore hmean iqr kstat kstatvar "
+        "kurtosis lmoment sem skew tmax tmean tmin tstd tvar variation zscore entropy expectile",
+        V,
+    ),
+    **named(stats, "trim_mean", V, lambda f: lambda x: f(x, 0.2)),
+    **named(stats, "yeojohnson_llf", V, lambda f: lambda x: f(0.5, x)),
+    **named(stats, "moment", V, lambda f: lambda x: f(x, order=3)),
+    **named(stats, "pmean", V, lambda f: lambda x: f(x, 2.0)),
+    **named(stats, "zmap", V, lambda f: lambda x: f(x, beside(x, AT))),
+    **named(stats, "pearsonr", V, lambda f: lambda x: f(x, beside(x, AT)).statistic),
+    **named(stats, "directional_stats", M, lambda f: lambda x: f(x).mean_direction),
+    "stats.norm.logpdf": (stats.norm.logpdf, V),
+    **named(
+        signal,
+        "convolve fftconvolve oaconvolve correlate",
+        V,
+        lambda f: lambda x: f(x, beside(x, T)),
+    ),
+    **named(signal, "envelope gausspulse medfilt", V),
+    **named(signal, "hilbert", V, magnitude),
+    **named(signal, "gauss_spline", V, lambda f: lambda x: f(x, 3)),
+    **named(signal, "freqz", V, lambda f: lambda x: abs(f(x)[1])),
+    **named(signal, "resample", V, lambda f: lambda x: f(x, 4)),
+    **named(
+        signal,
+        "lfilter filtfilt",
+        np.concatenate([V, V]),
+        lambda f: lambda x: f(beside(x, np.array([1, 0.5])), beside(x, np.array([1, 0.3])), x),
+    ),
+    **named(signal, "vectorstrength", V, lambda f: lambda x: f(x, beside(x, np.array(1.0)))[0]),
+    **named(signal, "welch", V, lambda f: lambda x: f(x, nperseg=6)[1]),
+    **named(ndimage, "gaussian_filter", M, lambda f: lambda x: f(x, 1.0)),
+    **named(ndimage, "laplace sobel", M),
+    **named(distance, "cosine euclidean", V, lambda f: lambda x: f(x, beside(x, AT))),
+    **named(distance, "pdist", M),
+    **named(
+        interpolate,
+        "CubicSpline PchipInterpolator make_interp_spline",
+        V,
+        lambda f: lambda x: f(beside(x, AT), x)(beside(x, T - 1)),
+    ),
+    **named(vq, "whiten", M),
+    **named(differentiate, "derivative", V, lambda f: lambda x: f(lambda t: t**2, x).df),
+    **named(constants, "convert_temperature", V, lambda f: lambda x: f(x, "C", "K")),
+    "spatial.transform.Rotation.as_matrix": (lambda x: Rotation.from_quat(x).as_matrix(), V[:4]),
+    "spatial.transform.Rotation.apply": (
+        lambda x: Rotation.from_rotvec(x).apply(beside(x, np.ones(3))),
+        V[:3],
+    ),
+}
+
+
+def outcome(function, values):
+    """Whether the result is on the tape, with the right gradient; or what happens instead."""
+    wanted = function(values)
+    x = gt.tensor(values, requires_grad=True)
+    try:
+        out = function(x)
+        if not isinstance(out, gt.Tensor) or not out.requires_grad:
+            return "loses the gradient"
+        np.testing.assert_allclose(out.detach().numpy(), wanted, rtol=1e-6)
+        gt.gradcheck(function, x, atol=1e-4, rtol=1e-3)
+    except (TypeError, gt.errors.GraphError):
+        return "refuses"
+    return "keeps"
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print(json.dumps({name: outcome(*case) for name, case in CASES.items()}))
