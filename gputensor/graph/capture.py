@@ -1,6 +1,7 @@
 """``gt.capture``: a function of tensors, recorded as a graph once and replayed from then on."""
 
 import functools
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Hashable
@@ -233,8 +234,17 @@ _PLAIN = {int, bool, str, type(None)}
 def _signature(args: Any, kwargs: Any, tensors: list[Tensor]) -> Hashable:
     """All of the arguments but their tensors' elements; the tensors go to `tensors`, each once."""
     structure = _structure(args, tensors), _structure(kwargs, tensors) if kwargs else None
-    layouts = tuple((a.shape, a.dtype, a.strides) for a in (t.array for t in tensors))
-    return structure, layouts
+    arrays = [t.array for t in tensors]
+    layouts = tuple((a.shape, a.dtype, a.strides) for a in arrays)
+    apart = len(arrays) < 2 or not any(itertools.starmap(_share, itertools.combinations(arrays, 2)))
+    return structure, layouts, apart
+
+
+def _share(a: Array, b: Array) -> bool:
+    """Whether arrays may share memory."""
+    if type(a) is np.ndarray:
+        return type(b) is np.ndarray and np.may_share_memory(a, b)
+    return type(b) is type(a) and bool(a.data.mem is b.data.mem)
 
 
 def _structure(tree: Any, tensors: list[Tensor]) -> Hashable:
