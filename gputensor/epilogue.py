@@ -77,12 +77,12 @@ def product(epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain:
     if recording is not None:
         written = (out, vector) if epilogue == COLUMN_SUMS else (out,)
         args = epilogue, a, b, vector, out, plain
-        recording.record("call", _product, _product, args, writes=written)
+        recording.record("call", product_with_epilogue, product_with_epilogue, args, writes=written)
         return
-    _product(epilogue, a, b, vector, out, plain)
+    product_with_epilogue(epilogue, a, b, vector, out, plain)
 
 
-def _product(epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Plain) -> None:
+def product_with_epilogue(epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Plain) -> None:
     plain_way = functools.partial(plain, a, b, vector, out)
     if _forced is False or config.deterministic() or config.kernels_setting() == "reference":
         plain_way()

@@ -13,7 +13,7 @@ from gputensor import autograd, backend, config
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceMismatchError
-from gputensor.graph import cpu, cuda, passes
+from gputensor.graph import cpu, passes
 from gputensor.graph.record import Record, record
 from gputensor.ops import precision
 from gputensor.tree import map_tree
@@ -39,7 +39,11 @@ class Replay:
         """What runs."""
         graph = passes.simplified(self.record.graph)
         self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
-        return cuda.Program(graph) if self._on_cuda else cpu.Program(graph)
+        if not self._on_cuda:
+            return cpu.Program(graph)
+        from gputensor.graph import cuda
+
+        return cuda.Program(graph)
 
     def holds(self) -> bool:
         """Whether all is as it was when the function was recorded."""
@@ -178,6 +182,11 @@ class Captured:
         if local.trials.get(key, 0) >= _TRIALS:
             return detached(self._function(*args, **kwargs))
         return self._record(args, kwargs, tensors, replays, key)
+
+    def replay_for(self, *args: Any, **kwargs: Any) -> Replay | None:
+        """The replay that a call with such arguments would be; None if there is none yet."""
+        key = _signature(args, kwargs, []), _settings()
+        return next((r for r in self._local.replays.get(key, ()) if r.holds()), None)
 
     def _give_up(self, reason: str, key: Hashable) -> None:
         """Run the function as it is from now on, for arguments of a signature."""

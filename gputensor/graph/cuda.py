@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, blas
 from gputensor.autograd import wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError
@@ -407,7 +407,7 @@ class Program:
         first = self._lane is None
         if first:
             self._lane = lane()
-            self._arguments = self._room()
+            self._arguments = self._arguments or self._room()
         self._lane.catch_up()
         for mine, given in zip(self._arguments, arrays, strict=True):
             _copy(given, mine)
@@ -451,30 +451,54 @@ class Program:
 
     # Issuing
 
-    def _issue(self) -> list[Array]:
-        """Give all work to the current stream; what is needed afterwards."""
+    def _issue(self, note: "Callable[[_Step], object]" = lambda step: None) -> list[Array]:
+        """Give all work to the current stream; what is needed afterwards.
+
+        `note` is told of each step when it is given.
+        """
         memory = Memory(self.graph.device)
         for value, mine in zip(self.graph.arguments, self._arguments, strict=True):
             memory.put_at(value, mine)
         for step, over in zip(self.steps, self._last, strict=True):
             self._node = step.nodes[0]
             step.issue(memory)
+            note(step)
             for number in over:
                 memory.drop(number)
         self._node = None
         return [memory.array(value) for value in self._kept]
 
-    def _capture(self, steps: int) -> _Captured:
+    def rehearse(self, note: "Callable[[_Step], object]") -> None:
+        """Issue all work once without doing it: what is captured is thrown away.
+
+        Raises
+        ------
+        CaptureError
+            As of :meth:`prepare`.
+        """
+        with backend.on_device_of(self.graph.device):
+            if self._arguments is None:
+                self._arguments = self._room()
+            first, self._lane = self._lane, self._lane or lane()
+            try:
+                self._capture(1, note)
+            finally:
+                self._lane = first
+
+    def _capture(
+        self, steps: int, note: "Callable[[_Step], object]" = lambda step: None
+    ) -> _Captured:
         """The CUDA graph of some runs, one after the other."""
         checks = backend.DEFERRED_CHECKS
         before = dict(checks)
         checks.clear()
         with self._lane.entered() as stream:
+            blas.prepare()
             stream.begin_capture()
             try:
                 with backend.while_capturing():
                     for _ in range(steps):
-                        results = self._issue()
+                        results = self._issue(note)
             except BaseException as error:
                 _ended(stream)
                 if not isinstance(error, Exception) or isinstance(error, MemoryError):
