@@ -55,6 +55,8 @@ def asarray(a: Any, dtype: Any = None) -> Any:
     """CuPy fills in the one element of an array without axes, and loses the sign of zero."""
     if isinstance(a, _cupy().ndarray):
         return _cupy().asarray(a, dtype)
+    if hasattr(a, "__cuda_array_interface__"):
+        return _cupy().asarray(a, dtype)
     host = np.asarray(a, dtype)
     if host.ndim or not has_hidden_sign(host):
         return _cupy().asarray(host)

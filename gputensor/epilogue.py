@@ -82,7 +82,9 @@ def product(epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain:
     product_with_epilogue(epilogue, a, b, vector, out, plain)
 
 
-def product_with_epilogue(epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Plain) -> None:
+def product_with_epilogue(
+    epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Plain
+) -> None:
     plain_way = functools.partial(plain, a, b, vector, out)
     if _forced is False or config.deterministic() or config.kernels_setting() == "reference":
         plain_way()

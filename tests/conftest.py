@@ -18,7 +18,6 @@ from gputensor import backend, blas, config, epilogue
 from gputensor.graph import cuda, draws
 from gputensor.kernels import flags, scratch, source
 
-
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
 config.kernels_setting.cache_clear = lambda: None

@@ -22,6 +22,7 @@ from kernel_cases import Launch
 
 PLACE = ((lambda: None).__code__, 0)
 
+
 class Builder:
     """A graph of maps and reductions, made by hand."""
 
@@ -130,13 +131,29 @@ def expected_of(name, dtype, *operands):
     with np.errstate(all="ignore"):
         try:
             if name == "power" and dtype.kind in "iu":
-                found = np.array([pow(int(a), int(b), 1 << 8 * dtype.itemsize) if b >= 0 else (
-                    1 if a == 1 else (-1 if b % 2 else 1) if a == -1 else 0
-                ) for a, b in zip(*operands, strict=True)], object)
+                found = np.array(
+                    [
+                        pow(int(a), int(b), 1 << 8 * dtype.itemsize)
+                        if b >= 0
+                        else (1 if a == 1 else (-1 if b % 2 else 1) if a == -1 else 0)
+                        for a, b in zip(*operands, strict=True)
+                    ],
+                    object,
+                )
                 bound = 1 << 8 * dtype.itemsize
                 return np.array([int(v) % bound for v in found], np.uint64).astype(dtype)
             if name == "reciprocal" and dtype.kind in "iu":
-                return np.array([0 if v == 0 else int(1 / int(v)) if abs(int(v)) == 1 else (-1 if v < 0 else 0) for v in operands[0]], dtype)
+                return np.array(
+                    [
+                        0
+                        if v == 0
+                        else int(1 / int(v))
+                        if abs(int(v)) == 1
+                        else (-1 if v < 0 else 0)
+                        for v in operands[0]
+                    ],
+                    dtype,
+                )
             found = function(*wide)
             if name == "floor_divide" and dtype.kind in "fV":  # of infinities as gt.floor_divide
                 endless = np.isinf(wide[0]) | np.isinf(wide[1])
@@ -203,7 +220,13 @@ def same_values(op, got, expected, dtype):
         np.testing.assert_array_equal(g[finite], e[finite], err_msg=op)
     else:
         eps = float(gt.finfo(dtype).eps)
-        np.testing.assert_allclose(g[finite], e[finite], rtol=(32 if op in SPECIAL else 8) * eps, atol=eps * (op in SPECIAL) + 1e-300, err_msg=op)
+        np.testing.assert_allclose(
+            g[finite],
+            e[finite],
+            rtol=(32 if op in SPECIAL else 8) * eps,
+            atol=eps * (op in SPECIAL) + 1e-300,
+            err_msg=op,
+        )
 
 
 def all_conversions(source):
@@ -329,7 +352,12 @@ def test_each_operation_rounds_by_itself(cupy):
     p, q = made.map("multiply", a, b, dtype="f"), made.map("multiply", b, a, dtype="f")
     made.map("subtract", p, q, dtype="f")  # with a fused multiply-add it would not be 0
     minus = made.map("negative", b, dtype="f")
-    made.map("add", made.map("multiply", a, b, dtype="f"), made.map("multiply", a, minus, dtype="f"), dtype="f")
+    made.map(
+        "add",
+        made.map("multiply", a, b, dtype="f"),
+        made.map("multiply", a, minus, dtype="f"),
+        dtype="f",
+    )
     found, program = made.run(cupy)
     assert len(program.steps) == 1
     assert not found[2].any()
@@ -346,7 +374,9 @@ def test_numbers_of_16_bits_are_rounded_after_every_operation(cupy, name):
     p = made.map("add", made.map("multiply", a, b, dtype=dtype), c, dtype=dtype)
     q = made.map("multiply", made.map("add", a, c, dtype=dtype), b, dtype=dtype)
     made.map("equal", p, q, dtype="?")
-    made.map("less", p, made.map("astype", made.map("astype", q, dtype="f"), dtype=dtype), dtype="?")
+    made.map(
+        "less", p, made.map("astype", made.map("astype", q, dtype="f"), dtype=dtype), dtype="?"
+    )
     other = dtype_of("bfloat16" if name == "float16" else "float16")
     made.map("astype", made.map("astype", p, dtype=other), dtype="f")
     del made.graph.result[0], made.graph.result[1]
@@ -364,7 +394,20 @@ def test_numbers_of_16_bits_are_rounded_after_every_operation(cupy, name):
 
 # Layouts
 
-SHAPES = [(), (1,), (7,), (8,), (300,), (3, 5), (4, 8), (1, 6), (6, 1), (2, 3, 4), (3, 1, 8), (5, 33)]
+SHAPES = [
+    (),
+    (1,),
+    (7,),
+    (8,),
+    (300,),
+    (3, 5),
+    (4, 8),
+    (1, 6),
+    (6, 1),
+    (2, 3, 4),
+    (3, 1, 8),
+    (5, 33),
+]
 
 
 @st.composite
@@ -392,7 +435,9 @@ def array_at(memory, shape, strides, offset):
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_operands_may_lie_in_any_way(cupy, data):
     shape = data.draw(st.sampled_from(SHAPES))
@@ -410,6 +455,54 @@ def test_operands_may_lie_in_any_way(cupy, data):
     product = host[0] * host[1]
     np.testing.assert_array_equal(found[0], product)
     np.testing.assert_array_equal(found[1], product - host[0])
+
+
+def test_a_value_may_be_broadcast_in_two_ways(cupy):
+    made = Builder()
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype("f")
+    a = made.argument(x)
+    rows = a._replace(shape=(2, 3, 1), strides=(12, 4, 4))
+    columns = a._replace(shape=(2, 1, 3), strides=(12, 12, 4))
+    made.map("subtract", rows, columns, dtype="f")
+    made.node(
+        "reduce", "sum", (made.map("multiply", rows, columns, dtype="f"),), (2, 3), "f", axis=1
+    )
+    found, program = made.run(cupy)
+    assert len(program.steps) == 1
+    np.testing.assert_array_equal(found[0], x[:, :, None] - x[:, None, :])
+    np.testing.assert_allclose(found[2], (x[:, :, None] * x[:, None, :]).sum(axis=1), rtol=1e-5)
+
+
+def test_what_follows_a_reduction_runs_in_its_kernel(cupy):
+    made = Builder()
+    x = np.random.default_rng(0).standard_normal((6, 8)).astype("f")
+    y = np.random.default_rng(1).standard_normal(8).astype("f")
+    a, b = made.argument(x), made.argument(y)
+    total = made.node("reduce", "sum", (a,), (1, 8), "f", axis=0, keepdims=True)
+    flat = total._replace(shape=(8,), strides=(4,))
+    scaled = made.map("multiply", flat, b, dtype="f")
+    made.map("subtract", scaled, flat, dtype="f")
+    found, program = made.run(cupy)
+    assert len(program.steps) == 1
+    expected = x.sum(axis=0)
+    np.testing.assert_allclose(found[0], expected[None], rtol=1e-5)
+    np.testing.assert_allclose(found[2], found[0][0] * y - found[0][0], rtol=1e-6)
+
+
+def test_what_needs_all_of_a_reduction_at_every_place_waits_for_it(cupy):
+    made = Builder()
+    x = np.random.default_rng(0).standard_normal((5, 5)).astype("f")
+    a = made.argument(x)
+    row = made.node("reduce", "sum", (a,), (5,), "f", axis=0)
+    made.map("subtract", a, row, dtype="f")
+    turned = made.map("add", row, row._replace(offset=16, strides=(-4,)), dtype="f")
+    found, program = made.run(cupy)
+    assert len(program.steps) == 3
+    total = found[0]
+    np.testing.assert_allclose(total, x.sum(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(found[1], x - total)
+    np.testing.assert_array_equal(found[2], total + total[::-1])
+    assert turned.shape == (5,)
 
 
 def test_results_may_have_gaps(cupy):
@@ -547,7 +640,9 @@ def test_sums_of_16_bits_add_up_in_float32(cupy):
     assert found == 2500  # in float16 it would stay at 1024
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_reductions_of_any_layout(cupy, data):
     shape = data.draw(st.sampled_from([s for s in SHAPES if s]))
@@ -610,10 +705,17 @@ def sources():
     with standin.installed():
         made = [all_formulas(dtype_of(name))[0] for name in DTYPES]
         made += [all_conversions(dtype_of(name))[0] for name in DTYPES]
-        made += [all_reductions("sum", dtype_of(name), REDUCED)[0] for name in ("float32", "float16")]
+        made += [
+            all_reductions("sum", dtype_of(name), REDUCED)[0] for name in ("float32", "float16")
+        ]
         made += [
             all_reductions(name, dtype_of(dtype), REDUCED[5:7])[0]
-            for name, dtype in (("mean", "float64"), ("max", "float32"), ("min", "int32"), ("any", "bool"))
+            for name, dtype in (
+                ("mean", "float64"),
+                ("max", "float32"),
+                ("min", "int32"),
+                ("any", "bool"),
+            )
         ]
         found = {k.source.text: k for b in made for k in (s.kernel for s in Program(b.graph).steps)}
     forget_cupy()

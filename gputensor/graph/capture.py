@@ -58,46 +58,37 @@ class Replay:
             If it cannot be done that way; then nothing was done.
         """
         found = self.record
-        program = self.program
         if found.inputs:
             arrays = [*arrays, *(leaf.grad.array for leaf in found.inputs)]  # type: ignore[union-attr]
         with backend.on_device_of(found.graph.device):
             if self._on_cuda:
-                program.prepare()
+                self.program.prepare()
             self._draw(1)
-            out, kept = program.run(*arrays)
-        self._changed(arrays)
-        for leaf, where in found.gradients:
-            if where is None:
-                leaf.grad = None
-            else:
-                leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
+            out, kept = self.program.run(*arrays)
+        self._leave(arrays, kept)
         return out
 
-    def repeat(self, count: int) -> None:
-        """Do `count` times what the function did; for one without arguments.
+    @property
+    def repeats(self) -> bool:
+        """Whether several runs may follow each other without a word from the host."""
+        return self._on_cuda and not self.program.graph.arguments
 
-        On CUDA it takes few launches. Results are not kept; gradients must stay in their buffers.
+    def repeat(self, count: int) -> None:
+        """Do `count` times what the function did, in few launches.
 
         Raises
         ------
         CaptureError
             If it cannot be done that way; then nothing was done.
         """
-        found = self.record
-        assert not found.graph.arguments
-        assert all(where is not None and where < 0 for _, where in found.gradients)
-        if not self._on_cuda:
-            for _ in range(count):
-                self([])
-            return
-        with backend.on_device_of(found.graph.device):
+        kept: tuple[Array, ...] = ()
+        with backend.on_device_of(self.record.graph.device):
             while count:
                 steps = self.program.prepare(count)
                 self._draw(steps)
-                self.program.repeat(steps)
+                kept = self.program.repeat(steps)
                 count -= steps
-        self._changed([])
+        self._leave([], kept)
 
     def _draw(self, runs: int) -> None:
         """Take the random numbers of some runs."""
@@ -106,13 +97,18 @@ class Replay:
             if self._on_cuda:
                 state.moved(runs * counters)  # by the program
 
-    def _changed(self, arrays: list[Array]) -> None:
-        """Note what was written to."""
+    def _leave(self, arrays: list[Array], kept: tuple[Array, ...]) -> None:
+        """Note what was written to, and set the gradients."""
         for array in self._written:
             autograd.changed(array, "a captured function")
         for value, array in zip(self.program.graph.arguments, arrays, strict=True):
             if value.buffer.version:
                 autograd.changed(array, "a captured function")
+        for leaf, where in self.record.gradients:
+            if where is None:
+                leaf.grad = None
+            else:
+                leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
 
 
 class Captured:
@@ -146,7 +142,6 @@ class Captured:
         self._function = function
         self._device = None if device is None else backend.device(device)
         self._local = _Recordings()
-        self.reason: str | None = None
 
     def __repr__(self) -> str:
         return f"<captured {getattr(self._function, '__name__', 'function')}>"
@@ -187,6 +182,24 @@ class Captured:
         """The replay that a call with such arguments would be; None if there is none yet."""
         key = _signature(args, kwargs, []), _settings()
         return next((r for r in self._local.replays.get(key, ()) if r.holds()), None)
+
+    def repeat(self, count: int) -> None:
+        """Call the function `count` times, without arguments and results.
+
+        On CUDA replays go to the device many at a time, as CUDA graphs of up to 64 of them: the
+        host knows nothing of those in between.
+        """
+        while count:
+            replay = None if backend.recording() is not None else self.replay_for()
+            if replay is None or not replay.repeats:
+                self()
+                count -= 1
+                continue
+            try:
+                replay.repeat(count)
+                return
+            except CaptureError as error:
+                self._give_up(str(error), (_signature((), {}, []), _settings()))
 
     def _give_up(self, reason: str, key: Hashable) -> None:
         """Run the function as it is from now on, for arguments of a signature."""

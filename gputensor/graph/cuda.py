@@ -12,7 +12,6 @@ are copied to where the graph reads them, results from where it leaves them.
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,8 +32,8 @@ from gputensor.graph.generate import (
     generated,
     joins,
 )
-from gputensor.graph.ir import Buffer, Graph, Node, Returned, Value, map_values
 from gputensor.graph.interpret import function_of
+from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
 from gputensor.kernels.scratch import zeros
 
 __all__ = ["STEPS", "Program", "lane"]
@@ -316,8 +315,8 @@ class Program:
             elif kernel := generated(item, after, self._hidden(items, (*item.nodes, *after))):
                 self.steps.append(_Generated(kernel))
         self._last = self._last_uses()
-        self._kept = [v for v in (*_returned(graph.result), *graph.kept)]
-        self._arguments: list[Array] | None = None
+        self._kept = [*_returned(graph.result), *graph.kept]
+        self._arguments: list[Array] = []
         self._graphs: dict[int, _Captured] = {}
         self._lane: Any = None
         self._node: Node | None = None
@@ -394,20 +393,24 @@ class Program:
                 self._graphs[steps] = self._capture(steps)
         return steps
 
-    def repeat(self, steps: int) -> None:
-        """Run so many times in one launch, as :meth:`prepare` says.
+    def repeat(self, steps: int) -> tuple[Array, ...]:
+        """Run a program without arguments so many times in one launch, as :meth:`prepare` says.
 
-        For programs without arguments whose results are not looked at.
+        Returns
+        -------
+        tuple of array
+            New arrays for what the graph keeps, of the last run.
         """
         assert not self.graph.arguments
         with backend.on_device_of(self.graph.device):
             self._run((), steps)
+            return self._given(())[1]
 
     def _run(self, arrays: tuple[Array, ...], steps: int) -> None:
         first = self._lane is None
         if first:
             self._lane = lane()
-            self._arguments = self._arguments or self._room()
+            self._make_room()
         self._lane.catch_up()
         for mine, given in zip(self._arguments, arrays, strict=True):
             _copy(given, mine)
@@ -420,18 +423,14 @@ class Program:
         backend.DEFERRED_CHECKS.update(captured.checks)
         self._results = captured.results
 
-    def _room(self) -> list[Array]:
-        """Arrays of its own for the arguments."""
+    def _make_room(self) -> None:
+        """Make arrays of its own for the arguments."""
         import cupy
 
-        found = []
-        for value in self.graph.arguments:
+        for value in self.graph.arguments[len(self._arguments) :]:
             low, high = value.extent()
-            memory = cupy.cuda.alloc(max(high - low, 1))
-            found.append(
-                cupy.ndarray(value.shape, value.dtype, memory + (value.offset - low), value.strides)
-            )
-        return found
+            memory = cupy.cuda.alloc(max(high - low, 1)) + (value.offset - low)
+            self._arguments.append(cupy.ndarray(value.shape, value.dtype, memory, value.strides))
 
     def _given(self, arrays: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
         """Results for the caller, and arguments that were written to."""
@@ -477,8 +476,7 @@ class Program:
             As of :meth:`prepare`.
         """
         with backend.on_device_of(self.graph.device):
-            if self._arguments is None:
-                self._arguments = self._room()
+            self._make_room()
             first, self._lane = self._lane, self._lane or lane()
             try:
                 self._capture(1, note)

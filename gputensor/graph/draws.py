@@ -1,4 +1,4 @@
-"""Random numbers of programs: seed and counter of a generator, in memory where kernels read them."""
+"""Random numbers of programs: a generator's seed and counter, in memory where kernels read them."""
 
 import threading
 import weakref

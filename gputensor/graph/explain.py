@@ -89,7 +89,9 @@ class Explanation:
         read, written = (sum(getattr(p, n) for p in self.parts) for n in ("read", "written"))
         counts = Counter(part.kind for part in self.parts)
         kinds = ", ".join(f"{n} {_KINDS[kind]}" for kind, n in counts.items()) or "nothing to do"
-        lines = [f"{self.name} on {self.device}: {kinds}; reads {_bytes(read)}, writes {_bytes(written)}"]
+        lines = [
+            f"{self.name} on {self.device}: {kinds}; reads {_bytes(read)}, writes {_bytes(written)}"
+        ]
         for i, part in enumerate(self.parts, 1):
             count = sum(len(place.operations) for place in part.places)
             lines.append(
@@ -253,8 +255,8 @@ def _noted(launched: list[str]) -> Iterator[None]:
             launched.append(entry)
         launch(self, entry, *args, **options)
 
-    CudaSource.launch = noting  # type: ignore[method-assign]
+    CudaSource.launch = noting
     try:
         yield
     finally:
-        CudaSource.launch = launch  # type: ignore[method-assign]
+        CudaSource.launch = launch

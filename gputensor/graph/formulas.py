@@ -195,7 +195,11 @@ def _common(operands: Sequence[Any]) -> "np.dtype[Any] | None":
         if any(d.kind not in "bf" for d in others):
             return None
         wide = {np.dtype(np.float32) if d.itemsize < 8 else d for d in others if d.kind == "f"}
-        return max(wide, key=lambda d: d.itemsize) if wide else next(d for d in dtypes if d.kind == "V")
+        return (
+            max(wide, key=lambda d: d.itemsize)
+            if wide
+            else next(d for d in dtypes if d.kind == "V")
+        )
     try:
         found = np.result_type(*dtypes, *weak)
     except (OverflowError, TypeError):
@@ -234,8 +238,9 @@ def formula_of(node: Node) -> Formula | None:
     fresh = node.writes == 0
     codes = FORMULAS[name]
     if name == "cast":
-        dtype = operands[0].dtype if isinstance(operands[0], Value) else out
-        return None if dtype.kind not in _COLUMNS else Formula("x", operands, (dtype,), dtype)
+        own = operands[0].dtype if isinstance(operands[0], Value) else out
+        return None if own.kind not in _COLUMNS else Formula("x", operands, (own,), own)
+    dtype: np.dtype[Any] | None
     if name == "where":
         dtype = out if fresh else _common(operands[1:])
     elif name.startswith("logical_"):
@@ -253,8 +258,8 @@ def formula_of(node: Node) -> Formula | None:
         code, operands = _clip(*operands)
     if not code:
         return None
-    dtypes = (_BOOL,) if name == "where" else ()
-    dtypes += (dtype,) * (len(operands) - len(dtypes))
+    first = [_BOOL] if name == "where" else []
+    dtypes = (*first, *[dtype] * (len(operands) - len(first)))
     for operand, wanted in zip(operands, dtypes, strict=True):
         if not isinstance(operand, Value) and number(operand, wanted) is None:
             return None

@@ -10,7 +10,7 @@ Reductions add up in an order that the shape decides. float16 and bfloat16 add u
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ class Reduction(NamedTuple):
         return value._replace(shape=self.source.shape, strides=strides)
 
 
-_UFUNCS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+_UFUNCS: dict[Any, str] = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
 _JOINS = {
     "sum": ("0", "x + y"),
     "mean": ("0", "x + y"),
@@ -94,7 +94,7 @@ def reduction_of(node: Node) -> Reduction | None:
     if node.kind != "reduce" or len(node.outputs) != 1 or not isinstance(node.args[0], Value):
         return None
     ufunc = getattr(node.op, "__self__", None)
-    name = _UFUNCS.get(ufunc) if isinstance(ufunc, np.ufunc) else node.name
+    name = _UFUNCS.get(ufunc, "") if isinstance(ufunc, np.ufunc) else node.name
     options = dict(zip(("axis", "dtype"), node.args[1:], strict=False)) | node.kwargs
     if name not in _JOINS or len(node.args) > 3 or options.keys() - {"axis", "dtype", "keepdims"}:
         return None
@@ -154,8 +154,9 @@ def joins(group: Group, node: Node) -> bool:
             return False
     if len(group.nodes) == _MOST_NODES:
         return False
-    made = {_place(v) for n in (*group.nodes, node) for v in n.outputs}
-    read = {_place(v) for n in (*group.nodes, node) for v in n.inputs}
+    nodes, shape = (*group.nodes, node), group.shape
+    made = {_place(v, shape) for n in nodes for v in n.outputs}
+    read = {_place(v, shape) for n in nodes for v in n.inputs}
     return len(read - made) <= _MOST_READ
 
 
@@ -186,7 +187,10 @@ def follows(group: Group, after: Sequence[Node], later: Group) -> bool:
         for value in node.inputs:
             if any(value.overlaps(out) for out in outs):
                 return False  # what other threads write
-            if any(value.overlaps(out) and _place(value) != _place(out) for out in totals):
+            if any(
+                value.overlaps(out) and _place(value, later.shape) != _place(out, later.shape)
+                for out in totals
+            ):
                 return False
         # Other threads may not have read yet what is written over.
         if any(v.overlaps(other) for v in node.outputs for other in (*read, *outs)):
@@ -198,10 +202,15 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def _place(value: Value) -> tuple[Any, ...]:
-    """Where a value lies, whatever axes of length 1 it has."""
+def _place(value: Value, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Where the elements of a value lie that go with those of a shape.
+
+    Values that are not broadcast to it are the same whatever axes of length 1 they have.
+    """
+    if _long(value.shape) != _long(shape):
+        return value.buffer.number, *value[2:]
     steps = tuple(s for n, s in zip(value.shape, value.strides, strict=True) if n != 1)
-    return value.buffer.number, value.offset, _long(value.shape), steps, value.dtype
+    return value.buffer.number, value.offset, _long(shape), steps, value.dtype
 
 
 # Kernels
@@ -266,7 +275,9 @@ class _Operand(NamedTuple):
 
     @property
     def pointer(self) -> str:
-        return c_type(self.value.dtype)
+        """C++ type of its elements."""
+        name: str = c_type(self.value.dtype)
+        return name
 
     @property
     def across(self) -> str:
@@ -276,7 +287,9 @@ class _Operand(NamedTuple):
     def at(self, axes: Sequence[int]) -> str:
         """Its place at the indices of some axes, as an expression."""
         terms = [
-            f"i{a}" if a == len(self.steps) - 1 and self.across == "row" else f"i{a} * {self.name}_{a}"
+            f"i{a}"
+            if a == len(self.steps) - 1 and self.across == "row"
+            else f"i{a} * {self.name}_{a}"
             for a in axes
             if self.steps[a]
         ]
@@ -295,7 +308,8 @@ class _Body:
 
     Parameters
     ----------
-    letters : str
+    shape : tuple of int
+    letters : tuple of str
         What the names of variables begin with: those of values that are read, and of others.
     numbers : list
         Where the numbers go that operands are: type, name and value.
@@ -310,7 +324,14 @@ class _Body:
         Values, and the variables that have them.
     """
 
-    def __init__(self, letters: str, numbers: list[Any], known: dict[Any, Any]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        letters: tuple[str, str],
+        numbers: list[Any],
+        known: dict[Any, Any],
+    ) -> None:
+        self._shape = shape
         self._input, self._other = letters
         self._numbers = numbers
         self._variables = known
@@ -334,7 +355,7 @@ class _Body:
             value = number(operand, dtype)
             self._numbers.append((kind, name, np.float32(value) if kind == "float" else value))
             return name
-        key = _place(operand)
+        key = _place(operand, self._shape)
         if key not in self._variables:
             self._variables[key] = f"{self._input}{len(self._read)}", operand.dtype
             self._read[key] = operand
@@ -353,9 +374,10 @@ class _Body:
         text = converted(formula.text(texts), formula.dtype, out.dtype)
         name = f"{self._other}{len(self.lines)}"
         self.lines.append(f"const {compute_type(out.dtype)} {name} = {text};")
-        self._variables[_place(out)] = name, out.dtype
+        key = _place(out, self._shape)
+        self._variables[key] = name, out.dtype
         if out.buffer.number not in inner:
-            self._written[_place(out)] = out, name
+            self._written[key] = out, name
 
 
 class _Writer:
@@ -381,7 +403,7 @@ class _Writer:
         self.nodes = (*group.nodes, *after)
         self.numbers: list[tuple[str, str, Any]] = []
         self.sums: list[tuple[Reduction, str]] = []
-        self.body = _Body("xv", self.numbers, {})
+        self.body = _Body(group.shape, ("x", "v"), self.numbers, {})
         inner = group.inner | hidden
         for node in group.nodes:
             one = reduction_of(node)
@@ -389,10 +411,11 @@ class _Writer:
                 self.body.map(node, inner)
             else:
                 self.sums.append((one, self.body.operand(one.source, one.dtype)))
+        late = after[0].outputs[0].shape if after else ()
         totals = {
-            _place(one.out): (f"t{i}", one.out.dtype) for i, (one, _) in enumerate(self.sums)
+            _place(one.out, late): (f"t{i}", one.out.dtype) for i, (one, _) in enumerate(self.sums)
         }
-        self.after = _Body("yw", self.numbers, totals)
+        self.after = _Body(late, ("y", "w"), self.numbers, totals)
         for node in after:
             self.after.map(node, inner)
         self.kept_totals = [one.out.buffer.number not in hidden for one, _ in self.sums]
@@ -417,8 +440,9 @@ class _Writer:
             [_Operand(f"{letter}{i}", v, next(found)) for i, v in enumerate(part)]
             for letter, part in zip("absde", parts, strict=False)
         ]
-        self.loads, self.stores, self.totals, *late = operands
-        self.late_loads, self.late_stores = late or ([], [])
+        self.loads, self.stores, self.totals = operands[:3]
+        nothing: list[list[_Operand]] = [[], []]
+        self.late_loads, self.late_stores = operands[3:] or nothing
         reach = [
             sum(abs(step) * (n - 1) for step, n in zip(o.steps, self.lengths, strict=True))
             for part in operands
@@ -612,7 +636,9 @@ def _reduction(w: _Writer) -> Generated:
     clear = [f"s{i} = {one.begin};" for i, (one, _) in enumerate(w.sums)]
     add = [_joined(one, f"s{i}", f"other.s{i}") for i, (one, _) in enumerate(w.sums)]
     target = "sums[0]" if along else "sums[j]"
-    element = "\n".join(_joined(one, f"{target}.s{i}", text) for i, (one, text) in enumerate(w.sums))
+    element = "\n".join(
+        _joined(one, f"{target}.s{i}", text) for i, (one, text) in enumerate(w.sums)
+    )
     axes = range(len(lengths))
     outs = w.ends(kept, " " * 8)
     sizes = [(f"{w.index} n{a}", lengths[a]) for a in (*kept[1:], *reduced[1:])]

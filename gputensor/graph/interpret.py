@@ -37,7 +37,7 @@ class Memory:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._places: dict[int, tuple[int, Any]] = {}  # address and owner, by number
+        self._places: dict[int, Any] = {}  # owners, by number
 
     def put(self, buffer: Buffer, owner: Any) -> None:
         """Say what owns a buffer's memory, from its first byte on."""
@@ -91,7 +91,7 @@ def _of_namespace(name: str) -> Callable[..., Any]:
 def function_of(node: Node, xp: Any) -> Callable[..., Any]:
     """What a node calls, in a namespace."""
     if node.kind == "map" and isinstance(node.op, str) and (node.op in _MAPS or xp is not _HOST):
-        compute = _MAPS.get(node.op) or _of_namespace(node.op)
+        compute: Callable[..., Any] = _MAPS.get(node.op) or _of_namespace(node.op)
 
         def function(*args: Any, out: Array, **kwargs: Any) -> None:
             out[...] = compute(xp, *args, **kwargs)
@@ -100,7 +100,7 @@ def function_of(node: Node, xp: Any) -> Callable[..., Any]:
     if isinstance(node.op, str):
         found: Callable[..., Any] = attrgetter(node.op)(xp)
         return found
-    return node.op
+    return node.op  # type: ignore[no-any-return]
 
 
 def run_node(node: Node, memory: Memory, xp: Any) -> None:

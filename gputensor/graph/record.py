@@ -77,12 +77,21 @@ class _Recorder(Recording):
         self.given: set[int] = set()  # tensors that are arguments, by identity
         self._welcome = 0
 
+    def end(self, reason: str) -> None:
+        """End the recording; tensors have plain arrays from here on."""
+        ended = self.reason is not None
+        super().end(reason)
+        if not ended:
+            self.release()
+
     # Doors
 
     def array(self, t: Tensor) -> Array:
         """``t.array``."""
         raw = _array.__get__(t)
-        if isinstance(raw, Tracer) or not self.live:
+        if not self.live:
+            return concrete(raw)
+        if isinstance(raw, Tracer):
             return raw
         if not self._is_own(t) and id(t) not in self.given:
             if isinstance(t._node, Node) and grad_enabled():
@@ -230,7 +239,7 @@ class _Recorder(Recording):
 
     def release(self) -> list[Tensor]:
         """Put arrays in the place of tracers in all tensors that are still there, and give these."""
-        alive = [t for ref in self.made.values() if (t := ref()) is not None]
+        alive = [t for ref in [*self.made.values()] if (t := ref()) is not None]
         waiting: list[Any] = []
         for t in alive:
             raw = _array.__get__(t)

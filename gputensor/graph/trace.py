@@ -554,6 +554,12 @@ class CudaTracer(Tracer):
     """A tracer of a CuPy array."""
 
     __slots__ = ()
+    __array_priority__ = 1000  # CuPy's operators leave theirs to it
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        self.recording.end("a tensor's array is given to CuPy")
+        return self.value.__cuda_array_interface__
 
     @staticmethod
     def namespace() -> "TracingNamespace":
