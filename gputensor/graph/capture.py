@@ -73,22 +73,25 @@ class Replay:
         """Whether several runs may follow each other without a word from the host."""
         return self._on_cuda and not self.program.graph.arguments
 
-    def repeat(self, count: int) -> None:
-        """Do `count` times what the function did, in few launches.
+    def repeat(self, most: int) -> int:
+        """Do what the function did as often as one launch is of, at most `most` times.
+
+        Returns
+        -------
+        int
+            How often.
 
         Raises
         ------
         CaptureError
             If it cannot be done that way; then nothing was done.
         """
-        kept: tuple[Array, ...] = ()
         with backend.on_device_of(self.record.graph.device):
-            while count:
-                steps = self.program.prepare(count)
-                self._draw(steps)
-                kept = self.program.repeat(steps)
-                count -= steps
+            steps: int = self.program.prepare(most)
+            self._draw(steps)
+            kept = self.program.repeat(steps)
         self._leave([], kept)
+        return steps
 
     def _draw(self, runs: int) -> None:
         """Take the random numbers of some runs."""
@@ -196,8 +199,7 @@ class Captured:
                 count -= 1
                 continue
             try:
-                replay.repeat(count)
-                return
+                count -= replay.repeat(count)
             except CaptureError as error:
                 self._give_up(str(error), (_signature((), {}, []), _settings()))
 
