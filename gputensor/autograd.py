@@ -31,6 +31,7 @@ something there.
 import contextlib
 import inspect
 import itertools
+import operator
 import sys
 import threading
 import warnings
@@ -456,10 +457,10 @@ class Leaf:
         if self.buffer is not None and (self.writer is None or self.writer is writer):
             self.writer = None
             if self.grad is not None and g is self.buffer:  # another pass came first
-                self.buffer += self.grad.array
+                operator.iadd(self.buffer, self.grad.array)
             elif self.grad is not None:
                 self.settle()
-                self.buffer += g
+                operator.iadd(self.buffer, g)
             elif g is not self.buffer:
                 self.buffer[...] = g
             changed(self.buffer, "a backward pass")
@@ -1952,6 +1953,6 @@ def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
             yield from ((purpose, part) for part in value)
 
 
-memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
-memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
 memory.HOLDERS[Node] = _held_by_node
+memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
+memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]

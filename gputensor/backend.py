@@ -512,11 +512,15 @@ def on_cpu(x: object) -> bool:
     return isinstance(x, np.ndarray) or type(x) in HOST_TYPES
 
 
-def one_call(function: Callable[..., Any]) -> Callable[..., Any]:
+def one_call(function: Any = None, *, raises: bool = False) -> Any:
     """Decorator of a function of raw arrays that looks at their values to choose a way.
 
-    A recording notes the call as one, and not what is done in it.
+    A recording notes the call as one, and not what is done in it. With `raises` it may raise an
+    error because of values.
     """
+    if function is None:
+        return functools.partial(one_call, raises=raises)
+    function.raises = raises
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

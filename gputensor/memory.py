@@ -22,7 +22,7 @@ from gputensor.errors import OutOfMemoryError
 __all__ = ["HOLDERS", "LiveArray", "MemorySummary", "explained", "memory_summary", "out_of_memory"]
 
 # By type: the arrays that an object holds, each with what it is for. Memory that several share goes
-# by the largest of them, or the first in this order.
+# by the largest of them, or the last in this order.
 HOLDERS: dict[type, Callable[[Any], Iterable[tuple[str, Any]]]] = {}
 
 _SHOWN = 10  # arrays in a report
@@ -116,7 +116,7 @@ def _owner(array: Array) -> tuple[Any, int]:
 def _live(where: Device) -> list[LiveArray]:
     """All that is held on a device, largest first."""
     holders: dict[type, int] = {}
-    order = list(HOLDERS)
+    order = [*reversed(HOLDERS)]
     found: list[list[Any]] = [[] for _ in order]
     for item in gc.get_objects():
         kind = type(item)

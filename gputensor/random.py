@@ -51,6 +51,11 @@ class _Recorder(threading.local):
 recorder = _Recorder()
 
 
+def numbers_kept() -> bool:
+    """Whether somebody keeps the numbers that this thread draws, as ``checkpoint`` does."""
+    return recorder.note is not None
+
+
 class Generator:
     """Stream of random numbers.
 

@@ -60,11 +60,17 @@ class _WatchedType(type):
         note_change()
 
 
+_WatchedType.__name__ = "type"  # as messages about classes call it
+
+
 class Watched(metaclass=_WatchedType):
     """Base of modules, optimizers and others that a captured function may read."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = lookup(self, name)
+        if hasattr(type(before), "__set__"):  # a property, which knows what it changes
+            object.__setattr__(self, name, value)
+            return
         object.__setattr__(self, name, value)
         if not same(before, value):
             note_change()

@@ -5,6 +5,8 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Hashable
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from gputensor.errors import CaptureError, DeviceMismatchError
 from gputensor.graph import cpu, passes
 from gputensor.graph.record import Record, record
 from gputensor.ops import precision
-from gputensor.tree import map_tree
+from gputensor.random import numbers_kept
+from gputensor.tree import leaves, map_tree
+from gputensor.watched import Watched
 
 __all__ = ["Captured", "capture"]
 
@@ -33,12 +37,14 @@ class Replay:
         self._leaves = [leaf for leaf, _ in found.gradients]
         self._on_cuda = found.graph.device.kind != "cpu"
         self._written: list[Array] = []
+        self._changed: list[int] = []  # arguments that it writes to
 
     @functools.cached_property
     def program(self) -> Any:
         """What runs."""
         graph = passes.simplified(self.record.graph)
         self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
+        self._changed = [i for i, v in enumerate(graph.arguments) if v.buffer.version]
         if not self._on_cuda:
             return cpu.Program(graph)
         from gputensor.graph import cuda
@@ -60,9 +66,12 @@ class Replay:
         found = self.record
         if found.inputs:
             arrays = [*arrays, *(leaf.grad.array for leaf in found.inputs)]  # type: ignore[union-attr]
-        with backend.on_device_of(found.graph.device):
-            if self._on_cuda:
+        if self._on_cuda:
+            with backend.on_device_of(found.graph.device):
                 self.program.prepare()
+                self._draw(1)
+                out, kept = self.program.run(*arrays)
+        else:
             self._draw(1)
             out, kept = self.program.run(*arrays)
         self._leave(arrays, kept)
@@ -102,11 +111,8 @@ class Replay:
 
     def _leave(self, arrays: list[Array], kept: tuple[Array, ...]) -> None:
         """Note what was written to, and set the gradients."""
-        for array in self._written:
+        for array in (*self._written, *(arrays[i] for i in self._changed)):
             autograd.changed(array, "a captured function")
-        for value, array in zip(self.program.graph.arguments, arrays, strict=True):
-            if value.buffer.version:
-                autograd.changed(array, "a captured function")
         for leaf, where in self.record.gradients:
             if where is None:
                 leaf.grad = None
@@ -163,12 +169,16 @@ class Captured:
         recording = backend.recording()
         if recording is not None:  # a part of what is recorded
             with recording.welcomed():
-                return detached(self._function(*args, **kwargs))
+                return self._plain("", args, kwargs)
         tensors: list[Tensor] = []
-        signature = _signature(args, kwargs, tensors)
         local = self._local
-        key = signature, _settings()
-        replays = local.replays.setdefault(key, [])
+        try:
+            key = _signature(args, kwargs, tensors), _settings()
+        except _Unfit as error:
+            return self._plain(str(error), args, kwargs)
+        if numbers_kept():
+            return self._plain("its random numbers are kept by checkpoint", args, kwargs)
+        replays = local.replays.get(key, ())
         arrays = [t.array for t in tensors]
         for replay in replays:
             if replay.holds():
@@ -179,11 +189,14 @@ class Captured:
                     break
         if local.trials.get(key, 0) >= _TRIALS:
             return detached(self._function(*args, **kwargs))
-        return self._record(args, kwargs, tensors, replays, key)
+        return self._record(args, kwargs, tensors, key)
 
     def replay_for(self, *args: Any, **kwargs: Any) -> Replay | None:
         """The replay that a call with such arguments would be; None if there is none yet."""
-        key = _signature(args, kwargs, []), _settings()
+        try:
+            key = _signature(args, kwargs, []), _settings()
+        except _Unfit:
+            return None
         return next((r for r in self._local.replays.get(key, ()) if r.holds()), None)
 
     def repeat(self, count: int) -> None:
@@ -205,12 +218,21 @@ class Captured:
 
     def _give_up(self, reason: str, key: Hashable) -> None:
         """Run the function as it is from now on, for arguments of a signature."""
-        self._local.replays[key].clear()
+        del self._local.replays[key]
         self._local.trials[key] = _TRIALS
         self.reason = reason
         _log.info(f"{self!r} is run as it is: {reason}")
 
-    def _record(self, args: Any, kwargs: Any, tensors: Any, replays: Any, key: Any) -> Any:
+    def _plain(self, reason: str, args: Any, kwargs: Any) -> Any:
+        """Run the function as it is; on the tape that its arguments are on."""
+        if reason and reason != self.reason:
+            self.reason = reason
+            _log.info(f"{self!r} is run as it is: {reason}")
+        out = self._function(*args, **kwargs)
+        on_tape = any(isinstance(x, Tensor) and x.requires_grad for x in leaves((args, kwargs)))
+        return out if on_tape and autograd.grad_enabled() else detached(out)
+
+    def _record(self, args: Any, kwargs: Any, tensors: Any, key: Any) -> Any:
         local = self._local
         where = self._place(tensors)
         with backend.on_device_of(where):
@@ -222,7 +244,7 @@ class Captured:
                 _log.info(f"{self!r} is run as it is: {reason}")
         else:
             self.reason = None
-            replays.append(Replay(found))
+            local.keep(key, Replay(found))
         return detached(out)
 
     def _place(self, tensors: list[Tensor]) -> Device:
@@ -245,6 +267,15 @@ class _Recordings(threading.local):
     def __init__(self) -> None:
         self.replays: dict[Hashable, list[Replay]] = {}
         self.trials: dict[Hashable, int] = {}
+
+    def keep(self, key: Hashable, replay: Replay) -> None:
+        """Keep a recording, in the place of the oldest one if there are many."""
+        if sum(map(len, self.replays.values())) >= _MOST:
+            oldest = next(iter(self.replays))
+            del self.replays[oldest][0]
+            if not self.replays[oldest]:
+                del self.replays[oldest]
+        self.replays.setdefault(key, []).append(replay)
 
 
 def detached(results: Any) -> Any:
@@ -276,9 +307,9 @@ def _structure(tree: Any, tensors: list[Tensor]) -> Hashable:
     if kind in _PLAIN:
         return kind, tree
     if isinstance(tree, Tensor):
-        if tree.requires_grad:
-            raise CaptureError(
-                "capture: an argument requires a gradient, which cannot pass into a graph; give "
+        if tree.requires_grad and autograd.grad_enabled():
+            raise _Unfit(
+                "an argument requires a gradient, which does not pass into a graph; give "
                 "x.detach(), and reach parameters by closure"
             )
         for i, t in enumerate(tensors):
@@ -292,7 +323,18 @@ def _structure(tree: Any, tensors: list[Tensor]) -> Hashable:
         return kind, *[(key, _structure(item, tensors)) for key, item in tree.items()]
     if isinstance(tree, (float, complex, np.generic)):
         return kind, repr(tree)  # 0.0 is not -0.0
-    return kind, tree
+    if isinstance(tree, _LASTING):
+        return kind, id(tree), tree
+    what = "an array; give a tensor" if backend.is_array(tree) else "may change unseen"
+    raise _Unfit(f"an argument is of {kind.__module__}.{kind.__qualname__}, {what}")
+
+
+class _Unfit(Exception):
+    """Why arguments have no signature."""
+
+
+# What is the same as long as it is the same object; attributes of modules are guarded.
+_LASTING = (Watched, Device, np.dtype, type, FunctionType, BuiltinFunctionType, Captured, Enum)
 
 
 def _settings() -> Hashable:

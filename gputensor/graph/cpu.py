@@ -66,9 +66,9 @@ class _Step:
 
 def steps_of(node: Node) -> list[_Step] | None:
     """A map as loops; None if there are none for it."""
-    out = node.outputs[0]
     if node.kind != "map" or node.kwargs or not loops.usable():
         return None
+    out = node.outputs[0]
     if any(v.overlaps(out) and not v.same_place(out) for v in node.inputs):
         return None
     made: list[_Step] = []
@@ -349,8 +349,6 @@ class Program:
             return self._expression(tree)
         if isinstance(tree, Returned):
             found = self._expression(tree.value)
-            if tree.value.buffer.kind != "temporary":
-                found += ".copy('K')"
             return f"wrap({found})" if tree.tensor else found
         if type(tree) is tuple:
             return f"({''.join(self._text(item) + ', ' for item in tree)})"

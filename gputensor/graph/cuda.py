@@ -437,7 +437,10 @@ class Program:
         for value, mine, given in zip(self.graph.arguments, self._arguments, arrays, strict=True):
             if value.buffer.version:
                 _copy(mine, given)
-        found = [_new(a) for a in self._results]
+        found = [
+            self._result(value, array, arrays)
+            for value, array in zip(self._kept, self._results, strict=True)
+        ]
         count = len(found) - len(self.graph.kept)
         results = iter(found[:count])
 
@@ -447,6 +450,17 @@ class Program:
             return wrap(next(results)) if leaf.tensor else next(results)
 
         return _mapped(given_for, self.graph.result), tuple(found[count:])
+
+    def _result(self, value: Value, array: Array, arrays: tuple[Array, ...]) -> Array:
+        """A result for the caller: new, but where it is memory of the caller's."""
+        if value.buffer.kind == "outside":
+            return array
+        if value.buffer.kind == "argument":
+            for own, given in zip(self.graph.arguments, arrays, strict=True):
+                if own.buffer is value.buffer:
+                    place = given.data + (value.offset - own.offset)
+                    return type(given)(value.shape, value.dtype, place, value.strides)
+        return _new(array)
 
     # Issuing
 

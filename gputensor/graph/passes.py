@@ -186,10 +186,11 @@ def repeated(graph: Graph) -> None:
     for i, node in enumerate(graph.nodes):
         if gone:
             node.args, node.kwargs = map_values(instead, (node.args, node.kwargs))
-        out = node.outputs[0]
         pure = node.kind in ("map", "reduce", "call") and isinstance(node.op, str)
+        out = node.outputs[0] if node.outputs else None
         if (
             pure
+            and out is not None
             and len(node.outputs) == 1
             and not node.raises
             and (out.buffer.kind == "temporary" and writers[out.buffer.number] == [i])

@@ -110,6 +110,8 @@ class Recording:
             Whether it came as an array, not by a tensor: then the graph does not write to it.
         kind : {"outside", "argument", "state"}
         """
+        if isinstance(array, Tracer):
+            return array
         found = self.outside.get(id(array))
         if found is None:
             if isinstance(array, np.ndarray) != (self.graph.device.kind == "cpu"):
@@ -204,7 +206,7 @@ class Recording:
             return self._result(leaf, outputs)
 
         result = map_values(made, found)
-        if outputs and self.reason is None:
+        if (outputs or raises) and self.reason is None:
             frame = backend.user_frame(sys._getframe(2))
             place = frame.f_code, frame.f_lasti
             node = Node(kind, op, *symbols, tuple(outputs), place, raises)
@@ -233,7 +235,8 @@ class Recording:
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a function of arrays and note that as one call."""
-        return self.record("call", function, function, args, kwargs)
+        raises = getattr(function, "raises", False)
+        return self.record("call", function, function, args, kwargs, raises=raises)
 
     def read(self, array: Any) -> Any:
         """An array whose values are read, which ends the recording."""
@@ -593,9 +596,12 @@ def _of_value(function: Callable[..., Any], other: Any) -> Callable[[Any], Any]:
 _POWERS = {2: "square", 0.5: "sqrt", -1: "reciprocal", 1: "positive"}
 
 
-def assign(target: Tracer, value: Any) -> None:
+def assign(target: Any, value: Any) -> None:
     """Note that elements are set, as by ``target[...] = value``."""
-    target.recording.write("assign", _assign, (value,), target)
+    if isinstance(target, Tracer):
+        target.recording.write("assign", _assign, (value,), target)
+    else:  # of a recording that has ended
+        target[...] = concrete(value)
 
 
 def _assign(value: Any, out: Array) -> None:

@@ -281,11 +281,12 @@ def _group_ids(name: str, ids: Operand, groups: int | None, least: int = 0) -> t
         groups = integer(name, "num_segments", groups)
     else:
         groups = max(least, int(given.max().item()) + 1 if array.size else 0)
-    if isinstance(array, np.ndarray) and array.size:
+    if backend.on_cpu(array) and array.size:
         _check_groups(name, array, groups)
     return given, groups
 
 
+@backend.one_call(raises=True)
 def _check_groups(name: str, ids: Any, groups: int) -> None:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= groups:

@@ -76,22 +76,21 @@ class GradScaler(Watched):
             )
         self.growth_interval = int(growth_interval)
         # On the host until a loss or an optimizer shows where they belong.
-        self._scale: Array = np.full(1, init_scale, np.float32)
-        self._streak: Array = np.zeros(1, np.uint32)
-        self._found: dict[Optimizer, Array] = {}  # flags of the optimizers since update()
+        self._scale = wrap(np.full(1, init_scale, np.float32))
+        self._streak = wrap(np.zeros(1, np.uint32))
+        self._found: dict[Optimizer, Tensor] = {}  # flags of the optimizers since update()
         self._stepped: set[Optimizer] = set()
 
     def _scale_on(self, where: Device) -> Array:
         """The scale on a device, which is its place from the first call on."""
-        if backend.on_cpu(self._scale) and where.kind == "cuda":
-            self._scale = backend.to_device(self._scale, where)
-            self._streak = backend.to_device(self._streak, where)
-        return backend.to_device(self._scale, where)
+        if where.kind == "cuda" and self._scale.device == "cpu":
+            self._scale, self._streak = self._scale.to(where), self._streak.to(where)
+        return backend.to_device(self._scale.array, where)
 
     @property
     def factor(self) -> Tensor:
         """The scale, a float32 tensor of shape (); it stays on the device."""
-        return wrap(self._scale.copy().reshape(()))
+        return wrap(self._scale.array.copy().reshape(()))
 
     def scale(self, loss: Tensor) -> Tensor:
         """`loss` times the scale; call ``backward()`` of that."""
@@ -114,7 +113,7 @@ class GradScaler(Watched):
                 "unscale: the gradients of this optimizer are unscaled already; call update() "
                 "once after step(), before the next backward pass"
             )
-        home = backend.device_of(optimizer._flats[0].values)
+        home = optimizer._flats[0].values.device
         flags: dict[Device, Array] = {}
         for g in optimizer._gradients(change=True):
             where = backend.device_of(g)
@@ -123,7 +122,7 @@ class GradScaler(Watched):
                     flags[where] = backend.namespace(where).zeros(1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
             changed(g, "unscale")
-        self._found[optimizer] = _any(list(flags.values()), home)
+        self._found[optimizer] = wrap(_any(list(flags.values()), home))
 
     def step(self, optimizer: Optimizer) -> None:
         """Step of the optimizer, or nothing if a gradient is infinite or NaN.
@@ -137,7 +136,7 @@ class GradScaler(Watched):
             raise GraphError("step: call update() before the next step of this optimizer")
         if optimizer not in self._found:
             self.unscale(optimizer)
-        optimizer.step(skip=self._found[optimizer])
+        optimizer.step(skip=self._found[optimizer].array)
         self._stepped.add(optimizer)
 
     def update(self) -> None:
@@ -150,12 +149,12 @@ class GradScaler(Watched):
         """
         if not self._stepped:
             raise GraphError("update: there was no step; call step(optimizer) first")
-        where = backend.device_of(self._scale)
+        where = self._scale.device
         with backend.on_device_of(where):
             update_scale.raw(
-                self._scale,
-                self._streak,
-                _any(list(self._found.values()), where),
+                self._scale.array,
+                self._streak.array,
+                _any([flag.array for flag in self._found.values()], where),
                 growth=self.growth_factor,
                 backoff=self.backoff_factor,
                 interval=self.growth_interval,
@@ -166,8 +165,8 @@ class GradScaler(Watched):
     def state_dict(self) -> dict[str, Any]:
         """Copies of scale and count of good steps, on the host."""
         return {
-            "scale": np.array(backend.to_host(self._scale)),
-            "streak": np.array(backend.to_host(self._streak)),
+            "scale": np.array(backend.to_host(self._scale.array)),
+            "streak": np.array(backend.to_host(self._streak.array)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,7 +181,8 @@ class GradScaler(Watched):
             raise KeyError(
                 f"load_state_dict: state must hold scale, streak; it holds {list(state)}"
             )
-        for name, array in (("scale", self._scale), ("streak", self._streak)):
+        for name, t in (("scale", self._scale), ("streak", self._streak)):
+            array = t.array
             with backend.on_device_of(array):
                 value = np.asarray(state[name], array.dtype)
                 array[...] = backend.to_device(value, backend.device_of(array))
