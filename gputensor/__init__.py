@@ -31,6 +31,7 @@ from gputensor.config import (
 )
 from gputensor.function import checkpoint, custom_vjp
 from gputensor.graph.capture import capture
+from gputensor.graph.explain import explain
 from gputensor.kernels import kernel
 from gputensor.memory import memory_summary
 from gputensor.ops import *  # noqa: F403
@@ -64,6 +65,7 @@ __all__ = [
     "device",
     "enable_grad",
     "errors",
+    "explain",
     "fft",
     "grad",
     "gradcheck",

@@ -16,6 +16,7 @@ from gputensor.backend import cuda_status as cuda_status
 from gputensor.backend import device as device
 from gputensor.backend import synchronize as synchronize
 from gputensor.graph.capture import capture as capture
+from gputensor.graph.explain import explain as explain
 from gputensor.config import matmul_precision as matmul_precision
 from gputensor.config import set_default_dtype as set_default_dtype
 from gputensor.config import sync_debug as sync_debug

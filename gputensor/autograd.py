@@ -235,6 +235,7 @@ _latest_change = 1  # the order of the latest of all: a node of a lower one has 
 
 def memory_of(array: Array) -> Array:
     """The array that owns the memory of `array`, itself if it is no view."""
+    array = getattr(array, "value", array)  # what a tracer stands for
     base = array.base
     while base is not None and hasattr(base, "base"):
         array, base = base, base.base

@@ -431,7 +431,7 @@ def in_order(function: Callable[..., Array], arrays: Sequence[Any], attrs: dict[
     ]
     out = function(*given, **attrs)
     back = sorted(range(len(axes)), key=axes.__getitem__)
-    if out.base is not None:  # a view of an operand
+    if out.base is not None or hasattr(out, "recording"):  # a view of an operand, or a tracer
         return out.transpose(back)
     shape, strides = (tuple(part[i] for i in back) for part in (out.shape, out.strides))
     return type(out)(shape, out.dtype, out.data, strides)
@@ -462,6 +462,9 @@ class _Namespaces(dict[type, Namespace]):
     """Namespace by array type; CuPy's is added when the first CuPy array is seen."""
 
     def __missing__(self, kind: type) -> Namespace:
+        if hasattr(kind, "recording"):  # a tracer of gputensor.graph
+            self[kind] = kind.namespace()
+            return self[kind]
         if issubclass(kind, np.ndarray):  # numpy.memmap, for instance
             return self[np.ndarray]
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":

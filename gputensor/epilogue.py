@@ -18,7 +18,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -54,9 +54,11 @@ def _bindings() -> Any:
     return blas.load_bindings("cublasLt", "get_version", logging.INFO, "no epilogues: cublasLt")
 
 
-def product(
-    epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Callable[[], object]
-) -> None:
+# Does the same as an epilogue without cublasLt: plain(a, b, vector, out).
+Plain: TypeAlias = Callable[[Array, Array, Array, Array], object]
+
+
+def product(epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Plain) -> None:
     """Write ``a @ b`` and its epilogue, in the faster of two ways.
 
     Parameters
@@ -71,8 +73,21 @@ def product(
     plain : callable
         Does the same without cublasLt; may be called several times.
     """
+    recording = backend.recording()
+    if recording is not None:
+        written = (out, vector) if epilogue == COLUMN_SUMS else (out,)
+        args = epilogue, a, b, vector, out, plain
+        recording.record("call", product_with_epilogue, product_with_epilogue, args, writes=written)
+        return
+    product_with_epilogue(epilogue, a, b, vector, out, plain)
+
+
+def product_with_epilogue(
+    epilogue: int, a: Array, b: Array, vector: Array, out: Array, plain: Plain
+) -> None:
+    plain_way = functools.partial(plain, a, b, vector, out)
     if _forced is False or config.deterministic() or config.kernels_setting() == "reference":
-        plain()
+        plain_way()
         return
     import cupy
 
@@ -83,7 +98,7 @@ def product(
     key = cupy.cuda.get_device_id(), epilogue, layouts, dtypes, tf32
     choice = choices.get(key)
     if addresses % _ALIGNMENT or (choice and not choice.plan):
-        plain()
+        plain_way()
         return
     with _lock:
         if choice is None:
@@ -92,11 +107,11 @@ def product(
             elif key in choices:  # another thread has made it
                 choice = choices[key]
             else:
-                choice = choices[key] = _choose(epilogue, a, b, vector, out, plain)
+                choice = choices[key] = _choose(epilogue, a, b, vector, out, plain_way)
         if choice.plan:
             choice.plan.run(a, b, vector, out)
             return
-    plain()
+    plain_way()
 
 
 class _Plan:

@@ -156,23 +156,19 @@ class Generator:
         recording = backend.recording()
         if recording is not None and (found := recording.draw(self, counters)) is not None:
             return found  # type: ignore[no-any-return]
-        key, offset = self._moved_on(counters)
+        key, offset = self.reserve(counters)
         return {"key": key, "offset": offset}
 
-    def _moved_on(self, counters: int) -> tuple[int, int]:
-        """Seed and counter, which is moved on."""
+    def reserve(self, counters: int) -> tuple[int, int]:
+        """Seed and counter, which is moved on: what is drawn from there on is the caller's."""
         with self._lock:
             offset = self._counter
             self._counter = (offset + counters) % (1 << 64)
             return self._seed, offset
 
-    def _next(self, counters: int) -> Array:
-        """:meth:`_moved_on` as an array on the host."""
-        return np.array(self._moved_on(counters), np.uint64)
-
     def advance(self, counters: int) -> "Generator":
         """Skip the words of so many counters, four of each."""
-        self._moved_on(counters)
+        self.reserve(counters)
         return self
 
     def random(

@@ -11,6 +11,7 @@ from gputensor.kernels.declare import kernel
 from gputensor.kernels.flags import Flag
 from gputensor.kernels.rows import pack_width
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
+from gputensor.kernels.scratch import zeros
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["embedding", "embedding_backward"]
@@ -56,10 +57,9 @@ def _forward_on_cuda(source: CudaSource, weight: Array, index: Array) -> Array:
     xp = namespace(weight)
     rows, columns = weight.shape
     out = xp.empty((len(index), columns), weight.dtype)
-    ticket = xp.zeros(1, np.uint32)
     source.launch(
         f"embedding<{c_type(weight.dtype)}>",
-        (weight, index, out, out.size, columns, rows, ticket, _flag.on(index)),
+        (weight, index, out, out.size, columns, rows, zeros().tickets, _flag.on(index)),
         elements=packs(out),
     )
     return out

@@ -9,6 +9,7 @@ import numpy as np
 from gputensor.backend import Array, namespace
 from gputensor.kernels.declare import kernel
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
+from gputensor.kernels.scratch import zeros
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["clip_norm", "squared_norm"]
@@ -48,10 +49,10 @@ def _norm_on_cpu(x: Array) -> Array:
 def _norm_on_cuda(source: CudaSource, x: Array) -> Array:
     xp = namespace(x)
     blocks = min(-(-packs(x) // _THREADS), _MOST_BLOCKS)
-    parts, total, ticket = xp.empty(blocks), xp.empty(()), xp.zeros(1, np.uint32)
+    parts, total = xp.empty(blocks), xp.empty(())
     source.launch(
         f"squared_norm<{c_type(x.dtype)}>",
-        (x, parts, total, ticket, x.size),
+        (x, parts, total, zeros().tickets, x.size),
         blocks=(blocks,),
         threads=_THREADS,
     )

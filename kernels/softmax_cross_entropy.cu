@@ -1,11 +1,12 @@
 // Softmax cross-entropy, a group of threads to a row: maximum, sum, loss, gradient and right answers
-// in one launch. The last block to finish adds up the losses, in a fixed order, and fills the flag of
-// bad labels.
+// in one launch. The last block to finish adds up the losses, in a fixed order, fills the flag of
+// bad labels, and empties the counter of right answers.
 #include "rows.cuh"
 
 template <typename A>
 __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* ticket,
-                           const int64* labels, int64 classes, int64* flag) {
+                           int64* counter, int64* correct, const int64* labels, int64 classes,
+                           int64* flag) {
     if (!last_block(ticket)) return;
     __shared__ double sums[32];
     double sum = 0;
@@ -17,6 +18,8 @@ __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* t
         sum = 0;
         for (int k = 0; k < blockDim.x / 32; k++) sum += sums[k];
         *total = sum;
+        *correct = *(volatile int64*)counter;
+        *counter = 0;
         if (labels) fill_flag(flag, labels, classes);
     }
 }
@@ -25,7 +28,7 @@ template <typename T, int N, int GROUP, int KEPT>
 __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     cross_entropy_labels(const T* logits, const int64* labels, int64 rows, int64 classes,
                          double smoothing, compute<T>* losses, T* grad, int64* correct,
-                         double* total, uint32* ticket, int64* flag) {
+                         double* total, uint32* ticket, int64* counter, int64* flag) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row < rows) {
@@ -61,18 +64,18 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
             if (smoothing > 0) loss += A(smoothing) * log_sum - share * all;
             losses[row] = bad ? A(nan("")) : loss;
             if (softmax.place == label && softmax.sum > A(0))
-                atomicAdd((uint64*)correct, (uint64)1);
+                atomicAdd((uint64*)counter, (uint64)1);
             if (bad) note_bad(flag, row);
         }
     }
-    add_losses(losses, rows, total, ticket, labels, classes, flag);
+    add_losses(losses, rows, total, ticket, counter, correct, labels, classes, flag);
 }
 
 template <typename T, int N, int GROUP, int KEPT>
 __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     cross_entropy_rows(const T* logits, const T* weights, int64 rows, int64 classes,
                        double smoothing, compute<T>* losses, T* grad, int64* correct,
-                       double* total, uint32* ticket) {
+                       double* total, uint32* ticket, int64* counter) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row < rows) {
@@ -116,8 +119,8 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
         if (group_rank<GROUP>() == 0) {
             losses[row] = mass * log_sum - dot;
             if (softmax.place == label && softmax.sum > A(0))
-                atomicAdd((uint64*)correct, (uint64)1);
+                atomicAdd((uint64*)counter, (uint64)1);
         }
     }
-    add_losses(losses, rows, total, ticket, (const int64*)0, classes, (int64*)0);
+    add_losses(losses, rows, total, ticket, counter, correct, (const int64*)0, classes, (int64*)0);
 }

@@ -12,6 +12,7 @@ from gputensor.kernels.declare import kernel
 from gputensor.kernels.flags import Flag
 from gputensor.kernels.rows import row_layout
 from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, split, widen
+from gputensor.kernels.scratch import zeros
 from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["Result", "softmax_cross_entropy"]
@@ -156,9 +157,8 @@ def _on_cuda(source: CudaSource, logits: Array, target: Array, *, smoothing: flo
     losses = xp.empty(rows, np.float64 if logits.dtype.char == "d" else np.float32)
     grad = xp.empty_like(logits)
     total = xp.empty((), np.float64)
-    correct = xp.zeros((), np.int64)
-    ticket = xp.zeros(1, np.uint32)
-    args = (rows, classes, smoothing, losses, grad, correct, total, ticket)
+    correct = xp.empty((), np.int64)
+    args = (rows, classes, smoothing, losses, grad, correct, total, *zeros())
     name = c_type(logits.dtype)
     if target.ndim == 1:
         target = target.astype(np.int64, copy=False)

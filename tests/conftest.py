@@ -15,9 +15,8 @@ import pytest
 import gputensor as gt
 import standin
 from gputensor import backend, blas, config, epilogue
-from gputensor.kernels import flags, source
-
-
+from gputensor.graph import cuda, draws
+from gputensor.kernels import flags, scratch, source
 
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
@@ -142,10 +141,13 @@ def forget_cupy():
         del backend.NAMESPACES[kind]
     for flag in flags._FLAGS:
         flag.arrays.clear()
+    scratch._zeros.clear()
     for made in source._SOURCES:
         made._entries.clear()
     blas._handles.clear()
     epilogue.choices.clear()
+    cuda._lanes.by_device.clear()
+    draws._states.by_generator.clear()
     backend.DEFERRED_CHECKS.clear()
 
 

@@ -419,7 +419,7 @@ def test_nothing_is_chosen_while_a_stream_captures(lt, cupy):
     out = cupy.empty((24, 16), "float32")
     stream = cupy.cuda.Stream(non_blocking=True)
 
-    def plain():
+    def plain(*arrays):
         blas.matmul(on_device[0], on_device[1], out=out)
 
     with stream:

@@ -280,6 +280,7 @@ def test_every_cuda_file_has_its_python_file():
         "flags",
         "rows",
         "runtime",
+        "scratch",
         "source",
     }
 

@@ -1,6 +1,7 @@
 """``gt.capture``: a function of tensors, recorded as a graph once and replayed from then on."""
 
 import functools
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Hashable
@@ -13,9 +14,8 @@ import numpy as np
 from gputensor import autograd, backend, config
 from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
-from gputensor.errors import DeviceMismatchError
-from gputensor.graph import passes
-from gputensor.graph.cpu import Program
+from gputensor.errors import CaptureError, DeviceMismatchError
+from gputensor.graph import cpu, passes
 from gputensor.graph.record import Record, record
 from gputensor.ops import precision
 from gputensor.random import numbers_kept
@@ -34,42 +34,90 @@ class Replay:
 
     def __init__(self, found: Record) -> None:
         self.record = found
-        self._program: Program | None = None
         self._leaves = [leaf for leaf, _ in found.gradients]
+        self._on_cuda = found.graph.device.kind != "cpu"
         self._written: list[Array] = []
         self._changed: list[int] = []  # arguments that it writes to
 
     @functools.cached_property
-    def program(self) -> Program:
+    def program(self) -> Any:
         """What runs."""
         graph = passes.simplified(self.record.graph)
         self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
         self._changed = [i for i, v in enumerate(graph.arguments) if v.buffer.version]
-        return Program(graph)
+        if not self._on_cuda:
+            return cpu.Program(graph)
+        from gputensor.graph import cuda
+
+        return cuda.Program(graph)
 
     def holds(self) -> bool:
         """Whether all is as it was when the function was recorded."""
         return self.record.guards.hold() and not autograd.watched(self._leaves)
 
     def __call__(self, arrays: list[Array]) -> Any:
-        """Do what the function did, and give what it gave."""
+        """Do what the function did, and give what it gave.
+
+        Raises
+        ------
+        CaptureError
+            If it cannot be done that way; then nothing was done.
+        """
         found = self.record
-        program = self.program
         if found.inputs:
             arrays = [*arrays, *(leaf.grad.array for leaf in found.inputs)]  # type: ignore[union-attr]
-        for generator, state, _ in found.draws:
-            state[:] = generator.position
-        out, kept = program.run(*arrays)
-        for generator, _, counters in found.draws:
-            generator.advance(counters)
+        if self._on_cuda:
+            with backend.on_device_of(found.graph.device):
+                self.program.prepare()
+                self._draw(1)
+                out, kept = self.program.run(*arrays)
+        else:
+            self._draw(1)
+            out, kept = self.program.run(*arrays)
+        self._leave(arrays, kept)
+        return out
+
+    @property
+    def repeats(self) -> bool:
+        """Whether several runs may follow each other without a word from the host."""
+        return self._on_cuda and not self.program.graph.arguments
+
+    def repeat(self, most: int) -> int:
+        """Do what the function did as often as one launch is of, at most `most` times.
+
+        Returns
+        -------
+        int
+            How often.
+
+        Raises
+        ------
+        CaptureError
+            If it cannot be done that way; then nothing was done.
+        """
+        with backend.on_device_of(self.record.graph.device):
+            steps: int = self.program.prepare(most)
+            self._draw(steps)
+            kept = self.program.repeat(steps)
+        self._leave([], kept)
+        return steps
+
+    def _draw(self, runs: int) -> None:
+        """Take the random numbers of some runs."""
+        for generator, state, counters in self.record.draws:
+            state.set(*generator.reserve(runs * counters))
+            if self._on_cuda:
+                state.moved(runs * counters)  # by the program
+
+    def _leave(self, arrays: list[Array], kept: tuple[Array, ...]) -> None:
+        """Note what was written to, and set the gradients."""
         for array in (*self._written, *(arrays[i] for i in self._changed)):
             autograd.changed(array, "a captured function")
-        for leaf, where in found.gradients:
+        for leaf, where in self.record.gradients:
             if where is None:
                 leaf.grad = None
             else:
                 leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
-        return out
 
 
 class Captured:
@@ -134,10 +182,46 @@ class Captured:
         arrays = [t.array for t in tensors]
         for replay in replays:
             if replay.holds():
-                return replay(arrays)
+                try:
+                    return replay(arrays)
+                except CaptureError as error:
+                    self._give_up(str(error), key)
+                    break
         if local.trials.get(key, 0) >= _TRIALS:
             return detached(self._function(*args, **kwargs))
         return self._record(args, kwargs, tensors, key)
+
+    def replay_for(self, *args: Any, **kwargs: Any) -> Replay | None:
+        """The replay that a call with such arguments would be; None if there is none yet."""
+        try:
+            key = _signature(args, kwargs, []), _settings()
+        except _Unfit:
+            return None
+        return next((r for r in self._local.replays.get(key, ()) if r.holds()), None)
+
+    def repeat(self, count: int) -> None:
+        """Call the function `count` times, without arguments and results.
+
+        On CUDA replays go to the device many at a time, as CUDA graphs of up to 64 of them: the
+        host knows nothing of those in between.
+        """
+        while count:
+            replay = None if backend.recording() is not None else self.replay_for()
+            if replay is None or not replay.repeats:
+                self()
+                count -= 1
+                continue
+            try:
+                count -= replay.repeat(count)
+            except CaptureError as error:
+                self._give_up(str(error), (_signature((), {}, []), _settings()))
+
+    def _give_up(self, reason: str, key: Hashable) -> None:
+        """Run the function as it is from now on, for arguments of a signature."""
+        del self._local.replays[key]
+        self._local.trials[key] = _TRIALS
+        self.reason = reason
+        _log.info(f"{self!r} is run as it is: {reason}")
 
     def _plain(self, reason: str, args: Any, kwargs: Any) -> Any:
         """Run the function as it is; on the tape that its arguments are on."""
@@ -205,8 +289,17 @@ _PLAIN = {int, bool, str, type(None)}
 def _signature(args: Any, kwargs: Any, tensors: list[Tensor]) -> Hashable:
     """All of the arguments but their tensors' elements; the tensors go to `tensors`, each once."""
     structure = _structure(args, tensors), _structure(kwargs, tensors) if kwargs else None
-    layouts = tuple((a.shape, a.dtype, a.strides) for a in (t.array for t in tensors))
-    return structure, layouts
+    arrays = [t.array for t in tensors]
+    layouts = tuple((a.shape, a.dtype, a.strides) for a in arrays)
+    apart = len(arrays) < 2 or not any(itertools.starmap(_share, itertools.combinations(arrays, 2)))
+    return structure, layouts, apart
+
+
+def _share(a: Array, b: Array) -> bool:
+    """Whether arrays may share memory."""
+    if type(a) is np.ndarray:
+        return type(b) is np.ndarray and np.may_share_memory(a, b)
+    return type(b) is type(a) and bool(a.data.mem is b.data.mem)
 
 
 def _structure(tree: Any, tensors: list[Tensor]) -> Hashable:

@@ -186,11 +186,13 @@ class Program:
     ----------
     source : str
         The function, in Python.
+    items : list of Group and Node
+        What it does, in order.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._items = groups(graph, lambda node: steps_of(node) is not None, _joins)
+        self.items = groups(graph, lambda node: steps_of(node) is not None, _joins)
         self._names: dict[str, Any] = {
             "empty": np.empty,
             "view": _view,
@@ -212,14 +214,14 @@ class Program:
     def _lay_out(self) -> None:
         """Decide where each buffer is: outside, in the arena, or a new array in each call."""
         graph = self.graph
-        inner = {n for item in self._items if isinstance(item, Group) for n in item.inner}
+        inner = {n for item in self.items if isinstance(item, Group) for n in item.inner}
         needed: dict[int, Value] = {}
         for value in graph.needed():
             needed.setdefault(value.buffer.number, value)
         born: dict[int, int] = {}
         dies: dict[int, int] = {}
         given: set[int] = set()  # arrays that calls return
-        for i, item in enumerate(self._items):
+        for i, item in enumerate(self.items):
             for node in item.nodes if isinstance(item, Group) else [item]:
                 for value in (*node.inputs, *node.outputs):
                     number = value.buffer.number
@@ -284,7 +286,7 @@ class Program:
                 segments.append([*waiting])
                 waiting.clear()
 
-        for item in self._items:
+        for item in self.items:
             code = self._group_code(item)
             if code is None:
                 yield from flushed()
@@ -402,6 +404,10 @@ class Program:
         return "_"
 
     # Code of groups
+
+    def is_loop(self, item: Group | Node) -> bool:
+        """Whether an item runs as loops of NumPy's, not as a call from Python."""
+        return isinstance(item, Group) or _is_sum(item)
 
     def _group_code(self, item: Group | Node) -> list[list[int]] | None:
         """Numbers that the driver reads; None for what is called from Python."""

@@ -11,7 +11,7 @@ __all__ = ["Group", "groups", "space"]
 
 
 class Group:
-    """Maps whose results have one shape, and which may be computed element by element.
+    """Maps, and reductions, over one shape, which may be computed element by element.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ def groups(
         first = earliest(node)
         place = len(items)
         if fusable(node):
-            shape = node.outputs[0].shape
+            shape = _shape_of(node)
             for i in range(first, len(items)):
                 item = items[i]
                 if isinstance(item, Group) and item.shape == shape and joins(item, node):
@@ -87,6 +87,11 @@ def groups(
         _note(accesses, place, node)
     _find_inner(graph, items, accesses)
     return items
+
+
+def _shape_of(node: Node) -> tuple[int, ...]:
+    """Shape of what a node runs over: a reduction over its operand."""
+    return (node.inputs if node.kind == "reduce" else node.outputs)[0].shape
 
 
 # By buffer: place, value, and whether it is written.

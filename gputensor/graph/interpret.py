@@ -37,7 +37,7 @@ class Memory:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._places: dict[int, tuple[int, Any]] = {}  # address and owner, by number
+        self._places: dict[int, Any] = {}  # owners, by number
 
     def put(self, buffer: Buffer, owner: Any) -> None:
         """Say what owns a buffer's memory, from its first byte on."""
@@ -49,8 +49,8 @@ class Memory:
         if buffer.number not in self._places:
             self._places[buffer.number] = (
                 buffer.owner
-                if buffer.kind == "outside"
-                else (_allocated(self.device, buffer.nbytes))
+                if buffer.kind in ("outside", "state")
+                else _allocated(self.device, buffer.nbytes)
             )
         owner = self._places[buffer.number]
         if self.device.kind == "cpu":
@@ -58,8 +58,8 @@ class Memory:
             return np.asarray(At(address, value, owner))
         import cupy
 
-        pointer = cupy.cuda.MemoryPointer(getattr(owner, "data", owner), value.offset)
-        return cupy.ndarray(value.shape, value.dtype, pointer, value.strides)
+        start = owner.data if hasattr(owner, "data") else cupy.cuda.MemoryPointer(owner, 0)
+        return cupy.ndarray(value.shape, value.dtype, start + value.offset, value.strides)
 
 
 def _allocated(device: Device, nbytes: int) -> Any:
@@ -81,19 +81,26 @@ _MAPS: dict[str, Callable[..., Any]] = {
 }
 
 
+_HOST = backend.NAMESPACES[np.ndarray]
+
+
+def _of_namespace(name: str) -> Callable[..., Any]:
+    return lambda xp, *args, **kwargs: getattr(xp, name)(*args, **kwargs)
+
+
 def function_of(node: Node, xp: Any) -> Callable[..., Any]:
     """What a node calls, in a namespace."""
-    if node.kind == "map" and node.op in _MAPS:
-        compute = _MAPS[node.op]
+    if node.kind == "map" and isinstance(node.op, str) and (node.op in _MAPS or xp is not _HOST):
+        compute: Callable[..., Any] = _MAPS.get(node.op) or _of_namespace(node.op)
 
-        def function(*args: Any, out: Array) -> None:
-            out[...] = compute(xp, *args)
+        def function(*args: Any, out: Array, **kwargs: Any) -> None:
+            out[...] = compute(xp, *args, **kwargs)
 
         return function
     if isinstance(node.op, str):
         found: Callable[..., Any] = attrgetter(node.op)(xp)
         return found
-    return node.op
+    return node.op  # type: ignore[no-any-return]
 
 
 def run_node(node: Node, memory: Memory, xp: Any) -> None:

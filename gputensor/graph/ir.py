@@ -10,7 +10,6 @@
 :func:`verify` says what must hold; every pass keeps it.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
@@ -185,8 +184,11 @@ class Node:
     @property
     def name(self) -> str:
         """The operation's name."""
-        op = self.op.func if isinstance(self.op, functools.partial) else self.op
-        return op if isinstance(op, str) else getattr(op, "name", None) or op.__name__
+        op = self.op
+        if isinstance(op, str):
+            return op
+        name: str = getattr(op, "name", None) or getattr(op, "func", op).__name__
+        return name
 
     @property
     def inputs(self) -> list[Value]:
@@ -297,7 +299,8 @@ def verify(graph: Graph) -> None:
 
     for node in graph.nodes:
         for value in node.inputs:
-            check(value, repr(node))
+            if value.version or not any(out.same_place(value) for out in node.outputs):
+                check(value, repr(node))
         if node.raises and committed is not None:
             raise GraphFault(f"{node!r} may raise an error after {committed!r} wrote to outside")
         for i, out in enumerate(node.outputs):

@@ -22,6 +22,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Leaf, Node, Tensor, grad_enabled, line_of
 from gputensor.backend import Array, Device
+from gputensor.graph.draws import State, state_of
 from gputensor.graph.guards import Guards
 from gputensor.graph.ir import Graph, Returned, map_values
 from gputensor.graph.trace import Recording, Tracer, concrete
@@ -51,7 +52,7 @@ class Record(NamedTuple):
         the leaf's buffer, or None where there is none afterwards.
     inputs : tuple of Leaf
         Leaves whose gradients it adds to: arguments of the graph after those of the function.
-    draws : tuple of (Generator, array, int)
+    draws : tuple of (Generator, State, int)
         Generators it draws from, where the graph reads their states, and how many counters.
     """
 
@@ -59,7 +60,7 @@ class Record(NamedTuple):
     guards: Guards
     gradients: tuple[tuple[Leaf, int | None], ...]
     inputs: tuple[Leaf, ...]
-    draws: tuple[tuple[Any, Array, int], ...]
+    draws: tuple[tuple[Any, State, int], ...]
 
 
 class _Recorder(Recording):
@@ -76,12 +77,21 @@ class _Recorder(Recording):
         self.given: set[int] = set()  # tensors that are arguments, by identity
         self._welcome = 0
 
+    def end(self, reason: str) -> None:
+        """End the recording; tensors have plain arrays from here on."""
+        ended = self.reason is not None
+        super().end(reason)
+        if not ended:
+            self.release()
+
     # Doors
 
     def array(self, t: Tensor) -> Array:
         """``t.array``."""
         raw = _array.__get__(t)
-        if isinstance(raw, Tracer) or not self.live:
+        if not self.live:
+            return concrete(raw)
+        if isinstance(raw, Tracer):
             return raw
         if not self._is_own(t) and id(t) not in self.given:
             if isinstance(t._node, Node) and grad_enabled():
@@ -229,7 +239,7 @@ class _Recorder(Recording):
 
     def release(self) -> list[Tensor]:
         """Put arrays in the place of tracers in all tensors that are still there, and give these."""
-        alive = [t for ref in self.made.values() if (t := ref()) is not None]
+        alive = [t for ref in [*self.made.values()] if (t := ref()) is not None]
         waiting: list[Any] = []
         for t in alive:
             raw = _array.__get__(t)
@@ -279,11 +289,9 @@ class _Recorder(Recording):
             return None
         seed, counter = generator.position
         if generator not in self.draws:
-            with backend.on_device_of(self.graph.device):
-                array = backend.namespace(self.graph.device)._real.asarray(
-                    np.array([seed, counter], np.uint64)
-                )
-            self.draws[generator] = [array, counter, 0]
+            state = state_of(generator, self.graph.device)
+            state.set(seed, counter)
+            self.draws[generator] = [state, counter, 0]
         entry = self.draws[generator]
         offset = entry[2]
         if (counter - entry[1]) % (1 << 64) != offset:
@@ -291,7 +299,16 @@ class _Recorder(Recording):
             return None
         entry[2] += counters
         generator.advance(counters)
-        return {"key": 0, "offset": offset, "state": self.enter(entry[0], kind="state")}
+        return {"key": 0, "offset": offset, "state": self.enter(entry[0].array, kind="state")}
+
+    def advance(self) -> None:
+        """As the last of what is recorded for CUDA: count what was drawn, on the device."""
+        if self.graph.device.kind == "cpu":
+            return
+        for state, _, counters in self.draws.values():
+            counter = self.enter(state.array, kind="state")[1:]
+            counter += np.uint64(counters)
+            state.moved(counters)
 
 
 class _Door:
@@ -412,6 +429,7 @@ def record(
         with recorder.watching(own):
             out = function(*args, **kwargs)
         if recorder.live:
+            recorder.advance()
             recorder.graph.result = map_tree(recorder.result, out)
             gradients = recorder.left()
     except BaseException as error:
@@ -425,6 +443,6 @@ def record(
         recorder.check(out, kept, before)
     if recorder.reason is not None:
         return out, None, recorder.reason
-    draws = tuple((g, array, count) for g, (array, _, count) in recorder.draws.items())
+    draws = tuple((g, state, count) for g, (state, _, count) in recorder.draws.items())
     found = Record(recorder.graph, recorder.guards, gradients, tuple(recorder.inputs), draws)
     return out, found, ""

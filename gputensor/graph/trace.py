@@ -26,6 +26,7 @@ from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 __all__ = ["Recording", "Tracer", "current"]
 
 _NONE: dict[str, Any] = {}
+_HOST = backend.NAMESPACES[np.ndarray]
 
 
 current: "Callable[[], Recording | None]" = backend.recording
@@ -69,17 +70,17 @@ class Recording:
     # Arrays and their tracers
 
     def _memory_of(self, array: Array) -> "_Memory | None":
-        owner = _owner(array)
-        found = self._memory.get(id(owner))
-        return found if found is not None and found.owner() is owner else None
+        found = self._memory.get(id(_owner(array)))
+        return found if found is not None and found.is_of(array) else None
 
     def _admit(self, array: Array, kind: str) -> "_Memory":
         owner = _owner(array)
         from_outside = kind in ("outside", "state")
-        buffer = self.graph.buffer(kind, _nbytes(owner), owner if from_outside else None)
+        nbytes = _nbytes(owner) if from_outside else _end(array)
+        buffer = self.graph.buffer(kind, nbytes, owner if from_outside else None)
         buffer.array = array if from_outside else None
         start = _address(owner if from_outside else array)
-        made = self._memory[id(owner)] = _Memory(weakref.ref(owner), start, buffer)
+        made = self._memory[id(owner)] = _Memory(array, start, buffer)
         return made
 
     def _tracer(self, array: Array, memory: "_Memory") -> "Tracer":
@@ -113,6 +114,8 @@ class Recording:
             return array
         found = self.outside.get(id(array))
         if found is None:
+            if isinstance(array, np.ndarray) != (self.graph.device.kind == "cpu"):
+                self.end(f"an array on another device than {self.graph.device} is used")
             memory = self._memory_of(array)
             if memory is None:
                 memory = self._admit(array, kind)
@@ -137,9 +140,11 @@ class Recording:
         """What stands in a node for an argument of a call."""
         if isinstance(leaf, Tracer):
             return self.value_of(leaf.value)
-        if backend.is_array(leaf):
-            return self.value_of(self.enter(leaf, foreign=True).value)
-        return concrete(leaf)
+        if not backend.is_array(leaf):
+            return concrete(leaf)
+        if type(leaf) is np.ndarray and self.graph.device.kind != "cpu":
+            return leaf.copy()  # which goes to the device as it is
+        return self.value_of(self.enter(leaf, foreign=True).value)
 
     # Nodes
 
@@ -249,7 +254,8 @@ class Recording:
             if a is not None
         )
         raises = kernel.raises and self.graph.device.kind == "cpu"
-        function = kernel.bound(*map(concrete, arrays))
+        function: Any = functools.partial(kernel.bound(*map(concrete, arrays)))
+        function.name = kernel.name
         return self.record("kernel", function, function, arrays, attrs, writes, raises)
 
     def write(self, op: str, function: Callable[..., Any], args: Any, target: "Tracer") -> "Tracer":
@@ -263,26 +269,36 @@ class _Memory:
 
     Attributes
     ----------
-    owner : weakref
-        What owns it, see :func:`_owner`.
     address : int
     buffer : Buffer
     tracer : weakref or None
         The first tracer that was made of it; those of views have it for their base.
     """
 
-    __slots__ = ("address", "buffer", "owner", "tracer")
+    __slots__ = ("_arrays", "address", "buffer", "tracer")
 
-    def __init__(self, owner: Any, address: int, buffer: Buffer) -> None:
-        self.owner = owner
+    def __init__(self, array: Array, address: int, buffer: Buffer) -> None:
+        # Arrays that keep it alive. CuPy's pieces of memory themselves take no weak references.
+        self._arrays = [weakref.ref(_root(array))]
         self.address = address
         self.buffer = buffer
         self.tracer: Any = None
 
+    def is_of(self, array: Array) -> bool:
+        """Whether an array that has the identity of its owner lies in it: the owner lives on."""
+        root = _root(array)
+        alive = [kept for ref in self._arrays if (kept := ref()) is not None]
+        if alive and not any(kept is root for kept in alive):
+            self._arrays.append(weakref.ref(root))
+        return bool(alive)
+
 
 def name_of(op: Any) -> str:
     """Name of an operation."""
-    return op if isinstance(op, str) else getattr(op, "name", None) or op.__name__
+    if isinstance(op, str):
+        return op
+    name: str = getattr(op, "name", None) or getattr(op, "func", op).__name__
+    return name
 
 
 def concrete(leaf: Any) -> Any:
@@ -301,6 +317,13 @@ def _owner(array: Array) -> Any:
     return array
 
 
+def _root(array: Array) -> Array:
+    """The array that a view is of; itself if it is none."""
+    if isinstance(array, np.ndarray):
+        return _owner(array)
+    return array if array.base is None else array.base
+
+
 def _address(memory: Any) -> int:
     if isinstance(memory, np.ndarray):
         return int(memory.__array_interface__["data"][0])
@@ -309,6 +332,13 @@ def _address(memory: Any) -> int:
 
 def _nbytes(owner: Any) -> int:
     return int(owner.nbytes if isinstance(owner, np.ndarray) else owner.size)
+
+
+def _end(array: Array) -> int:
+    """Bytes up to the end of a new array in its memory, of which CuPy takes more than it needs."""
+    if isinstance(array, np.ndarray) or array.base is not None:
+        return _nbytes(_owner(array))
+    return int(array.data.ptr - array.data.mem.ptr + array.nbytes)
 
 
 class Tracer:
@@ -517,11 +547,29 @@ class HostTracer(Tracer):
 
     __slots__ = ()
 
+    @staticmethod
+    def namespace() -> "TracingNamespace":
+        """Namespace of such tracers."""
+        return TRACING[backend.NAMESPACES[np.ndarray]]
+
 
 class CudaTracer(Tracer):
     """A tracer of a CuPy array."""
 
     __slots__ = ()
+    __array_priority__ = 1000  # CuPy's operators leave theirs to it
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        self.recording.end("a tensor's array is given to CuPy")
+        return self.value.__cuda_array_interface__
+
+    @staticmethod
+    def namespace() -> "TracingNamespace":
+        """Namespace of such tracers."""
+        import cupy
+
+        return TRACING[backend.NAMESPACES[cupy.ndarray]]
 
 
 @functools.cache
@@ -679,7 +727,7 @@ class TracingNamespace:
             found = functools.partial(_create, name, value)
         elif callable(value) and not isinstance(value, type) and name not in _PLAIN:
             kind = "reduce" if name in _REDUCTIONS else "call"
-            if not self._prefix and (name in _MAPS or _is_elementwise(value)):
+            if not self._prefix and (name in _MAPS or _is_elementwise(getattr(_HOST, name, None))):
                 kind = "map"
             found = functools.partial(_run, kind, self._prefix + name, value)
             if hasattr(value, "at"):  # of ufuncs, which find tracers by NumPy's protocol
@@ -756,8 +804,13 @@ _RAISING = {
 }
 
 
-# By the namespace of the arrays that are traced.
-TRACING: dict[Any, TracingNamespace] = {}
-TRACING[backend.NAMESPACES[np.ndarray]] = TracingNamespace(backend.NAMESPACES[np.ndarray])
+class _Tracing(dict[Any, TracingNamespace]):
+    """Namespace of tracers by that of the arrays that are traced."""
+
+    def __missing__(self, real: Any) -> TracingNamespace:
+        made = self[real] = TracingNamespace(real)
+        return made
+
+
+TRACING = _Tracing()
 backend.HOST_TYPES.append(HostTracer)
-backend.NAMESPACES[HostTracer] = TRACING[backend.NAMESPACES[np.ndarray]]  # type: ignore[assignment]

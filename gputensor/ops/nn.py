@@ -156,14 +156,17 @@ _EPILOGUES = {None: epilogue.BIAS, "relu": epilogue.RELU_BIAS}
 def _dense_forward(xp: Any, x: Any, w: Any, b: Any, kind: str | None, out: Any = None) -> Any:
     if out is None and not backend.on_cpu(x) and kind in _EPILOGUES:
         out = xp.empty((len(x), w.shape[1]), x.dtype)
-        plain = partial(_dense_forward, xp, x, w, b, kind, out)
-        epilogue.product(_EPILOGUES[kind], x, w, b, out, plain)
+        epilogue.product(_EPILOGUES[kind], x, w, b, out, partial(_plain_dense, kind))
         return out
     z = product(xp, x, w, out=out)
     if kind:
         return bias_activation.raw(z, b, kind=kind, out=z)
     z += b
     return z
+
+
+def _plain_dense(kind: str | None, x: Any, w: Any, b: Any, out: Any) -> None:
+    _dense_forward(namespace(x), x, w, b, kind, out)
 
 
 def _dense_rule(
@@ -177,8 +180,7 @@ def _dense_rule(
     if both and not kind and not backend.on_cpu(g):
         w_grad = xp.empty(w.shape, w.dtype) if into_w is None else into_w
         b_grad = xp.empty(b.shape, b.dtype) if into_b is None else into_b
-        plain = partial(_parameter_gradients, xp, g, x, w_grad, b_grad)
-        epilogue.product(epilogue.COLUMN_SUMS, x.T, g, b_grad, w_grad, plain)
+        epilogue.product(epilogue.COLUMN_SUMS, x.T, g, b_grad, w_grad, _parameter_gradients)
         return x_grad, w_grad, b_grad
     w_grad = None if needs[1] is False else product(xp, x.T, g, out=into_w)
     if not kind:
@@ -196,8 +198,9 @@ def _column_sums(xp: Any, g: Any, out: Any = None) -> Any:
     return out
 
 
-def _parameter_gradients(xp: Any, g: Any, x: Any, into_w: Any, into_b: Any) -> None:
-    product(xp, x.T, g, out=into_w)
+def _parameter_gradients(x: Any, g: Any, into_b: Any, into_w: Any) -> None:
+    xp = namespace(g)
+    product(xp, x, g, out=into_w)
     _column_sums(xp, g, into_b)
 
 

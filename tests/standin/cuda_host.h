@@ -543,6 +543,17 @@ inline void sincospif(float x, float* s, float* c) { *s = sinpif(x), *c = cospif
 inline void sincospi(double x, double* s, double* c) { *s = sinpi(x), *c = cospi(x); }
 inline float normcdff(float x) { return static_cast<float>(0.5 * erfc(-x * M_SQRT1_2)); }
 inline double normcdf(double x) { return 0.5 * erfc(-x * M_SQRT1_2); }
+// By Newton's method on erfc of what is left to 1, which is exact in the tails.
+inline double erfinv(double x) {
+  if (!(fabs(x) < 1)) return fabs(x) == 1 ? copysign(INFINITY, x) : NAN;
+  double a = fabs(x), w = -log((1 - a) * (1 + a)), y = sqrt(w) - 0.3 * sqrt(w) / (1 + sqrt(w));
+  for (int i = 0; i < 60; ++i) {
+    double off = a < 0.5 ? a - erf(y) : erfc(y) - (1 - a);
+    y += off * 0.88622692545275801365 * exp(y * y);
+  }
+  return copysign(y, x);
+}
+inline float erfinvf(float x) { return static_cast<float>(erfinv(x)); }
 inline float __saturatef(float x) { return x > 0.0f ? fminf(x, 1.0f) : 0.0f; }
 
 // The fast ones are exact here; what depends on their error needs a real device.
