@@ -166,8 +166,13 @@ class Generator:
             self._counter = (offset + counters) % (1 << 64)
             return self._seed, offset
 
+    def give_back(self, counters: int) -> None:
+        """Undo the last :meth:`reserve`."""
+        self.reserve(-counters)
+
     def advance(self, counters: int) -> "Generator":
         """Skip the words of so many counters, four of each."""
+        backend.end_recording("a generator is moved on")
         self.reserve(counters)
         return self
 

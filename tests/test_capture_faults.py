@@ -691,3 +691,93 @@ def test_copies_of_a_model_are_captured_for_themselves():
     for _ in range(3):
         for m, run in runs.items():
             assert bits(run(gt.ones((1, 2)))) == bits(m(gt.ones((1, 2))))
+
+
+# Floating-point exceptions, and errors after writes
+
+
+def test_replays_say_what_numpy_says_about_exceptions():
+    log = gt.capture(lambda x, y: gt.exp(gt.log(x) + 1) / y)
+    x, y = gt.ones((3,)), gt.ones((3,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            log(x, y)
+    for arguments, text in [
+        ((x * 0, y), "divide by zero encountered in log"),
+        ((-x, y), "invalid value encountered in log"),
+        ((x * 3e38, y * 0.1), "overflow encountered in exp"),
+        ((x, y * 0), "divide by zero encountered in divide"),
+    ]:
+        with pytest.warns(RuntimeWarning, match=text) as found:
+            log(*arguments)
+        assert found[0].filename == __file__
+    assert log.graphs == 1
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert log(x * 0, y).tolist() == [0.0] * 3
+    seen = []
+    with np.errstate(divide="call", call=lambda text, flag: seen.append((text, flag))):
+        log(x * 0, y)
+    assert len(seen) == 1
+    assert "divide by zero" in seen[0][0]
+
+
+def test_exceptions_that_the_function_wants_ignored_are():
+    @gt.capture
+    def f(x):
+        with np.errstate(divide="ignore"):
+            y = gt.log(x)
+        return gt.where(x > 0, y, 0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            assert f(gt.tensor([0.0, 1.0])).tolist() == [0.0, 0.0]
+    assert f.graphs == 1
+
+
+@pytest.mark.parametrize("caught", [False, True])
+def test_what_was_written_before_an_error_is_as_without(caught):
+    good, bad = gt.tensor([0, 2]), gt.tensor([0, 3])
+    x = gt.asarray(draw(2, 3))
+
+    def totals(captured):
+        total = gt.zeros(())
+
+        def plain(y):
+            total.__iadd__(1)
+            return gt.nn.functional.cross_entropy(x * (total + 1), y)
+
+        def careful(y):
+            total.__iadd__(1)
+            try:
+                return gt.nn.functional.cross_entropy(x * (total + 1), y)
+            except LabelError:
+                return total * 10
+
+        f = careful if caught else plain
+        f = gt.capture(f) if captured else f
+        for y in (good, good, bad, good, bad, good):
+            try:
+                yield bits(f(y))
+            except LabelError:
+                yield "error"
+            yield total.item()
+
+    assert list(totals(True)) == list(totals(False))
+
+
+def test_state_is_written_after_what_may_fail():
+    total = gt.zeros(())
+
+    @gt.capture
+    def f(a):
+        total.__iadd__(1)
+        return gt.linalg.cholesky(a)
+
+    for sign in (1, 1, -1, 1):
+        with contextlib.suppress(LinAlgError):
+            f(gt.eye(2) * sign)
+    assert total.item() == 4
+    assert f.graphs == 1

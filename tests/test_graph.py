@@ -70,7 +70,7 @@ def run_loop(loop, arrays):
     for i, a in enumerate(arrays):
         step = a.strides[0]
         operands += [i, 0, step, step, 0, 0, 0]
-    code = np.array([len(arrays[-1]), 7, 1, 1, 1, 1, *loop, len(arrays), *operands], np.int64)
+    code = np.array([len(arrays[-1]), 7, 1, 1, 1, 1, *loop, len(arrays), 0, *operands], np.int64)
     import ctypes
 
     objects = (ctypes.c_int64 * len(arrays))(*map(id, arrays))
@@ -164,7 +164,7 @@ def test_graphs_and_programs_have_the_bits_of_the_function():
 
 
 def test_results_of_programs_are_new_each_time():
-    graph, _ = recorded(lambda x: (x + 1, (x + 1).T, x), gt.ones((2, 3)))
+    graph, _ = recorded(lambda x: (x + 1, (x + 1).T, x.T + 2), gt.ones((2, 3)))
     program = Program(passes.simplified(graph))
     x = np.zeros((2, 3), "f")
     found = [program.run(x)[0] for _ in range(3)]
@@ -320,13 +320,7 @@ def overlap(graph, buffers):
     graph.nodes[2].outputs = (value(c, 1, (3,)), value(c, 2, (3,), 4))
 
 
-def commit(graph, _):
-    outside = graph.buffer("outside", 16, np.zeros(4, "f"))
-    graph.nodes.insert(1, Node("map", "assign", (1.0,), {}, (value(outside),), PLACE))
-    graph.nodes[-1].raises = True
-
-
-@pytest.mark.parametrize("change", [drop, swap, double, overwrite, overlap, commit])
+@pytest.mark.parametrize("change", [drop, swap, double, overwrite, overlap])
 def test_verify_notices_a_graph_that_is_changed(change):
     graph, buffers = small_graph()
     change(graph, buffers)

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Hashable
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,14 @@ class Replay:
         self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
         self._changed = [i for i, v in enumerate(graph.arguments) if v.buffer.version]
         if not self._on_cuda:
-            return cpu.Program(graph)
+            program = cpu.Program(graph)
+            if program.late is not None:
+                where = backend.place(*program.late.place)[0]
+                raise CaptureError(
+                    f"{program.late.name} may raise an error, within a try or with, after memory "
+                    f"was written to, at {where}"
+                )
+            return program
         from gputensor.graph import cuda
 
         return cuda.Program(graph)
@@ -62,6 +69,8 @@ class Replay:
         ------
         CaptureError
             If it cannot be done that way; then nothing was done.
+        Failed
+            If it raised an error; then nothing was done, either.
         """
         found = self.record
         if found.inputs:
@@ -72,8 +81,16 @@ class Replay:
                 self._draw(1)
                 out, kept = self.program.run(*arrays)
         else:
+            program = self.program
             self._draw(1)
-            out, kept = self.program.run(*arrays)
+            try:
+                out, kept = program.run(*arrays)
+            except Exception as error:
+                if _line(error, program.run.__code__) < program.first_write:
+                    for generator, _, counters in found.draws:
+                        generator.give_back(counters)
+                    raise Failed from error
+                raise
         self._leave(arrays, kept)
         return out
 
@@ -118,6 +135,20 @@ class Replay:
                 leaf.grad = None
             else:
                 leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
+
+
+class Failed(Exception):
+    """A replay raised an error before it did anything: the function is to be run as it is."""
+
+
+def _line(error: BaseException, code: CodeType) -> int:
+    """Line at which an error was raised in a function."""
+    place = error.__traceback__
+    while place is not None:
+        if place.tb_frame.f_code is code:
+            return place.tb_lineno
+        place = place.tb_next
+    return 0
 
 
 class Captured:
@@ -184,12 +215,15 @@ class Captured:
             if replay.holds():
                 try:
                     return replay(arrays)
+                except Failed:
+                    break
                 except CaptureError as error:
                     self._give_up(str(error), key)
-                    break
-        if local.trials.get(key, 0) >= _TRIALS:
-            return detached(self._function(*args, **kwargs))
-        return self._record(args, kwargs, tensors, key)
+                    return detached(self._function(*args, **kwargs))
+        else:
+            if local.trials.get(key, 0) < _TRIALS:
+                return self._record(args, kwargs, tensors, key)
+        return detached(self._function(*args, **kwargs))
 
     def replay_for(self, *args: Any, **kwargs: Any) -> Replay | None:
         """The replay that a call with such arguments would be; None if there is none yet."""

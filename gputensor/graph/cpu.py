@@ -10,13 +10,15 @@ Temporaries lie in one piece of memory, the arena, and share it where their live
 
 The driver reads a list of 64-bit numbers. A group is the length of its innermost axis, that of a
 piece, the number of its instructions, and the lengths of three outer axes; then follow the
-instructions: address of the loop, its data, the number of operands, and for each operand the number
-of its base, its offset, its step, how far it moves for an element from piece to piece (its step, or
-0 for a register), and its steps along the outer axes. The bases are addresses.
+instructions: address of the loop, its data, the number of operands, the floating-point exceptions to
+note with a mark of the node from bit 8 on, and for each operand the number of its base, its offset, its step, how far it moves for an
+element from piece to piece (its step, or 0 for a register), and its steps along the outer axes. The
+bases are addresses.
 """
 
 import ctypes
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,8 +28,8 @@ from gputensor import backend
 from gputensor.autograd import wrap
 from gputensor.backend import Array
 from gputensor.graph import loops
-from gputensor.graph.fuse import Group, groups, space
-from gputensor.graph.interpret import At, function_of
+from gputensor.graph.fuse import Group, commits, groups, space
+from gputensor.graph.interpret import array_at, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value
 from gputensor.graph.loops import Loop
 from gputensor.kernels.runtime import _pool as thread_pool
@@ -38,9 +40,17 @@ __all__ = ["Program"]
 _ALIGN = 64
 _CACHE = 24 << 10  # bytes that the registers of a group may take
 _HEAD = 6  # numbers before the instructions of a group
+_OP, _OPERAND = 4, 7  # numbers of an instruction before its operands, and of each of these
 _GRAIN = 1 << 18  # elements times loops that are worth a thread
 _NARROW = 64  # innermost lengths below this are not worth to break up what is in one piece
 _HOST = backend.NAMESPACES[np.ndarray]
+_WRITES = "# From here on what is outside is written to."
+_EXCEPTIONS = {
+    "invalid": "invalid value",
+    "divide": "divide by zero",
+    "over": "overflow",
+    "under": "underflow",
+}
 _COPIES = {"assign", "astype", "broadcast_to", "copy"}
 
 
@@ -188,10 +198,16 @@ class Program:
         The function, in Python.
     items : list of Group and Node
         What it does, in order.
+    late : Node or None
+        One that may raise an error after memory from outside was written to, and is caught.
+    first_write : int
+        Line of the source from which on that memory is written to.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.late: Node | None = None
+        self._marks: list[Node] = []
         self.items = groups(graph, lambda node: steps_of(node) is not None, _joins)
         self._names: dict[str, Any] = {
             "empty": np.empty,
@@ -205,6 +221,7 @@ class Program:
         self._make_bases()
         lines = [*self._lines()]
         arguments = [f"b{v.buffer.number}" for v in graph.arguments]
+        self.first_write = 2 + (lines.index(_WRITES) if _WRITES in lines else len(lines))
         self.source = "\n    ".join([f"def program({', '.join(arguments)}):", *lines])
         exec(compile(self.source, "<program>", "exec"), self._names)
         self.run: Callable[..., Any] = self._names["program"]
@@ -282,11 +299,21 @@ class Program:
 
         def flushed() -> Iterator[str]:
             if waiting:
-                yield f"run(c{len(segments)}, {len(waiting)}, bases, objects, {self._known})"
+                code = f"c{len(segments)}, {len(waiting)}"
+                yield f"found = run({code}, bases, objects, {self._known})"
+                yield "if found: report(found)"
                 segments.append([*waiting])
                 waiting.clear()
 
+        writes = False
         for item in self.items:
+            nodes = item.nodes if isinstance(item, Group) else [item]
+            if writes:
+                self.late = self.late or next((n for n in nodes if n.caught), None)
+            elif any(map(commits, nodes)):
+                writes = True
+                yield from flushed()
+                yield _WRITES
             code = self._group_code(item)
             if code is None:
                 yield from flushed()
@@ -294,7 +321,8 @@ class Program:
             elif parts := self._parts(code):
                 yield from flushed()
                 names = ", ".join(f"c{len(segments) + i}" for i in range(len(parts)))
-                yield f"share(({names}), bases, objects, {self._known})"
+                yield f"found = share(({names}), bases, objects, {self._known})"
+                yield "if found: report(found)"
                 segments += [[part] for part in parts]
             else:
                 waiting += code
@@ -314,6 +342,7 @@ class Program:
         self._names |= {
             "run": loops.driver(),
             "share": _share,
+            "report": self._report,
             "objects": self._objects,
             "bases": self._bases,
         }
@@ -337,7 +366,7 @@ class Program:
                 base, offset = self._place(value)
                 owner = self._arena if number in self._offsets else value.buffer.owner
                 start = self._bases[base] + offset - value.offset
-                self._fixed[key] = self._name(np.asarray(At(start, value, owner)))
+                self._fixed[key] = self._name(array_at(start, value, owner))
             return self._fixed[key]
         if self._named[number].same_place(value):
             return f"b{number}"
@@ -365,7 +394,8 @@ class Program:
         return self._name(tree)
 
     def _call_lines(self, node: Node) -> Iterator[str]:
-        name = self._name(function_of(node, _HOST))
+        function = function_of(node, _HOST)
+        name = self._name(function if node.errors is None else _under(node.errors, function))
         parts = [self._text(a) for a in node.args]
         out = node.kind == "map" or node.into or _takes_out(node)
         parts += [
@@ -403,6 +433,14 @@ class Program:
             return f"({''.join(self._targets(item, numbers) + ', ' for item in result)})"
         return "_"
 
+    def _report(self, found: int) -> None:
+        """Say what floating-point exceptions a run of the driver met."""
+        node = self._marks[(found >> 8) - 1]
+        errors = node.errors or np.geterr()
+        for exception, bit in loops.NOTED.items():
+            if found & bit:
+                _complain(node, exception, errors[exception])
+
     # Code of groups
 
     def is_loop(self, item: Group | Node) -> bool:
@@ -437,12 +475,12 @@ class Program:
             at = _HEAD
             for _ in range(count):
                 for j in range(part[at + 2]):
-                    operand = at + 3 + 7 * j
+                    operand = at + _OP + _OPERAND * j
                     if part[operand] == self._base_of[_SCRATCH]:
                         part[operand + 1] += thread * size
                     else:
                         part[operand + 1] += first * part[operand + (4 if rows >= threads else 3)]
-                at += 3 + 7 * part[at + 2]
+                at += _OP + _OPERAND * part[at + 2]
             found.append(part)
         self._scratch_size = max(self._scratch_size, threads * size)
         return found
@@ -451,9 +489,11 @@ class Program:
         if 0 in group.shape:
             return []
         steps: list[_Step] = []
+        watched: list[int] = []
         registers: dict[int, _Register] = {}  # of values that need no memory
         for node in group.nodes:
             for step in steps_of(node):  # type: ignore[union-attr]
+                watched.append(self._watched(node))
                 for j, operand in enumerate(step.operands):
                     if isinstance(operand, Value) and operand.buffer.number in group.inner:
                         number = operand.buffer.number
@@ -467,8 +507,8 @@ class Program:
         block = self._allot(steps, lengths[-1])
         outer = lengths[:-1]
         code = [lengths[-1], block, len(steps), *outer, *(1,) * (3 - len(outer))]
-        for step in steps:
-            code += [step.loop.address, step.loop.data, len(step.operands)]
+        for step, noted in zip(steps, watched, strict=True):
+            code += [step.loop.address, step.loop.data, len(step.operands), noted]
             for operand in step.operands:
                 if isinstance(operand, _Register):
                     size = operand.dtype.itemsize
@@ -528,7 +568,7 @@ class Program:
         add = loops.find(np.add, [out.dtype] * 3)
         assert copy is not None
         assert add is not None
-        clear = [out.size, max(out.size, 1), 1, 1, 1, 1, copy.address, copy.data, 2, *zero]
+        clear = [out.size, max(out.size, 1), 1, 1, 1, 1, copy.address, copy.data, 2, 0, *zero]
         clear += [*target, size, size, 0, 0, 0]
         if along:
             result = [*target, 0, 0, size, 0, 0]
@@ -538,16 +578,52 @@ class Program:
             result = [*target, size, size, 0, 0, 0]
             head = [columns, columns, 1, rows, 1, 1]
             read = [*source, size, size, distance, 0, 0]
-        return [clear, [*head, add.address, add.data, 3, *result, *read, *result]]
+        noted = self._watched(node)
+        return [clear, [*head, add.address, add.data, 3, noted, *result, *read, *result]]
+
+    def _watched(self, node: Node) -> int:
+        """Floating-point exceptions of a node that are not ignored, and a mark of the node."""
+        self._marks.append(node)
+        bits = loops.NOTED.items()
+        noted = sum(bit for e, bit in bits if node.errors is None or node.errors[e] != "ignore")
+        return noted | len(self._marks) << 8
 
 
-def _share(codes: tuple[int, ...], bases: Any, objects: Any, known: int) -> None:
+def _share(codes: tuple[int, ...], bases: Any, objects: Any, known: int) -> int:
     """Run groups side by side, each on a thread."""
     run = loops.driver()
     rest = [thread_pool().submit(run, code, 1, bases, objects, known) for code in codes[1:]]
-    run(codes[0], 1, bases, objects, known)
-    for part in rest:
-        part.result()
+    found: int = run(codes[0], 1, bases, objects, known)
+    others = [part.result() for part in rest]  # which waits for each
+    return next(filter(None, [found, *others]), 0)
+
+
+def _under(errors: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is called with NumPy's way with floating-point exceptions."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(**errors):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _complain(node: Node, exception: str, how: str) -> None:
+    """Do about a floating-point exception what NumPy does, see ``numpy.seterr``."""
+    if how == "ignore":
+        return
+    text = f"{_EXCEPTIONS[exception]} encountered in {node.name}"
+    if how == "raise":
+        raise FloatingPointError(text)
+    if how == "warn":
+        file, _, line = backend.place(*node.place)[0].rpartition(":")
+        warnings.warn_explicit(text, RuntimeWarning, file, int(line))
+    elif how == "print":
+        print(f"Warning: {text}")
+    elif how == "call":
+        np.geterrcall()(text, tuple(loops.NOTED).index(exception))
+    else:
+        np.geterrcall().write(f"Warning: {text}\n")
 
 
 def _takes_out(node: Node) -> bool:
@@ -573,7 +649,7 @@ def _view(array: Array, value: Value) -> Array:
     """The array that a value is, whose buffer begins with that of `array`."""
     if value.offset == 0 and (array.shape, array.strides, array.dtype) == value[3:]:
         return array
-    return np.asarray(At(_address(array), value, array))
+    return array_at(_address(array), value, array)
 
 
 def _address(array: Array) -> int:

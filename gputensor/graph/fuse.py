@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
 from gputensor.graph.ir import Graph, Node, Value
 
-__all__ = ["Group", "groups", "space"]
+__all__ = ["Group", "commits", "groups", "space"]
 
 
 class Group:
@@ -53,7 +53,8 @@ def groups(
     -------
     list of Group and Node
         Each node goes to the first group that it may join without passing anything that it depends
-        on, or that depends on it.
+        on, or that depends on it. What writes to memory from outside comes after what may raise an
+        error, as far as that does not depend on it.
     """
     items: list[Group | Node] = []
     accesses: _Accesses = {}
@@ -69,8 +70,9 @@ def groups(
                         first = max(first, i if together else i + 1)
         return first
 
+    fallible = 0  # after the last item that may raise an error
     for node in _calls_first(graph, fusable):
-        first = earliest(node)
+        first = max(earliest(node), fallible if commits(node) else 0)
         place = len(items)
         if fusable(node):
             shape = _shape_of(node)
@@ -84,6 +86,8 @@ def groups(
             items[place].nodes.append(node)  # type: ignore[union-attr]
         else:
             items.append(node)
+        if node.raises:
+            fallible = place + 1
         _note(accesses, place, node)
     _find_inner(graph, items, accesses)
     return items
@@ -105,7 +109,10 @@ def _note(accesses: _Accesses, place: int, node: Node) -> None:
 
 
 def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
-    """The nodes in an order in which each call comes as soon as it may: the maps move together."""
+    """The nodes in an order in which each call comes as soon as it may: the maps move together.
+
+    What writes to memory from outside waits for what may raise an error.
+    """
     nodes = graph.nodes
     accesses: _Accesses = {}
     waits: list[int] = []  # for how many nodes each one waits
@@ -121,20 +128,32 @@ def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
             followers[j].append(i)
         waits.append(len(before))
         _note(accesses, i, node)
-    calls: list[int] = []
-    maps: list[int] = []
-    for i, count in enumerate(waits):
-        if count == 0:
-            heappush(maps if fusable(nodes[i]) else calls, i)
+    fallible = sum(node.raises for node in nodes)  # those that are left
+
+    def rank(i: int) -> tuple[bool, bool, int]:
+        return fallible > 0 and commits(nodes[i]), fusable(nodes[i]), i
+
+    ready = [rank(i) for i, count in enumerate(waits) if count == 0]
+    heapify(ready)
     found: list[Node] = []
-    while calls or maps:
-        i = heappop(calls or maps)
+    while ready:
+        *_, i = heappop(ready)
         found.append(nodes[i])
+        if nodes[i].raises:
+            fallible -= 1
+            if not fallible:
+                ready = [rank(j) for *_, j in ready]
+                heapify(ready)
         for j in followers[i]:
             waits[j] -= 1
             if waits[j] == 0:
-                heappush(maps if fusable(nodes[j]) else calls, j)
+                heappush(ready, rank(j))
     return found
+
+
+def commits(node: Node) -> bool:
+    """Whether a node writes to memory that is there after the graph has run."""
+    return any(v.buffer.kind != "temporary" for v in node.outputs)
 
 
 def _find_inner(

@@ -10,21 +10,30 @@ from gputensor import backend
 from gputensor.backend import Array, Device
 from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
-__all__ = ["Memory", "interpret", "run_node"]
+__all__ = ["Memory", "array_at", "interpret", "run_node"]
 
 
-class At:
-    """Memory at an address, as NumPy takes it."""
+class _At:
+    """Memory as NumPy takes it."""
 
-    def __init__(self, address: int, value: Value, keep: Any) -> None:
+    def __init__(self, interface: dict[str, Any], keep: Any) -> None:
         self.keep = keep
-        self.__array_interface__ = {
-            "version": 3,
-            "data": (address + value.offset, False),
-            "shape": value.shape,
-            "strides": value.strides,
-            "typestr": value.dtype.str,
-        }
+        self.__array_interface__ = interface
+
+
+def array_at(address: int, value: Value, keep: Any) -> Array:
+    """The NumPy array that a value is, of a buffer that begins at an address and lives in `keep`."""
+    dtype = value.dtype
+    typestr = dtype.str if dtype.isbuiltin == 1 else f"<u{dtype.itemsize}"  # not of bfloat16
+    interface = {
+        "version": 3,
+        "data": (address + value.offset, False),
+        "shape": value.shape,
+        "strides": value.strides,
+        "typestr": typestr,
+    }
+    found = np.asarray(_At(interface, keep))
+    return found if dtype.isbuiltin == 1 else found.view(dtype)
 
 
 class Memory:
@@ -55,7 +64,7 @@ class Memory:
         owner = self._places[buffer.number]
         if self.device.kind == "cpu":
             address = owner.__array_interface__["data"][0]
-            return np.asarray(At(address, value, owner))
+            return array_at(address, value, owner)
         import cupy
 
         start = owner.data if hasattr(owner, "data") else cupy.cuda.MemoryPointer(owner, 0)

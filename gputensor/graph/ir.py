@@ -153,11 +153,16 @@ class Node:
         Whether such an operand is given to it by the keyword ``out``.
     result : object
         What the call gives: a tree with values in the place of arrays.
+    caught : bool
+        Whether the function may catch such an error.
+    errors : dict or None
+        What the function asked NumPy to do about floating-point exceptions here, see
+        ``numpy.errstate``; None if that is as where it was called.
     """
 
     __slots__ = (
-        *("args", "into", "kind", "kwargs", "op", "outputs", "place", "raises", "result"),
-        "writes",
+        *("args", "caught", "errors", "into", "kind", "kwargs", "op", "outputs", "place"),
+        *("raises", "result", "writes"),
     )
 
     def __init__(
@@ -180,6 +185,8 @@ class Node:
         self.writes = 0
         self.into = False
         self.result: Any = None
+        self.caught = False
+        self.errors: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -280,12 +287,10 @@ def verify(graph: Graph) -> None:
     ------
     GraphFault
         If a value is read before it is written, or after its version was written over where it
-        lies; if two nodes write one version; if outputs of a node overlap each other; or if memory
-        from outside is written before a node that may raise an error.
+        lies; if two nodes write one version; or if outputs of a node overlap each other.
     """
     versions: dict[int, int] = {}  # by buffer
     written: dict[tuple[int, int], Value] = {}
-    committed: Node | None = None
 
     def check(value: Value, reader: str) -> None:
         current = versions.get(value.buffer.number, 0)
@@ -301,8 +306,6 @@ def verify(graph: Graph) -> None:
         for value in node.inputs:
             if value.version or not any(out.same_place(value) for out in node.outputs):
                 check(value, repr(node))
-        if node.raises and committed is not None:
-            raise GraphFault(f"{node!r} may raise an error after {committed!r} wrote to outside")
         for i, out in enumerate(node.outputs):
             number = out.buffer.number
             if out.version != versions.get(number, 0) + 1:
@@ -311,8 +314,6 @@ def verify(graph: Graph) -> None:
                 raise GraphFault(f"results of {node!r} overlap")
             versions[number] = out.version
             written[number, out.version] = out
-            if out.buffer.kind == "outside":
-                committed = node
     for value in graph.needed():
         check(value, "the result")
 

@@ -6,12 +6,13 @@ ufunc gives, without its dispatch; called one after the other on pieces of array
 first-level cache, they make of a chain of operations one pass over memory. What NumPy has no ufunc
 for (conversions, choices) are loops of the same form, in LLVM's language.
 
-The driver is 60 instructions of LLVM, compiled once by llvmlite, which comes with Numba.
+The driver is some instructions of LLVM, compiled once by llvmlite, which comes with Numba.
 """
 
 import ctypes
 import functools
 import importlib.util
+import platform
 import sys
 import threading
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Loop", "driver", "find", "find_cast", "find_choice", "usable"]
+__all__ = ["NOTED", "Loop", "driver", "find", "find_cast", "find_choice", "usable"]
 
 
 class Loop(NamedTuple):
@@ -199,8 +200,10 @@ def find_choice(itemsize: int) -> Loop | None:
 
 
 _DRIVER = """
-define void @driver(i64* %code, i64 %groups, i64* %bases, i64* %objects, i64 %known) {
+define i64 @driver(i64* %code, i64 %groups, i64* %bases, i64* %objects, i64 %known) {
 entry:
+  %seen = alloca i64
+  store i64 0, i64* %seen
   %args = alloca [8 x i64]
   %steps = alloca [8 x i64]
   %count = alloca i64
@@ -250,14 +253,16 @@ piece:
   store i64 %now, i64* %count
   br label %op
 op:
-  %i = phi i64 [0, %piece], [%i1, %run]
-  %op_at = phi i64* [%first, %piece], [%op_next, %run]
+  %i = phi i64 [0, %piece], [%i1, %ran]
+  %op_at = phi i64* [%first, %piece], [%op_next, %ran]
   %fn = load i64, i64* %op_at
   %pd = getelementptr i64, i64* %op_at, i64 1
   %data = load i64, i64* %pd
   %pna = getelementptr i64, i64* %op_at, i64 2
   %nargs = load i64, i64* %pna
-  %arg_first = getelementptr i64, i64* %op_at, i64 3
+  %pw = getelementptr i64, i64* %op_at, i64 3
+  %watched = load i64, i64* %pw
+  %arg_first = getelementptr i64, i64* %op_at, i64 4
   br label %arg
 arg:
   %j = phi i64 [0, %op], [%j1, %arg]
@@ -297,6 +302,23 @@ arg:
 run:
   %loop = inttoptr i64 %fn to void (i64*, i64*, i64*, i64)*
   call void %loop(i64* %args0, i64* %count, i64* %steps0, i64 %data)
+  %raised = call i64 @exceptions()
+  %loud = and i64 %raised, %watched
+  %quiet = icmp eq i64 %raised, 0
+  br i1 %quiet, label %ran, label %noisy
+noisy:
+  call void @clear_exceptions()
+  %seen_before = load i64, i64* %seen
+  %first_time = icmp eq i64 %seen_before, 0
+  %is_loud = icmp ne i64 %loud, 0
+  %new = and i1 %first_time, %is_loud
+  br i1 %new, label %note, label %ran
+note:
+  %mark = and i64 %watched, -256
+  %found = or i64 %mark, %loud
+  store i64 %found, i64* %seen
+  br label %ran
+ran:
   %i1 = add i64 %i, 1
   %op_next = getelementptr i64, i64* %a_next, i64 0
   %more_ops = icmp slt i64 %i1, %instructions
@@ -323,9 +345,58 @@ group_end:
   %more_groups = icmp slt i64 %g1, %groups
   br i1 %more_groups, label %group, label %done
 done:
-  ret void
+  %answer = load i64, i64* %seen
+  ret i64 %answer
 }
 """
+
+# The exceptions that floating-point operations met since they were cleared; bits as of NOTED. On
+# x86 both units have some: C's feraiseexcept, which loops of NumPy's call, sets those of the old one.
+_EXCEPTIONS = {
+    "x86_64": """
+declare void @llvm.x86.sse.stmxcsr(i8*)
+declare void @llvm.x86.sse.ldmxcsr(i8*)
+define internal i64 @exceptions() alwaysinline {
+  %word = alloca i32
+  %at = bitcast i32* %word to i8*
+  call void @llvm.x86.sse.stmxcsr(i8* %at)
+  %sse = load i32, i32* %word
+  %x87 = call i16 asm sideeffect "fnstsw $0", "={ax}"()
+  %wide = zext i16 %x87 to i32
+  %both = or i32 %sse, %wide
+  %flags = and i32 %both, 29
+  %found = zext i32 %flags to i64
+  ret i64 %found
+}
+define internal void @clear_exceptions() alwaysinline {
+  %word = alloca i32
+  %at = bitcast i32* %word to i8*
+  call void @llvm.x86.sse.stmxcsr(i8* %at)
+  %value = load i32, i32* %word
+  %cleared = and i32 %value, -64
+  store i32 %cleared, i32* %word
+  call void @llvm.x86.sse.ldmxcsr(i8* %at)
+  call void asm sideeffect "fnclex", ""()
+  ret void
+}
+""",
+    "aarch64": """
+define internal i64 @exceptions() alwaysinline {
+  %value = call i64 asm sideeffect "mrs $0, fpsr", "=r"()
+  %flags = and i64 %value, 15
+  ret i64 %flags
+}
+define internal void @clear_exceptions() alwaysinline {
+  call void asm sideeffect "msr fpsr, $0", "r"(i64 0)
+  ret void
+}
+""",
+}
+_MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+    platform.machine().lower(), platform.machine().lower()
+)
+_BITS = {"x86_64": (1, 4, 8, 16), "aarch64": (1, 2, 4, 8)}.get(_MACHINE, ())
+NOTED = dict(zip(("invalid", "divide", "over", "under"), _BITS, strict=False))
 
 _compiling = threading.Lock()
 _engines: list[Any] = []  # they own the machine code
@@ -336,6 +407,7 @@ def _target() -> Any:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
+    llvm.initialize_native_asmparser()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
@@ -364,23 +436,27 @@ def driver() -> Any:
     """``driver(code, groups, bases, objects, known)``, see :mod:`gputensor.graph.cpu`.
 
     The first `known` of the bases it reads off the array objects whose addresses `objects` holds.
+    It gives 0, or of the first instruction whose operations met an exception that it is told to
+    note: the exceptions, as of ``NOTED``, and the instruction's mark from bit 8 on.
     """
-    loop = _compiled("driver", _DRIVER)
+    loop = _compiled("driver", _EXCEPTIONS[_MACHINE] + _DRIVER)
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return ctypes.CFUNCTYPE(None, pointer, number, pointer, pointer, number)(loop.address)
+    return ctypes.CFUNCTYPE(number, pointer, number, pointer, pointer, number)(loop.address)
 
 
 @functools.cache
 def usable() -> bool:
     """Whether NumPy's loops are where they are looked for: a sum of two arrays comes out right."""
-    if sys.implementation.name != "cpython" or importlib.util.find_spec("llvmlite") is None:
+    if sys.implementation.name != "cpython" or _MACHINE not in _EXCEPTIONS:
+        return False
+    if importlib.util.find_spec("llvmlite") is None:
         return False
     x, y, out = np.arange(3.0), np.full(3, 0.5), np.zeros(3)
     loop = _loops(np.add).get((x.dtype.num,) * 3)
     if loop is None:
         return False
     operands = [word for i in range(3) for word in (i, 0, 8, 8, 0, 0, 0)]
-    code = np.array([3, 2, 1, 1, 1, 1, loop.address, loop.data, 3, *operands], np.int64)
+    code = np.array([3, 2, 1, 1, 1, 1, loop.address, loop.data, 3, 0, *operands], np.int64)
     objects = (ctypes.c_int64 * 3)(id(x), id(y), id(out))
     bases = (ctypes.c_int64 * 3)()
     # Only an array whose address lies where it is looked for is touched.

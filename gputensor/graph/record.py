@@ -14,6 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ _SLOTS: dict[tuple[type, str], Any] = {
     (Leaf, "grad"): Leaf.__dict__["grad"],
 }
 _array, _buffer, _grad = _SLOTS.values()
+_STARTS = {threading.Thread.start.__code__, ThreadPoolExecutor.submit.__code__}
 
 
 class Record(NamedTuple):
@@ -180,22 +182,29 @@ class _Recorder(Recording):
 
     @contextlib.contextmanager
     def watching(self, own: bool) -> Iterator[None]:
-        """Context in which, with `own`, Python that is not the library's ends the recording."""
-        if not own:
+        """Context in which threads that start end the recording.
+
+        With `own` Python that is not the library's does, too.
+        """
+        self._own = own
+        if sys.getprofile() is not None:
+            if own:
+                self.end("a profiler is at work, in the place of what sees whose Python runs")
             yield
             return
-        before = sys.getprofile()
         sys.setprofile(self._look)
         try:
             yield
         finally:
-            sys.setprofile(before)
+            sys.setprofile(None)
 
     def _look(self, frame: FrameType, event: str, _: Any) -> None:
-        if event != "call" or self._welcome or self.reason is not None:
+        if event != "call" or self.reason is not None or backend.recording() is not self:
             return
-        if not backend.is_library(frame):
-            code = frame.f_code
+        code = frame.f_code
+        if code in _STARTS:
+            self.end("work is given to another thread")
+        elif self._own and not self._welcome and not backend.is_library(frame):
             where = f"{code.co_filename}:{code.co_firstlineno}"
             self.end(f"it calls {code.co_qualname}, which is yours ({where})")
 
@@ -298,7 +307,7 @@ class _Recorder(Recording):
             self.end("a generator is moved on by another thread")
             return None
         entry[2] += counters
-        generator.advance(counters)
+        generator.reserve(counters)
         return {"key": 0, "offset": offset, "state": self.enter(entry[0].array, kind="state")}
 
     def advance(self) -> None:
@@ -426,6 +435,7 @@ def record(
     _open_doors()
     try:
         backend.set_recording(recorder)
+        recorder.root = record.__code__
         with recorder.watching(own):
             out = function(*args, **kwargs)
         if recorder.live:

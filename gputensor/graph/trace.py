@@ -15,6 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class Recording:
     def __init__(self, device: Device) -> None:
         self.graph = Graph(device)
         self.reason: str | None = None
+        self.root: CodeType | None = None  # of the frame that calls the function
+        self._errors = np.geterr()
         self.thread = threading.get_ident()
         # Tracers of arrays from outside, by the array's identity; they keep it alive.
         self.outside: dict[int, Tracer] = {}
@@ -211,9 +214,20 @@ class Recording:
             place = frame.f_code, frame.f_lasti
             node = Node(kind, op, *symbols, tuple(outputs), place, raises)
             node.writes, node.into = len(writes), into
+            node.caught = raises and self._catches(sys._getframe(2))
+            errors = np.geterr()
+            node.errors = None if errors == self._errors else errors
             node.result = map_values(self._symbol_of_result, result)
             self.graph.nodes.append(node)
         return result
+
+    def _catches(self, frame: FrameType | None) -> bool:
+        """Whether the user's part of the function may catch what is raised in a frame."""
+        while frame is not None and frame.f_code is not self.root:
+            if not backend.is_library(frame) and _is_in_try(frame):
+                return True
+            frame = frame.f_back
+        return False
 
     def _symbol_of_result(self, leaf: Any) -> Any:
         return self.value_of(leaf.value) if isinstance(leaf, Tracer) else leaf
@@ -262,6 +276,27 @@ class Recording:
         """Note a map into the memory of `target`: ``function(*args, out=target)``."""
         self.record("map", op, function, args, {"out": target}, (target,))
         return target
+
+
+def _is_in_try(frame: FrameType) -> bool:
+    """Whether a frame is at an instruction of a ``try`` or ``with``.
+
+    Their instructions are in the code's table of exceptions: numbers of 6 bits a byte, of which bit
+    6 says that the number goes on, four of them an entry; the first two are where it begins and how
+    far it goes, in words.
+    """
+    numbers: list[int] = []
+    number = 0
+    for byte in frame.f_code.co_exceptiontable:
+        number = number << 6 | byte & 63
+        if not byte & 64:
+            numbers.append(number)
+            number = 0
+    at = frame.f_lasti // 2
+    return any(
+        start <= at < start + length
+        for start, length in zip(numbers[::4], numbers[1::4], strict=False)
+    )
 
 
 class _Memory:
