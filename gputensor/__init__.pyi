@@ -15,14 +15,14 @@ from gputensor.backend import Device as Device
 from gputensor.backend import cuda_status as cuda_status
 from gputensor.backend import device as device
 from gputensor.backend import synchronize as synchronize
-from gputensor.graph.capture import capture as capture
-from gputensor.graph.explain import explain as explain
 from gputensor.config import matmul_precision as matmul_precision
 from gputensor.config import set_default_dtype as set_default_dtype
 from gputensor.config import sync_debug as sync_debug
 from gputensor.config import use_deterministic as use_deterministic
 from gputensor.function import checkpoint as checkpoint
 from gputensor.function import custom_vjp as custom_vjp
+from gputensor.graph.capture import capture as capture
+from gputensor.graph.explain import explain as explain
 from gputensor.kernels import kernel as kernel
 from gputensor.memory import memory_summary as memory_summary
 from gputensor.ops import fft as fft

@@ -31,7 +31,6 @@ something there.
 import contextlib
 import inspect
 import itertools
-import operator
 import sys
 import threading
 import warnings
@@ -454,17 +453,18 @@ class Leaf:
         writer : dict, optional
             Results of the backward pass that it comes from.
         """
-        if self.buffer is not None and (self.writer is None or self.writer is writer):
+        buffer = self.buffer
+        if buffer is not None and (self.writer is None or self.writer is writer):
             self.writer = None
-            if self.grad is not None and g is self.buffer:  # another pass came first
-                operator.iadd(self.buffer, self.grad.array)
+            if self.grad is not None and g is buffer:  # another pass came first
+                buffer += self.grad.array
             elif self.grad is not None:
                 self.settle()
-                operator.iadd(self.buffer, g)
-            elif g is not self.buffer:
-                self.buffer[...] = g
-            changed(self.buffer, "a backward pass")
-            self.grad = wrap(self.buffer)
+                buffer += g
+            elif g is not buffer:
+                buffer[...] = g
+            changed(buffer, "a backward pass")
+            self.grad = wrap(buffer)
         elif self.grad is not None:
             self.grad = wrap(_array(self.grad.array + g))
         else:

@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType, ModuleType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -52,6 +52,7 @@ __all__ = [
 
 # A numpy.ndarray or a cupy.ndarray. Neither library types the common part of the two.
 Array = Any
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _CUDA_HELP = (
     "To use an NVIDIA GPU install the driver and gputensor's CUDA extra: "
@@ -463,7 +464,7 @@ class _Namespaces(dict[type, Namespace]):
 
     def __missing__(self, kind: type) -> Namespace:
         if hasattr(kind, "recording"):  # a tracer of gputensor.graph
-            self[kind] = kind.namespace()
+            self[kind] = kind.namespace()  # type: ignore[attr-defined]
             return self[kind]
         if issubclass(kind, np.ndarray):  # numpy.memmap, for instance
             return self[np.ndarray]
@@ -512,23 +513,25 @@ def on_cpu(x: object) -> bool:
     return isinstance(x, np.ndarray) or type(x) in HOST_TYPES
 
 
-def one_call(function: Any = None, *, raises: bool = False) -> Any:
+def one_call(*, raises: bool = False) -> Callable[[_Function], _Function]:
     """Decorator of a function of raw arrays that looks at their values to choose a way.
 
     A recording notes the call as one, and not what is done in it. With `raises` it may raise an
     error because of values.
     """
-    if function is None:
-        return functools.partial(one_call, raises=raises)
-    function.raises = raises
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if _local.recording is None:
-            return function(*args, **kwargs)
-        return _local.recording.call(function, args, kwargs)
+    def decorated(function: Any) -> Any:
+        function.raises = raises
 
-    return call
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if _local.recording is None:
+                return function(*args, **kwargs)
+            return _local.recording.call(function, args, kwargs)
+
+        return call
+
+    return decorated
 
 
 def is_array(x: object) -> bool:

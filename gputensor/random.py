@@ -18,7 +18,6 @@ from gputensor import backend, config, memory
 from gputensor.autograd import Operand, Primitive, Tensor, _array, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import (
-    CaptureError,
     DeviceMismatchError,
     DTypeError,
     GraphError,

@@ -151,7 +151,7 @@ def chain(x, y):
 
 def test_graphs_and_programs_have_the_bits_of_the_function():
     x, y = (gt.tensor(numbers(np.dtype("f"), 12, i).reshape(3, 4)) for i in range(2))
-    graph, out = recorded(chain, x, y)
+    graph, _ = recorded(chain, x, y)
     program = Program(graph)
     for seed in range(3):
         arrays = [numbers(np.dtype("f"), 12, seed + i).reshape(3, 4) for i in range(2)]

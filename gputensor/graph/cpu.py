@@ -10,10 +10,10 @@ Temporaries lie in one piece of memory, the arena, and share it where their live
 
 The driver reads a list of 64-bit numbers. A group is the length of its innermost axis, that of a
 piece, the number of its instructions, and the lengths of three outer axes; then follow the
-instructions: address of the loop, its data, the number of operands, the floating-point exceptions to
-note with a mark of the node from bit 8 on, and for each operand the number of its base, its offset, its step, how far it moves for an
-element from piece to piece (its step, or 0 for a register), and its steps along the outer axes. The
-bases are addresses.
+instructions: address of the loop, its data, the number of operands, and the floating-point
+exceptions to note, with a mark of the node from bit 8 on; and of each operand the number of its
+base, its offset, its step, how far it moves for an element from piece to piece (its step, or 0 for
+a register), and its steps along the outer axes. The bases are addresses.
 """
 
 import ctypes
@@ -51,6 +51,7 @@ _EXCEPTIONS = {
     "over": "overflow",
     "under": "underflow",
 }
+_FLAGS = {"divide": 1, "over": 2, "under": 4, "invalid": 8}  # as numpy.seterrcall gives them
 _COPIES = {"assign", "astype", "broadcast_to", "copy"}
 
 
@@ -152,8 +153,8 @@ def _sum_layout(node: Node) -> tuple[int, int, int, bool] | None:
         return None
     axis = node.kwargs.get("axis")
     shape, itemsize = x.shape, x.dtype.itemsize
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = sorted(a % len(shape) for a in axes)
+    over = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = sorted(a % len(shape) for a in over)
     if x.strides != _dense(shape, itemsize):
         return None
     first, count = len(shape) - len(axes), len(axes)
@@ -436,7 +437,7 @@ class Program:
     def _report(self, found: int) -> None:
         """Say what floating-point exceptions a run of the driver met."""
         node = self._marks[(found >> 8) - 1]
-        errors = node.errors or np.geterr()
+        errors = node.errors or dict(np.geterr())
         for exception, bit in loops.NOTED.items():
             if found & bit:
                 _complain(node, exception, errors[exception])
@@ -540,9 +541,8 @@ class Program:
                         free.append(count)
                         count += 1
                     slots[id(operand)] = free.pop()
-            for operand in {id(o): o for o in step.operands}.values():
-                if isinstance(operand, _Register) and last[id(operand)] == i:
-                    free.append(slots[id(operand)])
+            read = {id(o) for o in step.operands if isinstance(o, _Register)}
+            free += [slots[key] for key in sorted(read, key=slots.__getitem__) if last[key] == i]
         size = max(
             (o.dtype.itemsize for s in steps for o in s.operands if isinstance(o, _Register)),
             default=1,
@@ -613,6 +613,7 @@ def _complain(node: Node, exception: str, how: str) -> None:
     if how == "ignore":
         return
     text = f"{_EXCEPTIONS[exception]} encountered in {node.name}"
+    handler: Any = np.geterrcall()
     if how == "raise":
         raise FloatingPointError(text)
     if how == "warn":
@@ -621,9 +622,9 @@ def _complain(node: Node, exception: str, how: str) -> None:
     elif how == "print":
         print(f"Warning: {text}")
     elif how == "call":
-        np.geterrcall()(text, tuple(loops.NOTED).index(exception))
+        handler(text, _FLAGS[exception])
     else:
-        np.geterrcall().write(f"Warning: {text}\n")
+        handler.write(f"Warning: {text}\n")
 
 
 def _takes_out(node: Node) -> bool:

@@ -22,7 +22,7 @@ class _At:
 
 
 def array_at(address: int, value: Value, keep: Any) -> Array:
-    """The NumPy array that a value is, of a buffer that begins at an address and lives in `keep`."""
+    """The NumPy array that a value is; its buffer begins at an address and lives in `keep`."""
     dtype = value.dtype
     typestr = dtype.str if dtype.isbuiltin == 1 else f"<u{dtype.itemsize}"  # not of bfloat16
     interface = {

@@ -119,16 +119,17 @@ def _strided(name: str, types: Sequence[str], body: str) -> str:
     """
     lines = [_HEAD.format(name=name)]
     count = len(types)
-    for j in range(count):
-        lines.append(f"""
+    lines += [
+        f"""
   %pa{j} = getelementptr i64, i64* %args, i64 {j}
   %a{j} = load i64, i64* %pa{j}
   %ps{j} = getelementptr i64, i64* %steps, i64 {j}
   %s{j} = load i64, i64* %ps{j}
-  %d{j} = icmp eq i64 %s{j}, {_width(types[j])}""")
+  %d{j} = icmp eq i64 %s{j}, {_width(types[j])}"""
+        for j in range(count)
+    ]
     lines.append("\n  %c0 = and i1 %d0, %d0")
-    for j in range(1, count):
-        lines.append(f"\n  %c{j} = and i1 %c{j - 1}, %d{j}")
+    lines += [f"\n  %c{j} = and i1 %c{j - 1}, %d{j}" for j in range(1, count)]
     lines.append(f"""
   %some = icmp sgt i64 %n, 0
   br i1 %some, label %pick, label %done
@@ -351,7 +352,7 @@ done:
 """
 
 # The exceptions that floating-point operations met since they were cleared; bits as of NOTED. On
-# x86 both units have some: C's feraiseexcept, which loops of NumPy's call, sets those of the old one.
+# x86 both units have some: C's feraiseexcept, which NumPy's loops call, sets those of the old one.
 _EXCEPTIONS = {
     "x86_64": """
 declare void @llvm.x86.sse.stmxcsr(i8*)

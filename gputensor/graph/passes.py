@@ -4,6 +4,7 @@ Each can be left out, and is named in :data:`PASSES` in the order they are appli
 pass gets it is shown before the arrow in the docstrings, as it leaves it after.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from gputensor import backend
 from gputensor.graph.fuse import steps_along
 from gputensor.graph.interpret import function_of
 from gputensor.graph.ir import Graph, Node, Value, map_values
+from gputensor.tree import leaves
 
 __all__ = ["PASSES", "simplified"]
 
@@ -48,9 +50,9 @@ def _once(graph: Graph) -> Iterator[tuple[int, Node, Value]]:
         if node.kind != "map":
             continue
         out = node.outputs[0]
-        if out.buffer.kind == "temporary" and out.dense() and out.whole():
-            if writers[out.buffer.number] == [i]:
-                yield i, node, out
+        alone = writers[out.buffer.number] == [i]
+        if alone and out.buffer.kind == "temporary" and out.dense() and out.whole():
+            yield i, node, out
 
 
 def constants(graph: Graph) -> None:
@@ -78,8 +80,7 @@ def constants(graph: Graph) -> None:
             continue
         with backend.on_device_of(graph.device):
             found = function_of(node, xp)(*node.args, **node.kwargs)
-        arrays: list[Any] = []
-        map_values(lambda leaf: arrays.append(xp.asarray(leaf)), found)
+        arrays = [xp.asarray(leaf) for leaf in leaves(found)]
         if len(arrays) != len(outs) or any(
             a.strides != v.strides or not a.flags.owndata for a, v in zip(arrays, outs, strict=True)
         ):
@@ -122,12 +123,12 @@ def copies(graph: Graph) -> None:
             if later.kind == "map" and not (
                 isinstance(new, Value) and any(v.overlaps(new) for v in later.outputs)
             ):
-                later.args = map_values(
-                    lambda leaf, new=new, out=out: (
-                        new if type(leaf) is Value and _is_copy(leaf, out, new) else leaf
-                    ),
-                    later.args,
-                )
+                later.args = map_values(functools.partial(_instead, out, new), later.args)
+
+
+def _instead(out: Value, new: Any, leaf: Any) -> Any:
+    """What is read in the place of a copy, or of a part of it."""
+    return new if type(leaf) is Value and _is_copy(leaf, out, new) else leaf
 
 
 def _is_copy(read: Value, out: Value, new: Any) -> bool:

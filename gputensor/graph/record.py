@@ -192,11 +192,15 @@ class _Recorder(Recording):
                 self.end("a profiler is at work, in the place of what sees whose Python runs")
             yield
             return
+        collecting = gc.isenabled()
+        gc.disable()  # its callbacks are Python of others
         sys.setprofile(self._look)
         try:
             yield
         finally:
             sys.setprofile(None)
+            if collecting:
+                gc.enable()
 
     def _look(self, frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or self.reason is not None or backend.recording() is not self:
@@ -247,7 +251,7 @@ class _Recorder(Recording):
         return tuple(found)
 
     def release(self) -> list[Tensor]:
-        """Put arrays in the place of tracers in all tensors that are still there, and give these."""
+        """Put arrays in the place of tracers in all tensors that are left, and give these."""
         alive = [t for ref in [*self.made.values()] if (t := ref()) is not None]
         waiting: list[Any] = []
         for t in alive:
@@ -357,9 +361,8 @@ def _open_doors() -> None:
     with _lock:
         _recording_threads += 1
         if _recording_threads == 1:
-            Tensor.array = _Door(_array, "array", "set_array")  # type: ignore[assignment]
-            Leaf.buffer = _Door(_buffer, "buffer", "set_buffer")  # type: ignore[assignment]
-            Leaf.grad = _Door(_grad, "grad", "set_grad")  # type: ignore[assignment]
+            for (owner, name), slot in _SLOTS.items():
+                setattr(owner, name, _Door(slot, name, f"set_{name}"))
             type.__setattr__(Watched, "__getattribute__", _read_attribute)
 
 

@@ -186,7 +186,7 @@ class Recording:
         into = bool(writes) and kind != "kernel" and kwargs.get("out") is writes[0]
         # What `out` names is in the node by its outputs.
         read = {k: v for k, v in kwargs.items() if k != "out"} if into else kwargs
-        symbols = map_values(self._symbol, (args, read))
+        arguments, options = map_values(self._symbol, (args, read))
         if any(t.buffer.number in self._foreign for t in writes):
             self.end("an array that is no tensor's is written to")
         backend.set_recording(None)  # what it calls is part of it
@@ -212,11 +212,11 @@ class Recording:
         if (outputs or raises) and self.reason is None:
             frame = backend.user_frame(sys._getframe(2))
             place = frame.f_code, frame.f_lasti
-            node = Node(kind, op, *symbols, tuple(outputs), place, raises)
+            node = Node(kind, op, arguments, options, tuple(outputs), place, raises)
             node.writes, node.into = len(writes), into
             node.caught = raises and self._catches(sys._getframe(2))
             errors = np.geterr()
-            node.errors = None if errors == self._errors else errors
+            node.errors = None if errors == self._errors else dict(errors)
             node.result = map_values(self._symbol_of_result, result)
             self.graph.nodes.append(node)
         return result
@@ -376,6 +376,23 @@ def _end(array: Array) -> int:
     return int(array.data.ptr - array.data.mem.ptr + array.nbytes)
 
 
+@functools.cache
+def _attribute(name: str) -> Callable[..., Any]:
+    """Function that reads, or calls, an attribute of an array."""
+    if name in ("T", "mT", "real", "imag"):
+        get: Callable[..., Any] = operator.attrgetter(name)
+
+        def function(x: Any) -> Any:
+            return get(x)
+    else:
+
+        def function(x: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+            return getattr(x, name)(*args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
 class Tracer:
     """An array while a thread records; computes with it and notes what it computes.
 
@@ -454,11 +471,13 @@ class Tracer:
         """Elements of another type, as of arrays."""
         if not copy and self.dtype == dtype:
             return self
-        return self._map("astype", _attribute("astype"), np.dtype(dtype), order)
+        made: Tracer = self._map("astype", _attribute("astype"), np.dtype(dtype), order)
+        return made
 
     def copy(self, order: str = "C") -> "Tracer":
         """The same elements in new memory."""
-        return self._map("copy", _attribute("copy"), order)
+        made: Tracer = self._map("copy", _attribute("copy"), order)
+        return made
 
     def _map(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
         return self.recording.record("map", name, function, (self, *args))
@@ -607,23 +626,6 @@ class CudaTracer(Tracer):
         return TRACING[backend.NAMESPACES[cupy.ndarray]]
 
 
-@functools.cache
-def _attribute(name: str) -> Callable[..., Any]:
-    """Function that reads, or calls, an attribute of an array."""
-    if name in ("T", "mT", "real", "imag"):
-        get: Callable[..., Any] = operator.attrgetter(name)
-
-        def function(x: Any) -> Any:
-            return get(x)
-    else:
-
-        def function(x: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
-            return getattr(x, name)(*args, **kwargs)
-
-    function.__name__ = function.__qualname__ = name
-    return function
-
-
 def _of_value(function: Callable[..., Any], other: Any) -> Callable[[Any], Any]:
     return lambda x: function(x, other)
 
@@ -733,7 +735,7 @@ def _is_basic(key: Any) -> bool:
 def _has_mask(key: Any) -> bool:
     """Whether a key holds a boolean array."""
     return any(
-        getattr(k, "dtype", None) == bool and k.ndim > 0
+        getattr(getattr(k, "dtype", None), "kind", "") == "b" and k.ndim > 0
         for k in (key if isinstance(key, tuple) else (key,))
     )
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gputensor import backend
 from gputensor.autograd import Tensor
 from gputensor.errors import LabelError, ShapeError

@@ -195,9 +195,7 @@ def asarray(
         copy is False
         and array is not data
         and not (
-            backend.on_cpu(array)
-            and isinstance(data, np.ndarray)
-            and np.shares_memory(array, data)
+            backend.on_cpu(array) and isinstance(data, np.ndarray) and np.shares_memory(array, data)
         )
     ):
         raise ValueError("asarray: copy=False, but this dtype, device or kind of data needs a copy")

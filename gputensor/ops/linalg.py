@@ -953,7 +953,7 @@ _PADE = (
 )
 
 
-@backend.one_call
+@backend.one_call()
 def _expm_forward(xp: Any, x: Any) -> Any:
     if is_narrow(x.dtype):
         raise DTypeError(f"linalg.expm does not take {x.dtype}; convert it: x.astype(gt.float32)")
@@ -1015,7 +1015,7 @@ def _largest(x: Tensor, axis: Axis, keepdims: bool = False) -> Tensor:
     return (statistical.sum if none else statistical.max)(x, axis=axis, keepdims=keepdims)
 
 
-@backend.one_call
+@backend.one_call()
 def _norm_forward(xp: Any, x: Any, axis: Axis, ord: float, keepdims: bool) -> Any:
     size = xp.asarray(xp.abs(widen(xp, x)))
     if ord == 1:

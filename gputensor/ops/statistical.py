@@ -158,7 +158,7 @@ def var(
     return _var(x, axis=checked_axis("var", x, axis), correction=correction, keepdims=keepdims)
 
 
-@backend.one_call
+@backend.one_call()
 def _std_forward(xp: Any, x: Any, axis: Axis, correction: float, keepdims: bool) -> Any:
     if isinstance(x, np.ndarray) or any_zero(x.shape, axis):
         with np.errstate(over="ignore", invalid="ignore"):
