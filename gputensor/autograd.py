@@ -581,7 +581,7 @@ class Leaf:
             else:
                 self.grad = wrap(total)
         else:
-            self.grad = wrap(g if own else _copied(g))
+            self.grad = wrap(g if own and g.flags.c_contiguous else _copied(g))
 
     def settle(self) -> None:
         """Bring the gradient into `buffer`, if the user was given it and may have changed it."""
@@ -782,6 +782,7 @@ class Tensor:
         flatten: Callable[..., "Tensor"]
         log: Callable[..., "Tensor"]
         max: Callable[..., "Tensor"]
+        ravel: Callable[..., "Tensor"]
         mean: Callable[..., "Tensor"]
         min: Callable[..., "Tensor"]
         permute_dims: Callable[..., "Tensor"]
@@ -958,7 +959,10 @@ class Tensor:
         return wrap(self.array)
 
     def to(self, where: str | Device) -> "Tensor":
-        """Same values on another device; the tensor itself if it is there. Differentiable."""
+        """Same values on another device; the tensor itself if it is there. Differentiable.
+
+        A copy has its axes in the same order in memory.
+        """
         target = backend.device(where)
         return self if self.device == target else _transfer(self, where=target, here=self.device)
 
@@ -1949,14 +1953,16 @@ _ALONE = _references({0: np.empty(0)})  # references to an array that nobody els
 def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
     """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
 
-    No other has its memory: no other gradient, hook or tensor of the user's.
+    No other has its memory: no other gradient, hook or tensor of the user's. It is in C's order.
     """
     g = found.pop(entry, None)
     if isinstance(g, Tensor):
         result: Tensor = differentiable_namespace.positive(g)
         return result
-    if g is None or (g.base is None and _getrefcount(g) <= _ALONE):
-        return g if g is None else wrap(g)
+    if g is None:
+        return None
+    if g.base is None and _getrefcount(g) <= _ALONE and g.flags.c_contiguous:
+        return wrap(g)
     with backend.on_device_of(g):
         return wrap(_copied(g))
 

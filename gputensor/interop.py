@@ -81,6 +81,7 @@ _WITHOUT_MEANING = {
 _INSTEAD = {
     "copyto": "y[...] = x, with a tensor y, or gt.full(shape, x)",
     "fill_diagonal": "gt.where(gt.eye(n, dtype=bool), x, y)",
+    "piecewise": "gt.select(conditions, [f(x) for f in functions])",
     "place": "gt.where(mask, x, y)",
     "put": "gt.index_set(y, key, x)",
     "put_along_axis": "gt.index_set(y, key, x)",

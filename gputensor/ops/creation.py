@@ -149,7 +149,7 @@ def tensor(
     ):
         with backend.on_device_of(array), memory.explained("tensor", backend.device_of(array)):
             array = array.copy()
-    result = wrap(array)
+    result = wrap(backend.in_c_order(array))
     if requires_grad:
         result.requires_grad = True
     return result
