@@ -1841,6 +1841,7 @@ def propagate(
             if isinstance(entry, Node):
                 heappush(waiting, (entry.order, entry))
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
+    wide: set[Node | Leaf] = set()  # those of 16 bits whose gradient is a sum in float32
     results: dict[Node | Leaf, Any] = {}
     old, watched = min(since, _latest_change), _watched
     noting = None if create_graph else calls.active
@@ -1849,6 +1850,8 @@ def propagate(
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
+            if wide and node in wide:
+                g = call(_narrowed, g, node.dtype)
             if order > old:
                 if order > since:  # only what is wanted there was reached
                     results[node] = _conjugate(_array(g))
@@ -1919,7 +1922,10 @@ def propagate(
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
-                    if noting is not None:
+                    if part.dtype.itemsize == 2:
+                        before = call(_wide_sum, before, part)
+                        wide.add(parent)
+                    elif noting is not None:
                         how = operator.iadd if parent in summed else operator.add
                         before = noting.call(how, before, part)
                         summed.add(parent)
@@ -1936,6 +1942,8 @@ def propagate(
                         heappush(waiting, (parent.order, parent))
     for entry, g in gradients.items():
         if targets is None or entry in targets:
+            if wide and entry in wide:
+                g = call(_narrowed, g, entry.dtype)
             if watched and targets is None:
                 g = _hooked(entry, g)
             results[entry] = _array(_conjugate(g))
@@ -1984,6 +1992,17 @@ def _call(function: Callable[..., Any], *args: Any) -> Any:
 def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
     """A gradient in the dtype of what it is towards; the real part for what is real."""
     return xp.astype(xp.real(g) if g.dtype.kind == "c" != dtype.kind else g, dtype)
+
+
+def _wide_sum(g: Any, part: Any) -> Any:
+    """Sum of gradients of 16-bit numbers in float32: in 16 bits it stops to grow."""
+    return g.astype(np.float32, copy=False) + part
+
+
+def _narrowed(g: Any, dtype: np.dtype[Any]) -> Any:
+    """A sum of :func:`_wide_sum` as the gradient that it is."""
+    with backend.on_device_of(g.array if isinstance(g, Tensor) else _array(g)):
+        return g.astype(dtype)
 
 
 def _array(g: Any) -> Any:

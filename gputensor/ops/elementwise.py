@@ -137,7 +137,8 @@ def _binary(
     Parameters
     ----------
     x, y : Tensor, array or Python number
-        Shapes that broadcast together; Python numbers take the other operand's dtype.
+        Shapes that broadcast together; Python numbers take the other operand's dtype, but for a
+        float beside bfloat16: NumPy's rule makes that float32.
 
     Returns
     -------
