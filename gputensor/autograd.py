@@ -468,7 +468,7 @@ class Leaf:
         elif self.grad is not None:
             self.grad = wrap(_array(self.grad.array + g))
         else:
-            self.grad = wrap(g if own else _copied(g))
+            self.grad = wrap(g if own and g.flags.c_contiguous else _copied(g))
 
     def settle(self) -> None:
         """Bring the gradient into `buffer`, if the user was given it and may have changed it."""
@@ -669,6 +669,7 @@ class Tensor:
         flatten: Callable[..., "Tensor"]
         log: Callable[..., "Tensor"]
         max: Callable[..., "Tensor"]
+        ravel: Callable[..., "Tensor"]
         mean: Callable[..., "Tensor"]
         min: Callable[..., "Tensor"]
         permute_dims: Callable[..., "Tensor"]
@@ -845,7 +846,10 @@ class Tensor:
         return wrap(self.array)
 
     def to(self, where: str | Device) -> "Tensor":
-        """Same values on another device; the tensor itself if it is there. Differentiable."""
+        """Same values on another device; the tensor itself if it is there. Differentiable.
+
+        A copy has its axes in the same order in memory.
+        """
         target = backend.device(where)
         return self if self.device == target else _transfer(self, where=target, here=self.device)
 
@@ -1719,12 +1723,15 @@ def propagate(
             if isinstance(entry, Node):
                 heappush(waiting, (entry.order, entry))
     summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
+    wide: set[Node | Leaf] = set()  # those of 16 bits whose gradient is a sum in float32
     results: dict[Node | Leaf, Any] = {}
     old, watched = min(since, _latest_change), _watched
     with _Pass(results) as follow:
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
+            if wide and node in wide:
+                g = _narrowed(g, node.dtype)
             if order > old:
                 if order > since:  # only what is wanted there was reached
                     results[node] = _conjugate(_array(g))
@@ -1793,7 +1800,10 @@ def propagate(
                     _check_finite(node, i, g, part)
                 before = gradients.get(parent)
                 if before is not None:
-                    if parent in summed:
+                    if part.dtype.itemsize == 2:
+                        before = _wide_sum(before, part)
+                        wide.add(parent)
+                    elif parent in summed:
                         before += part
                     else:
                         before = before + part
@@ -1806,6 +1816,8 @@ def propagate(
                         heappush(waiting, (parent.order, parent))
     for entry, g in gradients.items():
         if targets is None or entry in targets:
+            if wide and entry in wide:
+                g = _narrowed(g, entry.dtype)
             if watched and targets is None:
                 g = _hooked(entry, g)
             results[entry] = _array(_conjugate(g))
@@ -1823,14 +1835,16 @@ _ALONE = _references({0: np.empty(0)})  # references to an array that nobody els
 def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
     """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
 
-    No other has its memory: no other gradient, hook or tensor of the user's.
+    No other has its memory: no other gradient, hook or tensor of the user's. It is in C's order.
     """
     g = found.pop(entry, None)
     if isinstance(g, Tensor):
         result: Tensor = differentiable_namespace.positive(g)
         return result
-    if g is None or (g.base is None and _getrefcount(g) <= _ALONE):
-        return g if g is None else wrap(g)
+    if g is None:
+        return None
+    if g.base is None and _getrefcount(g) <= _ALONE and g.flags.c_contiguous:
+        return wrap(g)
     with backend.on_device_of(g):
         return wrap(_copied(g))
 
@@ -1842,6 +1856,17 @@ def _copied(g: Array) -> Array:
 def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
     """A gradient in the dtype of what it is towards; the real part for what is real."""
     return xp.astype(xp.real(g) if g.dtype.kind == "c" != dtype.kind else g, dtype)
+
+
+def _wide_sum(g: Any, part: Any) -> Any:
+    """Sum of gradients of 16-bit numbers in float32: in 16 bits it stops to grow."""
+    return g.astype(np.float32, copy=False) + part
+
+
+def _narrowed(g: Any, dtype: np.dtype[Any]) -> Any:
+    """A sum of :func:`_wide_sum` as the gradient that it is."""
+    with backend.on_device_of(g.array if isinstance(g, Tensor) else _array(g)):
+        return g.astype(dtype)
 
 
 def _array(g: Any) -> Any:

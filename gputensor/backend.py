@@ -430,12 +430,16 @@ def in_order(function: Callable[..., Array], arrays: Sequence[Any], attrs: dict[
         a[(None,) * (len(axes) - a.ndim)].transpose(axes) if hasattr(a, "strides") else a
         for a in arrays
     ]
-    out = function(*given, **attrs)
+    return _at_axes(function(*given, **attrs), axes)
+
+
+def _at_axes(x: Array, axes: Sequence[int]) -> Array:
+    """The array with its axes at places `axes`: of its memory, but no view of it."""
     back = sorted(range(len(axes)), key=axes.__getitem__)
-    if out.base is not None or hasattr(out, "recording"):  # a view of an operand, or a tracer
-        return out.transpose(back)
-    shape, strides = (tuple(part[i] for i in back) for part in (out.shape, out.strides))
-    return type(out)(shape, out.dtype, out.data, strides)
+    if x.base is not None or isinstance(x, np.ndarray) or hasattr(x, "recording"):
+        return x.transpose(back)  # a view of an operand, or a tracer
+    shape, strides = (tuple(part[i] for i in back) for part in (x.shape, x.strides))
+    return type(x)(shape, x.dtype, x.data, strides)
 
 
 def _order_of_axes(layouts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[int]:
@@ -791,7 +795,7 @@ def to_host(array: Array) -> "np.ndarray[Any, Any]":
     wait_for_device("reading a tensor's values")
     while DEFERRED_CHECKS:
         DEFERRED_CHECKS.popitem()[1]()
-    host: np.ndarray[Any, Any] = array.get()
+    host: np.ndarray[Any, Any] = _transferred(array, lambda a: a.get())
     return host
 
 
@@ -805,7 +809,15 @@ def to_device(array: Array, where: Device) -> Array:
     if _local.capturing and here.kind == "cpu":
         raise CaptureError("copying from the host would be repeated with a stale array")
     with on_device_of(where):
-        return namespace(where).asarray(array)
+        return _transferred(array, namespace(where).asarray)
+
+
+def _transferred(array: Array, transfer: Callable[[Array], Array]) -> Array:
+    """Copy on another device, its axes in the same order in memory, which CuPy would not keep."""
+    if array.flags.c_contiguous:
+        return transfer(array)
+    axes = _order_of_axes([(array.shape, array.strides)])
+    return _at_axes(transfer(array.transpose(axes)), axes)
 
 
 def synchronize(where: "str | Device | None" = None) -> None:

@@ -333,8 +333,10 @@ def unique(x: Any, equal_nan: bool = True, **asked: bool) -> Any:
 
 
 @_replaces("polygamma")
-def polygamma(n: int, x: Any) -> Any:
+def polygamma(n: Any, x: Any) -> Any:
     """CuPy's takes arrays alone, and computes in float64."""
     special = importlib.import_module("cupyx.scipy.special")
-    found = special.polygamma(_cupy().full(1, n), x).reshape(x.shape)
-    return found.astype(x.dtype) if x.dtype.kind == "f" else found
+    shape = np.broadcast_shapes(getattr(n, "shape", ()), x.shape)
+    orders = n if hasattr(n, "shape") else _cupy().full(1, n)
+    found = special.polygamma(orders, x).reshape(shape)
+    return found.astype(x.dtype) if x.dtype.kind == "f" and orders is not n else found

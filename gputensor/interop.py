@@ -81,6 +81,7 @@ _WITHOUT_MEANING = {
 _INSTEAD = {
     "copyto": "y[...] = x, with a tensor y, or gt.full(shape, x)",
     "fill_diagonal": "gt.where(gt.eye(n, dtype=bool), x, y)",
+    "piecewise": "gt.select(conditions, [f(x) for f in functions])",
     "place": "gt.where(mask, x, y)",
     "put": "gt.index_set(y, key, x)",
     "put_along_axis": "gt.index_set(y, key, x)",
@@ -232,7 +233,8 @@ def _fitting(name: str, initial: Any, dtype: np.dtype[Any]) -> Any:
     if np.shape(initial) != ():
         raise TypeError(f"{name}: initial must be one number, its shape is {np.shape(initial)}")
     kind = getattr(initial, "dtype", None)
-    bends = kind is None and np.result_type(dtype, initial) == dtype
+    known = np.dtype(np.float16) if dtype.kind == "V" else dtype  # NumPy takes bfloat16 for none
+    bends = kind is None and np.result_type(known, initial) == known
     if not bends and (kind is None or not np.can_cast(kind, dtype, "same_kind")):
         raise TypeError(
             f"{name}: initial is {type(initial).__name__ if kind is None else kind}, and the "

@@ -14,8 +14,6 @@ from gputensor.kernels.runtime import Inline
 
 __all__ = ["erf", "exp", "row_max"]
 
-LANES = 16
-
 
 def _exp32(x):  # type: ignore[no-untyped-def]
     f = np.float32
@@ -63,20 +61,30 @@ def _exp64(x):  # type: ignore[no-untyped-def]
     return x if x != x else y * a * b
 
 
-def _row_max(x, lanes):  # type: ignore[no-untyped-def]
-    # A maximum in one variable is a chain that is not vectorized; LANES of them are.
-    whole = x.size // LANES * LANES
-    lanes[:] = -np.inf
-    for start in range(0, whole, LANES):
-        part = x[start : start + LANES]
-        for k in range(LANES):
-            lanes[k] = part[k] if part[k] > lanes[k] else lanes[k]
-    top = lanes[0]
-    for k in range(1, LANES):
-        top = lanes[k] if lanes[k] > top else top
-    for j in range(whole, x.size):
-        top = x[j] if x[j] > top else top
-    return top
+# The maximum of floating point numbers is not vectorized, for the sake of NaN; that of integers is.
+# With the bits of negative numbers turned over, integers are in the order of the numbers.
+
+
+def _row_max32(x):  # type: ignore[no-untyped-def]
+    low = np.int32(0x7FFFFFFF)
+    bits = x.view(np.int32)
+    top = ~low
+    for j in range(bits.size):
+        b = bits[j]
+        b = np.int32(b ^ ((b >> np.int32(31)) & low))
+        top = b if b > top else top
+    return np.int32(top ^ ((top >> np.int32(31)) & low)).view(np.float32)
+
+
+def _row_max64(x):  # type: ignore[no-untyped-def]
+    low = np.int64(0x7FFFFFFFFFFFFFFF)
+    bits = x.view(np.int64)
+    top = ~low
+    for j in range(bits.size):
+        b = bits[j]
+        b = np.int64(b ^ ((b >> np.int64(63)) & low))
+        top = b if b > top else top
+    return np.int64(top ^ ((top >> np.int64(63)) & low)).view(np.float64)
 
 
 def _erf32(x):  # type: ignore[no-untyped-def]
@@ -107,4 +115,4 @@ def _erf64(x):  # type: ignore[no-untyped-def]
 
 exp: Any = Inline({"float32": _exp32, "float64": _exp64})
 erf: Any = Inline({"float32": _erf32, "float64": _erf64})
-row_max: Any = Inline({None: _row_max})
+row_max: Any = Inline({"float32": _row_max32, "float64": _row_max64})

@@ -24,25 +24,24 @@ template <int N, int GROUP, int KEPT, bool CENTER, typename T, typename A>
 __device__ __forceinline__ void statistics(Row<N, KEPT, T>& values, int64 columns, A eps, A& mean,
                                            A& scale, A& unit) {
     unit = 1;
+    A pivot = CENTER ? A(values.at[0]) : A(0);  // see Moments
     if constexpr (CENTER && KEPT == 0) {  // what is not kept is read once, at least
         Moments<A> found;
         for_packs<N, GROUP, KEPT>(columns,
-                                  [&](int64 j, int k) { found.add(values.read(j, k)); });
+                                  [&](int64 j, int k) { found.add(values.read(j, k), pivot); });
         found.template combine<GROUP>();
-        mean = found.mean;
+        mean = found.mean + pivot;
         scale = A(1) / sqrt(found.square / A(columns) + eps);
-        if (found.square < infinity<A>()) return;
-        unit = small<A>();
-        eps = smallest<A>();
+        if (found.square < infinity<A>()) return;  // else as below
     }
     while (true) {
         mean = 0;
         if (CENTER) {
             for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {
                 auto& pack = values.read(j, k);
-                for (int n = 0; n < N; n++) mean += A(pack.at[n]) * unit;
+                for (int n = 0; n < N; n++) mean += A(pack.at[n]) * unit - pivot * unit;
             });
-            mean = group_sum<GROUP>(mean) / A(columns);
+            mean = group_sum<GROUP>(mean) / A(columns) + pivot * unit;
         }
         A square = 0;
         for_packs<N, GROUP, KEPT>(columns, [&](int64 j, int k) {

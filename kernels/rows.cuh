@@ -111,13 +111,14 @@ struct Moments {
         square += other.square + distance * distance * count * share;
         count = total;
     }
+    // Of the values less `pivot`, one of them: what large numbers differ by is lost in their mean.
     template <int N, typename T>
-    __device__ __forceinline__ void add(const Pack<N, T>& values) {
+    __device__ __forceinline__ void add(const Pack<N, T>& values, A pivot) {
         Moments pack;
         pack.count = N;
-        for (int n = 0; n < N; n++) pack.mean += A(values.at[n]) * (A(1) / N);
+        for (int n = 0; n < N; n++) pack.mean += (A(values.at[n]) - pivot) * (A(1) / N);
         for (int n = 0; n < N; n++) {
-            A d = A(values.at[n]) - pack.mean;
+            A d = (A(values.at[n]) - pivot) - pack.mean;
             pack.square += d * d;
         }
         merge(pack);

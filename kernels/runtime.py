@@ -128,7 +128,7 @@ class Inline:
         code = next(iter(forms.values())).__code__
         names = code.co_varnames
         arguments = ", ".join(names[: code.co_argcount])
-        scope: dict[str, Any] = {"pick": lambda dtype: forms.get(str(dtype), forms.get(None))}
+        scope: dict[str, Any] = {"pick": lambda kind: forms.get(str(getattr(kind, "dtype", kind)))}
         exec(f"def stub({arguments}): ...\ndef choose({arguments}): return pick({names[0]})", scope)
         # Without "reassoc": the two parts of a constant must not be added up.
         options = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
@@ -166,6 +166,10 @@ class Loop:
 
     ``nogil`` lets :func:`split` run parts of it on several threads. The fast-math flags are those
     that keep NaN, infinity and signed results: operations may be fused and reordered, no more.
+
+    A loop that adds up stores nothing. If it did, it would go in vectors only where its arrays are
+    far enough apart, which it looks for as it runs; the order of the sum, and so its last bit,
+    would depend on where they lie.
     """
 
     def __init__(

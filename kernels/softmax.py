@@ -21,20 +21,21 @@ _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 @Loop
 def _softmax_loop(start, stop, x, out, logarithm):  # type: ignore[no-untyped-def]
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    lanes = np.empty(16, x.dtype)
     for i in range(start, stop):
         row, target = x[i], out[i]
-        top = row_max(row, lanes)
+        top = row_max(row)
         total = zero
-        for j in range(target.size):
-            e = exp(row[j] - top)  # a name, as a value read back would not be vectorized
-            target[j] = e
-            total += e
         if logarithm:
+            for j in range(target.size):
+                total += exp(row[j] - top)
             log_total = np.log(total)
             for j in range(target.size):
                 target[j] = row[j] - top - log_total
         else:
+            for j in range(target.size):
+                target[j] = exp(row[j] - top)
+            for j in range(target.size):  # by itself: see Loop
+                total += target[j]
             scale = one / total
             for j in range(target.size):
                 target[j] *= scale

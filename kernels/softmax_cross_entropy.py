@@ -48,15 +48,14 @@ def _label_loop(  # type: ignore[no-untyped-def]
     classes = logits.shape[1]
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     share = smoothing / logits.dtype.type(classes)
-    lanes = np.empty(16, logits.dtype)
     for i in range(start, stop):
         x, d = logits[i], grad[i]
-        top = row_max(x, lanes)
+        top = row_max(x)
         total = zero
         for j in range(classes):
-            e = exp(x[j] - top)  # a name, as a value read back would not be vectorized
-            d[j] = e
-            total += e
+            d[j] = exp(x[j] - top)
+        for j in range(classes):  # by itself: see Loop
+            total += d[j]
         log_total = np.log(total)  # of logits less the largest, whose size would hide it
         scale = one / total
         correct[i] = False
@@ -91,15 +90,14 @@ def _weight_loop(  # type: ignore[no-untyped-def]
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     keep = one - smoothing
     share = smoothing / logits.dtype.type(classes)
-    lanes = np.empty(16, logits.dtype)
     for i in range(start, stop):
         x, d, q = logits[i], grad[i], weights[i]
-        top = row_max(x, lanes)
+        top = row_max(x)
         total = zero
         for j in range(classes):
-            e = exp(x[j] - top)  # a name, as a value read back would not be vectorized
-            d[j] = e
-            total += e
+            d[j] = exp(x[j] - top)
+        for j in range(classes):  # by itself: see Loop
+            total += d[j]
         log_total = np.log(total)
         loss = zero
         mass = zero

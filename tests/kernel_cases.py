@@ -58,7 +58,7 @@ SHAPES = [
 
 # Numbers of each dtype whose size hides 1, and factors that squares of numbers overflow by.
 _FAR = {"float16": 4e3, "bfloat16": 1e4, "float32": 1e8, "float64": 1e17}
-_HUGE = {"float16": 2.0**4, "bfloat16": 2.0**100, "float32": 2.0**100, "float64": 2.0**700}
+_HUGE = {"float16": 2.0**4, "bfloat16": 2.0**66, "float32": 2.0**66, "float64": 2.0**520}
 
 
 class Case(NamedTuple):

@@ -299,6 +299,24 @@ def test_special_functions_equal_scipy():
     np.testing.assert_allclose(found.numpy(), special.polygamma(2, x), rtol=1e-5)
     with pytest.raises(ValueError, match="n is -1; it must be an int, 0 or more"):
         gt.polygamma(-1, x)
+    assert gt.polygamma(1, 2.0).dtype == gt.float32
+    assert gt.polygamma(1, 2).dtype == gt.float64
+
+
+def test_polygamma_takes_an_array_of_orders():
+    special = pytest.importorskip("scipy.special")
+    for orders in (np.array([[0], [1], [3]]), np.array([[2]], "int8"), np.array(1), np.ones(4)):
+        for dtype in ("float32", "float64"):
+            x = np.linspace(0.5, 2, 4).astype(dtype)
+            found = gt.polygamma(gt.asarray(orders), gt.asarray(x))
+            assert found.dtype == np.result_type(orders, x)
+            np.testing.assert_allclose(found.cpu().numpy(), special.polygamma(orders, x), 1e-5)
+    orders, x = gt.asarray([[0], [2]]), gt.tensor([0.5, 1.5], "float64", requires_grad=True)
+    assert gt.gradcheck(lambda t: gt.polygamma(orders, t), x)
+    assert gt.gradgradcheck(lambda t: gt.polygamma(orders, t), x)
+    assert np.isnan(gt.polygamma(gt.asarray([-1]), x.detach()).cpu().numpy()).all()
+    with pytest.raises(gt.errors.GraphError, match=r"no gradient towards n; write n\.detach"):
+        gt.polygamma(x, x)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

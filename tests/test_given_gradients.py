@@ -158,6 +158,29 @@ def test_gradients_of_leaves_share_no_memory():
     assert_apart(x.grad, seed)
 
 
+@pytest.mark.parametrize("optimizer", [False, True])
+@pytest.mark.parametrize("axes", [(0, 2, 1), (2, 1, 0), (1, 2, 0)])
+def test_gradients_are_in_order_in_memory_whatever_the_users_is(optimizer, axes):
+    given = gt.permute_dims(gt.tensor(np.arange(24.0).reshape(2, 3, 4)), axes)
+    x = leaf(np.ones(given.shape))
+    if optimizer:
+        gt.optim.SGD([x], lr=0.1)
+
+    def check(grad, times):
+        assert grad.array.flags.c_contiguous
+        np.testing.assert_array_equal(grad.cpu().numpy(), times * given.cpu().numpy())
+
+    for function in (lambda t: t, lambda t: t * 1, lambda t: gt.permute_dims(t, (0, 1, 2))):
+        x.grad = None
+        function(x).backward(given)
+        check(x.grad, 1)
+        function(x).backward(given)
+        check(x.grad, 2)
+        check(gt.vjp(function, x.detach())[1](given)[0], 1)
+    x.grad = given
+    check(x.grad, 1)
+
+
 def test_a_gradient_that_custom_vjp_returns_stays_the_users():
     kept = []
 

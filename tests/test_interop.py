@@ -237,6 +237,21 @@ def test_scipy_ufuncs():
         special.j0(x)
 
 
+def test_refusals_say_what_to_write():
+    x = leaf(A)
+    with pytest.raises(TypeError, match=r"^np\.piecewise .* write gt\.select\(conditions, "):
+        np.piecewise(x, [x < 1], [lambda u: -u, 1])
+    with pytest.raises(TypeError, match=r"^np\.putmask has no .*; write gt\.where\(mask, x, y\)"):
+        np.putmask(x, x < 1, x)
+
+
+def test_ravel_is_a_view_of_what_is_in_order():
+    x = gt.tensor(A)
+    assert np.shares_memory(x.ravel().cpu().numpy(), x.cpu().numpy()) is (x.device == "cpu")
+    np.testing.assert_array_equal(x.T.ravel().cpu().numpy(), A.T.ravel())
+    assert gt.gradcheck(lambda t: t.T.ravel() * 2, leaf(A))
+
+
 def test_every_name_in_the_tables_is_one_of_numpys():
     special = importlib.import_module("scipy.special")
     for name in (*interop.NAMES, *interop._REDUCTIONS, *interop._ACCUMULATIONS, *interop._OWN):
@@ -365,8 +380,9 @@ def as_tensors(x):
 @pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NUMPY)
-def test_numpys_functions_agree_or_are_refused_by_name(name):
+def test_numpys_functions_agree_or_are_refused_by_name(name, tmp_path, monkeypatch):
     """With every option."""
+    monkeypatch.chdir(tmp_path)  # some write files
     function = NUMPY[name]
     for args in ARGUMENTS:
         if isinstance(args[0], list) and not hasattr(function, "_implementation"):

@@ -1,6 +1,8 @@
 """The table of cases: loops and CUDA equal the reference, special values and sizes included."""
 
 import functools
+import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,6 +52,62 @@ def check(found, place, how):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_loops_equal_the_reference(shape, dtype, special):
     check(cases(*shape, dtype, special=special), np.copy, "loop")
+
+
+class Arena:
+    """Memory in which arrays lie one behind the other, or before it, `gap` bytes apart."""
+
+    def __init__(self, gap, down):
+        self.gap, self.down = gap, down
+        self.room = np.zeros(1 << 20, np.uint8)
+        self.low = self.high = self.room.size // 2
+
+    def empty(self, shape, dtype=np.float64):
+        dtype = np.dtype(dtype)
+        size = int(np.prod(shape)) * dtype.itemsize
+        if self.down:
+            start = (self.low - size) // dtype.itemsize * dtype.itemsize
+            self.low = start - self.gap
+        else:
+            start = -(-self.high // dtype.itemsize) * dtype.itemsize
+            self.high = start + size + self.gap
+        return self.room[start : start + size].view(dtype).reshape(shape)
+
+    def empty_like(self, x, dtype=None):
+        return self.empty(x.shape, x.dtype if dtype is None else dtype)
+
+    def copy(self, x):
+        out = self.empty(x.shape, x.dtype)
+        out[...] = x
+        return out
+
+
+def laid_out(case, gap, down, order):
+    """Results of a case whose operands, laid in that order, and results are neighbours."""
+    arena = Arena(gap, down)
+    operands = list(case.operands)
+    for i in order:
+        if isinstance(operands[i], np.ndarray):
+            operands[i] = arena.copy(operands[i])
+    with mock.patch.multiple(np, empty=arena.empty, empty_like=arena.empty_like):
+        return run(case._replace(operands=tuple(operands)), lambda x: x, "loop")
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("columns", [4, 8, 17, 130])
+def test_bits_of_loops_do_not_depend_on_where_arrays_lie(columns, dtype):
+    # Compiled loops look whether arrays are too near each other to go in vectors.
+    for case in cases(3, columns, dtype):
+        if np.dtype(case.attrs.get("dtype", np.float64)).itemsize == 2:
+            continue
+        wanted = run(case, np.copy, "loop")
+        places = range(len(case.operands))
+        for gap, down, order in itertools.product(
+            (0, 8, 16, 48, 112), (False, True), (places, places[::-1])
+        ):
+            for a, b in zip(laid_out(case, gap, down, order), wanted, strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=f"{case} {gap} {down} {order}")
 
 
 @pytest.mark.cpu

@@ -169,6 +169,7 @@ _METHODS: dict[str, Any] = {
     "__iter__": _iterate,
     **inplace.OPERATORS,
     **inplace.PARTS,
+    "ravel": manipulation.flatten,
     "T": property(_t),
     "mT": property(manipulation.matrix_transpose),
 }

@@ -149,7 +149,7 @@ def tensor(
     ):
         with backend.on_device_of(array), memory.explained("tensor", backend.device_of(array)):
             array = array.copy()
-    result = wrap(array)
+    result = wrap(backend.in_c_order(array))
     if requires_grad:
         result.requires_grad = True
     return result
@@ -364,7 +364,14 @@ def _between(
         raise ShapeError(f"linspace: num is {num}; it must not be negative")
     start, stop = (asarray(e) if isinstance(e, (list, tuple)) else e for e in (start, stop))
     delta = elementwise.subtract(stop, start)
-    floating = np.result_type(delta.dtype, 1.0)
+    floating = delta.dtype  # NumPy's promotion does not know bfloat16
+    floating = floating if backend.is_narrow(floating) else np.result_type(floating, 1.0)
+    if backend.is_narrow(floating):  # 16 bits do not count to many
+        start, stop, delta = (
+            astype(asarray(e, device=delta.device), np.float32) for e in (start, stop, delta)
+        )
+        found = _between(start, stop, num, None, None, endpoint)
+        return astype(found, floating if dtype is None else dtype, copy=False, device=device)
     places = reshape(arange(num, dtype=floating, device=delta.device), (num, *(1,) * delta.ndim))
     found = elementwise.add(
         start, elementwise.multiply(places, elementwise.divide(delta, max(1, num - endpoint)))

@@ -9,8 +9,8 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
-from gputensor.backend import namespace
-from gputensor.errors import DTypeError
+from gputensor.backend import is_array, namespace
+from gputensor.errors import DTypeError, GraphError
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.data_type import astype, finfo
 from gputensor.options import integer, number
@@ -137,7 +137,8 @@ def _binary(
     Parameters
     ----------
     x, y : Tensor, array or Python number
-        Shapes that broadcast together; Python numbers take the other operand's dtype.
+        Shapes that broadcast together; Python numbers take the other operand's dtype, but for a
+        float beside bfloat16: NumPy's rule makes that float32.
 
     Returns
     -------
@@ -629,42 +630,49 @@ digamma = _special(
 )
 
 
-def _polygamma_forward(xp: Any, x: Any, n: int) -> Any:
+def _polygamma_forward(xp: Any, n: Any, x: Any) -> Any:
     out = xp.polygamma(n, _floating(xp, x))
-    return xp.astype(out, x.dtype) if x.dtype.kind in "fV" else out
+    dtype = np.result_type(n, x) if hasattr(n, "dtype") else x.dtype
+    return xp.astype(out, dtype) if dtype.kind in "fV" else out
 
 
 _polygamma = Primitive(
     "polygamma",
     _polygamma_forward,
-    (lambda xp, g, _out, x, n: g * xp.polygamma(n + 1, x),),
+    (None, lambda xp, g, _out, n, x: g * xp.polygamma(n + 1, x)),
     elementwise=True,
 )
 
 
-def polygamma(n: int, x: Operand, /) -> Tensor:
+def polygamma(n: int | Operand, x: Operand, /) -> Tensor:
     """Derivative `n` of :func:`digamma`.
 
     Parameters
     ----------
-    n : int
-        0 or more.
+    n : int, or Tensor or array of whole numbers
+        0 or more. An array broadcasts with `x`, and gives NaN where it is negative or no integer.
     x : Tensor or array
 
     Returns
     -------
     Tensor
-        Of the shape of `x`.
+        Of the broadcast shape and the promoted dtype.
 
     Raises
     ------
+    GraphError
+        If `n` requires a gradient: there is none.
     ValueError
-        If `n` is negative.
+        If `n` is a negative int.
     """
+    if isinstance(n, Tensor) and n.requires_grad:
+        raise GraphError("polygamma: there is no gradient towards n; write n.detach()")
+    if isinstance(n, Tensor) or is_array(n):
+        return _polygamma(n, x)
     n = integer("polygamma", "n", n)
     if n < 0:
         raise ValueError(f"polygamma: n is {n}; it must be an int, 0 or more")
-    return _polygamma(x, n=n)
+    return _polygamma(n, x if hasattr(x, "dtype") else positive(x))  # a number has a dtype then
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:

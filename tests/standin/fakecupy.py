@@ -1139,8 +1139,9 @@ def _asarray(
         return _perform(np.array, (_unwrap(a), dtype), {"order": order})
     else:
         host = np.asarray(a, dtype)
-        if host.ndim:
-            return _array(_upload(host, None, order))
+        if host.ndim:  # of other orders of axes C's is made
+            kept = "F" if order in "KA" and host.flags.fnc else "C"
+            return _array(_upload(host, None, order if order in "CF" else kept))
         array = _empty((), host.dtype)
         array.fill(host)  # the number is an argument of the kernel, or zero bytes
         return array
@@ -1688,7 +1689,7 @@ def _polygamma(n: Any, x: Any) -> Any:
 
 def _higher(n: Any, x: Any) -> Any:
     special = importlib.import_module("scipy.special")
-    return special.polygamma(np.maximum(n, 1), x)
+    return special.polygamma(np.where(n == 0, 1, n), x)
 
 
 @functools.cache
