@@ -380,6 +380,7 @@ def _settings() -> Hashable:
         config.kernels_setting(),
         config.tf32_products(),
         backend.default_device(),
+        config.default_dtype(),
     )
 
 
