@@ -99,8 +99,8 @@ def numbers(dtype):
         special |= {-1, -2, -3, 8 * dtype.itemsize} if dtype.kind == "i" else {8 * dtype.itemsize}
         pairs = np.array(list(itertools.product(sorted(special), repeat=2)), object)
         return pairs[:, 0].astype(dtype), pairs[:, 1].astype(dtype)
-    # float32 numbers below the normal ones are 0 on the device, and those of bfloat16.
-    tiny = {"float16": 6e-8, "bfloat16": 3e-38, "float32": 3e-38}.get(dtype.name, 1e-310)
+    # Below the normal numbers those of float32, and bfloat16, are 0 on the device.
+    tiny = {"float16": 6e-8, "bfloat16": 1e-30, "float32": 1e-30}.get(dtype.name, 1e-310)
     huge = {"float16": 6e4}.get(dtype.name, 3e38)
     special = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.5, 3.0, math.inf, -math.inf, math.nan]
     special += [tiny, -tiny, huge, 0.1, 1e-4, 7.75]
