@@ -1204,7 +1204,7 @@ class _Bound(dict[type, Callable[..., Any]]):
         self[kind] = on_device
         if elementwise and not hasattr(kind, "recording"):  # arrays, no tracers of such
             eager = importlib.import_module("gputensor.graph.eager")
-            self[kind] = eager.forward(self.traced, on_device, kind)
+            self[kind] = eager.Fused(self.traced, on_device, kind)
         return self[kind]
 
     def traced(self, xp: Any, *arrays: Any, **attrs: Any) -> Any:

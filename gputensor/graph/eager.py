@@ -20,7 +20,7 @@ from gputensor.graph.generate import fusable, generated
 from gputensor.graph.ir import Node, Value, map_values
 from gputensor.graph.trace import TRACING, CudaTracer, Recording, Tracer
 
-__all__ = ["forward", "rules"]
+__all__ = ["Fused", "rules"]
 
 _Call = Callable[..., Any]
 _MOST = 4096  # kernels with their arguments that are remembered for a function
@@ -210,7 +210,15 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
     kernel = generated(found.group)
     if kernel is None:
         return None
-    text = {v.buffer.number: f"arrays[{i}]" for v, i in zip(found.operands, places, strict=True)}
+    # By its address, as an array with gaps, or of another shape than the kernel's, is no argument.
+    shape = found.group.shape
+    dense = all(
+        o.strides == _dense(shape, o.dtype.itemsize) for o in operands if type(o) is Operand
+    )
+    end = "" if dense else ".data"
+    text = {
+        v.buffer.number: f"arrays[{i}]{end}" for v, i in zip(found.operands, places, strict=True)
+    }
     computed = [r for r in found.results if type(r) is Value]
     text |= {v.buffer.number: f"outs[{i}]" for i, v in enumerate(computed)}
     launch, parameters, _ = kernel.source._entry(kernel.entry)
@@ -241,12 +249,13 @@ class Fused:
         Of the arrays.
     """
 
-    __slots__ = ("_function", "_kind", "_plain", "_plans")
+    __slots__ = ("_function", "_kind", "_plain", "_plans", "_several")
 
     def __init__(self, function: _Call, plain: _Call, kind: Any) -> None:
         self._function = function
         self._plain = plain
         self._kind = kind
+        self._several = _several()
         self._plans: dict[Any, Plan | None] = {}
 
     def __call__(self, *arrays: Any, **attrs: Any) -> Any:
@@ -259,9 +268,9 @@ class Fused:
                 if shape is None:
                     shape = a.shape
                 elif a.shape != shape:
-                    return self.of_any(arrays, attrs)
+                    return self._of_any(arrays, attrs)
                 if not a._c_contiguous:
-                    return self.of_any(arrays, attrs)
+                    return self._of_any(arrays, attrs)
                 key.append(a.dtype.char)
             else:
                 key.append(_other(a))
@@ -272,7 +281,7 @@ class Fused:
             plan = self._plans[which]
         except KeyError:
             plan = self._add(which, arrays, attrs, _ANY)
-        if plan is None or shape is None:
+        if plan is None or shape is None or (self._several and _elsewhere(arrays, kind)):
             return self._plain(*arrays, **attrs)
         out = kind(shape, plan.dtypes[0])
         size = out.size
@@ -283,8 +292,14 @@ class Fused:
         plan.launch(grid, _BLOCK, plan.arguments(arrays, (out,), size))  # type: ignore[misc]
         return out
 
-    def of_any(self, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        """The result for arrays of several shapes, or with gaps."""
+    def _of_any(self, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """The result for arrays of several shapes, or with gaps, laid out as NumPy's is."""
+        kind = self._kind
+        if all(a._c_contiguous for a in arrays if type(a) is kind):
+            return self._laid_out(*arrays, **attrs)
+        return backend.in_order(self._laid_out, arrays, attrs)
+
+    def _laid_out(self, *arrays: Any, **attrs: Any) -> Any:
         kind = self._kind
         layouts = [
             (a.dtype.char, a.shape, a.strides) if type(a) is kind else _other(a) for a in arrays
@@ -294,7 +309,7 @@ class Fused:
             plan = self._plans[which]
         except KeyError:
             plan = self._add(which, arrays, attrs, None)
-        if plan is None:
+        if plan is None or (self._several and _elsewhere(arrays, kind)):
             return self._plain(*arrays, **attrs)
         out = kind(plan.shape, plan.dtypes[0])
         plan.run(arrays, [out])
@@ -336,40 +351,17 @@ def _other(operand: Any) -> Any:
     return kind, dtype if dtype is not None else repr(operand)
 
 
+def _several() -> bool:
+    """Whether there are several devices, of which one is the current one."""
+    return backend.cuda_status().devices > 1
+
+
 def _elsewhere(arrays: tuple[Any, ...], kind: Any) -> bool:
     """Whether arrays are on another device than the current one."""
     import cupy
 
     device = cupy.cuda.get_device_id()
     return any(type(a) is kind and a.data.device_id != device for a in arrays)
-
-
-def forward(function: _Call, plain: _Call, kind: Any) -> _Call:
-    """An operation's forward function for arrays of CuPy's type.
-
-    Parameters
-    ----------
-    function : callable
-        ``function(xp, *operands, **attrs)``.
-    plain : callable
-        The same without a kernel, and without `xp`.
-    kind : type
-    """
-    several = backend.cuda_status().devices > 1
-    fused = Fused(function, plain, kind)
-
-    def in_order(*arrays: Any, **attrs: Any) -> Any:
-        return fused.of_any(arrays, attrs)
-
-    def call(*arrays: Any, **attrs: Any) -> Any:
-        if several and _elsewhere(arrays, kind):
-            return plain(*arrays, **attrs)
-        for a in arrays:
-            if type(a) is kind and not a._c_contiguous:
-                return backend.in_order(in_order, arrays, attrs)
-        return fused(*arrays, **attrs)
-
-    return call
 
 
 class Rules(tuple[Any, ...]):
@@ -393,15 +385,8 @@ def rules(functions: tuple[_Call | None, ...], kind: Any) -> Rules:
 
 def _rule(function: _Call, kind: Any) -> _Call:
     xp = backend.NAMESPACES[kind]
-    several = backend.cuda_status().devices > 1
     fused = Fused(function, lambda *arrays, **attrs: function(xp, *arrays, **attrs), kind)
-
-    def call(_xp: Any, *arrays: Any, **attrs: Any) -> Any:
-        if several and _elsewhere(arrays, kind):
-            return function(xp, *arrays, **attrs)
-        return fused(*arrays, **attrs)
-
-    return call
+    return lambda _xp, *arrays, **attrs: fused(*arrays, **attrs)
 
 
 class _Step:
@@ -413,7 +398,7 @@ class _Step:
         self._functions = functions
         self._kind = kind
         self._plans: dict[Any, Plan | None] = {}
-        self._several = backend.cuda_status().devices > 1
+        self._several = _several()
 
     def __call__(
         self,
