@@ -29,6 +29,7 @@ something there.
 """
 
 import contextlib
+import importlib
 import inspect
 import itertools
 import sys
@@ -1205,7 +1206,33 @@ class _Bound(dict[type, Callable[..., Any]]):
                 return function(*arrays, **attrs)
 
         self[kind] = on_device
-        return on_device
+        if elementwise and not hasattr(kind, "recording"):  # arrays, no tracers of such
+            eager = importlib.import_module("gputensor.graph.eager")
+            self[kind] = eager.Fused(self.traced, on_device, kind)
+        return self[kind]
+
+    def traced(self, xp: Any, *arrays: Any, **attrs: Any) -> Any:
+        """The forward function in a namespace."""
+        if self.forward is None:
+            return getattr(xp, self.name)(*arrays, **attrs)
+        return self.forward(xp, *arrays, **attrs)
+
+
+class _Rules(dict[type, tuple[Any, ...]]):
+    """A primitive's derivative rules by array type."""
+
+    def __init__(self, rules: tuple[Any, ...], elementwise: bool) -> None:
+        super().__init__()
+        self.rules = rules
+        self.elementwise = elementwise
+
+    def __missing__(self, kind: type) -> tuple[Any, ...]:
+        found = self.rules
+        if self.elementwise and kind not in backend.HOST_TYPES and not hasattr(kind, "recording"):
+            eager = importlib.import_module("gputensor.graph.eager")
+            found = eager.rules(found, kind)
+        self[kind] = found
+        return found
 
 
 class Primitive:
@@ -1248,6 +1275,7 @@ class Primitive:
         "partial",
         "reference",
         "rules",
+        "rules_of",
         "vjp",
     )
 
@@ -1267,6 +1295,7 @@ class Primitive:
         self.reference = reference
         self.joint = callable(vjp)
         self.rules: tuple[Rule | None, ...] = vjp if isinstance(vjp, tuple) else ()
+        self.rules_of = _Rules(self.rules, elementwise)
         self.partial = None in self.rules
         keep: tuple[bool, ...] = (False,)
         if isinstance(vjp, tuple):
@@ -1753,6 +1782,7 @@ def propagate(
             out = node.out
             attrs = node.attrs
             parts: Sequence[Any] | None = None
+            rules = node.primitive.rules
             if create_graph:
                 xp = differentiable_namespace
                 some = g if type(g) is not Several else next(t for t in g if t is not None)
@@ -1767,6 +1797,7 @@ def propagate(
                         some = next(a for a in g if a is not None)
                     follow(some)
                     xp = NAMESPACES[type(some)]
+                    rules = node.primitive.rules_of[type(some)]
                 else:
                     xp = NAMESPACES[_ndarray]
                 if node.primitive.joint:
@@ -1775,7 +1806,16 @@ def propagate(
                 if not retain_graph:
                     node.saved = node.out = None
                     node.attrs = _NO_ATTRS
-            rules = node.primitive.rules
+                if rules is not node.primitive.rules and not watched:
+                    totals = rules.step(g, out, saved, attrs, parents, gradients, summed)  # type: ignore[attr-defined]
+                    if totals is not None:
+                        for parent, total in totals:
+                            if parent in gradients:
+                                summed.add(parent)
+                            elif type(parent) is Node:
+                                heappush(waiting, (parent.order, parent))
+                            gradients[parent] = total
+                        continue
             i = -1
             for parent in parents:
                 i += 1

@@ -239,13 +239,13 @@ _SPECIAL = {
 _REAL_IN_CUPY = {"digamma", "erf", "erfc"}
 
 
-def _of_real_numbers(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def _of_real_numbers(function: Callable[..., Array]) -> Callable[..., Array]:
     """Function that refuses complex numbers, in CuPy's words."""
 
-    def of_real_numbers(x: Array) -> Array:
+    def of_real_numbers(x: Array, **options: Any) -> Array:
         if x.dtype.kind == "c":
             raise TypeError(f"Wrong type ({x.dtype}) of arguments")
-        return function(x)
+        return function(x, **options)
 
     return of_real_numbers
 

@@ -8,6 +8,12 @@ __device__ __forceinline__ int quotient(int i, int n) { return (uint32)i / (uint
 
 // ---------------------------------------------------------------- neighbours
 
+// Whether N neighbours from each address on may be read at once.
+template <int N, typename... T>
+__device__ __forceinline__ bool all_aligned(const T*... p) {
+    return (((uint64)p % (N * sizeof(T)) == 0) && ...);
+}
+
 // N neighbours, read or written at once where `packs` says that addresses allow it.
 template <int N, typename T>
 __device__ __forceinline__ Pack<N, T> load_row(const T* p, bool packs) {

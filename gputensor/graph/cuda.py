@@ -23,7 +23,6 @@ from gputensor.errors import CaptureError
 from gputensor.graph import interpret
 from gputensor.graph.fuse import Group, groups
 from gputensor.graph.generate import (
-    PACKS,
     PARTS,
     TICKETS,
     Generated,
@@ -178,10 +177,6 @@ class _Generated(_Step):
         rows = {v: memory.row(v) for v in kernel.arguments if type(v) is Value}
         scratch, tickets = kernel.parts
         special = {
-            id(PACKS): all(
-                rows[v].data.ptr % (kernel.width * v.dtype.itemsize) == 0 for v in kernel.rows
-            )
-            and kernel.width > 1,
             id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
             id(TICKETS): zeros(tickets).tickets if tickets else None,
         }

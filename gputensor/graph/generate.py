@@ -23,9 +23,9 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["Generated", "Reduction", "fusable", "generated", "joins", "reduction_of"]
 
-# Every operation rounds by itself, subnormal numbers are kept. CuPy adds an option that would turn
-# that off; the compiler takes it for a folder to look for headers in.
-_OPTIONS = ("--fmad=false", "-ftz=false", "-I")
+# Every operation rounds by itself, as where each is a kernel of CuPy's. As there, float32 numbers
+# below the normal ones are 0: CuPy puts -ftz=true behind all options.
+_OPTIONS = ("--fmad=false",)
 _THREADS = 256
 _MOST_READ, _MOST_NODES = 40, 150
 _MOST_SUMMED = 160  # bytes of the totals of a thread: a block's are in shared memory
@@ -216,7 +216,7 @@ def _place(value: Value, shape: tuple[int, ...]) -> tuple[Any, ...]:
 # Kernels
 
 
-PACKS, PARTS, TICKETS = object(), object(), object()
+PARTS, TICKETS = object(), object()
 
 
 class Generated(NamedTuple):
@@ -227,18 +227,14 @@ class Generated(NamedTuple):
     source : CudaSource
     entry : str
     arguments : tuple
-        Values, whose addresses are taken, numbers, and :data:`PACKS`, :data:`PARTS` and
-        :data:`TICKETS` for what is known when it is launched.
+        Values, whose addresses are taken, numbers, and :data:`PARTS` and :data:`TICKETS` for
+        scratch memory.
     grid, block : tuple of int, or None
         None where the number of elements decides.
     elements : int
     parts : tuple of int
         Bytes of scratch memory and number of tickets; zeros where there are none.
-    width : int
-        Elements that it reads at once where their addresses allow it.
     nodes : tuple of Node
-    rows : tuple of Value
-        Those of whose addresses that is true or not.
     reads, writes : tuple of Value
     """
 
@@ -249,9 +245,7 @@ class Generated(NamedTuple):
     block: tuple[int, ...]
     elements: int
     parts: tuple[int, int]
-    width: int
     nodes: tuple[Node, ...]
-    rows: tuple[Value, ...]
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
 
@@ -468,6 +462,11 @@ class _Writer:
             if o.across == "row"
         )
 
+    def alignment(self, width: int) -> str:
+        """Whether `width` neighbours may be read at once, for all addresses, as an expression."""
+        rows = [o.name for o in (*self.loads, *self.stores) if o.across == "row"]
+        return f"all_aligned<{width}>({', '.join(rows)})" if rows and width > 1 else "true"
+
     def elements(self, axes: Sequence[int], packs: str, last: str, indent: str) -> list[str]:
         """Statements that read, compute and write N elements; `last` ends each one's."""
         found = []
@@ -600,13 +599,16 @@ def _maps(w: _Writer) -> Generated:
     name = w.name("map")
     sizes = [(f"{w.index} n{a}", lengths[a]) for a in axes[1:]]
     size = math.prod(lengths)
-    declared, given = w.parameters((f"{w.index} size", size), ("bool packs", PACKS), *sizes)
+    flag = [("bool packs", packs)] if len(lengths) > 1 and width > 1 else []
+    declared, given = w.parameters(("int64 size", size), *flag, *sizes)
     body = w.elements(axes, "true", "", " " * 8)
+    aligned = " && ".join([*(["packs"] if flag else []), w.alignment(width)])
     text = _lines_of(
         [
             '#include "generated.cuh"',
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
-            f"    for_elements<{width}>(size, packs, [&](auto width, {w.index} i) {{",
+            f"    for_elements<{width}>(({w.index})size, {aligned},",
+            f"                    [&](auto width, {w.index} i) {{",
             "        constexpr int N = decltype(width)::value;",
             *w.indices(axes, "i", " " * 8, body),
             *body,
@@ -615,7 +617,7 @@ def _maps(w: _Writer) -> Generated:
         ]
     )
     elements = -(-size // width) if packs else size
-    return _made(w, text, name, given, None, (_THREADS,), elements, (0, 0), width if packs else 1)
+    return _made(w, text, name, given, None, (_THREADS,), elements, (0, 0))
 
 
 def _reduction(w: _Writer) -> Generated:
@@ -646,13 +648,12 @@ def _reduction(w: _Writer) -> Generated:
         (f"{w.index} kept", count),
         (f"{w.index} length", length),
         (f"{w.index} part", part),
-        ("bool packs", PACKS),
         ("Sums* parts", PARTS),
         ("uint32* tickets", TICKETS),
         *sizes,
     )
     way = str(along).lower()
-    body = w.elements(axes, "packs", element, " " * 8)
+    body = w.elements(axes, "packs" if width > 1 else "true", element, " " * 8)
     text = _lines_of(
         [
             '#include "generated.cuh"',
@@ -665,6 +666,7 @@ def _reduction(w: _Writer) -> Generated:
             "};",
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
             f"    constexpr int N = {width};",
+            *([f"    const bool packs = {w.alignment(width)};"] if width > 1 else []),
             f"    reduce<N, {way}>(kept, length, part, parts, tickets,",
             f"                    [&]({w.index} k, {w.index} r, Sums* sums) {{",
             *w.indices(kept, "k", " " * 8, body),
@@ -679,7 +681,7 @@ def _reduction(w: _Writer) -> Generated:
     )
     shared = sum(max(8, one.dtype.itemsize) for one, _ in w.sums)
     parts = (shared * count * grid[1], grid[0]) if grid[1] > 1 else (0, 0)
-    return _made(w, text, name, given, grid, block, 0, parts, width)
+    return _made(w, text, name, given, grid, block, 0, parts)
 
 
 def _total_type(dtype: "np.dtype[Any]") -> str:
@@ -731,7 +733,6 @@ def _made(
     block: tuple[int, ...],
     elements: int,
     parts: tuple[int, int],
-    width: int,
 ) -> Generated:
     return Generated(
         _source(text),
@@ -741,9 +742,7 @@ def _made(
         block,
         elements,
         parts,
-        width,
         w.nodes,
-        tuple(o.value for o in (*w.loads, *w.stores) if o.across == "row"),
         (*w.body.read, *w.after.read),
         tuple(v for v in given if type(v) is Value)[len(w.loads) :],
     )

@@ -825,7 +825,7 @@ def _create(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: An
     return recording.record("call", name, function, args, kwargs)
 
 
-_MAPS = {"where", "broadcast_to", "sign", "conj"}
+_MAPS = {"where", "broadcast_to", "sign", "conj", "erf", "erfc", "digamma"}
 _NEW = {
     *("empty", "empty_like", "zeros", "zeros_like", "ones", "ones_like", "full", "full_like"),
     *("arange", "eye", "identity", "linspace", "tri", "indices"),

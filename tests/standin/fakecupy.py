@@ -558,6 +558,11 @@ class ndarray:
         return fakecuda.Device(self._memory.device)
 
     @property
+    def _c_contiguous(self) -> bool:
+        """What CuPy's compiled part has for it, without making flags."""
+        return bool(self._host.flags.c_contiguous)
+
+    @property
     def flags(self) -> _Flags:
         """Memory layout."""
         return _Flags(self._host)
