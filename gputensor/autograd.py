@@ -1626,6 +1626,8 @@ def clearer(name: str, arrays: Sequence[Any], error: ValueError | IndexError) ->
 
 def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """Sum a gradient over the axes that `shape` was broadcast along."""
+    if not shape:
+        return xp.sum(g)
     extra = len(g.shape) - len(shape)
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1

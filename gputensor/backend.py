@@ -262,6 +262,8 @@ def _in_float32(function: Callable[..., Array]) -> Callable[..., Array]:
     """
 
     def wide(x: Array, axis: Any = None, dtype: Any = None, **options: Any) -> Array:
+        if dtype is None and x.dtype.itemsize != 2:  # said by position: names take time
+            return function(x, axis, **options) if options else function(x, axis)
         result = x.dtype if dtype is None else np.dtype(dtype)
         if not is_narrow(result):
             return function(x, axis=axis, dtype=dtype, **options)
