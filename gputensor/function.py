@@ -237,7 +237,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     function : callable
         Takes trees of tensors and whatever else, returns a tree of tensors. It must do the same
         when it is run again; it gets the same random numbers from every
-        :class:`gputensor.random.Stream`, and the precision of the first run's
+        :class:`gputensor.random.Generator`, and the precision of the first run's
         :class:`gputensor.autocast`.
     *args, **kwargs
         Its arguments.

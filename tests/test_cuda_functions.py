@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import gputensor as gt
 from gputensor import backend, cuda_functions
+from gputensor.backend import layout
 
 on_cuda = pytest.mark.parametrize("cupy", ["forward"], indirect=True)  # no kernels of ours here
 INF, NAN = math.inf, math.nan
@@ -426,7 +427,7 @@ def test_the_order_of_axes_is_that_of_numpys_results(data):
     result = sum(operands[1:], operands[0] * 1) if len(operands) < 3 else np.where(*operands)
     if len(operands) == 2:
         result = np.add(*operands)
-    axes = backend._order_of_axes([(x.shape, x.strides) for x in operands])
+    axes = layout.order_of_axes([(x.shape, x.strides) for x in operands])
     expected = sorted(range(result.ndim), key=lambda i: -result.strides[i])
     long = [i for i in range(result.ndim) if result.shape[i] > 1]
     assert [a for a in axes if a in long] == [a for a in expected if a in long]

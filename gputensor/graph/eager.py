@@ -137,11 +137,12 @@ def outlined(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Out
         """A value of the small arrays as one of the true ones."""
         if type(leaf) is not Value:
             return leaf
-        whole, operand = own.get(leaf.buffer.number, (None, None))
-        if whole is None:
+        found = own.get(leaf.buffer.number)
+        if found is None:
             if not leaf.dense():
                 raise LookupError
             return leaf._replace(shape=full, strides=_dense(full, leaf.dtype.itemsize))
+        whole, operand = found
         if not leaf.same_place(whole):
             raise LookupError
         return leaf._replace(shape=operand.shape, strides=operand.strides)
