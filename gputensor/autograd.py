@@ -1087,7 +1087,7 @@ class Tensor:
         value = self.item()
         # As the array API standard has it, unlike Python.
         return (
-            complex(value, value) if value != value and self.dtype.kind == "f" else complex(value)
+            complex(value, value) if value != value and self.dtype.kind in "fV" else complex(value)
         )
 
     def __index__(self) -> int:
