@@ -1,6 +1,7 @@
 """What differs between CuPy and NumPy is the same here: values, dtypes, refusals, views."""
 
 import functools
+import itertools
 import math
 import sys
 
@@ -410,6 +411,24 @@ def test_results_lie_in_memory_as_on_the_cpu(cupy, cases, layout):
                     outs = out if isinstance(out, (tuple, list)) else [out]
                     found.append([strides(t) for t in outs if isinstance(t, gt.Tensor)])
             assert found[0] == found[1], name
+
+
+REDUCTIONS = (
+    *("all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min"),
+    *("prod", "std", "sum", "var"),
+)
+
+
+@on_cuda
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions_are_in_cs_order(cupy, name):
+    for axes in itertools.permutations(range(3)):
+        for device in DEVICES:
+            x = gt.permute_dims(gt.asarray(np.ones((2, 3, 4)), device=device), axes)
+            for axis in range(3):
+                for keepdims in (False, True):
+                    found = getattr(gt, name)(x, axis=axis, keepdims=keepdims)
+                    assert found.array.flags.c_contiguous, (axes, device, axis)
 
 
 @on_cuda
