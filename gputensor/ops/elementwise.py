@@ -9,7 +9,7 @@ import numpy as np
 
 from gputensor import calls
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
-from gputensor.backend import is_array, namespace
+from gputensor.backend import namespace
 from gputensor.errors import DTypeError, GraphError
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.data_type import astype, finfo
@@ -661,7 +661,7 @@ def polygamma(n: int | Operand, x: Operand, /) -> Tensor:
     """
     if isinstance(n, Tensor) and n.requires_grad:
         raise GraphError("polygamma: there is no gradient towards n; write n.detach()")
-    if isinstance(n, Tensor) or (is_array(n) and n.ndim):
+    if isinstance(n, Tensor) or getattr(n, "ndim", 0):
         return _polygamma(n, x)
     n = integer("polygamma", "n", n)
     if n < 0:
