@@ -465,6 +465,20 @@ class _Namespaces(dict[type, Namespace]):
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no NumPy or CuPy array")
 
 
+def _in_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy's that compares elements; it knows no NaN of bfloat16."""
+
+    def of_floats(x: Array, *args: Any, **options: Any) -> Any:
+        if x.dtype.kind != "V":
+            return function(x, *args, **options)
+        found = function(x.astype(np.float32), *args, **options)
+        if isinstance(found, tuple):
+            return found[0].astype(x.dtype), *found[1:]
+        return found.astype(x.dtype) if found.dtype == np.float32 else found
+
+    return of_floats
+
+
 def _host_qr(x: Array, mode: Any = "reduced") -> tuple[Array, ...]:
     """NumPy's, whose R keeps the order of the axes of `x` in memory."""
     return tuple(map(in_c_order, np.linalg.qr(x, mode)))
@@ -476,6 +490,9 @@ NAMESPACES = _Namespaces(
         np.ndarray: Namespace(
             np,
             linalg=_HOST_LINALG,
+            argsort=_in_order(np.argsort),
+            sort=_in_order(np.sort),
+            unique=_in_order(np.unique),
             cumprod=_in_float32(np.cumprod),
             cumsum=_in_float32(np.cumsum),
             mean=_in_float32(np.mean),
