@@ -661,7 +661,7 @@ def polygamma(n: int | Operand, x: Operand, /) -> Tensor:
     """
     if isinstance(n, Tensor) and n.requires_grad:
         raise GraphError("polygamma: there is no gradient towards n; write n.detach()")
-    if isinstance(n, Tensor) or getattr(n, "ndim", 0):
+    if isinstance(n, Tensor) or getattr(n, "ndim", False):
         return _polygamma(n, x)
     n = integer("polygamma", "n", n)
     if n < 0:
