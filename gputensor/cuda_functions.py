@@ -213,6 +213,13 @@ _IN_ORDER = {
 }
 
 
+@_replaces("sinc")
+def sinc(x: Any) -> Any:
+    """CuPy's is 1 of NaN."""
+    nan = x.dtype.type(complex(np.nan, np.nan)) if x.dtype.kind == "c" else x
+    return where(x == x, _cupy().sinc(x), nan)
+
+
 def _first_extreme(name: str, nan: str) -> None:
     """Place of an extreme: of several NaN CuPy's is that of any, here that of the first."""
 

@@ -1,6 +1,7 @@
 """What differs between CuPy and NumPy is the same here: values, dtypes, refusals, views."""
 
 import functools
+import itertools
 import math
 import sys
 
@@ -164,9 +165,9 @@ SPECIAL = np.array([1.0, NAN, -NAN, -0.0, INF, 0.0, -INF, NAN, -3.0, 1.0])
 
 @on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
-    x = SPECIAL.astype(dtype)
+    x = SPECIAL.astype(dtype_of(dtype))
     for data in (x, np.stack([x, x[::-1], np.sort(x)]), x[:1]):
         for axis in (-1, 0, None):
             for name in ("argmax", "argmin"):
@@ -182,13 +183,32 @@ def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
         assert_alike(lambda t: gt.clip(t, -1.0, 1.0), data)
         assert_alike(gt.sign, data)
         assert_alike(gt.round, data)
+        assert_alike(gt.nan_to_num, data)
+        assert_alike(lambda t: gt.nan_to_num(t, nan=2.0, posinf=-0.0, neginf=3.0), data)
 
 
 @on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", [*FLOATS, "complex64", "complex128"])
+def test_no_elementwise_function_hides_nan(cupy, dtype):
+    x = np.array([NAN, 0.5], dtype_of(dtype))
+    for name in gt.ops.elementwise.__all__:
+        if name in ("nan_to_num", "real", "imag") or name.startswith(("is", "signbit", "logical")):
+            continue
+        try:
+            cpu, cuda = (getattr(gt, name)(gt.asarray(x, device=d)).cpu() for d in DEVICES)
+        except (TypeError, gt.errors.DTypeError):  # takes more than one, or not this dtype
+            continue
+        for found in (cpu, cuda):
+            assert gt.any(gt.isnan(found[0])), name
+        assert not gt.any(gt.isnan(cpu[1])) or name in ("acosh",), name
+
+
+@on_cuda
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_whole_quotients_and_what_they_leave(cupy, dtype):
-    x = np.array([*SPECIAL, 0.1, 0.3, -0.7, 7.5, 1e4, -2.5]).astype(dtype)
+    x = np.array([*SPECIAL, 0.1, 0.3, -0.7, 7.5, 1e4, -2.5]).astype(dtype_of(dtype))
     for name in ("floor_divide", "remainder"):
         assert_alike(getattr(gt, name), x[:, None], x)
         for number in (0.1, -3, 0.0):
@@ -392,6 +412,24 @@ def test_results_lie_in_memory_as_on_the_cpu(cupy, cases, layout):
                     outs = out if isinstance(out, (tuple, list)) else [out]
                     found.append([strides(t) for t in outs if isinstance(t, gt.Tensor)])
             assert found[0] == found[1], name
+
+
+REDUCTIONS = (
+    *("all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min"),
+    *("prod", "std", "sum", "var"),
+)
+
+
+@on_cuda
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions_are_in_cs_order(cupy, name):
+    for axes in itertools.permutations(range(3)):
+        for device in DEVICES:
+            x = gt.permute_dims(gt.asarray(np.ones((2, 3, 4)), device=device), axes)
+            for axis in range(3):
+                for keepdims in (False, True):
+                    found = getattr(gt, name)(x, axis=axis, keepdims=keepdims)
+                    assert found.array.flags.c_contiguous, (axes, device, axis)
 
 
 @on_cuda

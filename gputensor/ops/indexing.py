@@ -90,7 +90,7 @@ def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
         out.real = _scattered(xp, values.real, shape, key)
         out.imag = _scattered(xp, values.imag, shape, key)
         return out
-    if values.size and values.dtype.kind == "f":
+    if values.size and values.dtype.kind in "fV":
         if backend.is_array(key) and key.dtype.kind in "iu":
             rows = values.reshape(key.size, -1)
             index = xp.remainder(key.reshape(-1).astype(np.int64), shape[0])  # -1 is the last
