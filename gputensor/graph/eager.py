@@ -7,6 +7,7 @@ values or that the table of formulas does not have, is left to CuPy as it is wri
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,17 +17,19 @@ from gputensor import backend
 from gputensor.backend import Array, Device
 from gputensor.graph import passes
 from gputensor.graph.fuse import Group
-from gputensor.graph.generate import fusable, generated
-from gputensor.graph.ir import Node, Value, map_values
+from gputensor.graph.generate import PARTS, TICKETS, Generated, fusable, generated
+from gputensor.graph.ir import Graph, Node, Value, map_values
+from gputensor.kernels.scratch import zeros
 from gputensor.graph.trace import TRACING, CudaTracer, Recording, Tracer
 
-__all__ = ["Fused", "rules"]
+__all__ = ["Fused", "Reduced", "one_map", "rules"]
 
 _Call = Callable[..., Any]
 _MOST = 4096  # kernels with their arguments that are remembered for a function
 _LARGE = 1 << 29  # elements that take more than 32 bits to count
 _BLOCK = (256,)
 _BLOCKS = 2048  # at most: enough for any device, as a thread takes more elements then
+_HOST = backend.NAMESPACES[np.ndarray]
 _ANY = (64,)  # a shape like all others: what is dense is computed in the same way whatever it is
 
 
@@ -51,6 +54,9 @@ class Outline(Recording):
         made = object.__new__(OutlineTracer)
         made.recording, made.value, made.buffer, made.base = self, array, memory.buffer, None
         return made
+
+    def _map(self, op: Any, function: _Call) -> _Call:
+        return function
 
     def operand(self, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Tracer:
         """An array as an argument of the graph."""
@@ -347,6 +353,8 @@ def _other(operand: Any) -> Any:
     kind = type(operand)
     if kind is float or kind is int or kind is bool:
         return kind, operand if operand else repr(operand)
+    if isinstance(operand, np.generic):
+        return kind, operand.tobytes()
     dtype = getattr(operand, "dtype", None)
     return kind, dtype if dtype is not None else repr(operand)
 
@@ -507,3 +515,135 @@ class _Step:
             if own != parent.dtype:
                 return None
         return plan
+
+
+# Single operations
+
+
+def _one(name: str) -> _Call:
+    return lambda xp, *operands: getattr(xp, name)(*operands)
+
+
+_maps: dict[tuple[Any, str], Fused] = {}
+
+
+def one_map(name: str, kind: Any) -> Fused | None:
+    """A function of a namespace of CuPy's that computes elements from elements, as kernels.
+
+    None if it is none of the namespace's. It has the bits that it has in kernels of several
+    operations: a compiler may treat functions such as ``tanh`` in its own way in CuPy's.
+    """
+    if name in _COPIES or not hasattr(_HOST, name):
+        return None
+    found = _maps.get((kind, name))
+    if found is None:
+        plain = getattr(backend.NAMESPACES[kind], name)
+        found = _maps[kind, name] = Fused(_one(name), plain, kind)
+    return found
+
+
+_COPIES = {"assign", "astype", "broadcast_to", "copy", "positive", "where"}  # exact in any kernel
+
+
+class Reduced:
+    """A reduction of CuPy's namespace as generated kernels, which add up in their order.
+
+    Parameters
+    ----------
+    name : {"sum", "prod", "mean", "max", "min", "any", "all"}
+    plain : callable, optional
+        What is called where there is no kernel; CuPy's function by default.
+    """
+
+    __slots__ = ("_name", "_plain", "_plans")
+
+    def __init__(self, name: str, plain: _Call | None) -> None:
+        self._name = name
+        self._plain = plain or (lambda *args, **options: getattr(_cupy(), name)(*args, **options))
+        self._plans: dict[Any, tuple[Generated, Value] | None] = {}
+
+    def __call__(self, x: Any, axis: Any = None, **options: Any) -> Any:
+        """The result, as CuPy's function of that name."""
+        if isinstance(axis, list) or not backend.is_array(x) or 0 in x.shape or "out" in options:
+            return self._plain(x, axis=axis, **options)
+        which = (x.dtype.char, x.shape, x.strides, axis, *options.items())
+        try:
+            plan = self._plans[which]
+        except KeyError:
+            if len(self._plans) >= _MOST:
+                self._plans.clear()
+            plan = self._plans[which] = self._planned(x, axis, options)
+        if plan is None or (_several() and _elsewhere((x,), type(x))):
+            return self._plain(x, axis=axis, **options)
+        kernel, value = plan
+        out = type(x)(value.shape, value.dtype)
+        launch(kernel, {kernel.reads[0]: _row(x), kernel.writes[0]: out})
+        return out
+
+    def _planned(
+        self, x: Array, axis: Any, options: dict[str, Any]
+    ) -> tuple[Generated, Value] | None:
+        """Kernel and result."""
+        function = getattr(_HOST, self._name)
+        try:
+            like = np.empty((1,) * x.ndim, x.dtype)
+            dtype = function(like, axis=axis, **options).dtype
+        except Exception:  # what is wrong CuPy says
+            return None
+        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = {a % x.ndim for a in axes} if x.ndim else set()
+        keep = options.get("keepdims", False)
+        shape = tuple(
+            1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes
+        )
+        graph = Graph(Device("cuda"))
+        source = Value(graph.buffer("argument", x.nbytes), 0, 0, x.shape, x.strides, x.dtype)
+        size = math.prod(shape) * dtype.itemsize
+        strides = _dense(shape, dtype.itemsize)
+        out = Value(graph.buffer("temporary", size), 1, 0, shape, strides, dtype)
+        place = _one.__code__, 0
+        node = Node("reduce", self._name, (source,), {"axis": axis, **options}, (out,), place)
+        if not fusable(node) or min(x.strides, default=0) < 0:
+            return None
+        group = Group(x.shape)
+        group.nodes.append(node)
+        kernel = generated(group)
+        return None if kernel is None else (kernel, out)
+
+
+def launch(kernel: Generated, arrays: dict[Value, Any]) -> None:
+    """Launch a kernel with arrays, in C's order, for the values of its arguments."""
+    import cupy
+
+    scratch, tickets = kernel.parts
+    special = {
+        id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
+        id(TICKETS): zeros(tickets).tickets if tickets else None,
+    }
+    args = [
+        arrays[a] if type(a) is Value else special[id(a)] if type(a) is object else a
+        for a in kernel.arguments
+    ]
+    kernel.source.launch(
+        kernel.entry,
+        args,
+        elements=kernel.elements if kernel.grid is None else None,
+        blocks=kernel.grid,
+        threads=kernel.block,
+    )
+
+
+def _row(x: Array) -> Array:
+    """The memory of an array from its first element on, as one without gaps."""
+    if x.flags.c_contiguous:
+        return x
+    count = math.prod(n for n, stride in zip(x.shape, x.strides, strict=True) if stride)
+    return type(x)((count,), x.dtype, x.data)
+
+
+def _cupy() -> Any:
+    return sys.modules["cupy"]  # whoever has arrays of it has imported it
+
+
+for _name in ("sum", "prod", "mean", "max", "min", "any", "all"):
+    backend.CUPY_FUNCTIONS[_name] = Reduced(_name, backend.CUPY_FUNCTIONS.get(_name))

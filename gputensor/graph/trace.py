@@ -191,6 +191,8 @@ class Recording:
             self.end("an array that is no tensor's is written to")
         backend.set_recording(None)  # what it calls is part of it
         try:
+            if kind == "map" and not into and not options:
+                function = self._map(op, function)
             found = function(*given[0], **given[1])
         except Exception as error:
             self.end(f"{name_of(op)} raised {type(error).__name__}")
@@ -220,6 +222,16 @@ class Recording:
             node.result = map_values(self._symbol_of_result, result)
             self.graph.nodes.append(node)
         return result
+
+    def _map(self, op: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What computes a map: on CUDA a kernel as generated ones are, for their bits."""
+        if self.graph.device.kind == "cpu":
+            return function
+        import cupy
+
+        from gputensor.graph.eager import one_map
+
+        return one_map(op, cupy.ndarray) or function
 
     def _catches(self, frame: FrameType | None) -> bool:
         """Whether the user's part of the function may catch what is raised in a frame."""
