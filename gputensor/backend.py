@@ -427,10 +427,14 @@ def in_order(function: Callable[..., Array], arrays: Sequence[Any], attrs: dict[
     layouts = [(a.shape, a.strides) for a in arrays if hasattr(a, "strides")]
     axes = _order_of_axes(layouts)
     given = [
-        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if hasattr(a, "strides") else a
+        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if _has_layout(a) else a
         for a in arrays
     ]
     return _at_axes(function(*given, **attrs), axes)
+
+
+def _has_layout(x: Any) -> bool:
+    return hasattr(x, "strides") and not isinstance(x, np.generic)
 
 
 def _at_axes(x: Array, axes: Sequence[int]) -> Array:
@@ -828,4 +832,6 @@ def synchronize(where: "str | Device | None" = None) -> None:
         import cupy
 
         wait_for_device("synchronize()")
+        if _local.recording is not None:
+            _local.recording.end("the device is waited for")
         cupy.cuda.Device(chosen.index).synchronize()

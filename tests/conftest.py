@@ -21,7 +21,8 @@ from gputensor.kernels import flags, scratch, source
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
 config.kernels_setting.cache_clear = lambda: None
-backend._LIBRARIES.add("standin")  # no user's code, where lines of it are named
+for libraries in (backend._LIBRARIES, backend._TOOLS):
+    libraries.add("standin")  # no user's code, where lines of it are named
 # A machine that is slow, or busy, has no fault.
 hypothesis.settings.register_profile(
     "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

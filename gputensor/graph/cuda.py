@@ -174,12 +174,16 @@ class _Call(_Step):
         self.node = node
         self.nodes = (node,)
         self._xp = xp
+        # What the host brought, such as an index, is on the device before.
+        self._arguments = map_values(
+            lambda leaf: xp.asarray(leaf) if type(leaf) is np.ndarray else leaf,
+            (node.args, node.kwargs),
+        )
 
     def issue(self, memory: Memory) -> None:
         node = self.node
         args, kwargs = map_values(
-            lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf,
-            (node.args, node.kwargs),
+            lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf, self._arguments
         )
         if node.kind == "map":
             function_of(node, self._xp)(*args, **kwargs, out=memory.array(node.outputs[0]))

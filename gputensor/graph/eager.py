@@ -55,7 +55,7 @@ class Outline(Recording):
         made.recording, made.value, made.buffer, made.base = self, array, memory.buffer, None
         return made
 
-    def _map(self, op: Any, function: _Call) -> _Call:
+    def _map(self, op: Any, function: _Call, operands: tuple[Any, ...]) -> _Call:
         return function
 
     def operand(self, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Tracer:

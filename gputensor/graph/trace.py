@@ -192,7 +192,7 @@ class Recording:
         backend.set_recording(None)  # what it calls is part of it
         try:
             if kind == "map" and not into and not options:
-                function = self._map(op, function)
+                function = self._map(op, function, given[0])
             found = function(*given[0], **given[1])
         except Exception as error:
             self.end(f"{name_of(op)} raised {type(error).__name__}")
@@ -223,9 +223,11 @@ class Recording:
             self.graph.nodes.append(node)
         return result
 
-    def _map(self, op: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _map(
+        self, op: Any, function: Callable[..., Any], operands: tuple[Any, ...]
+    ) -> Callable[..., Any]:
         """What computes a map: on CUDA a kernel as generated ones are, for their bits."""
-        if self.graph.device.kind == "cpu":
+        if self.graph.device.kind == "cpu" or any(isinstance(x, np.ndarray) for x in operands):
             return function
         import cupy
 
