@@ -6,9 +6,10 @@ that up, makes the result, and launches. What does not become one kernel, a func
 values or that the table of formulas does not have, is left to CuPy as it is written.
 """
 
+import importlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,14 @@ import numpy as np
 from gputensor import backend
 from gputensor.backend import Array, Device
 from gputensor.graph import passes
+from gputensor.graph.formulas import INEXACT
 from gputensor.graph.fuse import Group
 from gputensor.graph.generate import PARTS, TICKETS, Generated, fusable, generated
 from gputensor.graph.ir import Graph, Node, Value, map_values
 from gputensor.kernels.scratch import zeros
 from gputensor.graph.trace import TRACING, CudaTracer, Recording, Tracer
 
-__all__ = ["Fused", "Reduced", "one_map", "rules"]
+__all__ = ["Fused", "Mapped", "Reduced", "launch", "rules"]
 
 _Call = Callable[..., Any]
 _MOST = 4096  # kernels with their arguments that are remembered for a function
@@ -54,9 +56,6 @@ class Outline(Recording):
         made = object.__new__(OutlineTracer)
         made.recording, made.value, made.buffer, made.base = self, array, memory.buffer, None
         return made
-
-    def _map(self, op: Any, function: _Call, operands: tuple[Any, ...]) -> _Call:
-        return function
 
     def operand(self, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Tracer:
         """An array as an argument of the graph."""
@@ -520,29 +519,36 @@ class _Step:
 # Single operations
 
 
-def _one(name: str) -> _Call:
-    return lambda xp, *operands: getattr(xp, name)(*operands)
+class Mapped:
+    """A function of CuPy's namespace that computes elements from elements, as kernels.
 
+    In kernels of several operations it has the same bits: CuPy's own is compiled in another way.
 
-_maps: dict[tuple[Any, str], Fused] = {}
-
-
-def one_map(name: str, kind: Any) -> Fused | None:
-    """A function of a namespace of CuPy's that computes elements from elements, as kernels.
-
-    None if it is none of the namespace's. It has the bits that it has in kernels of several
-    operations: a compiler may treat functions such as ``tanh`` in its own way in CuPy's.
+    Parameters
+    ----------
+    name : str
+    plain : callable, optional
+        What is called where there is no kernel; CuPy's function by default.
     """
-    if name in _COPIES or not hasattr(_HOST, name):
-        return None
-    found = _maps.get((kind, name))
-    if found is None:
-        plain = getattr(backend.NAMESPACES[kind], name)
-        found = _maps[kind, name] = Fused(_one(name), plain, kind)
-    return found
 
+    __slots__ = ("_by_kind", "_name", "_plain")
 
-_COPIES = {"assign", "astype", "broadcast_to", "copy", "positive", "where"}  # exact in any kernel
+    def __init__(self, name: str, plain: _Call | None) -> None:
+        self._name = name
+        self._plain = plain or _of_cupy(name)
+        self._by_kind: dict[Any, Fused] = {}
+
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        """The result, as CuPy's function of that name."""
+        if options:
+            return self._plain(*operands, **options)
+        kind = _cupy().ndarray
+        fused = self._by_kind.get(kind)
+        if fused is None:
+            name = self._name
+            fused = Fused(lambda xp, *xs: getattr(xp, name)(*xs), self._plain, kind)
+            self._by_kind = {kind: fused}
+        return fused(*operands)
 
 
 class Reduced:
@@ -559,7 +565,7 @@ class Reduced:
 
     def __init__(self, name: str, plain: _Call | None) -> None:
         self._name = name
-        self._plain = plain or (lambda *args, **options: getattr(_cupy(), name)(*args, **options))
+        self._plain = plain or _of_cupy(name)
         self._plans: dict[Any, tuple[Generated, Value] | None] = {}
 
     def __call__(self, x: Any, axis: Any = None, **options: Any) -> Any:
@@ -601,7 +607,7 @@ class Reduced:
         size = math.prod(shape) * dtype.itemsize
         strides = _dense(shape, dtype.itemsize)
         out = Value(graph.buffer("temporary", size), 1, 0, shape, strides, dtype)
-        place = _one.__code__, 0
+        place = launch.__code__, 0
         node = Node("reduce", self._name, (source,), {"axis": axis, **options}, (out,), place)
         if not fusable(node) or min(x.strides, default=0) < 0:
             return None
@@ -645,5 +651,26 @@ def _cupy() -> Any:
     return sys.modules["cupy"]  # whoever has arrays of it has imported it
 
 
+def _of_cupy(name: str) -> _Call:
+    def function(*operands: Any, **options: Any) -> Any:
+        place = _cupy()
+        if not hasattr(place, name):
+            place = importlib.import_module("cupyx.scipy.special")
+        return getattr(place, name)(*operands, **options)
+
+    return function
+
+
+def _names() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of functions, and all that they go by in a namespace."""
+    for name in INEXACT:
+        own = getattr(np, name, None)
+        also = [n for n in dir(np) if own is not None and getattr(np, n) is own]
+        yield name, tuple({name, *also})
+
+
+for _name, _also in _names():
+    _function = Mapped(_name, backend.CUPY_FUNCTIONS.get(_name))
+    backend.CUPY_FUNCTIONS.update(dict.fromkeys(_also, _function))
 for _name in ("sum", "prod", "mean", "max", "min", "any", "all"):
     backend.CUPY_FUNCTIONS[_name] = Reduced(_name, backend.CUPY_FUNCTIONS.get(_name))

@@ -65,6 +65,11 @@ class Reduction(NamedTuple):
     dtype: "np.dtype[Any]"
     mean: bool
 
+    @property
+    def ordered(self) -> bool:
+        """Whether the order decides on bits."""
+        return self.dtype.kind == "f" and self.join in ("x + y", "x * y")
+
     def spread(self, value: Value, shape: tuple[int, ...]) -> Value:
         """What is broadcast to a shape, that of the result but for axes of length 1, as it is
         broadcast to the operand's.
@@ -151,8 +156,8 @@ def joins(group: Group, node: Node) -> bool:
     own = reduction_of(node)
     if own is not None and sums:
         size = sum(max(4, one.dtype.itemsize) for one in (*sums, own))
-        alike = own.axes == sums[0].axes and order_of(own.source) == order_of(sums[0].source)
-        if not alike or size > _MOST_SUMMED:
+        orders = {order_of(one.source) for one in (*sums, own) if one.ordered}
+        if own.axes != sums[0].axes or len(orders) > 1 or size > _MOST_SUMMED:
             return False
     if len(group.nodes) == _MOST_NODES:
         return False
@@ -428,8 +433,9 @@ class _Writer:
             ]
         values = [v for part in parts for v in part]
         # What is added up decides on the order, so that it is the same whatever else is computed.
-        first = order_of(self.sums[0][0].source) if self.sums else None
-        self.lengths, steps = space(shape, values, first)
+        first = min((one for one, _ in self.sums), key=lambda one: not one.ordered, default=None)
+        order = None if first is None else order_of(first.source)
+        self.lengths, steps = space(shape, values, order)
         found = iter(
             tuple(step // v.dtype.itemsize for step in along)
             for v, along in zip(values, steps, strict=True)

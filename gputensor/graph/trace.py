@@ -22,6 +22,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.backend import Array, Device
+from gputensor.graph.formulas import INEXACT
 from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
 __all__ = ["Recording", "Tracer", "current"]
@@ -227,13 +228,10 @@ class Recording:
         self, op: Any, function: Callable[..., Any], operands: tuple[Any, ...]
     ) -> Callable[..., Any]:
         """What computes a map: on CUDA a kernel as generated ones are, for their bits."""
-        if self.graph.device.kind == "cpu" or any(isinstance(x, np.ndarray) for x in operands):
+        kind = next((type(x) for x in operands if backend.is_array(x)), np.ndarray)
+        if kind is np.ndarray or op not in INEXACT:
             return function
-        import cupy
-
-        from gputensor.graph.eager import one_map
-
-        return one_map(op, cupy.ndarray) or function
+        return getattr(backend.NAMESPACES[kind], op)
 
     def _catches(self, frame: FrameType | None) -> bool:
         """Whether the user's part of the function may catch what is raised in a frame."""
