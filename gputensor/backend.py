@@ -427,8 +427,7 @@ def in_order(function: Callable[..., Array], arrays: Sequence[Any], attrs: dict[
     layouts = [(a.shape, a.strides) for a in arrays if hasattr(a, "strides")]
     axes = _order_of_axes(layouts)
     given = [
-        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if _has_layout(a) else a
-        for a in arrays
+        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if _has_layout(a) else a for a in arrays
     ]
     return _at_axes(function(*given, **attrs), axes)
 

@@ -21,8 +21,8 @@ from gputensor.autograd import wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError
 from gputensor.graph import interpret
-from gputensor.graph.fuse import Group, groups
 from gputensor.graph.eager import launch
+from gputensor.graph.fuse import Group, groups
 from gputensor.graph.generate import Generated, follows, fusable, generated, joins
 from gputensor.graph.interpret import function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values

@@ -21,8 +21,8 @@ from gputensor.graph.formulas import INEXACT
 from gputensor.graph.fuse import Group
 from gputensor.graph.generate import PARTS, TICKETS, Generated, fusable, generated
 from gputensor.graph.ir import Graph, Node, Value, map_values
-from gputensor.kernels.scratch import zeros
 from gputensor.graph.trace import TRACING, CudaTracer, Recording, Tracer
+from gputensor.kernels.scratch import zeros
 
 __all__ = ["Fused", "Mapped", "Reduced", "launch", "rules"]
 
@@ -125,9 +125,7 @@ def outlined(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Out
     found = found if type(found) is tuple else (found,)
     if outline.reason is not None or not all(isinstance(f, OutlineTracer) for f in found):
         return None
-    results: list[Any] = [
-        next((i for i, t in enumerate(tracers) if t is f), None) for f in found
-    ]
+    results: list[Any] = [next((i for i, t in enumerate(tracers) if t is f), None) for f in found]
     graph = outline.graph
     values = [outline.value_of(f.value) for f in found]
     graph.result = [v for v, i in zip(values, results, strict=True) if i is None]
@@ -144,11 +142,11 @@ def outlined(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Out
         """A value of the small arrays as one of the true ones."""
         if type(leaf) is not Value:
             return leaf
-        whole, operand = own.get(leaf.buffer.number, (None, None))
-        if whole is None:
+        if leaf.buffer.number not in own:
             if not leaf.dense():
                 raise LookupError
             return leaf._replace(shape=full, strides=_dense(full, leaf.dtype.itemsize))
+        whole, operand = own[leaf.buffer.number]
         if not leaf.same_place(whole):
             raise LookupError
         return leaf._replace(shape=operand.shape, strides=operand.strides)
@@ -596,12 +594,10 @@ class Reduced:
             dtype = function(like, axis=axis, **options).dtype
         except Exception:  # what is wrong CuPy says
             return None
-        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = {a % x.ndim for a in axes} if x.ndim else set()
+        named = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = {a % x.ndim for a in named} if x.ndim else set()
         keep = options.get("keepdims", False)
-        shape = tuple(
-            1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes
-        )
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes)
         graph = Graph(Device("cuda"))
         source = Value(graph.buffer("argument", x.nbytes), 0, 0, x.shape, x.strides, x.dtype)
         size = math.prod(shape) * dtype.itemsize

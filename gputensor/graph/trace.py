@@ -231,7 +231,8 @@ class Recording:
         kind = next((type(x) for x in operands if backend.is_array(x)), np.ndarray)
         if kind is np.ndarray or op not in INEXACT:
             return function
-        return getattr(backend.NAMESPACES[kind], op)
+        found: Callable[..., Any] = getattr(backend.NAMESPACES[kind], op)
+        return found
 
     def _catches(self, frame: FrameType | None) -> bool:
         """Whether the user's part of the function may catch what is raised in a frame."""
