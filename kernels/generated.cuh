@@ -116,14 +116,15 @@ __device__ __forceinline__ S fresh(const S* p) {
 }
 
 // Reduces `length` elements for each of `kept`. A thread calls body(k, r, sums) for N neighbours:
-// along the reduced axes with ALONG, of one kept element, else for N kept elements. A team of
-// threads shares kept elements; gridDim.y blocks take a part of the length each, and the last of
-// them adds up what all have left in `parts`. Then done(k, sums) is called once for each.
-template <int N, bool ALONG, typename Index, typename Sums, typename Body, typename Done>
+// along the reduced axes with ALONG, of one kept element, else for N kept elements. With ALONG it
+// goes through ROW neighbours before the next thread does, so N changes nothing about the order. A
+// team of threads shares kept elements; gridDim.y blocks take a part of the length each, and the
+// last of them adds up what all have left in `parts`. Then done(k, sums) is called once for each.
+template <int N, int ROW, bool ALONG, typename Index, typename Sums, typename Body, typename Done>
 __device__ __forceinline__ void reduce(
     Index kept, Index length, Index part, Sums* parts, uint32* tickets, Body body, Done done
 ) {
-    constexpr int KEPT = ALONG ? 1 : N, STEP = ALONG ? N : 1;
+    constexpr int KEPT = ALONG ? 1 : N, STEP = ALONG ? ROW : 1;
     const int team = ALONG ? blockDim.x : blockDim.y, member = ALONG ? threadIdx.x : threadIdx.y;
     const int teams = ALONG ? blockDim.y : blockDim.x, own = ALONG ? threadIdx.y : threadIdx.x;
     const Index k = ((Index)blockIdx.x * teams + own) * KEPT;
@@ -134,7 +135,11 @@ __device__ __forceinline__ void reduce(
     if (there) {
         const Index first = blockIdx.y * part;
         const Index last = first + part < length ? first + part : length;
-        for (Index r = first + member * STEP; r < last; r += team * STEP) body(k, r, sums);
+        for (Index r = first + member * STEP; r < last; r += team * STEP) {
+#pragma unroll
+            for (int i = 0; i < STEP; i += N)
+                if (!ALONG || i == 0 || r + i < last) body(k, r + i, sums);
+        }
     }
     const bool whole = gridDim.y == 1;
 #pragma unroll

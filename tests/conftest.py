@@ -22,7 +22,8 @@ from gputensor.kernels import flags, scratch, source
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
 config.kernels_setting.cache_clear = lambda: None
-lines._LIBRARIES.add("standin")  # no user's code, where lines of it are named
+for libraries in (lines._LIBRARIES, lines._TOOLS):
+    libraries.add("standin")  # no user's code, where lines of it are named
 # A machine that is slow, or busy, has no fault.
 hypothesis.settings.register_profile(
     "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

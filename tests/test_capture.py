@@ -1,4 +1,4 @@
-"""Captured functions: the bits of eager ones, one launch a call, and errors that say where."""
+"""Captured functions: the bits of eager ones, one launch a call, and reasons that say where."""
 
 import contextlib
 import logging
@@ -189,7 +189,7 @@ def test_a_function_is_recorded_anew_once_parameters_have_moved(cupy):
     w.array[...] = 5
     for _ in range(3):
         assert double().tolist() == [10.0]
-    assert double.graphs == 1
+    assert double.graphs == 2
     assert optimizer.lr == 1.0
 
 
@@ -209,7 +209,8 @@ def test_settings_are_part_of_a_signature(cupy, monkeypatch):
         assert f(2).tolist() == [9.0]
     monkeypatch.setenv("GPUTENSOR_KERNELS", "reference")
     f(2)
-    assert seen == [2, 2.0, 2, 2.0, 2, 2]
+    assert list(map(repr, seen)) == ["2", "2.0", "2", "2"]
+    assert f.graphs == 4
 
 
 def test_captured_functions_may_call_captured_functions(cupy):
@@ -291,66 +292,78 @@ def reads_raw(x):
 @pytest.mark.parametrize(
     ("function", "what", "source"),
     [
-        (reads_a_value, "reading a tensor's values", "x.sum().item()"),
-        (asks_for_truth, "reading a tensor's values", "(x > 0).all()"),
-        (prints, "reading a tensor's values", "str(x)"),
+        (reads_a_value, "values are read", "x.sum().item()"),
+        (asks_for_truth, "values are read", "(x > 0).all()"),
+        (prints, "values are read", "str(x)"),
         (selects, "boolean mask", "x[x > 0]"),
-        (copies_to_host, "reading a tensor's values", "x.cpu()"),
-        (brings_from_host, "from the host", "gt.tensor([1.0, 2.0]"),
-        (waits, "synchronize()", 'gt.synchronize("cuda")'),
-        (reads_raw, "capturing", "float(x.array.sum())"),
+        (copies_to_host, "values are read", "x.cpu()"),
+        (waits, "the device is waited for", 'gt.synchronize("cuda")'),
+        (reads_raw, "float of a tensor's value", "float(x.array.sum())"),
     ],
 )
-def test_what_cannot_be_captured_is_named_with_its_line(cupy, function, what, source):
-    run = gt.capture(function)
-    x = gt.tensor([1.0, 2.0], device="cuda")
-    expected = function(x).tolist()
-    assert run(x).tolist() == expected
-    for _ in range(2):
-        with pytest.raises(CaptureError) as caught:
-            run(x)
-        assert what in str(caught.value)
-        place = str(caught.value).splitlines()[-1]
-        assert "test_capture.py:" in place
-        assert source in place
-    # The stream and the thread are as before: work goes on.
-    assert function(x).tolist() == expected
-    fine = gt.capture(lambda x: x + 1)
-    for _ in range(3):
-        assert fine(x).tolist() == [2.0, 3.0]
+def test_what_cannot_be_captured_is_run_as_it_is_and_its_line_named(
+    cupy, caplog, function, what, source
+):
+    calls = []
+
+    @gt.capture
+    def run(x):
+        calls.append(1)
+        return function(x)
+
+    with caplog.at_level(logging.INFO, logger="gputensor.capture"):
+        for i in range(4):
+            x = gt.tensor([1.0 + i, 2.0 - i], device="cuda")
+            assert run(x).tolist() == function(x).tolist()
+    assert len(calls) == 4
+    assert run.graphs == 0
+    assert len(caplog.records) == 1
+    explained = str(gt.explain(run)(x))
+    for text in (run.reason, caplog.text, explained):
+        assert what in text
+        assert "test_capture.py:" in text
+        assert source in text
+    fine = gt.capture(lambda x: x + 1)  # the stream and the thread are as before
+    for i in range(3):
+        assert fine(gt.full(2, i, device="cuda")).tolist() == [i + 1] * 2
+    assert fine.graphs == 1
 
 
-def test_effects_of_a_call_that_cannot_be_captured_do_not_happen(cupy):
-    w = gt.tensor([1.0], device="cuda", requires_grad=True)
-    optimizer = gt.optim.SGD([w], lr=1.0)
-    generator = gt.random.Generator(4)
+def test_numbers_that_the_host_brings_are_constants(cupy):
+    run = gt.capture(brings_from_host)
+    for i in range(3):
+        assert run(gt.full(2, i, device="cuda")).tolist() == [i + 1, i + 2]
+    assert run.graphs == 1
 
-    @gt.capture(device="cuda")
-    def step():
-        optimizer.zero_grad()
-        (w * generator.uniform(shape=1, device="cuda")).sum().backward()
-        optimizer.step()
-        return w.item()
 
-    value = step()
-    state = generator.state
-    with pytest.raises(CaptureError, match="reading a tensor's values"):
-        step()
-    assert generator.state == state
-    assert w.item() == value
+def test_effects_of_a_call_that_cannot_be_captured_happen_once(cupy):
+    def made(captured):
+        w = gt.tensor([1.0], device="cuda", requires_grad=True)
+        optimizer = gt.optim.SGD([w], lr=1.0)
+        generator = gt.random.Generator(4)
+
+        def step():
+            optimizer.zero_grad()
+            (w * generator.uniform(shape=1, device="cuda")).sum().backward()
+            optimizer.step()
+            return w.item()
+
+        run = gt.capture(step, device="cuda") if captured else step
+        return [(run(), w.item(), generator.state) for _ in range(4)]
+
+    assert made(captured=True) == made(captured=False)
 
 
 def test_an_error_caught_in_the_function_does_not_pass_unseen(cupy):
-    @gt.capture
     def careless(x):
-        with contextlib.suppress(RuntimeError):
-            x.array.device.synchronize()
+        with contextlib.suppress(gt.errors.LinAlgError):
+            return gt.linalg.cholesky(x)
         return x
 
-    x = gt.ones(2, device="cuda")
-    careless(x)
-    with pytest.raises(CaptureError, match="caught its error"):
-        careless(x)
+    run = gt.capture(careless)
+    good, bad = (gt.eye(2, device="cuda") * i for i in (4, -1))
+    for x in (good, good, bad, bad, good, bad):
+        assert run(x).tolist() == careless(x).tolist()
 
 
 def test_other_errors_come_as_they_are(cupy):
@@ -359,19 +372,17 @@ def test_other_errors_come_as_they_are(cupy):
     @gt.capture
     def f(x):
         calls.append(1)
-        if len(calls) in (1, 3):
+        if len(calls) == 1:
             raise KeyError("mine")
         return x + 1
 
     x = gt.ones(2, device="cuda")
     with pytest.raises(KeyError, match="mine"):
         f(x)
-    f(x)  # runs as it stands: the call before did not end
-    with pytest.raises(KeyError, match="mine"):
-        f(x)
-    for _ in range(2):
+    for _ in range(3):
         assert f(x).tolist() == [2.0, 2.0]
-    assert len(calls) == 4
+    assert len(calls) == 2
+    assert f.graphs == 1
 
 
 def test_bad_labels_are_noticed_after_a_replay(cupy):
@@ -386,30 +397,36 @@ def test_bad_labels_are_noticed_after_a_replay(cupy):
     assert loss(x, good).item() == pytest.approx(np.log(4))
 
 
-def test_bad_arguments(cupy):
+def test_arguments_that_no_graph_has(cupy):
     f = gt.capture(lambda x, *rest: x + 1)
     x = gt.ones(2, device="cuda")
-    with pytest.raises(CaptureError, match=r"requires a gradient.*x.detach\(\)"):
-        f(gt.ones(2, device="cuda") * gt.tensor(1.0, device="cuda", requires_grad=True))
+    w = gt.tensor(1.0, device="cuda", requires_grad=True)
+    f(x * w).sum().backward()  # which goes on on the tape
+    assert w.grad.item() == 2
+    assert "requires a gradient" in f.reason
+    assert "x.detach()" in f.reason
     with pytest.raises(DeviceMismatchError, match="cpu, cuda:0; move its arguments"):
         f(x, gt.ones(2, device="cpu"))
-    with pytest.raises(CaptureError, match="neither a tensor nor hashable"):
-        f(x, {1, 2})
-    for i in range(32):
-        f(x, i)
-    with pytest.raises(CaptureError, match=r"more than 32 signatures.*pass numbers that change"):
-        f(x, 32)
+    assert f(x, {1, 2}).tolist() == [2.0, 2.0]
+    assert "builtins.set" in f.reason
+    assert f.graphs == 0
+    for _ in range(2):
+        for i in range(40):
+            assert f(x, i).tolist() == [2.0, 2.0]
+    assert f.graphs == 32  # of the last
     assert "captured" in repr(f)
 
 
-def test_arguments_must_not_be_changed(cupy):
+def test_arguments_and_tensors_from_outside_are_changed_where_they_are(cupy):
     @gt.capture
     def double(x):
         x *= 2
         return x
 
-    with pytest.raises(CaptureError, match="changes an argument in place"):
-        double(gt.ones(3, device="cuda"))
+    for i in range(4):
+        x = gt.full(3, i, device="cuda")
+        assert double(x).tolist() == x.tolist() == [2 * i] * 3
+    assert double.graphs == 1
     total = gt.zeros(3, device="cuda")
 
     @gt.capture
@@ -419,9 +436,10 @@ def test_arguments_must_not_be_changed(cupy):
     for _ in range(4):
         add(gt.ones(3, device="cuda"))
     assert total.tolist() == [0.0, 4.0, 4.0]
+    assert add.graphs == 1
 
 
-def test_on_the_cpu_the_function_runs_as_it_is():
+def test_results_are_off_the_tape_on_either_device():
     seen = []
 
     @gt.capture
@@ -434,7 +452,7 @@ def test_on_the_cpu_the_function_runs_as_it_is():
         out = f(gt.ones(2, device="cpu"), scale=3)
         assert out.tolist() == [3.0, 3.0]
         assert not out.requires_grad
-    assert seen == [3, 3, 3]
+    assert seen == [3]
     assert f.__doc__ == "Scale."
     assert f.__name__ == "f"
 
@@ -508,15 +526,15 @@ def reading_loss(y_true, y_pred):
 
 
 def test_fit_goes_on_without_a_graph_where_none_is_possible(cupy, caplog):
-    with caplog.at_level(logging.WARNING, logger="gputensor.keras"):
+    with caplog.at_level(logging.INFO, logger="gputensor.keras"):
         found = fitted("auto", loss=reading_loss, metrics=(), sync_debug="off")
     assert len(caplog.records) == 1
-    assert "y_pred.sum().item()" in caplog.text
+    assert "reading_loss, which is yours" in caplog.text
     expected = fitted(False, loss=reading_loss, metrics=(), sync_debug="off")
     assert found[0] == expected[0]
     for a, b in zip(found[1], expected[1], strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(CaptureError, match="reading a tensor's values"):
+    with pytest.raises(CaptureError, match=r"values are read, at .*y_pred.sum\(\).item\(\)"):
         fitted(True, loss=reading_loss, metrics=(), sync_debug="off")
     with pytest.raises(ValueError, match="capture is 'yes'; allowed are 'auto', True and False"):
         fitted("yes")
@@ -547,11 +565,8 @@ def test_sync_debug_names_the_line(cupy):
 # Every differentiable operation, forward and backward
 
 
-# Of these some cases bring an index, a mask or labels from the host, sort, or go to the host.
-NOT_ALL = {
-    *("cross_entropy", "getitem", "index_add", "index_set", "pad", "repeat", "sort", "to"),
-    *("where",),
-}
+# Of these some cases bring an index from the host, or sort: no part of a CUDA graph.
+NOT_ALL = {"getitem", "index_add", "sort"}
 
 
 @pytest.mark.parametrize("name", test_ops.CASES)
@@ -569,15 +584,9 @@ def test_operations_are_captured(cupy, name):
 
         expected = bits(step())
         run = gt.capture(step, device="cuda")
-        assert bits(run()) == expected
-        if name in NOT_ALL:
-            with contextlib.suppress(CaptureError):
-                run()
-            if not run.graphs:
-                continue
-        for _ in range(2):
+        for _ in range(4):
             assert bits(run()) == expected
-        assert run.graphs == 1
+        assert run.graphs == 1 or (name in NOT_ALL and run.reason)
 
 
 def bits(found):

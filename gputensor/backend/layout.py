@@ -17,10 +17,13 @@ def in_order(function: Callable[..., Array], arrays: Sequence[Any], attrs: dict[
     layouts = [(a.shape, a.strides) for a in arrays if hasattr(a, "strides")]
     axes = order_of_axes(layouts)
     given = [
-        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if hasattr(a, "strides") else a
-        for a in arrays
+        a[(None,) * (len(axes) - a.ndim)].transpose(axes) if _has_layout(a) else a for a in arrays
     ]
     return at_axes(function(*given, **attrs), axes)
+
+
+def _has_layout(x: Any) -> bool:
+    return hasattr(x, "strides") and not isinstance(x, np.generic)
 
 
 def at_axes(x: Array, axes: Sequence[int]) -> Array:

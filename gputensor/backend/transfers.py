@@ -66,4 +66,6 @@ def synchronize(where: "str | Device | None" = None) -> None:
         import cupy
 
         wait_for_device("synchronize()")
+        if local.recording is not None:
+            local.recording.end("the device is waited for")
         cupy.cuda.Device(chosen.index).synchronize()

@@ -21,19 +21,11 @@ from gputensor.autograd import wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError
 from gputensor.graph import interpret
+from gputensor.graph.eager import launch
 from gputensor.graph.fuse import Group, groups
-from gputensor.graph.generate import (
-    PARTS,
-    TICKETS,
-    Generated,
-    follows,
-    fusable,
-    generated,
-    joins,
-)
+from gputensor.graph.generate import Generated, follows, fusable, generated, joins
 from gputensor.graph.interpret import function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
-from gputensor.kernels.scratch import zeros
 
 __all__ = ["STEPS", "Program", "lane"]
 
@@ -171,26 +163,8 @@ class _Generated(_Step):
         self.nodes = kernel.nodes
 
     def issue(self, memory: Memory) -> None:
-        import cupy
-
         kernel = self.kernel
-        rows = {v: memory.row(v) for v in kernel.arguments if type(v) is Value}
-        scratch, tickets = kernel.parts
-        special = {
-            id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
-            id(TICKETS): zeros(tickets).tickets if tickets else None,
-        }
-        args = [
-            rows[a] if type(a) is Value else special[id(a)] if type(a) is object else a
-            for a in kernel.arguments
-        ]
-        kernel.source.launch(
-            kernel.entry,
-            args,
-            elements=kernel.elements if kernel.grid is None else None,
-            blocks=kernel.grid,
-            threads=kernel.block,
-        )
+        launch(kernel, {v: memory.row(v) for v in kernel.arguments if type(v) is Value})
 
 
 class _Call(_Step):
@@ -200,12 +174,16 @@ class _Call(_Step):
         self.node = node
         self.nodes = (node,)
         self._xp = xp
+        # What the host brought, such as an index, is on the device before.
+        self._arguments = map_values(
+            lambda leaf: xp.asarray(leaf) if type(leaf) is np.ndarray else leaf,
+            (node.args, node.kwargs),
+        )
 
     def issue(self, memory: Memory) -> None:
         node = self.node
         args, kwargs = map_values(
-            lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf,
-            (node.args, node.kwargs),
+            lambda leaf: memory.array(leaf) if type(leaf) is Value else leaf, self._arguments
         )
         if node.kind == "map":
             function_of(node, self._xp)(*args, **kwargs, out=memory.array(node.outputs[0]))

@@ -6,8 +6,10 @@ that up, makes the result, and launches. What does not become one kernel, a func
 values or that the table of formulas does not have, is left to CuPy as it is written.
 """
 
+import importlib
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +17,21 @@ import numpy as np
 from gputensor import backend
 from gputensor.backend import Array, Device
 from gputensor.graph import passes
+from gputensor.graph.formulas import INEXACT
 from gputensor.graph.fuse import Group
-from gputensor.graph.generate import fusable, generated
-from gputensor.graph.ir import Node, Value, map_values
+from gputensor.graph.generate import PARTS, TICKETS, Generated, fusable, generated
+from gputensor.graph.ir import Graph, Node, Value, map_values
 from gputensor.graph.trace import TRACING, CudaTracer, Recording, Tracer
+from gputensor.kernels.scratch import zeros
 
-__all__ = ["Fused", "rules"]
+__all__ = ["Fused", "Mapped", "Reduced", "launch", "rules"]
 
 _Call = Callable[..., Any]
 _MOST = 4096  # kernels with their arguments that are remembered for a function
 _LARGE = 1 << 29  # elements that take more than 32 bits to count
 _BLOCK = (256,)
 _BLOCKS = 2048  # at most: enough for any device, as a thread takes more elements then
+_HOST = backend.NAMESPACES[np.ndarray]
 _ANY = (64,)  # a shape like all others: what is dense is computed in the same way whatever it is
 
 
@@ -137,12 +142,11 @@ def outlined(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Out
         """A value of the small arrays as one of the true ones."""
         if type(leaf) is not Value:
             return leaf
-        found = own.get(leaf.buffer.number)
-        if found is None:
+        if leaf.buffer.number not in own:
             if not leaf.dense():
                 raise LookupError
             return leaf._replace(shape=full, strides=_dense(full, leaf.dtype.itemsize))
-        whole, operand = found
+        whole, operand = own[leaf.buffer.number]
         if not leaf.same_place(whole):
             raise LookupError
         return leaf._replace(shape=operand.shape, strides=operand.strides)
@@ -346,6 +350,8 @@ def _other(operand: Any) -> Any:
     kind = type(operand)
     if kind is float or kind is int or kind is bool:
         return kind, operand if operand else repr(operand)
+    if isinstance(operand, np.generic):
+        return kind, operand.tobytes()
     dtype = getattr(operand, "dtype", None)
     return kind, dtype if dtype is not None else repr(operand)
 
@@ -506,3 +512,161 @@ class _Step:
             if own != parent.dtype:
                 return None
         return plan
+
+
+# Single operations
+
+
+class Mapped:
+    """A function of CuPy's namespace that computes elements from elements, as kernels.
+
+    In kernels of several operations it has the same bits: CuPy's own is compiled in another way.
+
+    Parameters
+    ----------
+    name : str
+    plain : callable, optional
+        What is called where there is no kernel; CuPy's function by default.
+    """
+
+    __slots__ = ("_by_kind", "_name", "_plain")
+
+    def __init__(self, name: str, plain: _Call | None) -> None:
+        self._name = name
+        self._plain = plain or _of_cupy(name)
+        self._by_kind: dict[Any, Fused] = {}
+
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        """The result, as CuPy's function of that name."""
+        if options:
+            return self._plain(*operands, **options)
+        kind = _cupy().ndarray
+        fused = self._by_kind.get(kind)
+        if fused is None:
+            name = self._name
+            fused = Fused(lambda xp, *xs: getattr(xp, name)(*xs), self._plain, kind)
+            self._by_kind = {kind: fused}
+        return fused(*operands)
+
+
+class Reduced:
+    """A reduction of CuPy's namespace as generated kernels, which add up in their order.
+
+    Parameters
+    ----------
+    name : {"sum", "prod", "mean", "max", "min", "any", "all"}
+    plain : callable, optional
+        What is called where there is no kernel; CuPy's function by default.
+    """
+
+    __slots__ = ("_name", "_plain", "_plans")
+
+    def __init__(self, name: str, plain: _Call | None) -> None:
+        self._name = name
+        self._plain = plain or _of_cupy(name)
+        self._plans: dict[Any, tuple[Generated, Value] | None] = {}
+
+    def __call__(self, x: Any, axis: Any = None, **options: Any) -> Any:
+        """The result, as CuPy's function of that name."""
+        if isinstance(axis, list) or not backend.is_array(x) or 0 in x.shape or "out" in options:
+            return self._plain(x, axis=axis, **options)
+        which = (x.dtype.char, x.shape, x.strides, axis, *options.items())
+        try:
+            plan = self._plans[which]
+        except KeyError:
+            if len(self._plans) >= _MOST:
+                self._plans.clear()
+            plan = self._plans[which] = self._planned(x, axis, options)
+        if plan is None or (_several() and _elsewhere((x,), type(x))):
+            return self._plain(x, axis=axis, **options)
+        kernel, value = plan
+        out = type(x)(value.shape, value.dtype)
+        launch(kernel, {kernel.reads[0]: _row(x), kernel.writes[0]: out})
+        return out
+
+    def _planned(
+        self, x: Array, axis: Any, options: dict[str, Any]
+    ) -> tuple[Generated, Value] | None:
+        """Kernel and result."""
+        function = getattr(_HOST, self._name)
+        try:
+            like = np.empty((1,) * x.ndim, x.dtype)
+            dtype = function(like, axis=axis, **options).dtype
+        except Exception:  # what is wrong CuPy says
+            return None
+        named = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = {a % x.ndim for a in named} if x.ndim else set()
+        keep = options.get("keepdims", False)
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes)
+        graph = Graph(Device("cuda"))
+        source = Value(graph.buffer("argument", x.nbytes), 0, 0, x.shape, x.strides, x.dtype)
+        size = math.prod(shape) * dtype.itemsize
+        strides = _dense(shape, dtype.itemsize)
+        out = Value(graph.buffer("temporary", size), 1, 0, shape, strides, dtype)
+        place = launch.__code__, 0
+        node = Node("reduce", self._name, (source,), {"axis": axis, **options}, (out,), place)
+        if not fusable(node) or min(x.strides, default=0) < 0:
+            return None
+        group = Group(x.shape)
+        group.nodes.append(node)
+        kernel = generated(group)
+        return None if kernel is None else (kernel, out)
+
+
+def launch(kernel: Generated, arrays: dict[Value, Any]) -> None:
+    """Launch a kernel with arrays, in C's order, for the values of its arguments."""
+    import cupy
+
+    scratch, tickets = kernel.parts
+    special = {
+        id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
+        id(TICKETS): zeros(tickets).tickets if tickets else None,
+    }
+    args = [
+        arrays[a] if type(a) is Value else special[id(a)] if type(a) is object else a
+        for a in kernel.arguments
+    ]
+    kernel.source.launch(
+        kernel.entry,
+        args,
+        elements=kernel.elements if kernel.grid is None else None,
+        blocks=kernel.grid,
+        threads=kernel.block,
+    )
+
+
+def _row(x: Array) -> Array:
+    """The memory of an array from its first element on, as one without gaps."""
+    if x.flags.c_contiguous:
+        return x
+    count = math.prod(n for n, stride in zip(x.shape, x.strides, strict=True) if stride)
+    return type(x)((count,), x.dtype, x.data)
+
+
+def _cupy() -> Any:
+    return sys.modules["cupy"]  # whoever has arrays of it has imported it
+
+
+def _of_cupy(name: str) -> _Call:
+    def function(*operands: Any, **options: Any) -> Any:
+        place = _cupy()
+        if not hasattr(place, name):
+            place = importlib.import_module("cupyx.scipy.special")
+        return getattr(place, name)(*operands, **options)
+
+    return function
+
+
+def _names() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of functions, and all that they go by in a namespace."""
+    for name in INEXACT:
+        own = getattr(np, name, None)
+        also = [n for n in dir(np) if own is not None and getattr(np, n) is own]
+        yield name, tuple({name, *also})
+
+
+for _name, _also in _names():
+    _function = Mapped(_name, backend.CUPY_FUNCTIONS.get(_name))
+    backend.CUPY_FUNCTIONS.update(dict.fromkeys(_also, _function))
+for _name in ("sum", "prod", "mean", "max", "min", "any", "all"):
+    backend.CUPY_FUNCTIONS[_name] = Reduced(_name, backend.CUPY_FUNCTIONS.get(_name))

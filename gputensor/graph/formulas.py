@@ -16,7 +16,7 @@ from gputensor.graph.ir import Node, Value
 from gputensor.kernels.runtime import is_narrow
 from gputensor.kernels.source import c_type
 
-__all__ = ["Formula", "compute_type", "converted", "formula_of", "number", "rounded"]
+__all__ = ["INEXACT", "Formula", "compute_type", "converted", "formula_of", "number", "rounded"]
 
 # By NumPy's name the expression of operands x, y, z for floating point numbers, for integers and
 # for bools; an operation that has none is left to CuPy. T is the type that is computed with, @ the
@@ -108,6 +108,13 @@ _TESTS = {
     *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
     *("isnan", "isinf", "isfinite", "signbit"),
 }
+# Functions that IEEE 754 does not round, whose last bit is the compiler's.
+INEXACT = (
+    *("arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt", "cos"),
+    *("cosh", "deg2rad", "digamma", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "gammaln"),
+    *("hypot", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "power", "rad2deg"),
+    *("sin", "sinh", "tan", "tanh"),
+)
 _CASTS = {"assign", "astype", "broadcast_to", "conjugate", "copy", "positive"}
 _NOT_NARROW = {"nextafter"}
 _BOOL = np.dtype(bool)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from gputensor.graph.ir import Graph, Node, Value
 
-__all__ = ["Group", "commits", "groups", "space"]
+__all__ = ["Group", "commits", "groups", "order_of", "space"]
 
 
 class Group:
@@ -175,19 +175,28 @@ def _find_inner(
                 item.inner.add(number)
 
 
+def order_of(value: Value) -> tuple[int, ...]:
+    """Axes of more than one element in the order of memory, the outermost first."""
+    axes = [i for i, n in enumerate(value.shape) if n != 1]
+    return tuple(sorted(axes, key=lambda i: -abs(value.strides[i])))
+
+
 def space(
-    shape: tuple[int, ...], values: Iterable[Value]
+    shape: tuple[int, ...], values: Iterable[Value], order: Sequence[int] | None = None
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """Lengths to run over, innermost last, and the steps in bytes of each value along them.
 
     Values are broadcast to the shape. Axes along which all go on as one are joined, and those of
-    length 1 left out; axes come in the order of memory.
+    length 1 left out; axes come in an order that is given, else in that of memory.
     """
     steps = [steps_along(value, shape) for value in values]
     if not steps:
         return (math.prod(shape),), []
-    axes = [i for i, n in enumerate(shape) if n != 1]
-    axes.sort(key=lambda i: -max(abs(s[i]) for s in steps))
+    if order is None:
+        axes = [i for i, n in enumerate(shape) if n != 1]
+        axes.sort(key=lambda i: -max(abs(s[i]) for s in steps))
+    else:
+        axes = list(order)
     lengths: list[int] = []
     joined: list[list[int]] = [[] for _ in steps]
     for i in axes:

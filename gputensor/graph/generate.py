@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gputensor.graph.formulas import compute_type, converted, formula_of, name_of, number
-from gputensor.graph.fuse import Group, space, steps_along
+from gputensor.graph.fuse import Group, order_of, space, steps_along
 from gputensor.graph.ir import Node, Value
 from gputensor.kernels.runtime import is_narrow
 from gputensor.kernels.source import CudaSource, c_type
@@ -32,7 +32,8 @@ _MOST_SUMMED = 160  # bytes of the totals of a thread: a block's are in shared m
 _SMALL = 1 << 29  # elements that are counted in 32 bits
 _FEW_SUMS = 4
 _BLOCKS = 1024  # that a reduction is divided into, if it is large enough
-_MOST_EACH = 256  # elements, or packs of them, that a thread adds up one after the other
+_MOST_EACH = 256  # elements, or rows of them, that a thread adds up one after the other
+_IN_A_ROW = 4  # neighbours that a thread adds up, or has the sums of, whatever it reads at once
 _MANY, _VERY_MANY = 30, 90  # operations from which a thread takes fewer elements: for registers
 
 
@@ -63,6 +64,11 @@ class Reduction(NamedTuple):
     out: Value
     dtype: "np.dtype[Any]"
     mean: bool
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order decides on bits."""
+        return self.dtype.kind == "f" and self.join in ("x + y", "x * y")
 
     def spread(self, value: Value, shape: tuple[int, ...]) -> Value:
         """What is broadcast to a shape, that of the result but for axes of length 1, as it is
@@ -150,7 +156,8 @@ def joins(group: Group, node: Node) -> bool:
     own = reduction_of(node)
     if own is not None and sums:
         size = sum(max(4, one.dtype.itemsize) for one in (*sums, own))
-        if own.axes != sums[0].axes or size > _MOST_SUMMED:
+        orders = {order_of(one.source) for one in (*sums, own) if one.ordered}
+        if own.axes != sums[0].axes or len(orders) > 1 or size > _MOST_SUMMED:
             return False
     if len(group.nodes) == _MOST_NODES:
         return False
@@ -425,7 +432,10 @@ class _Writer:
                 for values in (self.after.read, [v for v, _ in self.after.written])
             ]
         values = [v for part in parts for v in part]
-        self.lengths, steps = space(shape, values)
+        # What is added up decides on the order, so that it is the same whatever else is computed.
+        first = min((one for one, _ in self.sums), key=lambda one: not one.ordered, default=None)
+        order = None if first is None else order_of(first.source)
+        self.lengths, steps = space(shape, values, order)
         found = iter(
             tuple(step // v.dtype.itemsize for step in along)
             for v, along in zip(values, steps, strict=True)
@@ -626,7 +636,7 @@ def _reduction(w: _Writer) -> Generated:
     # An axis of the result may have one element only, and then it does not matter.
     kept = [a for a in range(len(lengths)) if a not in reduced]
     along = len(lengths) - 1 in reduced
-    width = w.width()
+    width = min(w.width(), _IN_A_ROW)
     if not along and len(w.sums) > _FEW_SUMS:  # of which it has one for each element
         width = 1
     while width > 1 and not w.aligned(width):
@@ -667,7 +677,7 @@ def _reduction(w: _Writer) -> Generated:
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
             f"    constexpr int N = {width};",
             *([f"    const bool packs = {w.alignment(width)};"] if width > 1 else []),
-            f"    reduce<N, {way}>(kept, length, part, parts, tickets,",
+            f"    reduce<N, {_IN_A_ROW}, {way}>(kept, length, part, parts, tickets,",
             f"                    [&]({w.index} k, {w.index} r, Sums* sums) {{",
             *w.indices(kept, "k", " " * 8, body),
             *w.indices(reduced, "r", " " * 8, body),
@@ -703,25 +713,30 @@ def _power(n: int) -> int:
 def _partition(
     kept: int, length: int, width: int, along: bool
 ) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Grid, block, and the elements of a part that a block reduces: by the shape alone."""
-    items, columns = (length // width, kept) if along else (length, kept // width)
+    """Grid, block, and the elements of a part that a block reduces.
+
+    The order in which elements are added up follows from the shape alone, and not from `width`,
+    how many a thread reads at once: a sum has the same bits in whatever kernel it is.
+    """
+    rows = -(-(length if along else kept) // _IN_A_ROW)
+    items, columns = (rows, kept) if along else (length, rows)
     if along:
         team = min(_power(items), _THREADS)
         teams = _THREADS // team
     else:
         teams = min(_power(columns), 32)
         team = min(_power(items), _THREADS // teams)
-    blocks = -(-columns // teams)
     # As many parts as fill a large device, if each thread of each has a few elements to add up.
     few = 4 if items >= 64 * team else 16
-    parts = min(-(-items // (few * team)), max(1, _BLOCKS // blocks))
+    parts = min(-(-items // (few * team)), max(1, _BLOCKS // -(-columns // teams)))
     each = min(-(-items // (parts * team)), _MOST_EACH)
     parts = -(-items // (each * team))
     while parts > 65535:
         each, parts = 2 * each, -(-parts // 2)
     part = team * each
-    block = (team, teams) if along else (teams, team)
-    return (blocks, parts), block, part * width if along else part
+    if along:
+        return (-(-kept // teams), parts), (team, teams), part * _IN_A_ROW
+    return (-(-kept // (width * teams)), parts), (teams, team), part
 
 
 def _made(

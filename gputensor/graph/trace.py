@@ -22,6 +22,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.backend import Array, Device
+from gputensor.graph.formulas import INEXACT
 from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
 __all__ = ["Recording", "Tracer", "current"]
@@ -191,6 +192,8 @@ class Recording:
             self.end("an array that is no tensor's is written to")
         backend.set_recording(None)  # what it calls is part of it
         try:
+            if kind == "map" and not into and not options:
+                function = self._map(op, function, given[0])
             found = function(*given[0], **given[1])
         except Exception as error:
             self.end(f"{name_of(op)} raised {type(error).__name__}")
@@ -220,6 +223,16 @@ class Recording:
             node.result = map_values(self._symbol_of_result, result)
             self.graph.nodes.append(node)
         return result
+
+    def _map(
+        self, op: Any, function: Callable[..., Any], operands: tuple[Any, ...]
+    ) -> Callable[..., Any]:
+        """What computes a map: on CUDA a kernel as generated ones are, for their bits."""
+        kind = next((type(x) for x in operands if backend.is_array(x)), np.ndarray)
+        if kind is np.ndarray or op not in INEXACT:
+            return function
+        found: Callable[..., Any] = getattr(backend.NAMESPACES[kind], op)
+        return found
 
     def _catches(self, frame: FrameType | None) -> bool:
         """Whether the user's part of the function may catch what is raised in a frame."""
