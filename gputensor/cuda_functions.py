@@ -301,7 +301,16 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 @_replaces("clip")
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """CuPy's is not for bfloat16."""
+    """CuPy's is not for bfloat16, and keeps integers what they are, whatever the bounds are."""
+    if x.dtype.kind in "iu":
+        if isinstance(low, float) or isinstance(high, float):
+            x = x.astype(_promoted(x, 0.0))
+        else:
+            ends = np.iinfo(x.dtype)
+            low = None if low is not None and low <= ends.min else low
+            high = None if high is not None and high >= ends.max else high
+            if low is high is None:
+                return x.copy()
     wide = x.astype(np.float32) if x.dtype.kind == "V" else x
     return _cupy().clip(wide, low, high).astype(x.dtype, copy=False)
 

@@ -217,6 +217,15 @@ def test_whole_quotients_and_what_they_leave(cupy, dtype):
 
 
 @on_cuda
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
+@pytest.mark.parametrize(
+    "bounds", [(-1, 1), (None, 0.5), (0.5, 2), (None, 1), (0, 1 << 70), (-5, 5)]
+)
+def test_integers_are_clipped_to_any_bounds(cupy, dtype, bounds):
+    assert_alike(lambda x: gt.clip(x, *bounds), np.array([0, 1, 2, 100], dtype))
+
+
+@on_cuda
 def test_complex_quotients_in_place(cupy):
     x = gt.asarray(np.array([1 + 1j, 2 + 0j]), device="cuda")
     x /= gt.asarray(np.array([complex(INF, 0), 2j]), device="cuda")
