@@ -315,6 +315,22 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return _cupy().clip(wide, low, high).astype(x.dtype, copy=False)
 
 
+@_replaces("nextafter")
+def nextafter(x: Any, y: Any) -> Any:
+    """CuPy's is not for bfloat16."""
+    cupy, dtype = _cupy(), _promoted(x, y)
+    if dtype.kind != "V":
+        return cupy.nextafter(x, y)
+    x, y = cupy.broadcast_arrays(*(asarray(a, dtype) for a in (x, y)))
+    bits = cupy.ascontiguousarray(x).view(np.int16)  # in the order of the absolute values
+    away = (x < y) == (bits >= 0)
+    found = (bits + cupy.where(away, 1, -1).astype(np.int16)).view(dtype)
+    least = (cupy.signbit(y) * -(1 << 15) + 1).astype(np.int16).view(dtype)
+    found = where(x == 0, least, found)
+    found = where(x == y, y, found)
+    return where((x == x) & (y == y), found, dtype.type(np.nan))
+
+
 @_replaces("round")
 def round(x: Any, decimals: int = 0) -> Any:
     """CuPy's makes float32 of bfloat16."""
