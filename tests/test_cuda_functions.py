@@ -226,6 +226,7 @@ def test_integers_are_clipped_to_any_bounds(cupy, dtype, bounds):
 
 
 @on_cuda
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_next_number(cupy, dtype):
     ends = [0.0, -0.0, 1.0, -1.0, 1.5, INF, -INF, NAN, float(gt.finfo(dtype_of(dtype)).max)]
