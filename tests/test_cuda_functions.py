@@ -218,6 +218,45 @@ def test_whole_quotients_and_what_they_leave(cupy, dtype):
 
 
 @on_cuda
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
+@pytest.mark.parametrize(
+    "bounds", [(-1, 1), (None, 0.5), (0.5, 2), (None, 1), (0, 1 << 70), (-5, 5)]
+)
+def test_integers_are_clipped_to_any_bounds(cupy, dtype, bounds):
+    assert_alike(lambda x: gt.clip(x, *bounds), np.array([0, 1, 2, 100], dtype))
+
+
+@on_cuda
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_next_number(cupy, dtype):
+    ends = [0.0, -0.0, 1.0, -1.0, 1.5, INF, -INF, NAN, float(gt.finfo(dtype_of(dtype)).max)]
+    x = np.array(ends, dtype_of(dtype))
+    (cpu,), (cuda,) = both(gt.nextafter, x[:, None], x)
+    assert cuda.dtype == cpu.dtype
+    away = x != 0  # of 0 it is a subnormal number, which CuPy may flush
+    np.testing.assert_array_equal(cuda[away].astype(float), cpu[away].astype(float))
+    if dtype == "bfloat16":
+        np.testing.assert_array_equal(cuda.astype(float), cpu.astype(float))
+
+
+@on_cuda
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_integer_that_does_not_fit_is_refused(cupy, device):
+    x = gt.asarray(np.array([1, 2], np.int8), device=device)
+    for number in (300, np.int64(300), np.uint8(200)):
+        for key in (0, ..., slice(1)):
+            with pytest.raises((OverflowError, gt.errors.GPUTensorError)):
+                x[key] = number
+            with pytest.raises((OverflowError, gt.errors.GPUTensorError)):
+                gt.index_set(x, key, number)
+    for choices in ((x, 300), (300, x)):
+        with pytest.raises(OverflowError):
+            gt.where(x > 1, *choices)
+    assert x.numpy().tolist() == [1, 2]
+
+
+@on_cuda
 def test_complex_quotients_in_place(cupy):
     x = gt.asarray(np.array([1 + 1j, 2 + 0j]), device="cuda")
     x /= gt.asarray(np.array([complex(INF, 0), 2j]), device="cuda")

@@ -867,13 +867,19 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     -------
     Tensor
         Of the broadcast shape. What was not chosen gets gradient 0, even if it is NaN.
+
+    Raises
+    ------
+    OverflowError
+        If an int is out of the range of the other's integers.
     """
     given = [choice.dtype for choice in (x, y) if hasattr(choice, "dtype")]
     if not given:  # nothing else says of which dtype
         x, y = default_dtype(x), default_dtype(y)
-    elif len(given) == 1 and given[0].kind == "V":  # a float beside bfloat16 is float64 to NumPy
-        number = given[0].type
-        x, y = (number(c) if isinstance(c, (int, float)) else c for c in (x, y))
+    elif len(given) == 1 and given[0].kind in "iuV":
+        # NumPy's function cuts ints that do not fit, and a float beside bfloat16 is float64 to it.
+        number, fitting = given[0].type, (int, float) if given[0].kind == "V" else int
+        x, y = (number(c) if isinstance(c, fitting) else c for c in (x, y))
     return _where(condition, x, y)
 
 
