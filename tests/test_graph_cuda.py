@@ -203,7 +203,7 @@ def test_thirty_operations_and_their_gradients_are_few_kernels(device, shape, ot
 
 def training(device_module, rows=32, hidden=16, seed=3):
     """A step of training on batches that the device takes by itself, its sums and parameters."""
-    from gputensor.kernels import gather_scale, next_rows
+    from gputensor.kernels import next_batch
 
     gt.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -218,9 +218,9 @@ def training(device_module, rows=32, hidden=16, seed=3):
         at, total = gt.zeros(1, dtype="int64"), gt.zeros((), dtype="float64")
 
     def step():
-        index = next_rows.raw(order.array, at.array, rows=rows)
-        x = wrap(gather_scale.raw(data.array, index, dtype=np.dtype(np.float32), scale=1 / 255))
-        loss = gt.nn.functional.cross_entropy(model(x), wrap(labels.array[index]))
+        operands = (t.array for t in (data, labels, order, at))
+        x, y = next_batch.raw(*operands, rows=rows, dtype=np.dtype(np.float32), scale=1 / 255)
+        loss = gt.nn.functional.cross_entropy(model(wrap(x)), wrap(y))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -21,7 +21,8 @@ from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, Grap
 from gputensor.graph.capture import Captured
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
-from gputensor.kernels import gather_scale, next_rows
+from gputensor.keras.metrics import accuracy
+from gputensor.kernels import gather_scale, next_batch
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
@@ -58,23 +59,31 @@ class History:
 
 
 class _Sums:
-    """Loss and metrics, added up on the device."""
+    """Loss and metrics, added up on the device: the loss first, then what its kernel counts."""
 
-    def __init__(self, names: list[str], place: Array) -> None:
-        self.names = names
-        self.values = wrap(backend.namespace(place).zeros(len(names), np.float64))
+    def __init__(self, metrics: list[tuple[str, Any]], place: Array) -> None:
+        self.metrics = sorted(metrics, key=lambda metric: metric[1] is not accuracy)
+        self._shown = ["loss", *(name for name, _ in metrics)]
+        self.names = ["loss", *(name for name, _ in self.metrics)]
+        self.values = wrap(backend.namespace(place).zeros(len(self.names), np.float64))
 
-    def add(self, values: list[Array]) -> None:
-        """Add sums over a batch."""
+    def of_the_kernel(self) -> Array:
+        """Where the kernel of the loss adds."""
+        counted = 1 + (len(self.names) > 1 and self.metrics[0][1] is accuracy)
+        return self.values.array[:counted]
+
+    def add(self, first: int, values: list[Array]) -> None:
+        """Add sums over a batch, from the place `first` on."""
         sums = self.values.array
-        for i, value in enumerate(values):
+        for i, value in enumerate(values, first):
             sums[i] += value
 
     def means(self, rows: int) -> dict[str, float]:
         """Means over all rows; reads the device once."""
         with backend.expected_waits():
             sums = backend.to_host(self.values.array)
-        return dict(zip(self.names, (sums / rows).tolist(), strict=True))
+        found = dict(zip(self.names, (sums / rows).tolist(), strict=True))
+        return {name: found[name] for name in self._shown}
 
 
 def _sum_of(each: Array, rows: int) -> Array:
@@ -394,20 +403,18 @@ class Sequential(nn.Sequential):
         losses.check_labels("y", array, classes)
         return array
 
-    def _batch(self, x: Array, rows: Array) -> Tensor:
-        """Rows of `x` as the second layer's or the first layer's input."""
+    def _conversion(self) -> dict[str, Any]:
+        """How kernels make samples the second layer's, or the first layer's, input."""
         first = self.layers[0]
         scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
-        return wrap(
-            gather_scale.raw(x, rows, dtype=config.default_dtype(), scale=scale, offset=offset)
-        )
+        return {"dtype": config.default_dtype(), "scale": scale, "offset": offset}
 
     def _batches(self, x: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
         """Batches of `x` in order, with their rows."""
         order = backend.namespace(x).arange(len(x))
         for start in range(0, len(x), size):
             rows = order[start : start + size]
-            yield self._batch(x, rows), rows
+            yield wrap(gather_scale.raw(x, rows, **self._conversion())), rows
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""
@@ -430,35 +437,38 @@ class Sequential(nn.Sequential):
         softmax = isinstance(last, Dense) and last.activation == "softmax"
         return self._loss.cross_entropy and softmax and not self._loss.from_logits
 
-    def _loss_and_sums(self, x: Tensor, y: Array) -> tuple[Tensor, list[Array]]:
-        """Mean loss of a batch, and the sums of loss and metrics over it."""
+    def _loss_of(self, x: Tensor, y: Array, sums: _Sums) -> Tensor:
+        """Mean loss of a batch; loss and metrics are added to `sums`."""
         loss = self._loss
         assert loss is not None
         fused = self._fused
         out = self._outputs(x, logits=fused)
         if fused or (loss.cross_entropy and loss.from_logits):
-            result, sums = cross_entropy_and_result(out, y, loss.label_smoothing, "mean")
-            values = [sums.total]
-            correct: Array | None = sums.correct
+            place = sums.of_the_kernel()
+            result, found = cross_entropy_and_result(out, y, loss.label_smoothing, "mean", place)
+            done = len(place)
+            values: list[Array] = []
+            correct: Array | None = found.correct
         else:
             extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
             each = loss.function(wrap(y), widened(out), **extra)
             result = mean(each)
             values = [_sum_of(each.array, len(x.array))]
-            correct = None
-        for _, metric in self._metrics:
-            if metric is metrics.accuracy and correct is not None:
+            done, correct = 0, None
+        for _, metric in sums.metrics[max(done - 1, 0) :]:
+            if metric is accuracy and correct is not None:
                 values.append(correct)
                 continue
             prediction = out.detach()
             if fused:
                 prediction = nn.functional.softmax(prediction)
             values.append(_measured(metric, y, prediction, len(x.array)))
-        return result, values
+        sums.add(done, values)
+        return result
 
     def _sums(self, place: Array) -> _Sums:
         """Sums of loss and metrics, 0 so far, where `place` is."""
-        return _Sums(["loss", *(name for name, _ in self._metrics)], place)
+        return _Sums(self._metrics, place)
 
     def _compiled(self) -> None:
         if self._loss is None:
@@ -600,12 +610,12 @@ class Sequential(nn.Sequential):
         assert optimizer is not None
 
         def step(rows: int) -> None:
-            index = next_rows.raw(order.array, at.array, rows=rows)
-            loss, values = self._loss_and_sums(self._batch(x.array, index), y.array[index])
+            operands = x.array, y.array, order.array, at.array
+            batch, targets = next_batch.raw(*operands, rows=rows, **self._conversion())
+            loss = self._loss_of(wrap(batch), targets, sums)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            sums.add(values)
 
         return step
 
@@ -613,7 +623,7 @@ class Sequential(nn.Sequential):
         sums = self._sums(x)
         with no_grad():
             for batch, rows in self._batches(x, size):
-                sums.add(self._loss_and_sums(batch, y[rows])[1])
+                self._loss_of(batch, y[rows], sums)
         return sums.means(len(x))
 
     def evaluate(
