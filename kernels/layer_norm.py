@@ -233,10 +233,10 @@ def _backward_on_cuda(
     sums = ColumnSums(g, x)
     weight_grad = xp.empty(columns, x.dtype)
     bias_grad, bias_parts = (xp.empty(columns, x.dtype), sums.parts()) if center else (None, None)
+    room = sums.parts(), bias_parts, sums.tickets
     source.launch(
         f"layer_norm_sums<{name}, {sums.width}, {_bool(center)}>",
-        (g, x, means, scales, weight_grad, bias_grad, sums.parts(), bias_parts, sums.tickets)
-        + sums.sizes,
+        (g, x, means, scales, weight_grad, bias_grad, *room, *sums.sizes),
         **sums.shape,
     )
     return dx, weight_grad, bias_grad

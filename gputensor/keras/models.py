@@ -4,6 +4,8 @@ The data set is uploaded once, in the dtype it came in. Each epoch's order is dr
 batches are gathered there, and losses and metrics add up there; the host reads them once an epoch.
 """
 
+import collections
+import functools
 import logging
 import math
 import sys
@@ -32,6 +34,7 @@ __all__ = ["History", "Sequential"]
 
 _log = logging.getLogger("gputensor.keras")
 _EVALUATION_BATCH = 1024
+_LONGEST = 0.05  # seconds that a launch may take
 
 
 class History:
@@ -174,21 +177,70 @@ class _Steps:
 
     def __init__(self, step: Callable[[int], None], capture: Any, device: Device) -> None:
         self._step = step
-        self._must = capture is True
+        self._capture = capture
+        self._device = device
         self._told = False
-        self._run: Callable[[int], None] = step
-        if capture:
-            self._run = Captured(step, device, own=capture == "auto")
+        self._runs: dict[int, Captured] = {}
+        self._pace = _Pace() if device.kind == "cuda" else None
 
-    def __call__(self, rows: int) -> None:
-        self._run(rows)
-        reason = getattr(self._run, "reason", None)
-        if reason is None or self._told:
-            return
-        if self._must:
-            raise CaptureError(f"fit: a step cannot be captured: {reason}")
-        self._told = True
-        _log.info(f"fit runs its steps operation by operation, not as one graph: {reason}")
+    def __call__(self, rows: int, count: int) -> int:
+        """Train on the next batches of so many rows: on one, or on CUDA on as many as a launch has.
+
+        Returns
+        -------
+        int
+            How many: `count` at most.
+        """
+        if not self._capture:
+            self._step(rows)
+            return 1
+        run = self._runs.get(rows)
+        if run is None:
+            step, own = functools.partial(self._step, rows), self._capture == "auto"
+            run = self._runs[rows] = Captured(step, self._device, own=own)
+        if self._pace is None or run.reason is not None:
+            run()
+            done = 1
+        else:
+            done = run.some(self._pace.most(count))
+            self._pace.launched(done)
+        if run.reason is not None and not self._told:
+            if self._capture is True:
+                raise CaptureError(f"fit: a step cannot be captured: {run.reason}")
+            self._told = True
+            _log.info(f"fit runs its steps operation by operation, not as one graph: {run.reason}")
+        return done
+
+
+class _Pace:
+    """How many steps may be given to the device at once.
+
+    They take no longer than the progress bar may stand still, and Ctrl-C may have to wait: the host
+    is two launches ahead of the device at most.
+    """
+
+    def __init__(self) -> None:
+        self._events: collections.deque[tuple[Any, int]] = collections.deque()  # after launches
+        self._seconds: float | None = None  # that a step took last
+
+    def launched(self, steps: int) -> None:
+        """Say that so many steps were given to the current stream."""
+        import cupy
+
+        self._events.append((cupy.cuda.get_current_stream().record(), steps))
+
+    def most(self, count: int) -> int:
+        """How many of `count` steps may be next; waits until the device is near enough."""
+        import cupy
+
+        while len(self._events) > 2:
+            before, _ = self._events.popleft()
+            after, steps = self._events[0]
+            after.synchronize()
+            self._seconds = cupy.cuda.get_elapsed_time(before, after) / 1e3 / steps
+        if self._seconds is None:
+            return 1
+        return max(1, int(min(count, _LONGEST / max(self._seconds, 1e-9) + 0.5)))
 
 
 class Sequential(nn.Sequential):
@@ -579,10 +631,12 @@ class Sequential(nn.Sequential):
                     at.array.fill(0)
                     sums.values.array.fill(0)
                     with _Display(count, f"Epoch {epoch + 1}/{epochs}", verbose, sums) as display:
-                        for start in range(0, count, batch_size):
-                            rows = min(batch_size, count - start)
-                            step(rows)
-                            display.update(rows)
+                        left = count
+                        while left:
+                            rows = min(batch_size, left)
+                            done = rows * step(rows, left // rows)
+                            left -= done
+                            display.update(done)
                         values = sums.means(count)
                     seconds = time.perf_counter() - began
                     self.eval()
