@@ -220,8 +220,8 @@ def test_numbers_of_numpy_are_operands_of_their_own_value(device):
             assert (x * kind(value)).tolist() == [value] * 3
 
 
-@pytest.mark.parametrize("axes", [None, 0, 1, (0, 2), (1, 2), 2, (0, 1, 2)])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("axes", [None, 0, (1, 2), 2])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_sums_have_the_same_bits_alone_and_with_what_is_summed(device, axes, dtype):
     rng = np.random.default_rng(0)
     b = gt.tensor(rng.standard_normal(6).astype(np.float64), device="cuda")
