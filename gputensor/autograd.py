@@ -1713,8 +1713,8 @@ class _Pass(backend.FollowDevice):
                 leaf.writer = None
         if isinstance(error[1], MemoryError):
             node = error[2].tb_frame.f_locals["node"]  # where propagate was
-            where = self._entered or Device("cpu")
-            raise memory.out_of_memory(f"{node.primitive.name} backward", where, error[1]) from None
+            name = f"{node.primitive.name} backward"
+            raise memory.out_of_memory(name, self.entered, error[1]) from None
 
 
 def propagate(

@@ -14,7 +14,7 @@ from gputensor.kernels.grad_norm import clip_norm, squared_norm
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
 from gputensor.kernels.loss_scale import unscale, update_scale
 from gputensor.kernels.moments import row_moments
-from gputensor.kernels.next_rows import next_rows
+from gputensor.kernels.next_batch import next_batch
 from gputensor.kernels.philox import dropout, random_bits, random_normal, random_uniform
 from gputensor.kernels.runtime import Loop, split
 from gputensor.kernels.sgd import sgd_step
@@ -36,7 +36,7 @@ __all__ = [
     "embedding_backward",
     "gather_scale",
     "kernel",
-    "next_rows",
+    "next_batch",
     "random_bits",
     "random_normal",
     "random_uniform",

@@ -38,11 +38,11 @@ __global__ void bias_activation(const T* z, const T* bias, T* out, int64 size, i
     });
 }
 
-// `saved` is the result for RELU and TANH, else z. `parts` receives the sums over chunks of rows.
+// `saved` is the result for RELU and TANH, else z. `parts` is room for the sums over chunks of rows.
 template <typename T, int KIND, int N>
 __global__ void bias_activation_backward(const T* g, const T* saved, const T* bias, T* dz,
-                                         compute<T>* parts, int64 rows, int64 columns,
-                                         int64 chunk) {
+                                         T* bias_grad, compute<T>* parts, uint32* tickets,
+                                         int64 rows, int64 columns, int64 chunk) {
     using A = compute<T>;
     A sum[N] = {};
     for_column<N>(rows, columns, chunk, [&](int64 row, int64 column) {
@@ -64,4 +64,5 @@ __global__ void bias_activation_backward(const T* g, const T* saved, const T* bi
         store(dz + i, d);
     });
     store_parts<N>(sum, parts, columns);
+    if (last_of_columns(tickets)) add_parts<N>(parts, bias_grad, columns);
 }

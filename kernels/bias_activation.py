@@ -208,13 +208,11 @@ def _backward_on_cuda(
     dz = xp.empty_like(g)
     bias_grad = xp.empty(g.shape[1], g.dtype) if bias_grad is None else bias_grad
     sums = ColumnSums(g, saved, bias)
-    parts = sums.parts()
     source.launch(
         f"bias_activation_backward<{c_type(g.dtype)}, {KINDS.index(kind)}, {sums.width}>",
-        (g, saved, bias, dz, parts, *sums.sizes),
+        (g, saved, bias, dz, bias_grad, sums.parts(), sums.tickets, *sums.sizes),
         **sums.shape,
     )
-    sums.finish(source, parts, bias_grad)
     return dz, bias_grad
 
 

@@ -1,6 +1,6 @@
 // Sums over the rows of a matrix, column by column, in two stages and a fixed order. Block (32, 8):
 // each warp walks down 32 packs of N columns in a chunk of rows, and the 8 partial sums of a column
-// meet in shared memory; sum_parts adds up the chunks.
+// meet in shared memory; the last block of some columns to finish adds up their chunks.
 #pragma once
 #include "common.cuh"
 
@@ -31,11 +31,19 @@ __device__ __forceinline__ void store_parts(const A* sum, A* parts, int64 column
     }
 }
 
-template <typename T>
-__global__ void sum_parts(const compute<T>* parts, T* sums, int64 chunks, int64 columns) {
-    for (int64 column = first_index(); column < columns; column += grid_stride()) {
-        compute<T> sum = 0;
-        for (int64 k = 0; k < chunks; k++) sum += parts[k * columns + column];
+// Whether this block is the last of those with its columns; then it calls add_parts.
+__device__ __forceinline__ bool last_of_columns(uint32* tickets) {
+    return last_of(tickets + blockIdx.x, gridDim.y);
+}
+
+// The sums of all chunks, for the columns of this block.
+template <int N, typename T, typename A>
+__device__ __forceinline__ void add_parts(const A* parts, T* sums, int64 columns) {
+    for (int i = threadIdx.y * 32 + threadIdx.x; i < 32 * N; i += 256) {
+        int64 column = (int64)blockIdx.x * 32 * N + i;
+        if (column >= columns) return;
+        A sum = 0;
+        for (int64 k = 0; k < gridDim.y; k++) sum += ((const volatile A*)parts)[k * columns + column];
         sums[column] = T(sum);
     }
 }

@@ -126,18 +126,23 @@ __device__ __forceinline__ T warp_sum(T value) {
     return value;
 }
 
-// True in the block that is the last of the grid to arrive; all earlier writes are visible to it.
+// True in the block that is the last of `blocks` to arrive; what they wrote is visible to it.
 // `ticket` must be 0 before the launch and is 0 again after it.
-__device__ __forceinline__ bool last_block(uint32* ticket) {
+__device__ __forceinline__ bool last_of(uint32* ticket, uint32 blocks) {
     __shared__ bool last;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) {
-        last = atomicAdd(ticket, 1u) == gridDim.x * gridDim.y - 1;
+    if (threadIdx.x + threadIdx.y == 0) {
+        last = atomicAdd(ticket, 1u) == blocks - 1;
         if (last) *ticket = 0;
     }
     __syncthreads();
     return last;
+}
+
+// The same for all blocks of the grid.
+__device__ __forceinline__ bool last_block(uint32* ticket) {
+    return last_of(ticket, gridDim.x * gridDim.y);
 }
 
 // ---------------------------------------------------------------- bad values, for the host

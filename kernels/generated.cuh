@@ -73,20 +73,6 @@ __device__ __forceinline__ void for_elements(Index size, bool packs, Body body) 
 
 // ---------------------------------------------------------------- reductions
 
-// True in the block that is the last of `blocks` to arrive; what they wrote is visible to it.
-// `ticket` must be 0 before the launch and is 0 again after it.
-__device__ __forceinline__ bool last_of(uint32* ticket, uint32 blocks) {
-    __shared__ bool last;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x + threadIdx.y == 0) {
-        last = atomicAdd(ticket, 1u) == blocks - 1;
-        if (last) *ticket = 0;
-    }
-    __syncthreads();
-    return last;
-}
-
 // Sum over the threads of a team, in its first one. Teams lie along x, or along y.
 template <bool ALONG, typename Sums>
 __device__ __forceinline__ Sums team_sum(Sums mine) {

@@ -124,12 +124,13 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     }
 }
 
-// Sums over a chunk of rows of g * h, towards the weight's gradient, and of g, towards the bias's,
-// whose `bias_parts` may be null.
+// Sums over rows of g * h, the weight's gradient, and of g, the bias's, whose `bias_grad` and
+// `bias_parts` may be null. `..._parts` are room for the sums over chunks of rows.
 template <typename T, int N, bool CENTER>
-__global__ void layer_norm_parts(const T* g, const T* x, const compute<T>* means,
-                                 const compute<T>* scales, compute<T>* weight_parts,
-                                 compute<T>* bias_parts, int64 rows, int64 columns, int64 chunk) {
+__global__ void layer_norm_sums(const T* g, const T* x, const compute<T>* means,
+                                const compute<T>* scales, T* weight_grad, T* bias_grad,
+                                compute<T>* weight_parts, compute<T>* bias_parts, uint32* tickets,
+                                int64 rows, int64 columns, int64 chunk) {
     using A = compute<T>;
     A dot[N] = {}, sum[N] = {};
     for_column<N>(rows, columns, chunk, [&](int64 row, int64 column) {
@@ -143,4 +144,7 @@ __global__ void layer_norm_parts(const T* g, const T* x, const compute<T>* means
     });
     store_parts<N>(dot, weight_parts, columns);
     if (bias_parts) store_parts<N>(sum, bias_parts, columns);
+    if (!last_of_columns(tickets)) return;
+    add_parts<N>(weight_parts, weight_grad, columns);
+    if (bias_parts) add_parts<N>(bias_parts, bias_grad, columns);
 }

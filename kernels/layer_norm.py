@@ -231,17 +231,15 @@ def _backward_on_cuda(
         **shape,
     )
     sums = ColumnSums(g, x)
-    parts = [sums.parts(), sums.parts() if center else None]
+    weight_grad = xp.empty(columns, x.dtype)
+    bias_grad, bias_parts = (xp.empty(columns, x.dtype), sums.parts()) if center else (None, None)
+    room = sums.parts(), bias_parts, sums.tickets
     source.launch(
-        f"layer_norm_parts<{name}, {sums.width}, {_bool(center)}>",
-        (g, x, means, scales, *parts, *sums.sizes),
+        f"layer_norm_sums<{name}, {sums.width}, {_bool(center)}>",
+        (g, x, means, scales, weight_grad, bias_grad, *room, *sums.sizes),
         **sums.shape,
     )
-    found = [None if p is None else xp.empty(columns, x.dtype) for p in parts]
-    for part, out in zip(parts, found, strict=True):
-        if part is not None:
-            sums.finish(source, part, out)
-    return dx, found[0], found[1]
+    return dx, weight_grad, bias_grad
 
 
 @kernel(

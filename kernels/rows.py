@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gputensor.backend import Array, namespace
-from gputensor.kernels.source import CudaSource, c_type
+from gputensor.kernels.scratch import zeros
 
 __all__ = ["ColumnSums", "chunk_rows", "pack_width", "row_layout"]
 
@@ -51,7 +51,7 @@ def row_layout(*arrays: Array) -> tuple[str, dict[str, Any]]:
 
 
 class ColumnSums:
-    """Launch shape of a kernel that sums over rows in chunks, and the sum of the chunks.
+    """Launch shape of a kernel that sums over rows in chunks, and then the chunks.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ class ColumnSums:
         Arguments ``rows, columns, chunk``.
     shape : dict
         Launch shape.
+    tickets : array
+        For ``last_of_columns``.
     """
 
     def __init__(self, *arrays: Array) -> None:
@@ -77,14 +79,9 @@ class ColumnSums:
         self.sizes = rows, columns, chunk
         blocks = -(-columns // (32 * self.width)), self._chunks
         self.shape: dict[str, Any] = {"blocks": blocks, "threads": (32, 8)}
+        self.tickets = zeros(blocks[0]).tickets
 
     def parts(self) -> Array:
         """Room for the sums of the chunks."""
         dtype = np.float64 if self._like.dtype.char == "d" else np.float32
         return namespace(self._like).empty((self._chunks, self._like.shape[1]), dtype)
-
-    def finish(self, source: CudaSource, parts: Array, out: Array) -> None:
-        """Write the sums of the `parts` to `out`, of shape (columns,)."""
-        chunks, columns = parts.shape
-        entry = f"sum_parts<{c_type(out.dtype)}>"
-        source.launch(entry, (parts, out, chunks, columns), elements=columns)

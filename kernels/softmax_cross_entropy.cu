@@ -3,10 +3,17 @@
 // bad labels, and empties the counter of right answers.
 #include "rows.cuh"
 
+// A gradient, scaled after it has been rounded, as by another kernel.
+template <typename T, typename A>
+__device__ __forceinline__ T scaled(A gradient, A scale) {
+    return T(A(T(gradient)) * scale);
+}
+
+// `all`, if not null, has a sum of losses, and of right answers where `count` is 2, to add to.
 template <typename A>
 __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* ticket,
-                           int64* counter, int64* correct, const int64* labels, int64 classes,
-                           int64* flag) {
+                           int64* counter, int64* correct, double* all, int count,
+                           const int64* labels, int64 classes, int64* flag) {
     if (!last_block(ticket)) return;
     __shared__ double sums[32];
     double sum = 0;
@@ -17,9 +24,14 @@ __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* t
     if (threadIdx.x == 0) {
         sum = 0;
         for (int k = 0; k < blockDim.x / 32; k++) sum += sums[k];
+        const int64 right = *(volatile int64*)counter;
         *total = sum;
-        *correct = *(volatile int64*)counter;
+        *correct = right;
         *counter = 0;
+        if (all) {
+            all[0] += sum;
+            if (count > 1) all[1] += double(right);
+        }
         if (labels) fill_flag(flag, labels, classes);
     }
 }
@@ -27,8 +39,9 @@ __device__ void add_losses(const A* losses, int64 rows, double* total, uint32* t
 template <typename T, int N, int GROUP, int KEPT>
 __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     cross_entropy_labels(const T* logits, const int64* labels, int64 rows, int64 classes,
-                         double smoothing, compute<T>* losses, T* grad, int64* correct,
-                         double* total, uint32* ticket, int64* counter, int64* flag) {
+                         double smoothing, double factor, compute<T>* losses, T* grad,
+                         int64* correct, double* total, double* sums, int count, uint32* ticket,
+                         int64* counter, int64* flag) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row < rows) {
@@ -53,7 +66,7 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
                 all += shifted;
                 A p = exp(shifted) * scale - share;
                 if (j + n == label) p -= keep;
-                values.at[n] = T(bad ? A(nan("")) : p);
+                values.at[n] = scaled<T>(bad ? A(nan("")) : p, A(factor));
             }
             store(d + j, values);
         });
@@ -68,14 +81,15 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
             if (bad) note_bad(flag, row);
         }
     }
-    add_losses(losses, rows, total, ticket, counter, correct, labels, classes, flag);
+    add_losses(losses, rows, total, ticket, counter, correct, sums, count, labels, classes, flag);
 }
 
 template <typename T, int N, int GROUP, int KEPT>
 __global__ void __launch_bounds__(block_threads<GROUP>, 1)
     cross_entropy_rows(const T* logits, const T* weights, int64 rows, int64 classes,
-                       double smoothing, compute<T>* losses, T* grad, int64* correct,
-                       double* total, uint32* ticket, int64* counter) {
+                       double smoothing, double factor, compute<T>* losses, T* grad,
+                       int64* correct, double* total, double* sums, int count, uint32* ticket,
+                       int64* counter) {
     using A = compute<T>;
     int64 row = group_row<GROUP>();
     if (row < rows) {
@@ -111,7 +125,7 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
                 A w = A(targets.at[n]) * keep + share;
                 // A class without weight adds nothing, even where its logit is minus infinity.
                 if (w != A(0)) dot += w * shifted;
-                values.at[n] = T(exp(shifted) * scale - w);
+                values.at[n] = scaled<T>(exp(shifted) * scale - w, A(factor));
             }
             store(d + j, values);
         });
@@ -122,5 +136,6 @@ __global__ void __launch_bounds__(block_threads<GROUP>, 1)
                 atomicAdd((uint64*)counter, (uint64)1);
         }
     }
-    add_losses(losses, rows, total, ticket, counter, correct, (const int64*)0, classes, (int64*)0);
+    add_losses(losses, rows, total, ticket, counter, correct, sums, count, (const int64*)0, classes,
+               (int64*)0);
 }

@@ -32,7 +32,7 @@ class Result(NamedTuple):
     correct : int64 array of shape ()
         Rows whose largest logit, the first of equals, is that of the target.
     grad : array of shape (rows, classes)
-        Gradient of each row's loss towards its logits.
+        Gradient of each row's loss towards its logits, times `scale`.
     """
 
     losses: Array
@@ -43,7 +43,7 @@ class Result(NamedTuple):
 
 @Loop
 def _label_loop(  # type: ignore[no-untyped-def]
-    start, stop, logits, labels, smoothing, losses, grad, correct
+    start, stop, logits, labels, smoothing, factor, losses, grad, correct
 ):
     classes = logits.shape[1]
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
@@ -73,6 +73,9 @@ def _label_loop(  # type: ignore[no-untyped-def]
         for j in range(classes):
             d[j] = d[j] * scale - share
         d[label] -= one - smoothing
+        if factor != one:
+            for j in range(classes):
+                d[j] *= factor
         losses[i] = loss
         if x[label] == top and log_total == log_total:
             before = x[:label]
@@ -84,7 +87,7 @@ def _label_loop(  # type: ignore[no-untyped-def]
 
 @Loop
 def _weight_loop(  # type: ignore[no-untyped-def]
-    start, stop, logits, weights, smoothing, losses, grad, correct
+    start, stop, logits, weights, smoothing, factor, losses, grad, correct
 ):
     classes = logits.shape[1]
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
@@ -109,6 +112,9 @@ def _weight_loop(  # type: ignore[no-untyped-def]
         scale = mass / total
         for j in range(classes):
             d[j] = d[j] * scale - (q[j] * keep + share)
+        if factor != one:
+            for j in range(classes):
+                d[j] *= factor
         losses[i] = loss
         best = 0
         label = 0
@@ -128,7 +134,14 @@ def _explain(row: int, label: int, classes: int) -> LabelError:
 _flag = Flag(_explain)
 
 
-def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
+def _on_cpu(
+    logits: Array,
+    target: Array,
+    *,
+    smoothing: float = 0.0,
+    scale: float = 1.0,
+    sums: Array | None = None,
+) -> Result:
     rows, classes = logits.shape
     by_label = target.ndim == 1
     losses = np.empty(rows, logits.dtype)
@@ -140,23 +153,40 @@ def _on_cpu(logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
         loop,
         rows,
         _GRAIN // classes + 1,
-        *(logits, target, number(smoothing), losses, grad, right),
+        *(logits, target, number(smoothing), number(scale), losses, grad, right),
     )
     # A label out of range leaves NaN, and so do NaN logits: only then look closer.
     total = losses.sum(dtype=np.float64)
     if by_label and total != total:
         _flag.check(target, classes)
-    return Result(losses, np.asarray(total), np.asarray(np.count_nonzero(right)), grad)
+    count = np.count_nonzero(right)
+    _add_to(sums, total, count)
+    return Result(losses, np.asarray(total), np.asarray(count), grad)
 
 
-def _on_cuda(source: CudaSource, logits: Array, target: Array, *, smoothing: float = 0.0) -> Result:
+def _add_to(sums: Array | None, total: Any, correct: Any) -> None:
+    if sums is not None:
+        sums[:1] += total
+        sums[1:] += correct
+
+
+def _on_cuda(
+    source: CudaSource,
+    logits: Array,
+    target: Array,
+    *,
+    smoothing: float = 0.0,
+    scale: float = 1.0,
+    sums: Array | None = None,
+) -> Result:
     xp = namespace(logits)
     rows, classes = logits.shape
     losses = xp.empty(rows, np.float64 if logits.dtype.char == "d" else np.float32)
     grad = xp.empty_like(logits)
     total = xp.empty((), np.float64)
     correct = xp.empty((), np.int64)
-    args = (rows, classes, smoothing, losses, grad, correct, total, *zeros())
+    args = (rows, classes, smoothing, scale, losses, grad, correct, total)
+    args = (*args, sums, 0 if sums is None else len(sums), *zeros())
     name = c_type(logits.dtype)
     if target.ndim == 1:
         target = target.astype(np.int64, copy=False)
@@ -175,10 +205,17 @@ def _on_cuda(source: CudaSource, logits: Array, target: Array, *, smoothing: flo
     loop=_on_cpu,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
+    writes=("sums",),
     raises=True,
 )
 def softmax_cross_entropy(
-    xp: Any, logits: Array, target: Array, *, smoothing: float = 0.0
+    xp: Any,
+    logits: Array,
+    target: Array,
+    *,
+    smoothing: float = 0.0,
+    scale: float = 1.0,
+    sums: Array | None = None,
 ) -> Result:
     r"""Cross-entropy of ``softmax(logits)`` against a target, row by row.
 
@@ -194,6 +231,10 @@ def softmax_cross_entropy(
         Class labels, or probabilities in the dtype of `logits`.
     smoothing : float
         :math:`s` in [0, 1].
+    scale : float
+        What the gradient is multiplied by.
+    sums : float64 array of shape (1,) or (2,), optional
+        To the first the sum of the losses is added, to the second the number of right answers.
 
     Returns
     -------
@@ -222,6 +263,9 @@ def softmax_cross_entropy(
     q = q * (1 - smoothing) + smoothing / classes
     losses = xp.sum(xp.where(q == 0, 0, q * minus_log_p), axis=1)
     grad = (exps / total * xp.sum(q, axis=1, keepdims=True) - q).astype(logits.dtype)
+    if scale != 1:
+        grad *= scale
     right = (xp.argmax(x, axis=1) == answer) & ~xp.isnan(total[:, 0])
-    sums = xp.sum(losses, dtype=np.float64), xp.sum(right, dtype=np.int64)
-    return Result(losses, *map(xp.asarray, sums), grad)
+    found = xp.sum(losses, dtype=np.float64), xp.sum(right, dtype=np.int64)
+    _add_to(sums, *found)
+    return Result(losses, *map(xp.asarray, found), grad)

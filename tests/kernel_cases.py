@@ -23,7 +23,7 @@ from gputensor.kernels import (
     embedding,
     embedding_backward,
     gather_scale,
-    next_rows,
+    next_batch,
     random_bits,
     random_normal,
     random_uniform,
@@ -429,11 +429,20 @@ def _(draw: Draw) -> Calls:
     yield (pixels, index), {"dtype": draw.dtype}
 
 
-@calls_of(next_rows)
+@calls_of(next_batch)
 def _(draw: Draw) -> Calls:
-    yield (draw.rng.permutation(2 * draw.rows), np.array([draw.rows])), {"rows": draw.rows}
-    if draw.rows:  # more than the block has threads
-        yield (draw.rng.permutation(1500), np.array([0])), {"rows": 1200}
+    data = draw.array()
+    n = len(data)
+    if not n:
+        return
+    order, at = draw.rng.permutation(np.arange(2 * n) % n), np.array([n // 2])
+    for labels in (draw.rng.integers(0, 9, n), draw.array(), draw.rng.random((n, 3))):
+        for dtype in DTYPES.values():
+            options = {"rows": n, "dtype": dtype, "scale": 0.5, "offset": -0.25}
+            yield (data, labels, order, at), options
+    pixels = draw.rng.integers(0, 256, data.shape, dtype=np.uint8)
+    options = {"rows": n, "dtype": draw.dtype, "scale": 1 / 255, "offset": 0.1}
+    yield (pixels, draw.rng.integers(0, 9, n), order, at), options
 
 
 # A key of which both halves count, and an offset whose counters carry into the upper word.

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,3 +234,14 @@ def test_the_setting_of_kernels_is_given_back(monkeypatch):
     with common.kernels_setting("auto"):
         assert common.config.kernels_setting() == "auto"
     assert common.config.kernels_setting() == "reference"
+
+
+def test_launches_are_timed_without_a_driver():
+    pytest.importorskip("cupy")
+    script = Path(common.__file__).with_name("launch.py")
+    done = subprocess.run(
+        [sys.executable, script, "--repeats", "1"], capture_output=True, text=True, check=True
+    )
+    assert re.findall(r"^(.*?) +[0-9.]+ µs$", done.stdout, re.MULTILINE)[-1] == (
+        "backward, a call's share"
+    )

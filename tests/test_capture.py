@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import test_ops
 
 import gputensor as gt
 import standin
-from gputensor import backend, keras
+from gputensor import backend, epilogue, keras
 from gputensor.errors import (
     CaptureError,
     DeviceMismatchError,
@@ -500,17 +501,105 @@ def test_fit_has_the_same_bits_captured_and_eager(cupy):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Launches of ``fit`` may take as long as they like, as they do on the host."""
+    monkeypatch.setattr(keras.models, "_LONGEST", math.inf)
+
+
 @pytest.mark.standin
-def test_an_epoch_of_fit_is_one_launch_a_step_and_one_read(cupy):
+def test_an_epoch_of_fit_is_a_few_launches_and_one_read(cupy, unhurried):
     counters = standin.counters
     found = []
 
     for epochs in (3, 4):
         counters.reset()
-        fitted(True, epochs=epochs)
-        found.append((counters.graph_launches, counters.synchronizations))
-    assert found[1][0] - found[0][0] == 5  # steps of an epoch, the last one smaller
+        fitted(True, epochs=epochs, batch_size=1)
+        found.append((counters.graph_launches, counters.transfers_to_host))
+    assert found[1][0] - found[0][0] == 4  # 70 steps: 64, 4, 1, 1
     assert found[1][1] - found[0][1] == 2  # the sums, and the flag of bad labels
+
+
+def test_many_steps_a_launch_are_those_of_one(cupy, monkeypatch):
+    found = []
+    for longest in (0, math.inf):
+        monkeypatch.setattr(keras.models, "_LONGEST", longest)
+        found.append(fitted(True, epochs=2, batch_size=3))
+    assert found[0][0] == found[1][0]
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_launches_are_as_long_as_the_bar_may_stand_still(cupy, monkeypatch):
+    pace = keras.models._Pace()
+    assert pace.most(1000) == 1  # nobody knows yet
+    took = iter([0.1, 0.2, 64, 6.4])  # milliseconds
+    monkeypatch.setattr(cupy.cuda, "get_elapsed_time", lambda *events: next(took))
+    waits = []
+    for steps, most in ((1, 1), (1, 1), (1, 500), (64, 250), (64, 50), (64, 500)):
+        pace.launched(steps)
+        waits.append(len(pace._events))
+        assert pace.most(1000) == most
+    assert max(waits) == 3  # two launches ahead
+    assert pace.most(20) == 20
+
+
+def test_an_interrupt_in_fit_leaves_a_whole_number_of_steps(cupy, unhurried, monkeypatch):
+    def trained(steps, interrupt):
+        gt.manual_seed(1)
+        with gt.device("cuda"):
+            model = keras.Sequential([Dense(3, input_shape=(12,))])
+            model.compile(optimizer="sgd", loss="mse")
+            x = np.random.default_rng(0).standard_normal((200, 12)).astype("f")
+            updates = []
+
+            def update(self, rows):
+                updates.append(rows)
+                if interrupt and len(updates) == 5:
+                    raise KeyboardInterrupt
+
+            monkeypatch.setattr(keras.models._Display, "update", update)
+            with contextlib.suppress(KeyboardInterrupt):
+                model.fit(x[:steps], x[:steps, :3], batch_size=1, shuffle=False, verbose=0)
+        return sum(updates), [p.detach().numpy() for p in model.parameters()]
+
+    done, found = trained(200, interrupt=True)
+    assert 5 <= done < 200
+    for a, b in zip(found, trained(done, interrupt=False)[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.standin
+def test_a_training_step_is_four_kernels_besides_its_products(cupy, unhurried, monkeypatch):
+    monkeypatch.setattr(epilogue, "_forced", True)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (4 * 256, 784), dtype=np.uint8)
+    y = rng.integers(0, 10, len(x))
+    with gt.device("cuda"):
+        model = keras.Sequential(
+            [
+                keras.layers.Rescaling(1 / 255, input_shape=(784,)),
+                Dense(512, activation="relu"),
+                Dense(10, activation="softmax"),
+            ]
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        taken = []
+        for rows in (3, 4):  # recorded, issued, and the rest replayed
+            standin.counters.reset()
+            model.fit(x[: 256 * rows], y[: 256 * rows], batch_size=256, verbose=0)
+            taken.append(standin.counters.kernels.copy())
+    step = taken[1] - taken[0]
+    products = step.pop("cublas_gemm") + step.pop("cublaslt_matmul")
+    assert products == 5
+    assert [name.partition("<")[0] for name in sorted(step)] == [
+        *("adam_step", "bias_activation_backward", "cross_entropy_labels", "next_batch")
+    ]
+    assert set(step.values()) == {1}
+    assert standin.counters.replayed_memsets == standin.counters.replayed_copies == 0
+    # With a reduction of each product that is split along its inner axis, as cuBLAS may choose,
+    # it is twelve at most.
+    assert products + len(step) == 9
 
 
 def test_fit_waits_for_the_device_where_it_must_only(cupy):

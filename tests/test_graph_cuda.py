@@ -201,9 +201,50 @@ def test_thirty_operations_and_their_gradients_are_few_kernels(device, shape, ot
     assert standin.counters.launches == standin.counters.array_ops == 0
 
 
+@pytest.mark.standin
+def test_thirty_operations_and_their_gradients_are_a_kernel_each_in_eager_use(device):
+    tensors = on_device(*(numbers(i, 8) for i in range(3)))
+    chain(*tensors)
+    kernels = counted(lambda: chain(*tensors))
+    of_the_sum = {name: kernels.pop(name) for name in ("reduce_sum", "cupy_fill", "cupy_copy")}
+    assert set(of_the_sum.values()) == {1}  # itself, its seed, and that spread over all elements
+    assert sum(kernels.values()) == 59  # two rules for each of tanh and multiply, and sums
+    assert standin.counters.graph_launches == 0
+
+
+def test_numbers_of_numpy_are_operands_of_their_own_value(device):
+    x = gt.ones(3, device="cuda")
+    for kind in (np.float32, np.float64, float, int):
+        for value in (2, 3, 2):
+            assert gt.add(x, kind(value)).tolist() == [1 + value] * 3
+            assert (x * kind(value)).tolist() == [value] * 3
+
+
+@pytest.mark.parametrize("axes", [None, 0, (1, 2), 2])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_sums_have_the_same_bits_alone_and_with_what_is_summed(device, axes, dtype):
+    rng = np.random.default_rng(0)
+    b = gt.tensor(rng.standard_normal(6).astype(np.float64), device="cuda")
+    shapes = ((5, 7, 6), (6, 5, 7), (3, 64, 6), (70, 9, 6))
+    for i, shape in enumerate(shapes):
+        x = gt.tensor(rng.standard_normal(shape).astype(dtype), device="cuda")
+        x = x if shape[-1] == 6 else gt.permute_dims(x, (1, 2, 0))
+
+        def f(x=x):
+            y = gt.tanh(x) * 2
+            wide = y + b  # of another width, and broadcast
+            return y.sum(axis=axes), (y * y).mean(axis=axes), gt.max(y, axis=axes), wide.sum()
+
+        run = gt.capture(f, device="cuda")
+        expected = [t.numpy().tobytes() for t in f()]
+        for _ in range(3):
+            assert [t.numpy().tobytes() for t in run()] == expected, (i, axes)
+        assert run.graphs == 1
+
+
 def training(device_module, rows=32, hidden=16, seed=3):
     """A step of training on batches that the device takes by itself, its sums and parameters."""
-    from gputensor.kernels import gather_scale, next_rows
+    from gputensor.kernels import next_batch
 
     gt.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -218,9 +259,9 @@ def training(device_module, rows=32, hidden=16, seed=3):
         at, total = gt.zeros(1, dtype="int64"), gt.zeros((), dtype="float64")
 
     def step():
-        index = next_rows.raw(order.array, at.array, rows=rows)
-        x = wrap(gather_scale.raw(data.array, index, dtype=np.dtype(np.float32), scale=1 / 255))
-        loss = gt.nn.functional.cross_entropy(model(x), wrap(labels.array[index]))
+        operands = (t.array for t in (data, labels, order, at))
+        x, y = next_batch.raw(*operands, rows=rows, dtype=np.dtype(np.float32), scale=1 / 255)
+        loss = gt.nn.functional.cross_entropy(model(wrap(x)), wrap(y))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -203,18 +203,28 @@ class FollowDevice:
     """Context in which the current CUDA device follows the arrays shown to it."""
 
     def __init__(self) -> None:
-        self._entered: Device | None = None
+        self._index = -1  # of the CUDA device
         self._context: contextlib.AbstractContextManager[None] = _NO_CONTEXT
+
+    @property
+    def entered(self) -> Device:
+        """The device of the last array."""
+        return Device("cpu") if self._index < 0 else Device("cuda", self._index)
 
     def __enter__(self) -> Self:
         return self
 
     def __call__(self, array: Array) -> None:
         """Make the device of `array` the current one."""
-        here = device_of(array)
-        if here != self._entered:
+        if on_cpu(array):
+            index = -1
+        else:  # quicker than to ask an array for its device
+            index = array.device.id if hasattr(array, "recording") else array.data.device_id
+        if index != self._index:
             self._context.__exit__(None, None, None)
-            self._entered, self._context = here, on_device_of(here)
+            self._index, self._context = index, _NO_CONTEXT
+            if index >= 0:
+                self._context = _cuda_device(index)
             self._context.__enter__()
 
     def __exit__(self, *error: object) -> None:

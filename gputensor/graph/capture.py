@@ -240,15 +240,26 @@ class Captured:
         host knows nothing of those in between.
         """
         while count:
-            replay = None if backend.recording() is not None else self.replay_for()
-            if replay is None or not replay.repeats:
-                self()
-                count -= 1
-                continue
+            count -= self.some(count)
+
+    def some(self, most: int) -> int:
+        """Call the function once, or on CUDA as often as a launch is of; see :meth:`repeat`.
+
+        Returns
+        -------
+        int
+            How often: `most` times at most.
+        """
+        replay = None
+        if backend.recording() is None and not numbers_kept():
+            replay = self.replay_for()
+        if replay is not None and replay.repeats:
             try:
-                count -= replay.repeat(count)
+                return replay.repeat(most)
             except CaptureError as error:
                 self._give_up(str(error), (_signature((), {}, []), _settings()))
+        self()
+        return 1
 
     def _give_up(self, reason: str, key: Hashable) -> None:
         """Run the function as it is from now on, for arguments of a signature."""

@@ -31,6 +31,7 @@ __all__ = ["STEPS", "Program", "lane"]
 
 # Runs that one launch may be of.
 STEPS = (64, 16, 4, 1)
+_MOST_NODES = 1024  # of a CUDA graph of several runs
 
 
 # Streams
@@ -360,7 +361,8 @@ class Program:
         """
         if self._lane is None:
             return 1
-        steps = next(n for n in STEPS if n <= count)
+        most = min(count, _MOST_NODES // max(len(self.steps), 1))
+        steps = next((n for n in STEPS if n <= most), 1)
         if steps not in self._graphs:
             with backend.on_device_of(self.graph.device):
                 self._graphs[steps] = self._capture(steps)

@@ -443,14 +443,18 @@ class _Step:
                 continue
             if parent.shape != shape:
                 return None
-            if parent not in wanted:
+            if parent in wanted:
+                which.append(wanted.index(parent))
+            else:
+                which.append(len(wanted))
                 wanted.append(parent)
-            which.append(wanted.index(parent))
         before = [gradients.get(parent) for parent in wanted]
         arrays = (g, out, *saved, *before)
-        key: list[Any] = [*which]
+        key: list[Any] = which[:]
         for a in arrays:
-            if type(a) is kind:
+            if a is None:
+                key.append(None)
+            elif type(a) is kind:
                 if a.shape != shape or not a._c_contiguous:
                     return None
                 key.append(a.dtype.char)
@@ -466,7 +470,8 @@ class _Step:
             plan = self._plans[at] = self._add(arrays, attrs, which, wanted, len(saved))
         if plan is None or (self._several and _elsewhere(arrays, kind)):
             return None
-        if not 0 < g.size < _LARGE:
+        size = g.size
+        if not 0 < size < _LARGE:
             return None
         found, outs = [], []
         for parent, old, dtype in zip(wanted, before, plan.dtypes, strict=True):
@@ -477,7 +482,9 @@ class _Step:
             outs.append(made)
             found.append((parent, made))
         if outs:
-            plan.run(arrays, outs)
+            blocks = (size - 1) // plan.each + 1
+            grid = (blocks if blocks < _BLOCKS else _BLOCKS,)
+            plan.launch(grid, _BLOCK, plan.arguments(arrays, outs, size))  # type: ignore[misc]
         return found
 
     def _add(

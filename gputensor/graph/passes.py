@@ -97,6 +97,8 @@ def constants(graph: Graph) -> None:
 def copies(graph: Graph) -> None:
     """Let maps read what was copied, broadcast or filled in, in the place of the copy.
 
+    So may others, where that lies as the copy does.
+
     ``t1 = broadcast_to(g); t2 = multiply(t1, y) -> t2 = multiply(g, y)``
     """
     writers = _writers(graph)
@@ -119,8 +121,9 @@ def copies(graph: Graph) -> None:
             until = len(graph.nodes)
         else:
             continue
+        alike = isinstance(new, Value) and new.strides == out.strides
         for later in graph.nodes[i + 1 : until + 1]:
-            if later.kind == "map" and not (
+            if (later.kind == "map" or alike) and not (
                 isinstance(new, Value) and any(v.overlaps(new) for v in later.outputs)
             ):
                 later.args = map_values(functools.partial(_instead, out, new), later.args)

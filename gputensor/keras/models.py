@@ -4,6 +4,8 @@ The data set is uploaded once, in the dtype it came in. Each epoch's order is dr
 batches are gathered there, and losses and metrics add up there; the host reads them once an epoch.
 """
 
+import collections
+import functools
 import logging
 import math
 import sys
@@ -21,7 +23,8 @@ from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, Grap
 from gputensor.graph.capture import Captured
 from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.layers import Dense, Layer, Rescaling
-from gputensor.kernels import gather_scale, next_rows
+from gputensor.keras.metrics import accuracy
+from gputensor.kernels import gather_scale, next_batch
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
@@ -31,6 +34,7 @@ __all__ = ["History", "Sequential"]
 
 _log = logging.getLogger("gputensor.keras")
 _EVALUATION_BATCH = 1024
+_LONGEST = 0.05  # seconds that a launch may take
 
 
 class History:
@@ -58,23 +62,31 @@ class History:
 
 
 class _Sums:
-    """Loss and metrics, added up on the device."""
+    """Loss and metrics, added up on the device: the loss first, then what its kernel counts."""
 
-    def __init__(self, names: list[str], place: Array) -> None:
-        self.names = names
-        self.values = wrap(backend.namespace(place).zeros(len(names), np.float64))
+    def __init__(self, metrics: list[tuple[str, Any]], place: Array) -> None:
+        self.metrics = sorted(metrics, key=lambda metric: metric[1] is not accuracy)
+        self._shown = ["loss", *(name for name, _ in metrics)]
+        self.names = ["loss", *(name for name, _ in self.metrics)]
+        self.values = wrap(backend.namespace(place).zeros(len(self.names), np.float64))
 
-    def add(self, values: list[Array]) -> None:
-        """Add sums over a batch."""
+    def of_the_kernel(self) -> Array:
+        """Where the kernel of the loss adds."""
+        counted = 1 + (len(self.names) > 1 and self.metrics[0][1] is accuracy)
+        return self.values.array[:counted]
+
+    def add(self, first: int, values: list[Array]) -> None:
+        """Add sums over a batch, from the place `first` on."""
         sums = self.values.array
-        for i, value in enumerate(values):
+        for i, value in enumerate(values, first):
             sums[i] += value
 
     def means(self, rows: int) -> dict[str, float]:
         """Means over all rows; reads the device once."""
         with backend.expected_waits():
             sums = backend.to_host(self.values.array)
-        return dict(zip(self.names, (sums / rows).tolist(), strict=True))
+        found = dict(zip(self.names, (sums / rows).tolist(), strict=True))
+        return {name: found[name] for name in self._shown}
 
 
 def _sum_of(each: Array, rows: int) -> Array:
@@ -165,21 +177,70 @@ class _Steps:
 
     def __init__(self, step: Callable[[int], None], capture: Any, device: Device) -> None:
         self._step = step
-        self._must = capture is True
+        self._capture = capture
+        self._device = device
         self._told = False
-        self._run: Callable[[int], None] = step
-        if capture:
-            self._run = Captured(step, device, own=capture == "auto")
+        self._runs: dict[int, Captured] = {}
+        self._pace = _Pace() if device.kind == "cuda" else None
 
-    def __call__(self, rows: int) -> None:
-        self._run(rows)
-        reason = getattr(self._run, "reason", None)
-        if reason is None or self._told:
-            return
-        if self._must:
-            raise CaptureError(f"fit: a step cannot be captured: {reason}")
-        self._told = True
-        _log.info(f"fit runs its steps operation by operation, not as one graph: {reason}")
+    def __call__(self, rows: int, count: int) -> int:
+        """Train on the next batches of so many rows: on one, or on CUDA on as many as a launch has.
+
+        Returns
+        -------
+        int
+            How many: `count` at most.
+        """
+        if not self._capture:
+            self._step(rows)
+            return 1
+        run = self._runs.get(rows)
+        if run is None:
+            step, own = functools.partial(self._step, rows), self._capture == "auto"
+            run = self._runs[rows] = Captured(step, self._device, own=own)
+        if self._pace is None or run.reason is not None:
+            run()
+            done = 1
+        else:
+            done = run.some(self._pace.most(count))
+            self._pace.launched(done)
+        if run.reason is not None and not self._told:
+            if self._capture is True:
+                raise CaptureError(f"fit: a step cannot be captured: {run.reason}")
+            self._told = True
+            _log.info(f"fit runs its steps operation by operation, not as one graph: {run.reason}")
+        return done
+
+
+class _Pace:
+    """How many steps may be given to the device at once.
+
+    They take no longer than the progress bar may stand still, and Ctrl-C may have to wait: the host
+    is two launches ahead of the device at most.
+    """
+
+    def __init__(self) -> None:
+        self._events: collections.deque[tuple[Any, int]] = collections.deque()  # after launches
+        self._seconds: float | None = None  # that a step took last
+
+    def launched(self, steps: int) -> None:
+        """Say that so many steps were given to the current stream."""
+        import cupy
+
+        self._events.append((cupy.cuda.get_current_stream().record(), steps))
+
+    def most(self, count: int) -> int:
+        """How many of `count` steps may be next; waits until the device is near enough."""
+        import cupy
+
+        while len(self._events) > 2:
+            before, _ = self._events.popleft()
+            after, steps = self._events[0]
+            after.synchronize()
+            self._seconds = cupy.cuda.get_elapsed_time(before, after) / 1e3 / steps
+        if self._seconds is None:
+            return 1
+        return max(1, int(min(count, _LONGEST / max(self._seconds, 1e-9) + 0.5)))
 
 
 class Sequential(nn.Sequential):
@@ -394,20 +455,18 @@ class Sequential(nn.Sequential):
         losses.check_labels("y", array, classes)
         return array
 
-    def _batch(self, x: Array, rows: Array) -> Tensor:
-        """Rows of `x` as the second layer's or the first layer's input."""
+    def _conversion(self) -> dict[str, Any]:
+        """How kernels make samples the second layer's, or the first layer's, input."""
         first = self.layers[0]
         scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
-        return wrap(
-            gather_scale.raw(x, rows, dtype=config.default_dtype(), scale=scale, offset=offset)
-        )
+        return {"dtype": config.default_dtype(), "scale": scale, "offset": offset}
 
     def _batches(self, x: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
         """Batches of `x` in order, with their rows."""
         order = backend.namespace(x).arange(len(x))
         for start in range(0, len(x), size):
             rows = order[start : start + size]
-            yield self._batch(x, rows), rows
+            yield wrap(gather_scale.raw(x, rows, **self._conversion())), rows
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""
@@ -430,35 +489,38 @@ class Sequential(nn.Sequential):
         softmax = isinstance(last, Dense) and last.activation == "softmax"
         return self._loss.cross_entropy and softmax and not self._loss.from_logits
 
-    def _loss_and_sums(self, x: Tensor, y: Array) -> tuple[Tensor, list[Array]]:
-        """Mean loss of a batch, and the sums of loss and metrics over it."""
+    def _loss_of(self, x: Tensor, y: Array, sums: _Sums) -> Tensor:
+        """Mean loss of a batch; loss and metrics are added to `sums`."""
         loss = self._loss
         assert loss is not None
         fused = self._fused
         out = self._outputs(x, logits=fused)
         if fused or (loss.cross_entropy and loss.from_logits):
-            result, sums = cross_entropy_and_result(out, y, loss.label_smoothing, "mean")
-            values = [sums.total]
-            correct: Array | None = sums.correct
+            place = sums.of_the_kernel()
+            result, found = cross_entropy_and_result(out, y, loss.label_smoothing, "mean", place)
+            done = len(place)
+            values: list[Array] = []
+            correct: Array | None = found.correct
         else:
             extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
             each = loss.function(wrap(y), widened(out), **extra)
             result = mean(each)
             values = [_sum_of(each.array, len(x.array))]
-            correct = None
-        for _, metric in self._metrics:
-            if metric is metrics.accuracy and correct is not None:
+            done, correct = 0, None
+        for _, metric in sums.metrics[max(done - 1, 0) :]:
+            if metric is accuracy and correct is not None:
                 values.append(correct)
                 continue
             prediction = out.detach()
             if fused:
                 prediction = nn.functional.softmax(prediction)
             values.append(_measured(metric, y, prediction, len(x.array)))
-        return result, values
+        sums.add(done, values)
+        return result
 
     def _sums(self, place: Array) -> _Sums:
         """Sums of loss and metrics, 0 so far, where `place` is."""
-        return _Sums(["loss", *(name for name, _ in self._metrics)], place)
+        return _Sums(self._metrics, place)
 
     def _compiled(self) -> None:
         if self._loss is None:
@@ -569,10 +631,12 @@ class Sequential(nn.Sequential):
                     at.array.fill(0)
                     sums.values.array.fill(0)
                     with _Display(count, f"Epoch {epoch + 1}/{epochs}", verbose, sums) as display:
-                        for start in range(0, count, batch_size):
-                            rows = min(batch_size, count - start)
-                            step(rows)
-                            display.update(rows)
+                        left = count
+                        while left:
+                            rows = min(batch_size, left)
+                            done = rows * step(rows, left // rows)
+                            left -= done
+                            display.update(done)
                         values = sums.means(count)
                     seconds = time.perf_counter() - began
                     self.eval()
@@ -600,12 +664,12 @@ class Sequential(nn.Sequential):
         assert optimizer is not None
 
         def step(rows: int) -> None:
-            index = next_rows.raw(order.array, at.array, rows=rows)
-            loss, values = self._loss_and_sums(self._batch(x.array, index), y.array[index])
+            operands = x.array, y.array, order.array, at.array
+            batch, targets = next_batch.raw(*operands, rows=rows, **self._conversion())
+            loss = self._loss_of(wrap(batch), targets, sums)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            sums.add(values)
 
         return step
 
@@ -613,7 +677,7 @@ class Sequential(nn.Sequential):
         sums = self._sums(x)
         with no_grad():
             for batch, rows in self._batches(x, size):
-                sums.add(self._loss_and_sums(batch, y[rows])[1])
+                self._loss_of(batch, y[rows], sums)
         return sums.means(len(x))
 
     def evaluate(

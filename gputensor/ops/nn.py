@@ -349,9 +349,19 @@ def _cross_entropy_rule(
     g = widen(xp, g)  # the number of rows may be above the range of 16 bits
     if reduction == "none":
         g = xp.expand_dims(g, 1)
-    elif reduction == "mean":
-        g = g / max(len(result.grad), 1)
+    elif _scale(reduction, result.grad) != _share(reduction, result.grad):
+        g = g * _share(reduction, result.grad)
     return result.grad * g
+
+
+def _share(reduction: str, logits: Any) -> float:
+    """What a row's loss is multiplied by in the result."""
+    return 1 / max(len(logits), 1) if reduction == "mean" else 1.0
+
+
+def _scale(reduction: str, logits: Any) -> float:
+    """What the kernel multiplies the gradient by: nothing in 16 bits, where it might underflow."""
+    return 1.0 if is_narrow(logits.dtype) else _share(reduction, logits)
 
 
 def _cross_entropy_reference(
@@ -393,9 +403,16 @@ def _target(name: str, logits: Tensor, target: Operand) -> Any:
 
 
 def cross_entropy_and_result(
-    logits: Tensor, target: Operand, label_smoothing: float, reduction: str
+    logits: Tensor,
+    target: Operand,
+    label_smoothing: float,
+    reduction: str,
+    sums: Any = None,
 ) -> tuple[Tensor, Result]:
-    """Loss as of :func:`cross_entropy`, and all that the kernel computed with it."""
+    """Loss as of :func:`cross_entropy`, and all that the kernel computed with it.
+
+    To `sums`, a raw float64 array, loss and right answers are added, as the kernel does.
+    """
     logits = widened(asarray(logits))
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ShapeError(
@@ -428,7 +445,13 @@ def cross_entropy_and_result(
         raw = raw.astype(logits.dtype, copy=False)
     backend.same_device("cross_entropy", [logits.array, raw])
     with backend.on_device_of(logits.array):
-        result = softmax_cross_entropy.raw(logits.array, raw, smoothing=label_smoothing)
+        result = softmax_cross_entropy.raw(
+            logits.array,
+            raw,
+            smoothing=label_smoothing,
+            scale=_scale(reduction, logits.array),
+            **({} if sums is None else {"sums": sums}),
+        )
     loss = _cross_entropy(
         logits, raw, smoothing=label_smoothing, reduction=reduction, result=result
     )
