@@ -130,6 +130,14 @@ def _pytorch_epoch(
 
 
 def jax_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    return _jax_epoch(x, y, where, sizes, scan=False)
+
+
+def jax_scan_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    return _jax_epoch(x, y, where, sizes, scan=True)
+
+
+def _jax_epoch(x: Any, y: Any, where: Device, sizes: Sizes, scan: bool) -> Call:
     import jax
     import jax.numpy as jnp
 
@@ -164,7 +172,15 @@ def jax_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
         ]
         return weights, means, squares, t, total + loss * len(rows), correct + right
 
-    step = jax.jit(step, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=0)
+    def steps(state: Any, images: Any, labels: Any, order: Any) -> Any:
+        """All whole batches of an epoch in one launch."""
+        batches = order[: len(order) // sizes.batch * sizes.batch].reshape(-1, sizes.batch)
+        return jax.lax.scan(lambda s, rows: (step(s, images, labels, rows), None), state, batches)[
+            0
+        ]
+
+    one_step = jax.jit(step, donate_argnums=0)
     zeros = [jnp.zeros_like(w) for w in weights]
     state = [weights, zeros, [jnp.zeros_like(w) for w in weights], 0.0, 0.0, 0]
     key = [keys[2]]
@@ -173,8 +189,11 @@ def jax_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
         key[0], now = jax.random.split(key[0])
         order = jax.random.permutation(now, len(x))
         state[4:] = [0.0, 0]
-        for start in range(0, len(x), sizes.batch):
-            state[:] = step(tuple(state), images, labels, order[start : start + sizes.batch])
+        begin = len(x) // sizes.batch * sizes.batch if scan else 0
+        if scan:
+            state[:] = steps(tuple(state), images, labels, order)
+        for start in range(begin, len(x), sizes.batch):
+            state[:] = one_step(tuple(state), images, labels, order[start : start + sizes.batch])
         jax.block_until_ready(state)
 
     return epoch
@@ -245,6 +264,7 @@ CASES: dict[str, tuple[str, Callable[[Any, Any, Device, Sizes], Call]]] = {
     "gputensor": ("", gputensor_epoch),
     "PyTorch eager, fused Adam": ("torch", pytorch_epoch),
     "JAX jit": ("jax", jax_epoch),
+    "JAX, an epoch in one scan": ("jax", jax_scan_epoch),
     "NumPy by hand": ("numpy", numpy_epoch),
     "matrix products alone": ("numpy", products_epoch),
 }

@@ -44,7 +44,7 @@ STEPS = {
     "kernels": 120,
     "overhead": 30,
     "small": 60,
-    "chain": 60,
+    "graph": 90,
     "matmul": 60,
     "epilogue": 60,
     "initcheck": 60,

@@ -975,7 +975,7 @@ class Tensor:
         value = self.item()
         # As the array API standard has it, unlike Python.
         return (
-            complex(value, value) if value != value and self.dtype.kind == "f" else complex(value)
+            complex(value, value) if value != value and self.dtype.kind in "fV" else complex(value)
         )
 
     def __index__(self) -> int:
@@ -1140,10 +1140,21 @@ REFUSED = {
 # Operations whose results are in C's order in memory, whatever the operands': NumPy would keep some
 # of their order, CuPy none. Others are elementwise, make views, or come out in that order anyway.
 IN_C_ORDER = {
-    *("all", "any", "cofactors", "cofactors_slope", "concat", "cross", "cumulative_prod"),
-    *("cumulative_sum", "einsum", "fft", "fftn", "hfft", "ifft", "ifftn", "ihfft", "irfft"),
+    *("all", "any", "cofactors", "cofactors_slope", "concat", "count_nonzero", "cross"),
+    *(
+        "cumulative_prod",
+        "cumulative_sum",
+        "einsum",
+        "fft",
+        "fftn",
+        "hfft",
+        "ifft",
+        "ifftn",
+        "ihfft",
+        "irfft",
+    ),
     *("irfftn", "logsumexp", "max", "mean", "min", "pad", "prod", "rfft", "rfftn", "sort", "sum"),
-    *("tril", "triu", "var", "vector_norm"),
+    *("std", "tril", "triu", "var", "vector_norm"),
 }
 
 
@@ -1626,6 +1637,8 @@ def clearer(name: str, arrays: Sequence[Any], error: ValueError | IndexError) ->
 
 def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """Sum a gradient over the axes that `shape` was broadcast along."""
+    if not shape:
+        return xp.sum(g)
     extra = len(g.shape) - len(shape)
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1

@@ -71,8 +71,8 @@ def doctor() -> None:
 
 
 _BENCHMARKS = {
-    "chain": "thirty operations on large arrays",
     "epilogue": "products with cublasLt's epilogues against a kernel after them, on CUDA",
+    "graph": "thirty operations and short trainings, captured and eager",
     "kernels": "each fused kernel against plain NumPy or CuPy and PyTorch, and a memory copy",
     "matmul": "matrix products",
     "mnist": "an epoch of training",

@@ -213,6 +213,13 @@ _IN_ORDER = {
 }
 
 
+@_replaces("sinc")
+def sinc(x: Any) -> Any:
+    """CuPy's is 1 of NaN."""
+    nan = x.dtype.type(complex(np.nan, np.nan)) if x.dtype.kind == "c" else x
+    return where(x == x, _cupy().sinc(x), nan)
+
+
 def _first_extreme(name: str, nan: str) -> None:
     """Place of an extreme: of several NaN CuPy's is that of any, here that of the first."""
 
@@ -294,9 +301,34 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 @_replaces("clip")
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """CuPy's is not for bfloat16."""
+    """CuPy's is not for bfloat16, and keeps integers what they are, whatever the bounds are."""
+    if x.dtype.kind in "iu":
+        if isinstance(low, float) or isinstance(high, float):
+            x = x.astype(_promoted(x, 0.0))
+        else:
+            ends = np.iinfo(x.dtype)
+            low = None if low is not None and low <= ends.min else low
+            high = None if high is not None and high >= ends.max else high
+            if low is high is None:
+                return x.copy()
     wide = x.astype(np.float32) if x.dtype.kind == "V" else x
     return _cupy().clip(wide, low, high).astype(x.dtype, copy=False)
+
+
+@_replaces("nextafter")
+def nextafter(x: Any, y: Any) -> Any:
+    """CuPy's is not for bfloat16."""
+    cupy, dtype = _cupy(), _promoted(x, y)
+    if dtype.kind != "V":
+        return cupy.nextafter(x, y)
+    x, y = cupy.broadcast_arrays(*(asarray(a, dtype) for a in (x, y)))
+    bits = cupy.ascontiguousarray(x).view(np.int16)  # in the order of the absolute values
+    away = (x < y) == (bits >= 0)
+    found = (bits + cupy.where(away, 1, -1).astype(np.int16)).view(dtype)
+    least = (cupy.signbit(y) * -(1 << 15) + 1).astype(np.int16).view(dtype)
+    found = where(x == 0, least, found)
+    found = where(x == y, y, found)
+    return where((x == x) & (y == y), found, dtype.type(np.nan))
 
 
 @_replaces("round")

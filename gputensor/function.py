@@ -29,7 +29,7 @@ from gputensor.autograd import (
 from gputensor.errors import GraphError, ShapeError
 from gputensor.ops.creation import zeros
 from gputensor.ops.precision import casting
-from gputensor.random import Generator, recorder
+from gputensor.random.stream import Stream, recorder
 from gputensor.tree import leaves, map_tree, rebuilt
 
 __all__ = ["checkpoint", "custom_vjp"]
@@ -302,7 +302,7 @@ class _CheckpointedCall:
         taken: list[dict[str, Any]] = []
         again = None if self._numbers is None else iter(self._numbers)
 
-        def note(generator: Generator, counters: int) -> dict[str, Any]:
+        def note(generator: Stream, counters: int) -> dict[str, Any]:
             if again is not None:
                 found = next(again, None)
                 if found is None:

@@ -406,7 +406,6 @@ _OWN: dict[str, Callable[..., Any]] = {
     "fabs": _of_floats(ops.abs),
     "deg2rad": _of_floats(ops.deg2rad),
     "degrees": _of_floats(ops.rad2deg),
-    "gradient": lambda f, *varargs, **options: ops.gradient(f, *varargs, **options),
     "iscomplexobj": lambda x, /: x.dtype.kind == "c",
     "isrealobj": lambda x, /: x.dtype.kind != "c",
     "linspace": _linspace,

@@ -71,6 +71,28 @@ def _checked_tensor(name: str, what: str, x: Any) -> Tensor:
     return given
 
 
+class _Input(Leaf):
+    """Place on the tape of a transform's argument.
+
+    Attributes
+    ----------
+    open : bool
+        Whether gradients by it may be asked for: until the transformed function has returned.
+    """
+
+    __slots__ = ("open",)
+
+    def __init__(self, array: backend.Array) -> None:
+        super().__init__(array)
+        self.open = True
+
+
+def _close(inputs: Sequence[Tensor]) -> None:
+    for x in inputs:
+        if isinstance(x._node, _Input):
+            x._node.open = False
+
+
 class _Pullback:
     """A function's result with the tape behind it, through which gradients are carried back.
 
@@ -117,7 +139,7 @@ class _Pullback:
                 if recording and given.requires_grad:
                     self.inputs.append(_identity(given))
                 else:
-                    self.inputs.append(wrap(given.array, Leaf(given.array)))
+                    self.inputs.append(wrap(given.array, _Input(given.array)))
                 return self.inputs[-1]
 
             arguments[i] = map_tree(own_place, arguments[i])
@@ -139,8 +161,11 @@ class _Pullback:
         roots = [t._node for t in self._outs if t._node is not None]
         self.nested = recording and (
             any(isinstance(e, Node) for e in own)
-            or any(e not in own for e in entries_before(roots, self.since))
+            or any(
+                e not in own and getattr(e, "open", True) for e in entries_before(roots, self.since)
+            )
         )
+        _close(self.inputs)
         self.out = result
         if not self.nested:
             self.out, self.aux = (map_tree(_detached, t) for t in (result, self.aux))
@@ -345,7 +370,7 @@ def jvp(
         raise TypeError("jvp: primals and tangents must be tuples, such as (x,) and (v,)")
     pull = _Pullback("jvp", function, primals, tuple(range(len(primals))), {}, has_aux)
     given = _fitting("jvp", "a tangent", tuple(primals), tuple(tangents))
-    directions = [wrap(t.array, Leaf(t.array)) for t in map(zeros_like, leaves(pull.out))]
+    directions = [wrap(t.array, _Input(t.array)) for t in map(zeros_like, leaves(pull.out))]
     with enable_grad():
         gradients = pull(directions, retain=True, own=False)
     record = grad_enabled() and (pull.nested or any(t.requires_grad for t in given))
@@ -359,6 +384,7 @@ def jvp(
         create_graph=record,
         since=pull.since,
     )
+    _close(directions)
     parts = [owned(found, d._node) for d in directions]  # type: ignore[arg-type]
     pairs = zip(parts, directions, strict=True)
     tangent = rebuilt(pull.out, (d.detach() if part is None else part for part, d in pairs))

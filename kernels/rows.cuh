@@ -108,7 +108,8 @@ struct Moments {
         A distance = other.mean - mean, share = other.count / total;
         // An infinite mean stays what it is: its distance to others would make it NaN.
         mean += distance - distance == A(0) ? distance * share : other.mean;
-        square += other.square + distance * distance * count * share;
+        // Of nothing it is 0, also where the square of the distance overflows.
+        square += other.square + distance * (distance * (count * share));
         count = total;
     }
     // Of the values less `pivot`, one of them: what large numbers differ by is lost in their mean.

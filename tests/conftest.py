@@ -15,13 +15,14 @@ import pytest
 import gputensor as gt
 import standin
 from gputensor import backend, blas, config, epilogue
+from gputensor.backend import devices, lines
 from gputensor.graph import cuda, draws
 from gputensor.kernels import flags, scratch, source
 
 # Tests change the environment.
 config.kernels_setting = config.kernels_setting.__wrapped__
 config.kernels_setting.cache_clear = lambda: None
-for libraries in (backend._LIBRARIES, backend._TOOLS):
+for libraries in (lines._LIBRARIES, lines._TOOLS):
     libraries.add("standin")  # no user's code, where lines of it are named
 # A machine that is slow, or busy, has no fault.
 hypothesis.settings.register_profile(
@@ -63,6 +64,7 @@ def pytest_cmdline_main(config):
         option.numprocesses, option.dist = "auto", "worksteal"
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config):
     """A process for each core, and on a GPU for each 4 GiB of its memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -136,7 +138,7 @@ def pytest_collection_modifyitems(config, items):
 
 def forget_cupy():
     """Drop what gputensor remembers of the CuPy it saw."""
-    for cached in (backend.cuda_status, backend._configured_device, source._multiprocessors):
+    for cached in (backend.cuda_status, devices._configured_device, source._multiprocessors):
         cached.cache_clear()
     for kind in [k for k in backend.NAMESPACES if k not in backend.HOST_TYPES]:
         del backend.NAMESPACES[kind]

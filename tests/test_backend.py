@@ -9,6 +9,7 @@ import pytest
 
 import gputensor as gt
 from gputensor import backend
+from gputensor.backend import devices, modes
 
 
 def without_cuda(test):
@@ -20,10 +21,10 @@ def without_cuda(test):
 @pytest.fixture
 def fresh_probe():
     backend.cuda_status.cache_clear()
-    backend._configured_device.cache_clear()
+    devices._configured_device.cache_clear()
     yield
     backend.cuda_status.cache_clear()
-    backend._configured_device.cache_clear()
+    devices._configured_device.cache_clear()
 
 
 def test_probe_says_that_cupy_is_missing(monkeypatch, fresh_probe):
@@ -81,11 +82,11 @@ def test_device_context_is_per_thread_and_nests():
         with gt.device("cpu"):
             assert gt.device() == "cpu"
         assert gt.device() is outer
-        thread = threading.Thread(target=lambda: found.append(backend._local.devices))
+        thread = threading.Thread(target=lambda: found.append(modes.local.devices))
         thread.start()
         thread.join()
     assert found == [[]]
-    assert backend._local.devices == []
+    assert modes.local.devices == []
 
 
 def test_device_equals_its_name():
@@ -116,4 +117,4 @@ def test_numpy_shares_memory_on_the_cpu():
 def test_bad_thread_count(monkeypatch, value):
     monkeypatch.setenv("GPUTENSOR_THREADS", value)
     with pytest.raises(ValueError, match="GPUTENSOR_THREADS"):
-        gt.backend.config.cpu_threads()
+        gt.config.cpu_threads()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from gputensor import backend, cli
-from gputensor.benchmarks import chain, common, epilogue, kernels, matmul, mnist, overhead, small
+from gputensor.benchmarks import common, epilogue, graph, kernels, matmul, mnist, overhead, small
+from gputensor.tree import leaves
 
 CPU = backend.device("cpu")
 NUMBERS = {"median", "low", "high", "gputensor/this"}
@@ -20,6 +21,14 @@ in_one_order = pytest.mark.parametrize("cupy", ["forward"], indirect=True)
 
 def there_are(module):
     return common.choose_peers(None, module.PEERS, CPU)
+
+
+def flat(results):
+    """Value and gradients, as each library returns them."""
+    total, *gradients = results
+    return [
+        part.detach() if hasattr(part, "detach") else part for part in (total, *leaves(gradients))
+    ]
 
 
 def check(table, unit=None):
@@ -103,11 +112,21 @@ def test_overhead():
     assert set(report.bars) == set(report.record["results"])
 
 
-def test_chain():
-    report = chain.run(CPU, there_are(chain), repeats=2, shrink=1000)
+def test_graph():
+    report = graph.run(CPU, there_are(graph), repeats=2, shrink=1000)
     for table in report.record["results"].values():
         check(table)
     assert len(report.bars) == sum(map(len, report.record["results"].values()))
+
+
+@pytest.mark.parametrize("scalars", [False, True])
+def test_contestants_compute_the_same(scalars):
+    chain = graph.Chain(5, scalars)
+    calls = graph.chain_calls(chain, CPU, there_are(graph))
+    wanted, *_ = found = [[np.asarray(part) for part in flat(call())] for call in calls.values()]
+    for parts in found:
+        for a, b in zip(parts, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_mnist(tmp_path, monkeypatch, capsys):

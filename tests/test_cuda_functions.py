@@ -1,6 +1,7 @@
 """What differs between CuPy and NumPy is the same here: values, dtypes, refusals, views."""
 
 import functools
+import itertools
 import math
 import sys
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import gputensor as gt
 from gputensor import backend, cuda_functions
+from gputensor.backend import layout
 
 on_cuda = pytest.mark.parametrize("cupy", ["forward"], indirect=True)  # no kernels of ours here
 INF, NAN = math.inf, math.nan
@@ -163,9 +165,9 @@ SPECIAL = np.array([1.0, NAN, -NAN, -0.0, INF, 0.0, -INF, NAN, -3.0, 1.0])
 
 @on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
-    x = SPECIAL.astype(dtype)
+    x = SPECIAL.astype(dtype_of(dtype))
     for data in (x, np.stack([x, x[::-1], np.sort(x)]), x[:1]):
         for axis in (-1, 0, None):
             for name in ("argmax", "argmin"):
@@ -181,19 +183,77 @@ def test_places_orders_and_powers_of_special_numbers(cupy, dtype):
         assert_alike(lambda t: gt.clip(t, -1.0, 1.0), data)
         assert_alike(gt.sign, data)
         assert_alike(gt.round, data)
+        assert_alike(gt.nan_to_num, data)
+        assert_alike(lambda t: gt.nan_to_num(t, nan=2.0, posinf=-0.0, neginf=3.0), data)
 
 
 @on_cuda
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", [*FLOATS, "complex64", "complex128"])
+def test_no_elementwise_function_hides_nan(cupy, dtype):
+    x = np.array([NAN, 0.5], dtype_of(dtype))
+    for name in gt.ops.elementwise.__all__:
+        if name in ("nan_to_num", "real", "imag") or name.startswith(("is", "signbit", "logical")):
+            continue
+        try:
+            cpu, cuda = (getattr(gt, name)(gt.asarray(x, device=d)).cpu() for d in DEVICES)
+        except (TypeError, gt.errors.DTypeError):  # takes more than one, or not this dtype
+            continue
+        for found in (cpu, cuda):
+            assert gt.any(gt.isnan(found[0])), name
+        assert not gt.any(gt.isnan(cpu[1])) or name in ("acosh",), name
+
+
+@on_cuda
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_whole_quotients_and_what_they_leave(cupy, dtype):
-    x = np.array([*SPECIAL, 0.1, 0.3, -0.7, 7.5, 1e4, -2.5]).astype(dtype)
+    x = np.array([*SPECIAL, 0.1, 0.3, -0.7, 7.5, 1e4, -2.5]).astype(dtype_of(dtype))
     for name in ("floor_divide", "remainder"):
         assert_alike(getattr(gt, name), x[:, None], x)
         for number in (0.1, -3, 0.0):
             assert_alike(lambda t, n=name, y=number: getattr(gt, n)(t, y), x)
             assert_alike(lambda t, n=name, y=number: getattr(gt, n)(y, t), x)
     assert gt.floor_divide(gt.tensor(1.0, device="cuda"), 0.1).item() == 9
+
+
+@on_cuda
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
+@pytest.mark.parametrize(
+    "bounds", [(-1, 1), (None, 0.5), (0.5, 2), (None, 1), (0, 1 << 70), (-5, 5)]
+)
+def test_integers_are_clipped_to_any_bounds(cupy, dtype, bounds):
+    assert_alike(lambda x: gt.clip(x, *bounds), np.array([0, 1, 2, 100], dtype))
+
+
+@on_cuda
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_next_number(cupy, dtype):
+    ends = [0.0, -0.0, 1.0, -1.0, 1.5, INF, -INF, NAN, float(gt.finfo(dtype_of(dtype)).max)]
+    x = np.array(ends, dtype_of(dtype))
+    (cpu,), (cuda,) = both(gt.nextafter, x[:, None], x)
+    assert cuda.dtype == cpu.dtype
+    away = x != 0  # of 0 it is a subnormal number, which CuPy may flush
+    np.testing.assert_array_equal(cuda[away].astype(float), cpu[away].astype(float))
+    if dtype == "bfloat16":
+        np.testing.assert_array_equal(cuda.astype(float), cpu.astype(float))
+
+
+@on_cuda
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_integer_that_does_not_fit_is_refused(cupy, device):
+    x = gt.asarray(np.array([1, 2], np.int8), device=device)
+    for number in (300, np.int64(300), np.uint8(200)):
+        for key in (0, ..., slice(1)):
+            with pytest.raises((OverflowError, gt.errors.GPUTensorError)):
+                x[key] = number
+            with pytest.raises((OverflowError, gt.errors.GPUTensorError)):
+                gt.index_set(x, key, number)
+    for choices in ((x, 300), (300, x)):
+        with pytest.raises(OverflowError):
+            gt.where(x > 1, *choices)
+    assert x.numpy().tolist() == [1, 2]
 
 
 @on_cuda
@@ -393,6 +453,24 @@ def test_results_lie_in_memory_as_on_the_cpu(cupy, cases, layout):
             assert found[0] == found[1], name
 
 
+REDUCTIONS = (
+    *("all", "any", "argmax", "argmin", "count_nonzero", "logsumexp", "max", "mean", "min"),
+    *("prod", "std", "sum", "var"),
+)
+
+
+@on_cuda
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions_are_in_cs_order(cupy, name):
+    for axes in itertools.permutations(range(3)):
+        for device in DEVICES:
+            x = gt.permute_dims(gt.asarray(np.ones((2, 3, 4)), device=device), axes)
+            for axis in range(3):
+                for keepdims in (False, True):
+                    found = getattr(gt, name)(x, axis=axis, keepdims=keepdims)
+                    assert found.array.flags.c_contiguous, (axes, device, axis)
+
+
 @on_cuda
 @pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1), (1, 2, 0), (2, 1, 0)])
 def test_transfers_keep_the_order_of_axes_and_new_tensors_are_in_cs(cupy, axes):
@@ -426,7 +504,7 @@ def test_the_order_of_axes_is_that_of_numpys_results(data):
     result = sum(operands[1:], operands[0] * 1) if len(operands) < 3 else np.where(*operands)
     if len(operands) == 2:
         result = np.add(*operands)
-    axes = backend._order_of_axes([(x.shape, x.strides) for x in operands])
+    axes = layout.order_of_axes([(x.shape, x.strides) for x in operands])
     expected = sorted(range(result.ndim), key=lambda i: -result.strides[i])
     long = [i for i in range(result.ndim) if result.shape[i] > 1]
     assert [a for a in axes if a in long] == [a for a in expected if a in long]

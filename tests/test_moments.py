@@ -35,6 +35,16 @@ def test_moments(setting, cupy, shape, dtype):
         np.testing.assert_allclose(found, wide.var(1), rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(("dtype", "large"), [("float32", 1e20), ("float64", 1e200)])
+def test_a_variance_too_large_for_its_dtype_is_infinite(cupy, device, dtype, large):
+    for row in ([large, large, -large], [large, 0, 0], [0, 0, large] * 300):
+        x = gt.tensor(row, dtype=dtype, device=device)
+        assert gt.var(x).item() == np.inf
+        assert gt.var(gt.stack([x, x], axis=1), axis=0).numpy().tolist() == [np.inf] * 2
+        assert gt.std(x).item() == pytest.approx(np.std(np.array(row) / large) * large, rel=1e-5)
+
+
 def test_moments_of_numbers_far_from_zero(setting, cupy):
     x = (RNG.normal(size=(2, 40000)) + 1e4).astype(np.float32)
     for array in (x, cupy.asarray(x)):

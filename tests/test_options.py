@@ -151,7 +151,11 @@ def assert_same(found, wanted):
         np.testing.assert_array_equal(a.detach().cpu().numpy(), b.detach().cpu().numpy())
 
 
-@pytest.mark.parametrize(("function", "args", "given", "key"), options())
+def of_tensors(value):
+    return tuple(map(of_tensors, value)) if isinstance(value, tuple) else gt.tensor(value)
+
+
+@pytest.mark.parametrize(("function", "args", "given", "key"), [*options()])
 def test_an_option_may_be_a_tensor_or_numpys_number(function, args, given, key):
     value = given[key]
     wanted = called(function, args, given)
@@ -159,6 +163,8 @@ def test_an_option_may_be_a_tensor_or_numpys_number(function, args, given, key):
     others = [np.float64(value)] if as_float else [np.asarray(value)]
     if isinstance(value, bool):
         others = [np.bool_(value)]
+    if isinstance(value, tuple):
+        others.append(of_tensors(value))
     for other in (gt.tensor(value, dtype="float64" if as_float else None), *others):
         assert_same(called(function, args, given, key, other), wanted)
 

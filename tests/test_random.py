@@ -13,7 +13,7 @@ from scipy import stats
 import gputensor as gt
 import standin
 from gputensor.kernels import dropout, random_bits, random_normal, random_uniform, runtime
-from gputensor.random import _high_product
+from gputensor.random.discrete import _high_product
 
 DTYPES = [gt.float32, gt.float64, gt.float16]
 

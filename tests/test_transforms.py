@@ -122,6 +122,37 @@ def test_gradients_of_what_is_read_from_outside():
     assert gt.grad(pulled)(w0).item() == 12
 
 
+def cubic(x, y):
+    return x * x * y
+
+
+MIXED = {  # the derivative by both, 2 x, found in several ways
+    "grad of grad": gt.grad(gt.grad(cubic), 1),
+    "jacobian of grad": gt.jacobian(gt.grad(cubic), 1),
+    "vjp of vjp": lambda x, y: gt.vjp(
+        lambda y: gt.vjp(lambda x: cubic(x, y), x)[1](gt.ones_like(y))[0], y
+    )[1](gt.ones_like(y))[0],
+    "jvp of grad": lambda x, y: gt.jvp(lambda y: gt.grad(cubic)(x, y), (y,), (gt.ones_like(y),))[1],
+    "jvp of jvp": lambda x, y: gt.jvp(
+        lambda y: gt.jvp(lambda x: cubic(x, y), (x,), (gt.ones_like(x),))[1],
+        (y,),
+        (gt.ones_like(y),),
+    )[1],
+}
+
+
+@pytest.mark.parametrize("way", MIXED)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_transform_in_a_transform_leaves_the_tape_unless_an_argument_is_on_it(way, requires_grad):
+    x = gt.tensor(2.0, requires_grad=requires_grad)
+    found = MIXED[way](x, gt.tensor(3.0))
+    assert found.item() == 4
+    assert found.requires_grad == requires_grad
+    if requires_grad:
+        found.backward()
+        assert x.grad.item() == 2
+
+
 def test_inside_no_grad_transforms_work_and_record_nothing():
     x = gt.tensor(2.0, requires_grad=True)
     with gt.no_grad():

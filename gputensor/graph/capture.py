@@ -18,7 +18,7 @@ from gputensor.errors import CaptureError, DeviceMismatchError
 from gputensor.graph import cpu, passes
 from gputensor.graph.record import Record, record
 from gputensor.ops import precision
-from gputensor.random import numbers_kept
+from gputensor.random.stream import numbers_kept
 from gputensor.tree import leaves, map_tree
 from gputensor.watched import Watched
 

@@ -371,14 +371,14 @@ class Sequential(nn.Sequential):
                 raw = backend.plain(raw if isinstance(raw, np.ndarray) else np.asarray(raw))
             except ValueError as error:
                 raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
-        if raw.dtype.kind not in "biuf":
+        if raw.dtype.kind not in "biufV":
             raise DTypeError(f"{name} has dtype {raw.dtype}; it must hold numbers")
         if isinstance(data, Tensor) and data.device != place:
             raise DeviceMismatchError(
                 f"{name} is on {data.device}, the model on {place}; move it with "
                 f"{name}.to({str(place)!r})"
             )
-        if not isinstance(raw, np.ndarray) or raw.dtype.kind == "f":
+        if not isinstance(raw, np.ndarray) or raw.dtype.kind in "fV":
             raw = raw.astype(
                 raw.dtype if raw.dtype.itemsize < 4 else config.default_dtype(), copy=False
             )
@@ -439,7 +439,7 @@ class Sequential(nn.Sequential):
                 f"y has shape {array.shape}; it must be ({rows},) or ({rows}, classes)"
             )
         xp = backend.namespace(array)
-        if array.dtype.kind == "f" and not bool(
+        if array.dtype.kind in "fV" and not bool(
             xp.all(xp.isfinite(array) & (xp.floor(array) == array))
         ):
             raise DTypeError("y must hold class labels, whole numbers; it has fractions or NaN")

@@ -9,7 +9,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Operand, Primitive, Rule, Tensor, as_array, default_dtype
-from gputensor.backend import is_array, namespace
+from gputensor.backend import namespace
 from gputensor.errors import DTypeError, GraphError
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.data_type import astype, finfo
@@ -213,8 +213,8 @@ def _power(xp: Any, x: Any, y: Any) -> Any:
             raise ValueError("negative integer powers")  # as NumPy says, but CuPy does not
         if not (backend.on_cpu(x) or backend.on_cpu(y)):
             return _cuda_power(xp, x, y)
-        if type(y) is float and y == 0.5 and x.dtype.kind == "f":
-            return _root(x)
+        if type(y) is float and y == 0.5 and x.dtype.kind in "fV":
+            return _root(x, np.float32 if x.dtype.kind == "V" else None)
         out = x**y
         if hasattr(y, "dtype") and out.dtype.kind == "f":
             half = np.equal(y, 0.5)
@@ -345,7 +345,7 @@ reciprocal = _unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x
 
 def _sign(xp: Any, x: Any) -> Any:
     if x.dtype.kind != "c":
-        return xp.sign(x)
+        return xp.sign(x) + 0 if x.dtype.kind == "V" else xp.sign(x)  # ml_dtypes keeps -0
     return xp.where(xp.equal(x, 0), x.dtype.type(0), _phase(xp, x))  # 0 of zeros of any sign
 
 
@@ -373,7 +373,7 @@ rint = _unary(
 
 def _endless(x: Any) -> bool:
     """Whether an array of NumPy's or a number holds, or may hold, an infinity or a NaN."""
-    floating = isinstance(x, float) or (hasattr(x, "dtype") and x.dtype.kind == "f")
+    floating = isinstance(x, float) or (hasattr(x, "dtype") and x.dtype.kind in "fV")
     return floating and not (_is_plain(x) and np.isfinite(x).all())
 
 
@@ -667,7 +667,7 @@ def polygamma(n: int | Operand, x: Operand, /) -> Tensor:
     """
     if isinstance(n, Tensor) and n.requires_grad:
         raise GraphError("polygamma: there is no gradient towards n; write n.detach()")
-    if isinstance(n, Tensor) or is_array(n):
+    if isinstance(n, Tensor) or getattr(n, "ndim", False):
         return _polygamma(n, x)
     n = integer("polygamma", "n", n)
     if n < 0:
@@ -794,9 +794,21 @@ def _plain(number: Any) -> Any:
     return number.item() if isinstance(number, np.generic) else number
 
 
+def _without_nan(xp: Any, x: Any, nan: float, posinf: float | None, neginf: float | None) -> Any:
+    if x.dtype.kind != "V":
+        return xp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+    # NumPy takes bfloat16 for no floating point, and CuPy makes 0 of all three.
+    most = finfo(x.dtype).max
+    ends = {
+        "posinf": most if posinf is None else posinf,
+        "neginf": -most if neginf is None else neginf,
+    }
+    return xp.nan_to_num(x.astype(np.float32), nan=nan, **ends).astype(x.dtype)
+
+
 _nan_to_num = Primitive(
     "nan_to_num",
-    lambda xp, x, **values: xp.nan_to_num(x, **values),
+    _without_nan,
     (lambda xp, g, _out, x, **_values: xp.where(xp.isfinite(x), g, 0),),
     elementwise=True,
 )
@@ -855,13 +867,19 @@ def where(condition: Operand, x: Operand, y: Operand, /) -> Tensor:
     -------
     Tensor
         Of the broadcast shape. What was not chosen gets gradient 0, even if it is NaN.
+
+    Raises
+    ------
+    OverflowError
+        If an int is out of the range of the other's integers.
     """
     given = [choice.dtype for choice in (x, y) if hasattr(choice, "dtype")]
     if not given:  # nothing else says of which dtype
         x, y = default_dtype(x), default_dtype(y)
-    elif len(given) == 1 and given[0].kind == "V":  # a float beside bfloat16 is float64 to NumPy
-        number = given[0].type
-        x, y = (number(c) if isinstance(c, (int, float)) else c for c in (x, y))
+    elif len(given) == 1 and given[0].kind in "iuV":
+        # NumPy's function cuts ints that do not fit, and a float beside bfloat16 is float64 to it.
+        number, fitting = given[0].type, (int, float) if given[0].kind == "V" else int
+        x, y = (number(c) if isinstance(c, fitting) else c for c in (x, y))
     return _where(condition, x, y)
 
 

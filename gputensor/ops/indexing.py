@@ -90,7 +90,7 @@ def _scattered(xp: Any, values: Any, shape: tuple[int, ...], key: Any) -> Any:
         out.real = _scattered(xp, values.real, shape, key)
         out.imag = _scattered(xp, values.imag, shape, key)
         return out
-    if values.size and values.dtype.kind == "f":
+    if values.size and values.dtype.kind in "fV":
         if backend.is_array(key) and key.dtype.kind in "iu":
             rows = values.reshape(key.size, -1)
             index = xp.remainder(key.reshape(-1).astype(np.int64), shape[0])  # -1 is the last
@@ -239,8 +239,14 @@ def _setting(name: str, x: Tensor, key: Any, value: Operand) -> tuple[Any, Any, 
             raise clearer(name, [x.array], error) from None
 
 
+def _checkable(value: Any) -> Any:
+    """A value that is refused where it does not fit, which NumPy's integers are not by CuPy."""
+    return int(value) if isinstance(value, np.integer) else value
+
+
 def set_items(name: str, x: Tensor, key: Any, value: Operand, own: bool) -> Tensor:
     """Tensor like `x` with `value` at `key`; with `own` in the memory of `x`, which is lost."""
+    value = _checkable(value)
     _, key, last = _setting(name, x, key, value)
     try:
         return _index_set(x, value, key=key, last=last, own=own)
@@ -250,7 +256,7 @@ def set_items(name: str, x: Tensor, key: Any, value: Operand, own: bool) -> Tens
 
 def write_items(name: str, x: Tensor, key: Any, value: Operand) -> Any:
     """Write `value` into the raw array of `x`, which is returned."""
-    raw, key, last = _setting(name, x, key, value)
+    raw, key, last = _setting(name, x, key, _checkable(value))
     with backend.on_device_of(x.array):
         try:
             return _put(x.array, key, raw, last)

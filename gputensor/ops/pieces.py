@@ -131,6 +131,13 @@ _pad = Primitive(
 )
 
 
+def _widths(given: Any) -> Any:
+    """Numbers of a nested list, of which some may be tensors, on the host."""
+    if isinstance(given, (list, tuple)):
+        return [*map(_widths, given)]
+    return numbers("pad", "pad_width", given)
+
+
 def pad(
     x: Operand,
     pad_width: int | Sequence[Any],
@@ -170,7 +177,7 @@ def pad(
             "'wrap'"
         )
     try:
-        pairs = np.broadcast_to(pad_width, (len(shape), 2)).tolist()
+        pairs = np.broadcast_to(_widths(pad_width), (len(shape), 2)).tolist()
     except ValueError:
         raise ShapeError(f"pad: pad_width {pad_width} does not fit shape {shape}") from None
     widths = tuple(ints("pad", "pad_width", pair) for pair in pairs)

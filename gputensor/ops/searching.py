@@ -98,6 +98,7 @@ def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
 def _searchsorted_forward(xp: Any, x1: Any, x2: Any, *sorter: Any, side: str) -> Any:
     # CuPy's takes no numbers, and compares integers of different kinds as C++ does.
     dtype = np.result_type(x1.dtype, getattr(x2, "dtype", type(x2)))
+    dtype = np.dtype(np.float32) if dtype.kind == "V" else dtype  # whose NaN have an order
     x1, x2 = (xp.asarray(x, dtype) for x in (x1, x2))
     return xp.searchsorted(x1, x2, side, *sorter)
 

@@ -101,8 +101,9 @@ def _variance(xp: Any, x: Any, axis: Axis, correction: float) -> Any:
     else:
         deviation = _deviation(xp, x, axis)
         rest = xp.sum(deviation, axis=axis)  # what rounding left out of the mean, times the count
-        found = xp.sum(deviation * deviation, axis=axis) - rest * rest / builtins.max(count, 1)
-        found = xp.maximum(found, 0)
+        found = xp.sum(deviation * deviation, axis=axis)
+        excess = rest * rest / builtins.max(count, 1)
+        found = xp.maximum(found - xp.where(xp.isinf(excess), 0, excess), 0)
     return found / _freedom(count, correction)
 
 

@@ -1,0 +1,52 @@
+"""Random numbers from a counter-based stream, Philox4x32-10: the same on the CPU and on CUDA.
+
+Methods and their arguments are those of ``numpy.random.Generator``, in the same order. Parameters
+of distributions may be tensors; then the numbers are functions of them, with gradients.
+"""
+
+from gputensor.random.discrete import Discrete
+
+__all__ = [
+    "Generator",
+    "default_generator",
+    "default_rng",
+    "manual_seed",
+]
+
+
+class Generator(Discrete):
+    """Stream of random numbers.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Non-negative, below 2**64; without it, one from the operating system. Equal seeds give
+        equal numbers on every device, normal ones to rounding.
+
+    Attributes
+    ----------
+    state : tuple of int
+        Seed and counter; settable, to go on from there.
+
+    Notes
+    -----
+    In the methods `shape` is that of the result, ``()`` if it is None, in the place of NumPy's
+    `size`; `dtype` is its dtype and `device` its place, where the numbers are drawn.
+
+    Where parameters of a distribution are tensors, or arrays, they broadcast, and with `shape`; by
+    default the result has their shape, dtype and device. Their values are not checked, as the host
+    would have to wait for them.
+    """
+
+
+default_generator = Generator()
+
+
+def default_rng(seed: int | None = None) -> Generator:
+    """Make a generator, as ``numpy.random.default_rng`` does; the same as ``Generator(seed)``."""
+    return Generator(seed)
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start gputensor's own generator, which layers and dropout draw from, again from `seed`."""
+    return default_generator.manual_seed(seed)
