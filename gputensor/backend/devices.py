@@ -4,9 +4,8 @@ import contextlib
 import functools
 import importlib
 import importlib.util
-from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -180,12 +179,14 @@ def device_of(array: Array) -> Device:
     return Device("cuda", array.device.id)
 
 
-@contextlib.contextmanager
-def _cuda_device(index: int) -> Iterator[None]:
+def _cuda_device(index: int) -> contextlib.AbstractContextManager[Any]:
+    """Context of a CUDA device, of which nothing is left to do where it is the only one."""
+    if index == 0 and cuda_status().devices < 2:
+        return _NO_CONTEXT
     import cupy
 
-    with cupy.cuda.Device(index):
-        yield
+    found: contextlib.AbstractContextManager[Any] = cupy.cuda.Device(index)
+    return found
 
 
 _NO_CONTEXT = contextlib.nullcontext()
