@@ -220,6 +220,30 @@ def test_numbers_of_numpy_are_operands_of_their_own_value(device):
             assert (x * kind(value)).tolist() == [value] * 3
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_gradients_of_16_bits_that_meet_have_the_bits_of_the_cpu(device, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    x = numbers(0, 700)
+
+    def gradient(place, captured=False):
+        w = gt.astype(gt.tensor(x, device=place), dtype)
+        w.requires_grad = True
+
+        def f():
+            w.grad = None
+            z = w * 0.3
+            (w * 1.7 + z * (w + 1) + w * w - w / 2).sum().backward()
+            return w.grad.detach() * 1
+
+        run = gt.capture(f, device=place) if captured else f
+        return [run().numpy().tobytes() for _ in range(3)]
+
+    expected = gradient("cpu")
+    assert gradient("cuda") == expected
+    assert gradient("cuda", captured=True) == expected
+
+
 def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
     outlined, made = eager.outlined, []
 

@@ -514,7 +514,7 @@ class _Step:
         -------
         list of (entry, array) or None
             None if it takes more than a kernel: arrays of other shapes than that of `g`, or with
-            gaps, or a rule that is no formula.
+            gaps, or a rule that is no formula, or gradients of 16 bits to be added up in float32.
         """
         kind, shape = self._kind, g.shape
         wanted: list[Any] = []
@@ -525,7 +525,10 @@ class _Step:
                 continue
             if parent.shape != shape:
                 return None
-            if parent in wanted:
+            again = parent in wanted
+            if parent.dtype.itemsize == 2 and (again or parent in gradients):
+                return None
+            if again:
                 which.append(wanted.index(parent))
             else:
                 which.append(len(wanted))
