@@ -180,9 +180,7 @@ def device_of(array: Array) -> Device:
 
 
 def _cuda_device(index: int) -> contextlib.AbstractContextManager[Any]:
-    """Context of a CUDA device, of which nothing is left to do where it is the only one."""
-    if index == 0 and cuda_status().devices < 2:
-        return _NO_CONTEXT
+    """Context of a CUDA device."""
     import cupy
 
     found: contextlib.AbstractContextManager[Any] = cupy.cuda.Device(index)
@@ -193,10 +191,18 @@ _NO_CONTEXT = contextlib.nullcontext()
 
 
 def on_device_of(place: "Array | Device") -> contextlib.AbstractContextManager[None]:
-    """Make the CUDA device of an array current, so that results and launches go there."""
+    """Make the CUDA device of an array current, so that results and launches go there.
+
+    Where there is one device only, nothing is left to do.
+    """
     if type(place) is np.ndarray:
         return _NO_CONTEXT
-    where = place if isinstance(place, Device) else device_of(place)
+    if isinstance(place, Device):
+        where = place
+    elif cuda_status().devices < 2:
+        return _NO_CONTEXT
+    else:
+        where = device_of(place)
     return _NO_CONTEXT if where.kind == "cpu" else _cuda_device(where.index)
 
 
@@ -224,7 +230,7 @@ class FollowDevice:
         if index != self._index:
             self._context.__exit__(None, None, None)
             self._index, self._context = index, _NO_CONTEXT
-            if index >= 0:
+            if index >= 0 and cuda_status().devices > 1:
                 self._context = _cuda_device(index)
             self._context.__enter__()
 
