@@ -6,7 +6,7 @@ that up, makes the result, and launches. What does not become one kernel, a func
 values or that the table of formulas does not have, is left to CuPy as it is written.
 """
 
-import importlib
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gputensor import backend
-from gputensor.backend import Array, Device
+from gputensor.backend import Array, Device, Namespace
 from gputensor.graph import passes
 from gputensor.graph.formulas import INEXACT
 from gputensor.graph.fuse import Group
@@ -655,9 +655,11 @@ class Mapped:
 class Reduced:
     """A reduction of CuPy's namespace as generated kernels, which add up in their order.
 
+    That of integers is exact, in whatever order, and left to CuPy.
+
     Parameters
     ----------
-    name : {"sum", "prod", "mean", "max", "min", "any", "all"}
+    name : {"sum", "prod", "mean", "max", "min"}
     plain : callable, optional
         What is called where there is no kernel; CuPy's function by default.
     """
@@ -696,6 +698,8 @@ class Reduced:
             like = np.empty((1,) * x.ndim, x.dtype)
             dtype = function(like, axis=axis, **options).dtype
         except Exception:  # what is wrong CuPy says
+            return None
+        if dtype.kind not in "fV":
             return None
         named = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = {a % x.ndim for a in named} if x.ndim else set()
@@ -750,14 +754,14 @@ def _cupy() -> Any:
     return sys.modules["cupy"]  # whoever has arrays of it has imported it
 
 
-def _of_cupy(name: str) -> _Call:
-    def function(*operands: Any, **options: Any) -> Any:
-        place = _cupy()
-        if not hasattr(place, name):
-            place = importlib.import_module("cupyx.scipy.special")
-        return getattr(place, name)(*operands, **options)
+@functools.cache
+def _namespace(module: Any) -> Any:
+    """CuPy's own functions, without what takes the place of some."""
+    return Namespace(module)
 
-    return function
+
+def _of_cupy(name: str) -> _Call:
+    return lambda *operands, **options: getattr(_namespace(_cupy()), name)(*operands, **options)
 
 
 def _names() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -771,5 +775,5 @@ def _names() -> Iterator[tuple[str, tuple[str, ...]]]:
 for _name, _also in _names():
     _function = Mapped(_name, backend.CUPY_FUNCTIONS.get(_name))
     backend.CUPY_FUNCTIONS.update(dict.fromkeys(_also, _function))
-for _name in ("sum", "prod", "mean", "max", "min", "any", "all"):
+for _name in ("sum", "prod", "mean", "max", "min"):
     backend.CUPY_FUNCTIONS[_name] = Reduced(_name, backend.CUPY_FUNCTIONS.get(_name))
