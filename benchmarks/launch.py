@@ -3,12 +3,11 @@
     python benchmarks/launch.py [--repeats 25]
 
 It needs CuPy and no GPU. Taking memory gives the same address again and again, and a launch does
-nothing, nor does the choice of a device, so that what is left is the way from a call on tensors to
-the launch. Of the backward pass an operation's share is shown.
+nothing, so that what is left is the way from a call on tensors to the launch. Of the backward pass
+an operation's share is shown.
 """
 
 import argparse
-import contextlib
 import platform
 import statistics
 import time
@@ -18,11 +17,22 @@ from typing import Any
 import numpy as np
 
 import gputensor as gt
-from gputensor import backend
 from gputensor.autograd import wrap
-from gputensor.kernels.source import CudaSource
 
 LIMIT = 6.0  # microseconds for a call
+
+
+class Module:
+    """In the place of ``cupy.RawModule``: kernels that do nothing."""
+
+    def __init__(self, **options: Any) -> None: ...
+
+    def compile(self) -> None:
+        """Compile nothing."""
+
+    def get_function(self, name: str) -> Any:
+        """A kernel."""
+        return lambda grid, block, arguments, **options: None
 
 
 def without_driver() -> Any:
@@ -31,14 +41,7 @@ def without_driver() -> Any:
 
     memory = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(1 << 20, 1 << 20, None, 0), 0)
     cupy.cuda.set_allocator(lambda size: memory)
-
-    def entry(self: CudaSource, name: str) -> Any:
-        parameters = self.parameters(name)
-        quick = [(None, p.dtype) for p in parameters]
-        return (lambda grid, block, arguments: None), parameters, quick
-
-    CudaSource._entry = entry  # type: ignore[method-assign]
-    backend._cuda_device = lambda index: contextlib.nullcontext()  # type: ignore[assignment]
+    cupy.RawModule = Module
     return cupy
 
 
@@ -85,6 +88,8 @@ def measured(repeats: int) -> dict[str, float]:
         "tanh(x)": microseconds(lambda: gt.tanh(x), repeats),
         "x * y": microseconds(lambda: x * y, repeats),
         "x * 2": microseconds(lambda: x * 2, repeats),
+        "x * 0.1": microseconds(lambda: x * 0.1, repeats),
+        "sum(x)": microseconds(lambda: gt.sum(x), repeats),
         "tanh(p), on the tape": microseconds(lambda: gt.tanh(p), repeats),
         "p * q, on the tape": microseconds(lambda: p * q, repeats),
     }

@@ -61,12 +61,12 @@ class Usage(NamedTuple):
 
 
 def launches() -> list[Launch]:
-    """Every instantiation, with the largest block that it is launched with."""
+    """Every instantiation of a kernel in a file, with the largest block it is launched with."""
     forget_cupy()
     with standin.installed() as cupy:
         found = instantiations(cupy)
     forget_cupy()
-    return list(found.values())
+    return [launch for launch in found.values() if launch.source.name != "source.cu"]
 
 
 def compile_source(source: CudaSource, entries: Sequence[Launch], arch: str) -> list[Usage]:

@@ -250,13 +250,11 @@ def test_an_epoch_reads_the_device_at_its_end_only(cupy):
     for epochs in (1, 4):
         standin.counters.reset()
         network.fit(device_x, device_y, batch_size=32, epochs=epochs, verbose=0)
-        counters = standin.counters
-        counts.append(
-            (counters.transfers_to_host, counters.synchronizations, counters.transfers_to_device)
-        )
-    per_epoch = [(b - a) / 3 for a, b in zip(*counts, strict=True)]
+        c = standin.counters
+        counts.append((c.transfers_to_host, c.synchronizations, c.transfers_to_device))
+    reads, waits, sent = ((b - a) / 3 for a, b in zip(*counts, strict=True))
     # The sums of loss and accuracy and the flag of bad labels, at the end of the epoch; nothing is
-    # sent to the device.
-    assert per_epoch[0] == 2
-    assert per_epoch[1] <= 2
-    assert per_epoch[2] == 0
+    # sent to the device. Before each launch the host waits for the one before the last, no more.
+    assert reads == 2
+    assert waits <= 2 + -(-len(x) // 32)
+    assert sent == 0

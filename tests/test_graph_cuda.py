@@ -17,7 +17,7 @@ from conftest import forget_cupy, on_gpu
 from gputensor import backend
 from gputensor.autograd import wrap
 from gputensor.errors import CaptureError, LabelError
-from gputensor.graph import cuda, ir, passes
+from gputensor.graph import cuda, eager, ir, passes
 from gputensor.graph.cuda import Program
 from gputensor.graph.interpret import Memory, interpret
 from gputensor.graph.ir import Returned
@@ -218,6 +218,67 @@ def test_numbers_of_numpy_are_operands_of_their_own_value(device):
         for value in (2, 3, 2):
             assert gt.add(x, kind(value)).tolist() == [1 + value] * 3
             assert (x * kind(value)).tolist() == [value] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_gradients_of_16_bits_that_meet_have_the_bits_of_the_cpu(device, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    x = numbers(0, 700)
+
+    def gradient(place, captured=False):
+        w = gt.astype(gt.tensor(x, device=place), dtype)
+        w.requires_grad = True
+
+        def f():
+            w.grad = None
+            z = w * 0.3
+            (w * 1.7 + z * (w + 1) + w * w - w / 2).sum().backward()
+            return w.grad.detach() * 1
+
+        run = gt.capture(f, device=place) if captured else f
+        return [run().numpy().tobytes() for _ in range(3)]
+
+    expected = gradient("cpu")
+    assert gradient("cuda") == expected
+    assert gradient("cuda", captured=True) == expected
+
+
+def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
+    outlined, made = eager.outlined, []
+
+    def counting(*args):
+        made.append(1)
+        return outlined(*args)
+
+    monkeypatch.setattr(eager, "outlined", counting)
+    values = numbers(0, 5)
+    x = gt.tensor(values, device="cuda", requires_grad=True)
+    count = []
+    for i, n in enumerate((0.3, 2.0, 0.1, -7.7, 1e3 + 0.1, 1e35, 0.7)):
+        x.grad = None
+        y = (x * n - n) / n
+        y.sum().backward()
+        number = np.float32(n)
+        np.testing.assert_array_equal(y.detach().numpy(), (values * number - number) / number)
+        np.testing.assert_array_equal(x.grad.numpy(), 1 / number * number * np.ones(5, "f"))
+        if i in (2, 3, 4, 6):
+            assert len(made) == count[-1]
+        count.append(len(made))
+
+
+def test_operations_that_do_more_with_a_number_than_compute_with_it(device):
+    values = np.abs(numbers(0, 6)) + 0.1
+    for function in (lambda a, n: a**n, lambda a, n: n**a, lambda a, n: gt.clip(a, n, n + 0.3)):
+        for n in (0.7, 0.5, 2.0, 0.1, -1.3):
+            found = []
+            for place in ("cuda", "cpu"):
+                a = gt.tensor(values, device=place, requires_grad=True)
+                b = gt.where(a > 0.5, function(a, abs(n)), n)
+                b.sum().backward()
+                found.append((b.detach().numpy(), a.grad.numpy()))
+            for one, other in zip(*found, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axes", [None, 0, (1, 2), 2])

@@ -4,9 +4,8 @@ import contextlib
 import functools
 import importlib
 import importlib.util
-from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -180,22 +179,30 @@ def device_of(array: Array) -> Device:
     return Device("cuda", array.device.id)
 
 
-@contextlib.contextmanager
-def _cuda_device(index: int) -> Iterator[None]:
+def _cuda_device(index: int) -> contextlib.AbstractContextManager[Any]:
+    """Context of a CUDA device."""
     import cupy
 
-    with cupy.cuda.Device(index):
-        yield
+    found: contextlib.AbstractContextManager[Any] = cupy.cuda.Device(index)
+    return found
 
 
 _NO_CONTEXT = contextlib.nullcontext()
 
 
 def on_device_of(place: "Array | Device") -> contextlib.AbstractContextManager[None]:
-    """Make the CUDA device of an array current, so that results and launches go there."""
+    """Make the CUDA device of an array current, so that results and launches go there.
+
+    Where there is one device only, nothing is left to do.
+    """
     if type(place) is np.ndarray:
         return _NO_CONTEXT
-    where = place if isinstance(place, Device) else device_of(place)
+    if isinstance(place, Device):
+        where = place
+    elif cuda_status().devices < 2:
+        return _NO_CONTEXT
+    else:
+        where = device_of(place)
     return _NO_CONTEXT if where.kind == "cpu" else _cuda_device(where.index)
 
 
@@ -223,7 +230,7 @@ class FollowDevice:
         if index != self._index:
             self._context.__exit__(None, None, None)
             self._index, self._context = index, _NO_CONTEXT
-            if index >= 0:
+            if index >= 0 and cuda_status().devices > 1:
                 self._context = _cuda_device(index)
             self._context.__enter__()
 

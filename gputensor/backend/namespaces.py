@@ -221,7 +221,7 @@ def same_device(name: str, arrays: list[Array]) -> None:
     DeviceMismatchError
         Naming the operation, the devices and the fix.
     """
-    if all(type(a) is np.ndarray for a in arrays):  # quicker than to name their device
+    if len(arrays) < 2 or all(type(a) is np.ndarray for a in arrays):  # quicker than to name it
         return
     devices = [device_of(a) for a in arrays if is_array(a)]
     if any(d != devices[0] for d in devices[1:]):

@@ -6,7 +6,7 @@ that up, makes the result, and launches. What does not become one kernel, a func
 values or that the table of formulas does not have, is left to CuPy as it is written.
 """
 
-import importlib
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gputensor import backend
-from gputensor.backend import Array, Device
+from gputensor.backend import Array, Device, Namespace
 from gputensor.graph import passes
 from gputensor.graph.formulas import INEXACT
 from gputensor.graph.fuse import Group
@@ -202,17 +202,74 @@ class Plan(NamedTuple):
         self.launch(grid, _BLOCK, self.arguments(arrays, outs, size))  # type: ignore[misc]
 
 
+# Numbers that stand for most others: nothing is computed in another way for them.
+_UNLIKE = (0.7310585786300049, 2.718281828459045)
+_BY_VALUE: Any = object()  # in the place of a plan: there is one for each value of the numbers
+
+
+def _is_like_most(x: float) -> bool:
+    """Whether a number is none that operations may have a way of their own for, as for 2 or 0.5."""
+    return 1e-30 < abs(x) < 1e30 and x * 2 % 1 != 0
+
+
 def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Plan | None:
+    """How to compute a function with one kernel; None if it takes more.
+
+    Operands that are numbers like most become arguments of the kernel, where that is all they are
+    for the function: else the answer is :data:`_BY_VALUE`.
+    """
+    places = [i for i, o in enumerate(operands) if type(o) is float and _is_like_most(o)]
+    if not places:
+        return _planned_by_value(function, operands, attrs)
+    kernels: list[Generated] = []
+    for unlike in _UNLIKE:
+        given = [unlike + i if i in places else o for i, o in enumerate(operands)]
+        found = outlined(function, given, attrs)
+        if found is None or not found.group.nodes:
+            return _BY_VALUE  # type: ignore[no-any-return]
+        kernel = generated(found.group)
+        assert kernel is not None
+        kernels.append(kernel)
+    one, other = kernels
+    if one.source is not other.source:
+        return _BY_VALUE  # type: ignore[no-any-return]
+    numbers: dict[int, int] = {}  # place of the operand, by that of the argument
+    for k, pair in enumerate(zip(one.arguments, other.arguments, strict=True)):
+        if type(pair[0]) is Value or pair[0] == pair[1]:
+            continue
+        alike = (
+            i
+            for i in places
+            if all(
+                n == type(n)(unlike + i) and type(n) in (np.float32, np.float64)
+                for n, unlike in zip(pair, _UNLIKE, strict=True)
+            )
+        )
+        place = next(alike, None)
+        if place is None:
+            return _BY_VALUE  # type: ignore[no-any-return]
+        numbers[k] = place
+    return _plan(found, kernel, operands, numbers)  # type: ignore[arg-type]
+
+
+def _planned_by_value(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Plan | None:
     found = outlined(function, operands, attrs)
     if found is None:
         return None
-    places = [i for i, o in enumerate(operands) if type(o) is Operand]
-    dtypes = tuple(r.dtype if type(r) is Value else places[r] for r in found.results)
     if not found.group.nodes:
-        return Plan(None, tuple, dtypes, 1, ())
+        return Plan(None, tuple, _dtypes(found, operands), 1, ())
     kernel = generated(found.group)
-    if kernel is None:
-        return None
+    return None if kernel is None else _plan(found, kernel, operands, {})
+
+
+def _dtypes(found: Outlined, operands: list[Any]) -> tuple[Any, ...]:
+    places = [i for i, o in enumerate(operands) if type(o) is Operand]
+    return tuple(r.dtype if type(r) is Value else places[r] for r in found.results)
+
+
+def _plan(found: Outlined, kernel: Generated, operands: list[Any], numbers: dict[int, int]) -> Plan:
+    """A kernel with the arguments that operands and results are; see :func:`_planned`."""
+    places = [i for i, o in enumerate(operands) if type(o) is Operand]
     # By its address, as an array with gaps, or of another shape than the kernel's, is no argument.
     shape = found.group.shape
     dense = all(
@@ -230,13 +287,17 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
     for i, argument in enumerate(kernel.arguments[1:], 1):
         if type(argument) is Value:
             texts.append(text[argument.buffer.number])
-        else:  # as CuPy has to be given it
-            dtype = parameters[i].dtype
+            continue
+        dtype = parameters[i].dtype  # as CuPy has to be given it
+        if i in numbers:
+            names[f"n{i}"] = dtype.type
+            texts.append(f"n{i}(arrays[{numbers[i]}])")
+        else:
             names[f"n{i}"] = argument if dtype is None else dtype.type(argument)
             texts.append(f"n{i}")
     arguments = eval(f"lambda arrays, outs, size: ({', '.join(texts)},)", names)
-    width = -(-math.prod(found.group.shape) // kernel.elements)
-    return Plan(launch, arguments, dtypes, _BLOCK[0] * width, found.group.shape)
+    width = -(-math.prod(shape) // kernel.elements)
+    return Plan(launch, arguments, _dtypes(found, operands), _BLOCK[0] * width, shape)
 
 
 class Fused:
@@ -284,6 +345,8 @@ class Fused:
             plan = self._plans[which]
         except KeyError:
             plan = self._add(which, arrays, attrs, _ANY)
+        if plan is _BY_VALUE:
+            plan = self._by_value(which, arrays, attrs, _ANY)
         if plan is None or shape is None or (self._several and _elsewhere(arrays, kind)):
             return self._plain(*arrays, **attrs)
         out = kind(shape, plan.dtypes[0])
@@ -312,14 +375,31 @@ class Fused:
             plan = self._plans[which]
         except KeyError:
             plan = self._add(which, arrays, attrs, None)
+        if plan is _BY_VALUE:
+            plan = self._by_value(which, arrays, attrs, None)
         if plan is None or (self._several and _elsewhere(arrays, kind)):
             return self._plain(*arrays, **attrs)
         out = kind(plan.shape, plan.dtypes[0])
         plan.run(arrays, [out])
         return out
 
-    def _add(
+    def _by_value(
         self, which: Any, arrays: tuple[Any, ...], attrs: dict[str, Any], shape: Any
+    ) -> Plan | None:
+        """The plan for these values of the numbers."""
+        which = which, *(a for a in arrays if type(a) is float)
+        try:
+            return self._plans[which]
+        except KeyError:
+            return self._add(which, arrays, attrs, shape, _planned_by_value)
+
+    def _add(
+        self,
+        which: Any,
+        arrays: tuple[Any, ...],
+        attrs: dict[str, Any],
+        shape: Any,
+        planned: _Call = _planned,
     ) -> Plan | None:
         """Plan a kernel for operands like these; with `shape` for dense ones of any shape."""
         kind = self._kind
@@ -334,8 +414,8 @@ class Fused:
         ]
         plan = None
         if own and (shape or all(0 < a.size < _LARGE for a in own)):
-            plan = _planned(self._function, operands, attrs)
-            if plan is not None and plan.launch is None:
+            plan = planned(self._function, operands, attrs)
+            if plan is not None and plan is not _BY_VALUE and plan.launch is None:
                 plan = None  # nothing to compute: the function itself is quicker
         if len(self._plans) >= _MOST:
             self._plans.clear()
@@ -348,6 +428,8 @@ def _other(operand: Any) -> Any:
     if operand is None:
         return None
     kind = type(operand)
+    if kind is float and _is_like_most(operand):
+        return float
     if kind is float or kind is int or kind is bool:
         return kind, operand if operand else repr(operand)
     if isinstance(operand, np.generic):
@@ -432,7 +514,7 @@ class _Step:
         -------
         list of (entry, array) or None
             None if it takes more than a kernel: arrays of other shapes than that of `g`, or with
-            gaps, or a rule that is no formula.
+            gaps, or a rule that is no formula, or gradients of 16 bits to be added up in float32.
         """
         kind, shape = self._kind, g.shape
         wanted: list[Any] = []
@@ -443,7 +525,10 @@ class _Step:
                 continue
             if parent.shape != shape:
                 return None
-            if parent in wanted:
+            again = parent in wanted
+            if parent.dtype.itemsize == 2 and (again or parent in gradients):
+                return None
+            if again:
                 which.append(wanted.index(parent))
             else:
                 which.append(len(wanted))
@@ -468,6 +553,14 @@ class _Step:
             plan = self._plans[at]
         except KeyError:
             plan = self._plans[at] = self._add(arrays, attrs, which, wanted, len(saved))
+        if plan is _BY_VALUE:
+            at = at, *(a for a in saved if type(a) is float)
+            try:
+                plan = self._plans[at]
+            except KeyError:
+                planned = _planned_by_value
+                plan = self._add(arrays, attrs, which, wanted, len(saved), planned)
+                self._plans[at] = plan
         if plan is None or (self._several and _elsewhere(arrays, kind)):
             return None
         size = g.size
@@ -494,6 +587,7 @@ class _Step:
         which: list[int],
         wanted: list[Any],
         count: int,
+        planned: _Call = _planned,
     ) -> Plan | None:
         kind, functions = self._kind, self._functions
         rules = functions if len(functions) == len(which) else functions * len(which)
@@ -511,8 +605,10 @@ class _Step:
                 totals[i] = part if totals[i] is None else totals[i] + part
             return tuple(totals)
 
-        plan = _planned(everything, operands, {})
-        if plan is None or len(plan.dtypes) != len(wanted):
+        plan: Plan | None = planned(everything, operands, {})
+        if plan is None or plan is _BY_VALUE:
+            return plan
+        if len(plan.dtypes) != len(wanted):
             return None
         for dtype, parent in zip(plan.dtypes, wanted, strict=True):
             own = arrays[dtype].dtype if type(dtype) is int else dtype
@@ -559,9 +655,11 @@ class Mapped:
 class Reduced:
     """A reduction of CuPy's namespace as generated kernels, which add up in their order.
 
+    That of integers is exact, in whatever order, and left to CuPy.
+
     Parameters
     ----------
-    name : {"sum", "prod", "mean", "max", "min", "any", "all"}
+    name : {"sum", "prod", "mean", "max", "min"}
     plain : callable, optional
         What is called where there is no kernel; CuPy's function by default.
     """
@@ -600,6 +698,8 @@ class Reduced:
             like = np.empty((1,) * x.ndim, x.dtype)
             dtype = function(like, axis=axis, **options).dtype
         except Exception:  # what is wrong CuPy says
+            return None
+        if dtype.kind not in "fV":
             return None
         named = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = {a % x.ndim for a in named} if x.ndim else set()
@@ -654,14 +754,14 @@ def _cupy() -> Any:
     return sys.modules["cupy"]  # whoever has arrays of it has imported it
 
 
-def _of_cupy(name: str) -> _Call:
-    def function(*operands: Any, **options: Any) -> Any:
-        place = _cupy()
-        if not hasattr(place, name):
-            place = importlib.import_module("cupyx.scipy.special")
-        return getattr(place, name)(*operands, **options)
+@functools.cache
+def _namespace(module: Any) -> Any:
+    """CuPy's own functions, without what takes the place of some."""
+    return Namespace(module)
 
-    return function
+
+def _of_cupy(name: str) -> _Call:
+    return lambda *operands, **options: getattr(_namespace(_cupy()), name)(*operands, **options)
 
 
 def _names() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -675,5 +775,5 @@ def _names() -> Iterator[tuple[str, tuple[str, ...]]]:
 for _name, _also in _names():
     _function = Mapped(_name, backend.CUPY_FUNCTIONS.get(_name))
     backend.CUPY_FUNCTIONS.update(dict.fromkeys(_also, _function))
-for _name in ("sum", "prod", "mean", "max", "min", "any", "all"):
+for _name in ("sum", "prod", "mean", "max", "min"):
     backend.CUPY_FUNCTIONS[_name] = Reduced(_name, backend.CUPY_FUNCTIONS.get(_name))

@@ -97,7 +97,7 @@ def constants(graph: Graph) -> None:
 def copies(graph: Graph) -> None:
     """Let maps read what was copied, broadcast or filled in, in the place of the copy.
 
-    So may others, where that lies as the copy does.
+    So may others, where that is another result that lies as the copy does.
 
     ``t1 = broadcast_to(g); t2 = multiply(t1, y) -> t2 = multiply(g, y)``
     """
@@ -121,7 +121,12 @@ def copies(graph: Graph) -> None:
             until = len(graph.nodes)
         else:
             continue
-        alike = isinstance(new, Value) and new.strides == out.strides
+        # Others choose their way by strides and by alignment.
+        alike = (
+            isinstance(new, Value)
+            and (new.strides, new.offset, out.offset) == (out.strides, 0, 0)
+            and new.buffer.kind == "temporary"
+        )
         for later in graph.nodes[i + 1 : until + 1]:
             if (later.kind == "map" or alike) and not (
                 isinstance(new, Value) and any(v.overlaps(new) for v in later.outputs)

@@ -560,12 +560,12 @@ class Sequential(nn.Sequential):
         shuffle : bool
             Whether each epoch has a new random order.
         capture : {"auto", True, False}
-            Whether a step is recorded and replayed, on CUDA as one CUDA graph, see
-            :func:`gputensor.capture`; the results are the same. With "auto" steps on CUDA that
-            cannot be captured, because of a loss, a metric or a layer that reads values, are run
-            one operation after the other, and the log says why. On the CPU, where less is gained,
-            "auto" replays only if layers, loss and schedule are gputensor's own: what Python does
-            in those of the user would happen in the first steps only.
+            Whether a step is recorded and replayed, see :func:`gputensor.capture`; the results are
+            the same. On CUDA up to 64 steps are one CUDA graph, as many as take a twentieth of a
+            second: so long the progress bar may stand still, and Ctrl-C may have to wait. With
+            "auto" a step is recorded only if layers, loss, metrics and schedule are gputensor's
+            own, or captured by their author: what Python does in those of the user would happen in
+            the first step only. The log says what keeps steps from being replayed.
 
         Returns
         -------

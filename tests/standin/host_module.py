@@ -219,14 +219,16 @@ def _compile(text: str, source: str, options: Sequence[str]) -> Path:
     if path.exists():
         return path
     unit = folder / f"{key}.cpp"
-    unit.write_text(text)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made, linked = f"{scratch}/kernel.o", f"{scratch}/kernel.so"
+        written = Path(scratch, "kernel.cpp")
+        written.write_text(text)
+        os.replace(written, unit)  # at once, for threads and processes that do the same
         include = f"-I{_precompiled_header(compiler, folder)}"
         _run([compiler, *_FLAGS, include, "-c", str(unit), "-o", made], source, "", options)
         # Linked on its own: with the flags above the compiler would ask for libubsan.
         _run([compiler, "-shared", "-Wl,-Bsymbolic", made, "-o", linked], source, "", options)
-        os.replace(linked, path)  # at once, for processes that do the same
+        os.replace(linked, path)
     return path
 
 

@@ -182,7 +182,7 @@ class Allocation:
         self.live[self.ptr] = self
 
     def __del__(self) -> None:
-        if not hasattr(self, "block"):  # the driver refused
+        if not hasattr(self, "block") or _POISON is None:  # the driver refused, or Python ends
             return
         pool = self._pool and self._pool()
         if pool:
