@@ -249,3 +249,87 @@ def test_freezing_groups_and_settings_on_the_way_are_pytorchs(name):
             optimizer.step()
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
+class Nested(gt.nn.Module):
+    def __init__(self):
+        self.blocks = [[gt.nn.Dense(2, 2)], {"a": [gt.nn.Dropout(0.5), gt.nn.Dense(2, 1)]}]
+        self.scale = gt.ones(1)
+        self._seen = gt.zeros(1)
+        self.parent = self
+        self.register_buffer("passing", gt.zeros(2), persistent=False)
+
+    def forward(self, x, y, *, factor=1.0, training=None):
+        (first,), rest = self.blocks
+        out = first(x + y)
+        for module in rest["a"]:
+            out = module(out)
+        return out * factor * self.scale
+
+
+def test_modules_in_nested_containers_are_trained_saved_and_reached_by_eval():
+    module = Nested()
+    weights = {"blocks.0.0.weight", "blocks.0.0.bias", "blocks.1.a.1.weight", "blocks.1.a.1.bias"}
+    assert {n for n, _ in module.named_parameters()} == weights
+    assert module.state_dict().keys() == weights | {"scale"}
+    module.eval()
+    assert not module.blocks[1]["a"][0].training
+    x = gt.ones((3, 2))
+    np.testing.assert_allclose(
+        module(x, x, factor=2.0).detach(), 2 * module(x, y=x).detach(), rtol=1e-6
+    )
+
+
+def test_training_is_for_one_call_where_forward_does_not_take_it():
+    module = gt.nn.Sequential(gt.nn.Dropout(0.5)).eval()
+    x = gt.ones(100)
+    assert (module(x, training=True).numpy() == 0).any()
+    assert module(x).tolist() == [1] * 100
+    assert not module.training
+    assert module.train()(x, training=False).tolist() == [1] * 100
+    assert module.layers[0].training
+
+
+def test_a_state_holds_frozen_parameters_and_is_checked_before_anything_changes():
+    module, other = Nested(), Nested()
+    module.blocks[0][0].weight.requires_grad = False
+    state = module.state_dict()
+    other.load_state_dict(state)
+    assert all((state[k] == v).all() for k, v in other.state_dict().items())
+    before = other.state_dict()
+    for bad, error in (
+        ({**state, "scale": np.zeros(3)}, gt.errors.ShapeError),
+        ({k: v for k, v in state.items() if k != "scale"}, KeyError),
+        ({**state, "more": np.zeros(3)}, KeyError),
+    ):
+        changed = {k: v + 1 if v.shape != (3,) else v for k, v in bad.items()}
+        with pytest.raises(error):
+            other.load_state_dict(changed)
+        assert all((before[k] == v).all() for k, v in other.state_dict().items())
+    names = other.load_state_dict({"scale": np.full(1, 3.0), "more": 1}, strict=False)
+    assert names.unexpected_keys == ["more"]
+    assert sorted(names.missing_keys) == sorted(state.keys() - {"scale"})
+    assert other.scale.tolist() == [3]
+
+
+def test_a_generator_of_the_modules_own_is_part_of_the_state():
+    module = gt.nn.Dropout(0.5, gt.random.Generator(3))
+    module(gt.ones(10))
+    state = module.state_dict()
+    first = module(gt.ones(10)).tolist()
+    module.load_state_dict(state)
+    assert module(gt.ones(10)).tolist() == first
+
+
+def test_a_module_goes_to_another_dtype_and_is_trained_on():
+    module = gt.nn.Dense(2, 1)
+    optimizer = optim.Adam(module.parameters(), 0.1)
+    train(optimizer, module.parameters(), 2)
+    weight = module.weight
+    assert module.to("float64") is module
+    assert module.weight is weight
+    assert weight.dtype == gt.float64
+    before = values(weight)[0]
+    train(optimizer, module.parameters(), 2)
+    assert (values(weight)[0] != before).any()
+    assert optimizer.state_dict()["0.step"].tolist() == [4]

@@ -5,7 +5,7 @@ from typing import Any
 from gputensor.autograd import Tensor
 from gputensor.backend import Device
 from gputensor.nn import functional
-from gputensor.nn.modules import Module
+from gputensor.nn.module import Module
 from gputensor.ops.creation import ones, parameter, zeros
 
 __all__ = ["LayerNorm", "RMSNorm"]

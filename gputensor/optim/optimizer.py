@@ -218,10 +218,21 @@ class Optimizer(Watched):
                 assert leaf is not None
                 piece.block = place.block
                 piece.members = [Member(member.tensor, leaf, place.start, place.stop)]
-                if piece.rate.device != place.block.values.device:
-                    raise RuntimeError("a parameter was moved to another device")
+                self._follow(piece, place.block)
                 parts.append(piece)
         self._parts = tuple(parts)
+
+    def _follow(self, piece: Part, block: Block) -> None:
+        """Bring the state of a piece to the device and dtype of a block."""
+        device = block.values.device
+        if piece.rate.device != device:
+            piece.count = self._clock(block) if self._one_count else piece.count.copy(device)
+            piece.rate = piece.group.rate_on(device)
+        like = state_like(block, 0).array
+        for states in (piece.states, piece.scalars):
+            for name, t in states.items():
+                array = backend.to_device(t.array, device)
+                states[name] = wrap(array.astype(like.dtype) if states is piece.states else array)
 
     def _stretches(self) -> list[tuple[Part, int, int]]:
         """What is to be moved: parts, and from where to where in their blocks."""

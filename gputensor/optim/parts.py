@@ -7,7 +7,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Leaf, Tensor, leaf_of, wrap
-from gputensor.backend import Array
+from gputensor.backend import Array, Device
 from gputensor.optim.blocks import Block, array_of
 from gputensor.optim.groups import Group
 
@@ -23,9 +23,13 @@ class Count:
         self.value = wrap(value)
         self.ticket = wrap(backend.namespace(value).zeros(1, np.uint32))
 
-    def copy(self) -> "Count":
+    def copy(self, device: Device | None = None) -> "Count":
+        """The same number, on this device or another."""
         with backend.on_device_of(self.value.array):
-            return Count(self.value.array.copy())
+            made = self.value.array.copy()
+        made = made if device is None else backend.to_device(made, device)
+        with backend.on_device_of(made):
+            return Count(made)
 
 
 class Member(NamedTuple):
@@ -81,7 +85,8 @@ class Part:
         for tensor, leaf, start, stop in self.members:
             place = leaf.place
             if (
-                array_of(tensor) is not place.array
+                place is None
+                or array_of(tensor) is not place.array
                 or place.block is not block
                 or place.start != start
             ):
