@@ -262,7 +262,7 @@ def test_to_categorical():
         (lambda: model().fit(X.astype(str), Y), gt.errors.DTypeError, "x has dtype <U"),
         (lambda: model("hinge"), ValueError, "loss 'hinge' is unknown"),
         (lambda: model(metrics=["f1"]), ValueError, "metric 'f1' is unknown"),
-        (lambda: model(optimizer="lion"), ValueError, "optimizer 'lion' is unknown"),
+        (lambda: model(optimizer="tiger"), ValueError, "optimizer 'tiger' is unknown"),
         (lambda: Dense(3, activation="swish"), ValueError, "'swish' is unknown"),
         (lambda: Dense(0), ValueError, "units is 0"),
         (lambda: Dense(3, input_shape=(0,)), gt.errors.ShapeError, "positive ints"),
