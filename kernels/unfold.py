@@ -22,23 +22,35 @@ Pair = tuple[int, int]
 
 
 @Loop.exact
-def _unfold_loop(start, stop, x, out, w, sh, sw, dh, dw, top, left):  # type: ignore[no-untyped-def]
-    _, high, wide, channels = x.shape
-    _, oh, ow, places, _ = out.shape
+def _unfold_loop(  # type: ignore[no-untyped-def]
+    start, stop, x, out, wide, channels, h, w, sh, sw, dh, dw, top, left
+):
+    _, high, _ = x.shape
+    _, oh, ow, _ = out.shape
+    run = w * channels
     zero = x.dtype.type(0)
     for line in range(start, stop):
         n, i = line // oh, line % oh
         for j in range(ow):
-            for k in range(places):
-                row, column = i * sh - top + k // w * dh, j * sw - left + k % w * dw
-                target = out[n, i, j, k]
-                if 0 <= row < high and 0 <= column < wide:
-                    source = x[n, row, column]
-                    for c in range(channels):
+            first = j * sw - left
+            whole = dw == 1 and first >= 0 and first + w <= wide
+            for a in range(h):
+                row = i * sh - top + a * dh
+                target = out[n, i, j, a * run : (a + 1) * run]
+                if row < 0 or row >= high:
+                    for c in range(run):
+                        target[c] = zero
+                elif whole:
+                    source = x[n, row, first * channels : first * channels + run]
+                    for c in range(run):
                         target[c] = source[c]
                 else:
-                    for c in range(channels):
-                        target[c] = zero
+                    for b in range(w):
+                        column = first + b * dw
+                        inside = 0 <= column < wide
+                        for c in range(channels):
+                            value = x[n, row, column * channels + c] if inside else zero
+                            target[b * channels + c] = value
 
 
 @Loop.exact
@@ -62,7 +74,9 @@ def _unfold_on_cpu(
     found = np.empty((len(x), *out, window[0] * window[1], x.shape[3]), x.dtype)
     lines = len(x) * out[0]
     grain = _GRAIN * lines // found.size + 1
-    split(_unfold_loop, lines, grain, x, found, window[1], *stride, *dilation, *before)
+    n, high, wide, channels = x.shape
+    flat = x.reshape(n, high, wide * channels), found.reshape(n, *out, -1), wide, channels
+    split(_unfold_loop, lines, grain, *flat, *window, *stride, *dilation, *before)
     return found
 
 
