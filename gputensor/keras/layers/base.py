@@ -6,9 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from gputensor import config, nn
-from gputensor.autograd import Leaf, Tensor, changed
-from gputensor import autograd, backend
+from gputensor import backend, config, nn
+from gputensor.autograd import Tensor, changed, leaf_of
 from gputensor.errors import GraphError, ShapeError
 from gputensor.keras import initializers, regularizers
 from gputensor.keras.masks import mask_of, set_mask
@@ -45,14 +44,6 @@ def positive(layer: str, **sizes: Any) -> Any:
     if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__") or int(n) < 1:
         raise ValueError(f"{layer}: {name} is {n!r}; it must be a positive int")
     return int(n)
-
-
-def leaf_of(t: Tensor) -> Any:
-    """The place on the tape of a parameter, frozen or not."""
-    known = getattr(autograd, "leaf_of", None)
-    if known is not None:
-        return known(t)
-    return t._node if isinstance(t._node, Leaf) else None
 
 
 class Layer(nn.Module):
@@ -252,23 +243,22 @@ class Layer(nn.Module):
         args = map_tree(_as_tensor, args)
         if not self.built:
             self._build(_shapes_of(args))
-        before = self.training
-        if training is not None and bool(training) != before:
-            self.train(bool(training))
-        try:
-            taken = _taken_by(type(self))
-            if "training" in taken:
-                kwargs["training"] = self.training
-            mask = mask_of(leaves(args)[0]) if args else None
-            if "mask" in taken and kwargs.get("mask") is None:
-                kwargs["mask"] = mask
-            out = self.forward(*args, **kwargs)
-            if mask is not None or type(self).compute_mask is not Layer.compute_mask:
-                set_mask(out, self.compute_mask(args[0], mask))
-            return out
-        finally:
-            if self.training != before:
-                self.train(before)
+        if training is not None and bool(training) != self.training:
+            with self.mode(bool(training)):
+                return self._called(args, kwargs)
+        return self._called(args, kwargs)
+
+    def _called(self, args: Any, kwargs: Any) -> Any:
+        taken = _taken_by(type(self))
+        if "training" in taken:
+            kwargs["training"] = self.training
+        mask = mask_of(leaves(args)[0]) if args else None
+        if "mask" in taken and kwargs.get("mask") is None:
+            kwargs["mask"] = mask
+        out = self.forward(*args, **kwargs)
+        if mask is not None or type(self).compute_mask is not Layer.compute_mask:
+            set_mask(out, self.compute_mask(args[0], mask))
+        return out
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Mask of the result for the mask of the input."""
