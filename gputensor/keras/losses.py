@@ -460,7 +460,9 @@ class _Function(Loss):
         return self._function(y_true, y_pred, **(self._options | options))
 
 
-def _class(name: str, function: Callable[..., Tensor], **facts: Any) -> type[Loss]:
+def _class(
+    name: str, function: Callable[..., Tensor], label: str | None = None, **facts: Any
+) -> type[Loss]:
     """Class whose options are the function's, and the name and reduction."""
     options = [p for p in inspect.signature(function).parameters if p not in ("y_true", "y_pred")]
     defaults = {p: inspect.signature(function).parameters[p].default for p in options}
@@ -475,7 +477,7 @@ def _class(name: str, function: Callable[..., Tensor], **facts: Any) -> type[Los
                 f"{kind.__name__}: got an unexpected argument {sorted(unknown)[0]!r}; its arguments "
                 f"are {', '.join([*options, 'reduction', 'name'])}"
             )
-        Loss.__init__(self, name or function.__name__, reduction)
+        Loss.__init__(self, name or label or function.__name__, reduction)
         for key, value in (defaults | values).items():
             setattr(self, key, value)
         smoothing = getattr(self, "label_smoothing", 0.0)
@@ -508,7 +510,7 @@ MeanSquaredError = _class("MeanSquaredError", mean_squared_error)
 MeanAbsoluteError = _class("MeanAbsoluteError", mean_absolute_error)
 MeanAbsolutePercentageError = _class("MeanAbsolutePercentageError", mean_absolute_percentage_error)
 MeanSquaredLogarithmicError = _class("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
-Huber = _class("Huber", huber)
+Huber = _class("Huber", huber, "huber_loss")
 LogCosh = _class("LogCosh", log_cosh)
 Hinge = _class("Hinge", hinge)
 SquaredHinge = _class("SquaredHinge", squared_hinge)
@@ -545,6 +547,7 @@ bce = BCE = binary_crossentropy
 _NAMES: dict[str, type[Loss]] = {
     **{function.__name__: kind for function, kind in _FUNCTIONS.items()},
     **{kind.__name__: kind for kind in _FUNCTIONS.values()},
+    "huber_loss": Huber,
     **{name: MeanSquaredError for name in ("mse", "MSE")},
     **{name: MeanAbsoluteError for name in ("mae", "MAE")},
     **{name: MeanAbsolutePercentageError for name in ("mape", "MAPE")},

@@ -507,7 +507,7 @@ class AUC(_Counts):
         ratio = xp.where(both, p[:-1] / xp.where(both, p[1:], 1), 1)
         whole = t[1:] + fn.array[1:]
         part = slope * (dt + intercept * xp.log(ratio))
-        return wrap(xp.sum(xp.where(whole > 0, part / xp.where(whole > 0, whole, 1), 0)))
+        return wrap(xp.asarray(xp.sum(xp.where(whole > 0, part / xp.where(whole > 0, whole, 1), 0))))
 
 
 class F1Score(Metric):

@@ -289,6 +289,8 @@ class SeparableConv2D(_Conv):
             self.pointwise[0],
             regularizer=self.pointwise[1],
         )
+        vars(self).pop("bias")  # the last of the weights
+        self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
                 (self.filters,), self.initializers[1], regularizer=self.regularizers[1]
