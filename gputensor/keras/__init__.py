@@ -2,6 +2,7 @@
 
 from gputensor.keras import (
     activations,
+    callbacks,
     datasets,
     initializers,
     layers,
@@ -24,6 +25,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "callbacks",
     "datasets",
     "initializers",
     "layers",
