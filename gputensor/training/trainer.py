@@ -181,8 +181,9 @@ class Trainer(Inputs):
         assert self.optimizer is not None
         engine = self.optimizer.engine
         engine.zero_grad()
-        loss.backward()
-        engine.step()
+        if loss.requires_grad:  # else all is frozen
+            loss.backward()
+            engine.step()
         sums.add(values)
         return loss
 
@@ -596,17 +597,16 @@ class _Held:
         self.place = leaves(self._xs)[0]
         with backend.on_device_of(self.place):
             self._ys = model._targets_of(y, count)
-            weights = model._weights_of(sample_weight, count)
-            self._weights = model._with_classes(class_weight, self._ys, weights)
+            self._weights = model._weights_of(sample_weight, count)
+        self._class_weight = class_weight
         self._size = size
         self._most = steps
         self._set(count)
 
     def _set(self, count: int) -> None:
-        self._count = count
-        steps = -(-count // self._size)
-        self.steps = steps if self._most is None else min(steps, self._most)
-        self.rows = min(count, self.steps * self._size)
+        self._count = self._next = count
+        self.steps = -(-count // self._size) if self._most is None else self._most
+        self.rows = count if self._most is None else None
 
     def split(self, share: float, size: int, steps: int | None) -> Any:
         """Keep the last samples for validation."""
@@ -630,8 +630,9 @@ class _Held:
         with backend.on_device_of(self.place):
             self._order = order = wrap(xp.arange(self._count))
             self._at = at = wrap(xp.zeros(1, np.int64))
+            weighted = model._with_classes(self._class_weight, self._ys, self._weights)
         xs = _map(wrap, self._xs)
-        ys, weights = _map(wrap, self._ys), _map(wrap, self._weights)
+        ys, weights = _map(wrap, self._ys), _map(wrap, weighted)
 
         def step(rows: int) -> None:
             index = next_rows.raw(order.array, at.array, rows=rows)
@@ -643,17 +644,23 @@ class _Held:
         return Steps(step, capture, device)
 
     def begin_epoch(self, shuffle: bool) -> None:
-        """Draw an order."""
+        """Begin with the first row, in a new order; with steps of an epoch given, go on first."""
+        if self._most is not None and self._next < self._count:
+            return
         if shuffle:
             device = backend.device_of(self.place)
             drawn = default_generator.permutation(self._count, device=device)
             self._order.array[...] = drawn.array
         self._at.array.fill(0)
+        self._next = 0
 
     def batches(self, run: Any, told: CallbackList) -> Any:
         """Train on the batches of an epoch; gives how many rows each had."""
-        for batch, start in enumerate(range(0, self.rows, self._size)):
-            rows = min(self._size, self._count - start)
+        for batch in range(self.steps):
+            if self._next >= self._count:
+                break
+            rows = min(self._size, self._count - self._next)
+            self._next += rows
             told.on_train_batch_begin(batch, {})
             run(rows)
             yield rows
