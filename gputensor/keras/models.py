@@ -4,6 +4,7 @@ The data set is uploaded once, in the dtype it came in. Each epoch's order is dr
 batches are gathered there, and losses and metrics add up there; the host reads them once an epoch.
 """
 
+import importlib
 import itertools
 import logging
 import math
@@ -301,6 +302,30 @@ class Model(Layer):
         if state["optimizer"] is not None:
             self.optimizer = self._bind()
             self.optimizer.load_state_dict(state["optimizer"])
+
+    def to_json(self, **_: Any) -> str:
+        """The architecture as JSON, see :func:`gputensor.keras.models.model_from_json`."""
+        from gputensor.keras import configuration
+
+        return configuration.to_json(self)
+
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+        """Write the model to a file, see :func:`gputensor.keras.saving.save_model`."""
+        from gputensor.keras import saving
+
+        saving.save_model(self, filepath, overwrite, **options)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write the weights, see :func:`gputensor.keras.saving.save_weights`."""
+        from gputensor.keras import saving
+
+        saving.save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: Any, **options: Any) -> None:
+        """Read weights, see :func:`gputensor.keras.saving.load_weights`."""
+        from gputensor.keras import saving
+
+        saving.load_weights(self, filepath, **options)
 
     def summary(self, line_length: Any = None, print_fn: Callable[[str], object] = print) -> None:
         """Print each layer with its output's shape and its number of parameters."""
@@ -933,3 +958,19 @@ def _check_verbose(method: str, verbose: int | str) -> None:
 
 def _in_words(values: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+_DOORS = {
+    "clone_model": "configuration",
+    "load_model": "saving",
+    "model_from_json": "configuration",
+    "save_model": "saving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What Keras has in this place and modules above this one define."""
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    module = importlib.import_module(f"gputensor.keras.{_DOORS[name]}")
+    return getattr(module, name)

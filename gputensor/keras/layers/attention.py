@@ -123,7 +123,7 @@ class MultiHeadAttention(Layer):
             ("query", _Split, (query, heads, self.key_dim)),
             ("key", _Split, (key, heads, self.key_dim)),
             ("value", _Split, (value, heads, self.value_dim)),
-            ("attention_output", _Joined, (heads, self.value_dim, self.length or query)),
+            ("output", _Joined, (heads, self.value_dim, self.length or query)),
         ):
             bias: Any = (shape[-1],) if kind is _Joined else shape[1:]
             layer = kind(shape, bias if self.use_bias else None, self.options, name=name)
@@ -134,7 +134,7 @@ class MultiHeadAttention(Layer):
     query_dense: Layer
     key_dense: Layer
     value_dense: Layer
-    attention_output_dense: Layer
+    output_dense: Layer
 
     def call(
         self,
@@ -194,7 +194,7 @@ class MultiHeadAttention(Layer):
         found, weights = attention_and_weights(
             q, k, v, seen, causal=use_causal_mask, dropout=self.dropout, training=self.training
         )
-        out = self.attention_output_dense(found)
+        out = self.output_dense(found)
         return (out, weights) if return_attention_scores else out
 
 

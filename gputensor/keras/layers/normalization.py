@@ -33,6 +33,9 @@ def _refuse(name: str, kwargs: dict[str, Any]) -> None:
             raise TypeError(f"{name}: {key} is not supported")
 
 
+_RENORM = ("renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size")
+
+
 class BatchNormalization(_Normalization):
     """Batch normalization (Ioffe & Szegedy 2015).
 
@@ -70,8 +73,8 @@ class BatchNormalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         _refuse("BatchNormalization", kwargs)
-        renorm = {k: kwargs.pop(k) for k in ("renorm", "virtual_batch_size") if k in kwargs}
-        if any(renorm.values()):
+        renorm = {k: kwargs.pop(k) for k in _RENORM if k in kwargs}
+        if renorm.get("renorm") or renorm.get("virtual_batch_size"):
             raise TypeError("BatchNormalization: renorm and virtual_batch_size are not supported")
         super().__init__(**kwargs)
         (self.axis,) = axis if isinstance(axis, (list, tuple)) else (axis,)

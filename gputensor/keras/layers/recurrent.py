@@ -151,6 +151,10 @@ class SimpleRNNCell(_Cell):
     def __init__(self, units: int, activation: Any = "tanh", *args: Any, **kwargs: Any) -> None:
         super().__init__(units, activation, "sigmoid", *args, **kwargs)
 
+    @classmethod
+    def _positional(cls) -> list[str]:
+        return [name for name in _Cell._positional() if name != "recurrent_activation"]
+
     def _step(self) -> recurrent.Step:
         return recurrent.simple_step(self.recurrent_kernel, None, self.activation)
 
@@ -424,6 +428,14 @@ class _OwnCell(RNN):
             **shape,
         )
 
+    @classmethod
+    def _positional(cls) -> list[str]:
+        return cls._cell._positional()
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        return [*super()._arguments(), *cls._cell._arguments()]
+
     @property
     def units(self) -> int:
         """Length of an output."""
@@ -508,6 +520,16 @@ class Bidirectional(Layer):
             if not layer.built:
                 layer._build(input_shape)
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The two layers and how they are merged."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "merge_mode": self.merge_mode,
+            "layer": self.forward_layer,
+            "backward_layer": self.backward_layer,
+        }
 
     def call(self, x: Tensor, mask: Any = None) -> Any:
         """Both results as one; with the states of both where they are wanted."""
