@@ -38,7 +38,9 @@ def test_a_graph_computes_what_its_layers_do():
         for kind in (L.Dense, L.BatchNormalization)
     )
     h = norm(dense(a + b)) + a
-    np.testing.assert_array_equal(found[0].detach().numpy(), model.get_layer("first")(h).detach().numpy())
+    np.testing.assert_array_equal(
+        found[0].detach().numpy(), model.get_layer("first")(h).detach().numpy()
+    )
     assert found[1].shape == (40, 3)
     named = model({"x": X, "y": X[::-1].copy()})
     np.testing.assert_array_equal(named[0].detach().numpy(), found[0].detach().numpy())
@@ -58,7 +60,7 @@ def test_a_graph_without_its_input_is_an_error():
     out = L.Dense(1)(x)
     with pytest.raises(gt.errors.GraphError, match="is none of the inputs"):
         Model(y, out)
-    with pytest.raises(TypeError, match="must be of keras.Input"):
+    with pytest.raises(TypeError, match="must be of keras"):
         Model(X, out)
     with pytest.raises(gt.errors.GraphError, match="has no values"):
         np.asarray(out)

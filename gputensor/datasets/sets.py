@@ -10,7 +10,7 @@ import json
 import pickle
 import tarfile
 import zipfile
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def fashion_mnist() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
 class _Plain(pickle.Unpickler):
     """Reads containers, numbers and arrays; nothing in the file is run."""
 
-    _allowed = {
+    _allowed: ClassVar[set[tuple[str, str]]] = {
         ("numpy.core.multiarray", "_reconstruct"),
         ("numpy._core.multiarray", "_reconstruct"),
         ("numpy", "ndarray"),
@@ -163,7 +163,7 @@ def _npy(stream: io.BytesIO) -> Array:
     read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
     if not read(stream)[2].hasobject:
         stream.seek(start)
-        return np.load(stream, allow_pickle=False)
+        return np.asarray(np.load(stream, allow_pickle=False))
     found: Array = _Plain(stream, encoding="latin1").load()
     return found
 
@@ -171,7 +171,7 @@ def _npy(stream: io.BytesIO) -> Array:
 def _shuffled(seed: int, *arrays: Array) -> list[Array]:
     """In the order that Keras draws."""
     order = np.arange(len(arrays[0]))
-    np.random.RandomState(seed).shuffle(order)  # noqa: NPY002
+    np.random.RandomState(seed).shuffle(order)
     return [a[order] for a in arrays]
 
 
@@ -221,7 +221,7 @@ def _words(
     oov_char: int | None,
     index_from: int,
 ) -> list[list[int]]:
-    """Texts with numbers moved up, a start, and words that are too rare or too frequent replaced."""
+    """Texts with numbers moved up, a start, and words too rare or too frequent replaced."""
     start = [] if start_char is None else [start_char]
     shift = index_from or 0
     moved = [start + [w + shift for w in x] for x in xs]

@@ -12,7 +12,6 @@ from gputensor.keras import ops as kops
 from gputensor.keras.ops import door
 from gputensor.ops import (
     creation,
-    data_type,
     elementwise,
     manipulation,
     products,

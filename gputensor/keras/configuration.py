@@ -98,7 +98,9 @@ def serialize(layer: Layer) -> dict[str, Any]:
             "registered_name": names[0],
         }
     if isinstance(layer, Lambda):
-        raise TypeError("a Lambda layer cannot be saved: its function is code; write a class of layer")
+        raise TypeError(
+            "a Lambda layer cannot be saved: its function is code; write a class of layer"
+        )
     kind = type(layer).__name__
     module, known = "keras.layers", getattr(layers, kind, None) is type(layer)
     if isinstance(layer, Sequential):
@@ -164,8 +166,11 @@ def _functional(model: Model) -> dict[str, Any]:
         ]
         parts.append(serialize(layer) | {"name": layer.name, "inbound_nodes": nodes})
     ends = {
-        key: [history(t) for t in tree] if isinstance(tree, (list, tuple)) else history(tree)
-        if isinstance(tree, KerasTensor) else {k: history(t) for k, t in tree.items()}
+        key: [history(t) for t in tree]
+        if isinstance(tree, (list, tuple))
+        else history(tree)
+        if isinstance(tree, KerasTensor)
+        else {k: history(t) for k, t in tree.items()}
         for key, tree in (("input_layers", graph.inputs), ("output_layers", graph.outputs))
     }
     if isinstance(graph.inputs, KerasTensor):
@@ -195,7 +200,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
         return Operation(_OPERATIONS[kind], name=options.get("name"))
     if kind == "Lambda":
         raise ValueError("the model holds a Lambda layer, whose function is code; it is not run")
-    cls = known.get(config.get("registered_name") or kind) or known.get(kind)
+    cls: Any = known.get(config.get("registered_name") or kind) or known.get(kind)
     if cls is None:
         cls = getattr(layers, kind, None)
     if cls is None or not isinstance(cls, type):
@@ -207,7 +212,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
             options[key] = deserialize(options[key], known)
     if isinstance(options.get("cells"), list):
         options["cells"] = [deserialize(c, known) for c in options["cells"]]
-    if getattr(layers, kind, None) is cls:
+    if cls is not None and getattr(layers, kind, None) is cls:
         taken = set(cls._arguments()) | {"activity_regularizer", "batch_shape"}
         options = {
             k: v for k, v in options.items() if k in taken or v not in (None, False, [], {}, "auto")

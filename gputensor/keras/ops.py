@@ -128,7 +128,11 @@ def __getattr__(name: str) -> Any:
         function = getattr(ops, name)
     if function is None:
         raise AttributeError(f"module 'gputensor.keras.ops' has no attribute {name!r}", name=name)
-    if not callable(function) or name in ("shape", "convert_to_numpy") or isinstance(function, type):
+    if (
+        not callable(function)
+        or name in ("shape", "convert_to_numpy")
+        or isinstance(function, type)
+    ):
         return function
     found = door(function)
     globals()[name] = found

@@ -1,8 +1,8 @@
 """Models in files: ``.keras`` and ``.h5`` as Keras writes them, and ``.safetensors``.
 
 A ``.keras`` file is a zip archive of ``config.json`` and ``model.weights.h5``; it and ``.h5`` need
-h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing. None holds code, and nothing
-in a file is executed.
+h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing. None holds code, and
+nothing in a file is executed.
 """
 
 import io
@@ -234,7 +234,9 @@ def _compiled(model: Any) -> dict[str, Any] | None:
             "registered_name": None,
         }
     names = [name for name, _ in getattr(model, "_metrics", ())]
-    found["metrics"] = [name for name in names if name in metrics._FUNCTIONS or name in losses._NAMES]
+    found["metrics"] = [
+        name for name in names if name in metrics._FUNCTIONS or name in losses._NAMES
+    ]
     return found if found["loss"] is not None else None
 
 
@@ -264,7 +266,9 @@ def _compile(model: Any, config: Any) -> None:
     else:
         optimizer = given
     wanted = config.get("metrics") or []
-    names = [m for m in wanted if isinstance(m, str) and (m in metrics._FUNCTIONS or m in losses._NAMES)]
+    names = [
+        m for m in wanted if isinstance(m, str) and (m in metrics._FUNCTIONS or m in losses._NAMES)
+    ]
     try:
         model.compile(optimizer, config["loss"], metrics=names)
     except (TypeError, ValueError, KeyError):

@@ -74,7 +74,7 @@ def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None) ->
 
 def to_numerical(x: Any) -> Array:
     """Class labels of one-hot rows."""
-    return np.argmax(np.asarray(x), axis=-1)
+    return np.asarray(np.argmax(np.asarray(x), axis=-1))
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
@@ -82,7 +82,7 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
     x = np.asarray(x)
     size = np.atleast_1d(np.linalg.norm(x, order, axis))
     size[size == 0] = 1
-    return x / np.expand_dims(size, axis)
+    return np.asarray(x / np.expand_dims(size, axis))
 
 
 def pad_sequences(

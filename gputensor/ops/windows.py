@@ -2,7 +2,7 @@
 
 Arrays have shape (n, height, width, channels): with channels last a window is made of runs of
 neighbours, and the result of the product lies as the next layer wants it. Other orders of axes are
-views (see :mod:`gputensor.nn.functional`), which cost a copy at most where a network begins and ends.
+views (see :mod:`gputensor.nn.functional`), which cost a copy where a network begins and ends.
 """
 
 import math
@@ -55,7 +55,16 @@ fold = Primitive(
 
 
 def _largest_rule(
-    xp: Any, g: Any, y: Any, x: Any, *, window: Any, stride: Any, dilation: Any, before: Any, out: Any
+    xp: Any,
+    g: Any,
+    y: Any,
+    x: Any,
+    *,
+    window: Any,
+    stride: Any,
+    dilation: Any,
+    before: Any,
+    out: Any,
 ) -> Any:
     return kernels.max_pool_backward.raw(
         *map(backend.in_c_order, (g, x, y)),
@@ -198,7 +207,8 @@ def _grouped(rows: Tensor, weight: Tensor, groups: int) -> Tensor:
     apart = permute_dims(reshape(rows, (n, places, groups, depth)), (2, 0, 1, 3))
     factors = permute_dims(reshape(weight, (places, depth, groups, each)), (2, 0, 1, 3))
     y = matmul(
-        reshape(apart, (groups, n, places * depth)), reshape(factors, (groups, places * depth, each))
+        reshape(apart, (groups, n, places * depth)),
+        reshape(factors, (groups, places * depth, each)),
     )
     return reshape(permute_dims(y, (1, 0, 2)), (n, filters))
 
@@ -299,9 +309,13 @@ def average_pool(
     if window == stride and not padded:
         cut = x[:, : out[0] * window[0], : out[1] * window[1]]
         return mean(reshape(cut, (n, out[0], window[0], out[1], window[1], channels)), axis=(2, 4))
-    geometry: dict[str, Any] = dict(
-        window=window, stride=stride, dilation=(1, 1), before=(pads[0][0], pads[1][0]), out=out
-    )
+    geometry: dict[str, Any] = {
+        "window": window,
+        "stride": stride,
+        "dilation": (1, 1),
+        "before": (pads[0][0], pads[1][0]),
+        "out": out,
+    }
     sums = total(unfold(x, **geometry), axis=3)
     if not padded:
         return sums / math.prod(window)

@@ -184,9 +184,8 @@ class MultiHeadAttention(Layer):
         query_mask = mask if query_mask is None else query_mask
         if query_mask is not None:
             masks.append(reshape(asarray(query_mask), (query.shape[0], 1, -1, 1)))
-        for places in (value_mask, key_mask):
-            if places is not None:
-                masks.append(reshape(asarray(places), (query.shape[0], 1, 1, -1)))
+        sources = [asarray(m) for m in (value_mask, key_mask) if m is not None]
+        masks += [reshape(m, (query.shape[0], 1, 1, -1)) for m in sources]
         for part in masks:
             seen = part if seen is None else logical_and(seen, part)
         if seen is not None:  # large numbers, not infinity: a target that sees nothing is no NaN

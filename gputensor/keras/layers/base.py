@@ -211,9 +211,8 @@ class Layer(nn.Module):
         -------
         Tensor
         """
-        if isinstance(shape, str):
-            shape, name = initializer or (), shape
-            initializer = None
+        if isinstance(shape, str):  # the name came first
+            shape, initializer = initializer or (), None
         if constraint is not None:
             raise TypeError(f"{type(self).__name__}: constraints on weights are not supported")
         sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
@@ -431,10 +430,7 @@ def _shapes(input_shape: Any) -> Any:
 
 def _shapes_of(args: Any) -> Any:
     """Shapes of the first argument, with None for the samples."""
-    found = [
-        (None, *x.shape[1:]) if hasattr(x, "shape") else None
-        for x in leaves(args[:1])
-    ]
+    found = [(None, *x.shape[1:]) if hasattr(x, "shape") else None for x in leaves(args[:1])]
     return found if isinstance(args[0], (list, tuple)) else found[0]
 
 

@@ -39,8 +39,8 @@ _RENORM = ("renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size")
 class BatchNormalization(_Normalization):
     """Batch normalization (Ioffe & Szegedy 2015).
 
-    While training, means and variances are those of the batch, and move the running ones; otherwise,
-    and where the layer is not `trainable`, the running ones are taken.
+    While training, means and variances are those of the batch, and move the running ones;
+    otherwise, and where the layer is not `trainable`, the running ones are taken.
 
     Parameters
     ----------
@@ -184,11 +184,11 @@ class LayerNormalization(_Normalization):
         for axis in axes:
             size *= x.shape[axis]
         rows = reshape(moved, (*moved.shape[: len(others)], size))
-        kind = dict(dtype=x.dtype, device=x.device)
+        kind: dict[str, Any] = {"dtype": x.dtype, "device": x.device}
         gamma = ones(size, **kind) if self.gamma is None else reshape(self.gamma, (size,))
         beta = zeros(size, **kind) if self.beta is None else reshape(self.beta, (size,))
         y = reshape(functional.layer_norm(rows, gamma, beta, self.epsilon), moved.shape)
-        return y if moved is x else permute_dims(y, [order.index(i) for i in range(x.ndim)])
+        return y if moved is x else permute_dims(y, tuple(order.index(i) for i in range(x.ndim)))
 
 
 class RMSNormalization(_Normalization):
