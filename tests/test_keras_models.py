@@ -273,3 +273,37 @@ def test_keras_itself_reads_and_writes_the_files(tmp_path):
     expected = [theirs.ops.convert_to_numpy(t) for t in other(inputs)]
     for a, b in zip(outputs(back), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".safetensors"])
+def test_how_a_model_was_compiled_comes_back(tmp_path, ending):
+    if ending == ".keras":
+        pytest.importorskip("h5py")
+    model = Sequential([L.Dense(1, input_shape=(6,))])
+    model.compile(keras.optimizers.SGD(0.25, momentum=0.5), "mae", metrics=["mse"])
+    model.save(tmp_path / f"m{ending}")
+    again = load_model(tmp_path / f"m{ending}")
+    assert float(again.optimizer.learning_rate) == 0.25
+    assert again.optimizer.momentum == 0.5
+    y = X.sum(axis=1)
+    assert again.evaluate(X, y, verbose=0) == model.evaluate(X, y, verbose=0)
+    again.fit(X, y, verbose=0)
+
+
+def test_several_inputs_and_outputs_are_trained():
+    model = two_ways()
+    model.compile("adam", ["mse", "sparse_categorical_crossentropy"], metrics=[["mae"], ["acc"]])
+    y, labels = X.sum(axis=1), RNG.integers(0, 3, 40)
+    history = model.fit([X, X], [y, labels], epochs=3, verbose=0).history
+    assert {"loss", "first_loss", "second_loss", "first_mae", "second_acc"} <= history.keys()
+    assert history["loss"][-1] < history["loss"][0]
+    assert [p.shape for p in model.predict([X, X], verbose=0)] == [(40, 1), (40, 3)]
+
+
+def test_penalties_are_part_of_the_loss():
+    model = Sequential([L.Dense(1, kernel_regularizer="l2", input_shape=(6,))])
+    model.compile("sgd", "mse")
+    (kernel, bias), y = model.get_weights(), X.sum(axis=1)
+    expected = np.mean((X @ kernel + bias - y[:, None]) ** 2) + 0.01 * np.sum(kernel**2)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    assert float(model.losses[0].item()) == pytest.approx(0.01 * np.sum(kernel**2), rel=1e-5)

@@ -3,6 +3,7 @@
 from gputensor.keras import (
     activations,
     backend,
+    callbacks,
     datasets,
     initializers,
     layers,
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "activations",
     "backend",
+    "callbacks",
     "datasets",
     "initializers",
     "layers",

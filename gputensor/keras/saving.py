@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -209,70 +210,67 @@ def _put(file: Any, content: bytes) -> None:
 
 
 def _compiled(model: Any) -> dict[str, Any] | None:
-    """What ``compile`` was told, as far as it has names."""
-    choice = getattr(model, "_optimizer_choice", None)
-    if choice is None or getattr(model, "_loss", None) is None:
+    """What ``compile`` was told, where all of it has names."""
+    if model.optimizer is None or model._measures is None:
         return None
-    found: dict[str, Any] = {"loss": model._loss.name if _known(model._loss) else None}
-    if hasattr(choice, "get_config"):
-        settings = {
-            k: v for k, v in choice.get_config().items() if isinstance(v, (int, float, str, bool))
-        }
-        found["optimizer"] = {
-            "module": "keras.optimizers",
-            "class_name": type(choice).__name__,
-            "config": settings,
-            "registered_name": None,
-        }
-    else:
-        found["optimizer"] = type(choice).__name__.lower()
-    if isinstance(model._loss, losses.Loss) and type(model._loss) in losses._FUNCTIONS.values():
-        found["loss"] = {
+    loss, weights, chosen, _ = model._choice
+    metrics_by_name = _names(chosen, metrics.get)
+    loss_by_name = _names(loss, lambda one: (losses.get(one).name, None))
+    if loss_by_name is None:
+        return None
+    settings = model.optimizer.get_config()
+    optimizer = {
+        "module": "keras.optimizers",
+        "class_name": type(model.optimizer).__name__,
+        "config": {k: v for k, v in settings.items() if _is_plain(v)},
+        "registered_name": None,
+    }
+    found = {"optimizer": optimizer, "loss": loss_by_name, "metrics": metrics_by_name}
+    return found if weights is None else found | {"loss_weights": weights}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _names(tree: Any, get: Any) -> Any:
+    """Losses or metrics by names that Keras knows, too; None if one has none."""
+    if tree is None:
+        return None
+    if isinstance(tree, (list, tuple)):
+        found = [_names(one, get) for one in tree]
+        return None if None in found else found
+    if isinstance(tree, dict):
+        named = {k: _names(one, get) for k, one in tree.items()}
+        return None if None in named.values() else named
+    if isinstance(tree, losses.Loss) and type(tree) in losses._FUNCTIONS.values():
+        return {
             "module": "keras.losses",
-            "class_name": type(model._loss).__name__,
-            "config": model._loss.get_config(),
+            "class_name": type(tree).__name__,
+            "config": tree.get_config(),
             "registered_name": None,
         }
-    names = [name for name, _ in getattr(model, "_metrics", ())]
-    found["metrics"] = [
-        name for name in names if name in metrics._FUNCTIONS or name in losses._NAMES
-    ]
-    return found if found["loss"] is not None else None
-
-
-def _known(loss: Any) -> bool:
-    return getattr(loss, "name", None) in losses._NAMES
+    name = get(tree)[0]
+    return name if name in metrics._FUNCTIONS or name in losses._NAMES else None
 
 
 def _compile(model: Any, config: Any) -> None:
-    """Compile as a file says, where that is known here."""
+    """Compile as a file says, where that is known here; else say that it was not."""
     if not config or not isinstance(config, dict) or not config.get("optimizer"):
         return
     given = config["optimizer"]
-    if isinstance(given, dict):
-        kind = getattr(optimizers, given["class_name"], None)
-        if kind is None:
-            return
-        settings = {k: v for k, v in given["config"].items() if isinstance(v, (int, float, bool))}
-        for _ in range(len(settings) + 1):
-            try:
-                optimizer = kind(**settings)
-                break
-            except TypeError as error:  # a setting of Keras that there is none of here
-                bad = next((k for k in settings if f"{k!r}" in str(error)), None)
-                if bad is None:
-                    return
-                del settings[bad]
-    else:
-        optimizer = given
-    wanted = config.get("metrics") or []
-    names = [
-        m for m in wanted if isinstance(m, str) and (m in metrics._FUNCTIONS or m in losses._NAMES)
-    ]
     try:
-        model.compile(optimizer, config["loss"], metrics=names)
-    except (TypeError, ValueError, KeyError):
-        return
+        if isinstance(given, dict):
+            kind = getattr(optimizers, given["class_name"])
+            known = {*kind._defaults, *optimizers._COMMON}
+            settings = {k: v for k, v in given["config"].items() if k in known and v is not None}
+            given = kind.from_config(settings)
+        wanted = {k: config[k] for k in ("loss_weights", "metrics") if config.get(k)}
+        model.compile(given, config["loss"], **wanted)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        warnings.warn(
+            f"the model is not compiled as it was, call compile yourself: {error}", stacklevel=3
+        )
 
 
 # Doors

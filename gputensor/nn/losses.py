@@ -403,7 +403,10 @@ def _logs_forward(xp: Any, p: Any, t: Any) -> Any:
 _bce_of_probabilities = Primitive(
     "binary_cross_entropy",
     _logs_forward,
-    (lambda xp, g, _out, p, t: g * ((p - t) / xp.maximum(p * (1 - p), 1e-12)), None),
+    (
+        lambda xp, g, _out, p, t: g * ((p - t) / xp.maximum(p * (1 - p), 1e-12)),
+        lambda xp, g, _out, p, _t: g * (xp.log1p(-p) - xp.log(p)),
+    ),
 )
 
 

@@ -27,7 +27,7 @@ def _rule(xp: Any, needs: Any, g: Any, out: Any, x: Any, weight: Any, bias: Any,
     _, mean, variance = out
     main, mean_g, variance_g = g
     wide = widen(xp, x)
-    rows = len(x)
+    rows = max(len(x), 1)
     inverse = 1 / xp.sqrt(variance + eps)
     normal = (wide - mean) * inverse
     x_grad: Any = 0

@@ -28,7 +28,7 @@ def _as_number(count: Array) -> Array:
     return count.reshape(()).astype(np.float64)
 
 
-def _add_one(count: Array, skip: Array | None) -> None:
+def add_one(count: Array, skip: Array | None) -> None:
     count += 1 if skip is None else skip == 0
 
 
@@ -321,31 +321,38 @@ class Optimizer(Watched):
 
     def _step(self, stretches: list[tuple[Part, int, int]], skip: Array | None) -> None:
         last = {id(part.count): i for i, (part, _, _) in enumerate(stretches)}
-        seen: set[int] = set()
-        clocked = self._one_count
-        flags: dict[int, Array | None] = {}
+        clocked = self._set_rates(stretches) or self._one_count
+        flags = self._flags(stretches, skip)
         for i, (part, start, stop) in enumerate(stretches):
             block = part.block
-            values = block.values.array
-            with backend.on_device_of(values):
-                there = skip
-                if skip is not None:
-                    if id(part.rate) not in flags:
-                        flags[id(part.rate)] = backend.to_device(skip, block.values.device)
-                    there = flags[id(part.rate)]
-                schedule = part.group._schedule
-                if schedule is not None:
-                    clocked = True
-                    if id(part.rate) not in seen:
-                        seen.add(id(part.rate))
-                        with no_grad():
-                            steps = wrap(_as_number(self._clock(block).value.array))
-                            part.rate.array[...] = schedule(steps).array
+            with backend.on_device_of(block.values.array):
+                there = flags.get(id(part.rate))
                 self._update(self._launch(part, start, stop, last[id(part.count)] == i, there))
             if i + 1 == len(stretches) or stretches[i + 1][0].block is not block:
-                changed(values, "an optimizer's step")
+                changed(block.values.array, "an optimizer's step")
         if clocked:
             self._move_clocks(stretches, skip)
+
+    def _set_rates(self, stretches: list[tuple[Part, int, int]]) -> bool:
+        """Set learning rates that follow a schedule; whether there are any."""
+        seen: set[int] = set()
+        for part, _, _ in stretches:
+            schedule = part.group._schedule
+            if schedule is not None and id(part.rate) not in seen:
+                seen.add(id(part.rate))
+                with backend.on_device_of(part.block.values.array), no_grad():
+                    steps = wrap(_as_number(self._clock(part.block).value.array))
+                    part.rate.array[...] = schedule(steps).array
+        return bool(seen)
+
+    def _flags(
+        self, stretches: list[tuple[Part, int, int]], skip: Array | None
+    ) -> dict[int, Array]:
+        """The flag on the device of each part, by its rate."""
+        if skip is None:
+            return {}
+        parts = {id(part.rate): part for part, _, _ in stretches}
+        return {k: backend.to_device(skip, p.block.values.device) for k, p in parts.items()}
 
     def _move_clocks(self, stretches: list[tuple[Part, int, int]], skip: Array | None) -> None:
         moved = {id(part.count) for part, _, _ in stretches} if self._counts else set()
@@ -353,7 +360,7 @@ class Optimizer(Watched):
             if id(clock) not in moved:
                 with backend.on_device_of(clock.value.array):
                     there = None if skip is None else backend.to_device(skip, clock.value.device)
-                    _add_one(clock.value.array, there)
+                    add_one(clock.value.array, there)
 
     def _launch(self, part: Part, start: int, stop: int, last: bool, skip: Array | None) -> Launch:
         inner = slice(start - part.first, stop - part.first)
