@@ -1,5 +1,6 @@
 """Models: graphs of layers, layers one after the other, or what a subclass says."""
 
+import importlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -136,6 +137,23 @@ class Model(Trainer, Layer):
                 return layer
         names = ", ".join(layer.name for layer in self.layers)
         raise ValueError(f"get_layer: no layer is named {name!r}; there are {names}")
+
+    def to_json(self, **_: Any) -> str:
+        """The architecture as JSON, see :func:`gputensor.keras.models.model_from_json`."""
+        text: str = _door("configuration").to_json(self)
+        return text
+
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+        """Write the model to a file, see :func:`gputensor.keras.saving.save_model`."""
+        _door("saving").save_model(self, filepath, overwrite, **options)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write the weights, see :func:`gputensor.keras.saving.save_weights`."""
+        _door("saving").save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: Any, **options: Any) -> None:
+        """Read weights, see :func:`gputensor.keras.saving.load_weights`."""
+        _door("saving").load_weights(self, filepath, **options)
 
     def summary(self, line_length: Any = None, print_fn: Callable[[str], object] = print) -> None:
         """Print each layer with its output's shape and its number of parameters."""
@@ -339,3 +357,23 @@ class Sequential(Model):
             self._graph = Hidden(Graph(first, x))
         graph: Graph = self._graph.value
         return graph
+
+
+_DOORS = {
+    "clone_model": "configuration",
+    "load_model": "saving",
+    "model_from_json": "configuration",
+    "save_model": "saving",
+}
+
+
+def _door(name: str) -> Any:
+    """A module that is built on this one."""
+    return importlib.import_module(f"gputensor.keras.{name}")
+
+
+def __getattr__(name: str) -> Any:
+    """What Keras has in this place and modules above this one define."""
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    return getattr(_door(_DOORS[name]), name)

@@ -65,6 +65,12 @@ class Identity(Module):
         return x
 
 
+def _made(name: str, members: dict[str, Any]) -> type[Module]:
+    kind: Any = type(Module)
+    found: type[Module] = kind(name, (Module,), members)
+    return found
+
+
 def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[Module]:
     """Module around a function of a tensor and of options, which are its attributes."""
 
@@ -82,7 +88,7 @@ def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> 
 
     about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return type(Module)(name, (Module,), members)
+    return _made(name, members)
 
 
 ReLU = _activation("ReLU", functional.relu)
@@ -152,7 +158,9 @@ def _loss(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[M
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         Module.__init__(self)
         if not kwargs.keys() <= options.keys() or len(args) > len(options):
-            raise TypeError(f"{name}: got {args} {kwargs}; its parameters are: {', '.join(options)}")
+            raise TypeError(
+                f"{name}: got {args} {kwargs}; its parameters are: {', '.join(options)}"
+            )
         if kwargs.get("reduction", "mean") not in ("mean", "sum", "none", "batchmean"):
             raise ValueError(
                 f"{name}: reduction {kwargs['reduction']!r} is unknown; allowed are 'mean', 'sum' "
@@ -166,7 +174,7 @@ def _loss(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[M
 
     about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return type(Module)(name, (Module,), members)
+    return _made(name, members)
 
 
 CrossEntropyLoss = _loss(
@@ -194,7 +202,5 @@ MarginRankingLoss = _loss("MarginRankingLoss", functional.margin_ranking_loss, m
 MultiMarginLoss = _loss("MultiMarginLoss", functional.multi_margin_loss, margin=1.0)
 SoftMarginLoss = _loss("SoftMarginLoss", functional.soft_margin_loss)
 TripletMarginLoss = _loss("TripletMarginLoss", functional.triplet_margin_loss, margin=1.0)
-PoissonNLLLoss = _loss(
-    "PoissonNLLLoss", functional.poisson_nll_loss, log_input=True, eps=1e-8
-)
+PoissonNLLLoss = _loss("PoissonNLLLoss", functional.poisson_nll_loss, log_input=True, eps=1e-8)
 KLDivLoss = _loss("KLDivLoss", functional.kl_div, log_target=False)

@@ -1,4 +1,4 @@
-"""Convolution and pooling with channels first, as in PyTorch: views of :mod:`gputensor.ops.windows`.
+"""Convolution and pooling with channels first: views of :mod:`gputensor.ops.windows`.
 
 Images have shape (n, channels, height, width), sequences (n, channels, length); without the first
 axis they are one sample.
@@ -217,7 +217,13 @@ def conv_transpose2d(
 
 
 def _max_pool(
-    name: str, axes: int, x: Tensor, window: Size, stride: Size | None, padding: Size, dilation: Size
+    name: str,
+    axes: int,
+    x: Tensor,
+    window: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
 ) -> Tensor:
     step = window if stride is None else stride
     y = windows.largest_pool(

@@ -59,7 +59,7 @@ class _Recurrent(Module):
         device: str | Device | None = None,
     ) -> None:
         super().__init__()
-        sizes = dict(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         _check_sizes(type(self).__name__, **sizes)
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -126,7 +126,9 @@ class _Recurrent(Module):
             for way in range(directions):
                 place = layer * directions + way
                 suffix = suffixes[place]
-                biases = (getattr(self, f"bias_{k}_{suffix}") if self.bias else None for k in ("ih", "hh"))
+                biases = (
+                    getattr(self, f"bias_{k}_{suffix}") if self.bias else None for k in ("ih", "hh")
+                )
                 bias_ih, bias_hh = biases
                 inputs = functional.linear(y, getattr(self, f"weight_ih_{suffix}"), bias_ih)
                 step = self._step(getattr(self, f"weight_hh_{suffix}").T, bias_hh)

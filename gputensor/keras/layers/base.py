@@ -84,7 +84,7 @@ class Layer(nn.Module):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep what the constructor is given: it is the layer's configuration."""
         layer = super().__new__(cls)
-        names = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+        names = cls._positional()
         given = dict(zip(names, args, strict=False)) | kwargs
         object.__setattr__(layer, "_given", Hidden(given))
         return layer
@@ -122,14 +122,30 @@ class Layer(nn.Module):
             self._trainable = False
 
     @classmethod
-    def _arguments(cls) -> list[str]:
-        found: dict[str, None] = {}
+    def _positional(cls) -> list[str]:
+        """Names of what the constructor takes by position."""
+        found = inspect.signature(cls.__init__).parameters
+        return [k for k, p in found.items() if k != "self" and p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """What the constructor takes, with defaults."""
+        found: dict[str, Any] = {}
         for base in cls.__mro__:
             if "__init__" in vars(base) and issubclass(base, Layer):
                 for key, p in inspect.signature(base.__init__).parameters.items():
                     if key != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-                        found[key] = None
-        return list(found)
+                        found.setdefault(key, p.default)
+                if not any(
+                    p.kind is p.VAR_KEYWORD
+                    for p in inspect.signature(base.__init__).parameters.values()
+                ):
+                    break
+        return found
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        return list(cls._defaults())
 
     @property
     def name(self) -> str:
@@ -195,9 +211,8 @@ class Layer(nn.Module):
         -------
         Tensor
         """
-        if isinstance(shape, str):
-            shape, name = initializer or (), shape
-            initializer = None
+        if isinstance(shape, str):  # the name came first
+            shape, initializer = initializer or (), None
         if constraint is not None:
             raise TypeError(f"{type(self).__name__}: constraints on weights are not supported")
         sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
@@ -378,7 +393,13 @@ class Layer(nn.Module):
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes to make a layer like this one."""
-        given = {k: v for k, v in self._given.value.items() if k not in _COMMON + _IGNORED}
+        own = {*self._positional()} - {"input_shape", "input_length"}
+        left = {*_COMMON, *_IGNORED} - own
+        given = {k: v for k, v in self._given.value.items() if k not in left}
+        for key, default in self._defaults().items():  # numbers that were set later
+            found = getattr(self, key, None)
+            if type(found) in (bool, int, float) and key not in left and found != default:
+                given[key] = found
         return {"name": self.name, "trainable": self.trainable, **given}
 
     @classmethod
@@ -409,10 +430,7 @@ def _shapes(input_shape: Any) -> Any:
 
 def _shapes_of(args: Any) -> Any:
     """Shapes of the first argument, with None for the samples."""
-    found = [
-        (None, *x.shape[1:]) if hasattr(x, "shape") else None
-        for x in leaves(args[:1])
-    ]
+    found = [(None, *x.shape[1:]) if hasattr(x, "shape") else None for x in leaves(args[:1])]
     return found if isinstance(args[0], (list, tuple)) else found[0]
 
 

@@ -96,7 +96,7 @@ class _Conv(Layer):
         self.kernel_size = sizes_of(name, "kernel_size", kernel_size, self._axes)
         self.strides = sizes_of(name, "strides", strides, self._axes)
         self.dilation_rate = sizes_of(name, "dilation_rate", dilation_rate, self._axes)
-        self.groups = positive(name, groups=groups)
+        self.groups: int = positive(name, groups=groups)
         self.padding = str(padding).lower()
         allowed = ("valid", "same", "causal") if self._axes == 1 else ("valid", "same")
         if self.padding not in allowed:
@@ -114,7 +114,7 @@ class _Conv(Layer):
                 f"{type(self).__name__}: the input has shape {tuple(input_shape)}; it must have "
                 f"{self._axes + 2} axes, the last of channels"
             )
-        channels = input_shape[-1]
+        channels: int = input_shape[-1]
         if channels % self.groups or self.filters % self.groups:
             raise ShapeError(
                 f"{type(self).__name__}: {channels} channels and {self.filters} filters cannot be "
@@ -357,7 +357,9 @@ class _ConvTranspose(_Conv):
             **kwargs,
         )
         axes = self._axes
-        given = output_padding if isinstance(output_padding, (list, tuple)) else [output_padding] * axes
+        given = (
+            output_padding if isinstance(output_padding, (list, tuple)) else [output_padding] * axes
+        )
         self.output_padding = tuple(given)
 
     def build(self, input_shape: Any) -> None:
@@ -409,5 +411,3 @@ class Conv2DTranspose(_ConvTranspose):
 class Conv1DTranspose(_ConvTranspose):
     __doc__ = f"Transposed convolution of sequences.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
     _axes = 1
-
-

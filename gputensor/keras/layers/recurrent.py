@@ -71,7 +71,7 @@ class _Cell(Layer):
         name = type(self).__name__
         _unsupported(name, kwargs, "recurrent_constraint")
         super().__init__(**kwargs)
-        self.units = positive(name, units=units)
+        self.units: int = positive(name, units=units)
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
@@ -116,7 +116,9 @@ class _Cell(Layer):
         """Products of all inputs, dropped ones left out."""
         if self.training and self.dropout:
             shape = (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])
-            x = multiply(x, functional.dropout(ones(shape, dtype=x.dtype, device=x.device), self.dropout))
+            x = multiply(
+                x, functional.dropout(ones(shape, dtype=x.dtype, device=x.device), self.dropout)
+            )
         return functional.dense(x, self.kernel, self.bias)
 
     def _step(self) -> recurrent.Step:
@@ -141,7 +143,7 @@ class _Cell(Layer):
 
     def get_initial_state(self, batch_size: int, like: Tensor | None = None) -> list[Tensor]:
         """Zeros."""
-        kind: Any = {} if like is None else dict(dtype=like.dtype, device=like.device)
+        kind: Any = {} if like is None else {"dtype": like.dtype, "device": like.device}
         return [zeros((batch_size, n), **kind) for n in self.state_size]
 
 
@@ -150,6 +152,10 @@ class SimpleRNNCell(_Cell):
 
     def __init__(self, units: int, activation: Any = "tanh", *args: Any, **kwargs: Any) -> None:
         super().__init__(units, activation, "sigmoid", *args, **kwargs)
+
+    @classmethod
+    def _positional(cls) -> list[str]:
+        return [name for name in _Cell._positional() if name != "recurrent_activation"]
 
     def _step(self) -> recurrent.Step:
         return recurrent.simple_step(self.recurrent_kernel, None, self.activation)
@@ -362,7 +368,9 @@ class RNN(Layer):
             )
         else:
             outputs, state = self._general(x, state, mask)
-        last = state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
+        last = (
+            state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
+        )
         if self.stateful:
             self.states = [s.detach() for s in state]
         if self.go_backwards and self.return_sequences:
@@ -424,25 +432,39 @@ class _OwnCell(RNN):
             **shape,
         )
 
+    @classmethod
+    def _positional(cls) -> list[str]:
+        return cls._cell._positional()
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        return [*super()._arguments(), *cls._cell._arguments()]
+
     @property
     def units(self) -> int:
         """Length of an output."""
-        units: int = self.cell.units
+        units: int = self.cell.units  # type: ignore[union-attr]
         return units
 
 
 class SimpleRNN(_OwnCell):
-    __doc__ = f"Elman's recurrent layer; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Elman's recurrent layer; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    )
     _cell = SimpleRNNCell
 
 
 class LSTM(_OwnCell):
-    __doc__ = f"Long short-term memory; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Long short-term memory; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    )
     _cell = LSTMCell
 
 
 class GRU(_OwnCell):
-    __doc__ = f"Gated recurrent units; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Gated recurrent units; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    )
     _cell = GRUCell
 
 
@@ -508,6 +530,16 @@ class Bidirectional(Layer):
             if not layer.built:
                 layer._build(input_shape)
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The two layers and how they are merged."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "merge_mode": self.merge_mode,
+            "layer": self.forward_layer,
+            "backward_layer": self.backward_layer,
+        }
 
     def call(self, x: Tensor, mask: Any = None) -> Any:
         """Both results as one; with the states of both where they are wanted."""
