@@ -85,6 +85,7 @@ class GradScaler(Watched):
         self._streak = wrap(np.zeros(1, np.uint32))
         self._copy: Copy | None = None
         self._warned = False
+        self._calls = 0
         self._found: dict[Optimizer, Tensor] = {}  # flags of the optimizers since update()
         self._stepped: set[Optimizer] = set()
 
@@ -173,7 +174,13 @@ class GradScaler(Watched):
         self._stepped.clear()
 
     def _look(self) -> None:
-        """Warn where all steps are left out, as far as is known without waiting for the device."""
+        """Warn where all steps are left out, as far as is known without waiting for the device.
+
+        It is looked at in one of a hundred calls.
+        """
+        self._calls += 1
+        if self._calls % 100:
+            return
         if self._copy is None:
             self._copy = Copy(self._scale.array)
         if self._copy.done:
