@@ -212,7 +212,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
             options[key] = deserialize(options[key], known)
     if isinstance(options.get("cells"), list):
         options["cells"] = [deserialize(c, known) for c in options["cells"]]
-    if cls is not None and getattr(layers, kind, None) is cls:
+    if issubclass(cls, Layer) and getattr(layers, kind, None) is cls:
         taken = set(cls._arguments()) | {"activity_regularizer", "batch_shape"}
         options = {
             k: v for k, v in options.items() if k in taken or v not in (None, False, [], {}, "auto")

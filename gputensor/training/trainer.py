@@ -173,7 +173,9 @@ class Trainer(Inputs):
 
     def _look_for_penalties(self) -> None:
         """Note whether there are such losses, which no step has to look for."""
-        self._penalized = any(vars(m).get("_penalties") is not None for m in self.modules())
+        self._penalized = any(
+            m.may_penalize() for m in self.modules() if hasattr(m, "may_penalize")
+        )
 
     def _train_on(self, x: Any, ys: list[Any], weights: list[Any], sums: Sums) -> Tensor:
         loss: Tensor
