@@ -108,7 +108,9 @@ class Model(Trainer, Layer):
 
     def _output_names(self) -> list[str]:
         shape = self.output_shape
-        if self._graph is None or not isinstance(shape, list) or len(shape) == 1:
+        if shape is not None and (not isinstance(shape, list) or len(shape) == 1):
+            return [""]
+        if self._graph is None:
             return self._names_given()
         nodes = [t.node for t in leaves(self._graph.value.outputs)]
         names = [node.layer.name for node in nodes]

@@ -5,6 +5,7 @@ row are moved by one launch. What is computed for them is a
 subclass's: :mod:`gputensor.optim.rules`.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -128,6 +129,7 @@ class Optimizer(Watched):
         self._admit(group, found)
         if not any(g is group for g in self.param_groups):
             self.param_groups.append(group)
+            vars(group)["_owner"] = weakref.ref(self)
         group.params.extend(found)
         with memory.explained(type(self).__name__, found[0].device):
             lay(found)
@@ -198,10 +200,17 @@ class Optimizer(Watched):
             part.states[name] = state_like(part.block, part.size, value)
         for name, value in self._scalars(part.group).items():
             if name not in part.scalars:
+                lacking[name] = value
                 with backend.on_device_of(part.block.values.array):
                     xp = backend.namespace(part.block.values.array)
                     part.scalars[name] = wrap(xp.full(1, value, np.float64))
         return bool(lacking)
+
+    def _refill(self) -> None:
+        """Make the state that a setting asks for."""
+        made = [self._fill(part) for part in self._parts]
+        if any(made):
+            self._parts = (*self._parts,)
 
     def _arrange(self) -> None:
         """Follow parameters that are elsewhere than they were."""
@@ -247,10 +256,6 @@ class Optimizer(Watched):
 
     def _ready(self) -> list[tuple[Part, int, int]]:
         """As :meth:`_stretches`, in parts whose parameters have all taken the same steps."""
-        if not all(self._slots(p.group, p).keys() <= p.states.keys() for p in self._parts):
-            for part in self._parts:
-                self._fill(part)
-            self._parts = (*self._parts,)
         found = self._stretches()
         if self._one_count or not self._reads_count:
             return found
