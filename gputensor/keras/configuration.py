@@ -202,6 +202,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
         raise ValueError("the model holds a Lambda layer, whose function is code; it is not run")
     own: Any = getattr(layers, kind, None)
     cls: Any = known.get(config.get("registered_name") or kind) or known.get(kind, own)
+    builtin = cls is own
     if not isinstance(cls, type):
         raise ValueError(
             f"the layer {kind} is not known; give its class by custom_objects={{{kind!r}: {kind}}}"
@@ -211,7 +212,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
             options[key] = deserialize(options[key], known)
     if isinstance(options.get("cells"), list):
         options["cells"] = [deserialize(c, known) for c in options["cells"]]
-    if cls is own:
+    if builtin:
         taken = set(own._arguments()) | {"activity_regularizer", "batch_shape"}
         options = {
             k: v for k, v in options.items() if k in taken or v not in (None, False, [], {}, "auto")

@@ -330,7 +330,8 @@ class Layer(nn.Module):
     # Weights
 
     def _own(self) -> list[Tensor]:
-        return [value for _, value in self._members() if isinstance(value, Tensor)]
+        tensors = ((n, v) for n, v in self._members() if isinstance(v, Tensor))
+        return [v for n, v in tensors if not n.startswith("_") or leaf_of(v) is not None]
 
     @property
     def weights(self) -> list[Tensor]:
