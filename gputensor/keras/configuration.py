@@ -202,8 +202,8 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
         raise ValueError("the model holds a Lambda layer, whose function is code; it is not run")
     own: Any = getattr(layers, kind, None)
     cls: Any = known.get(config.get("registered_name") or kind) or known.get(kind, own)
-    builtin = cls is own
-    if not isinstance(cls, type):
+    builtin, known_class = cls is own, isinstance(cls, type)
+    if not known_class:
         raise ValueError(
             f"the layer {kind} is not known; give its class by custom_objects={{{kind!r}: {kind}}}"
         )
