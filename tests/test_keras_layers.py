@@ -284,3 +284,78 @@ def test_a_metric_is_kerass(case, weighted):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     ours.reset_state()
     assert not any(v.numpy().any() for v in ours.variables)
+
+
+def networks():
+    """Networks and data of the usual kinds: layers, samples, targets, loss."""
+    image, steps, rows = IMAGES, STEPS, ROWS
+    labels = RNG.integers(0, 3, 3)
+    return {
+        "dense": (
+            lambda at: [at.Dense(5, activation="relu"), at.Dense(1)],
+            rows,
+            rows[:, :1],
+            "mse",
+        ),
+        "convolution": (
+            lambda at: [
+                at.Conv2D(4, 3, activation="relu", padding="same"),
+                at.BatchNormalization(),
+                at.MaxPooling2D(),
+                at.Conv2D(3, 2, strides=2),
+                at.Flatten(),
+                at.Dense(3, activation="softmax"),
+            ],
+            image,
+            labels,
+            "sparse_categorical_crossentropy",
+        ),
+        "lstm": (
+            lambda at: [at.LSTM(4, return_sequences=True), at.GRU(3), at.Dense(1, "sigmoid")],
+            steps,
+            labels[:, None] % 2,
+            "binary_crossentropy",
+        ),
+        "both ways": (
+            lambda at: [at.Bidirectional(at.SimpleRNN(3)), at.LayerNormalization(), at.Dense(2)],
+            steps,
+            numbers(3, 2),
+            "huber",
+        ),
+        "autoencoder": (
+            lambda at: [
+                at.Conv2D(3, 3, strides=2, padding="same", activation="elu"),
+                at.Conv2DTranspose(4, 3, strides=2, padding="same"),
+                at.Cropping2D(((0, 1), (0, 0))),
+            ],
+            image,
+            image,
+            "mae",
+        ),
+        "penalties": (
+            lambda at: [at.Dense(4, "tanh", kernel_regularizer="l2"), at.Dense(3, "softmax")],
+            rows,
+            np.eye(3, dtype=np.float32)[RNG.integers(0, 3, 5)],
+            "categorical_crossentropy",
+        ),
+    }
+
+
+NETWORKS = networks()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_ten_steps_lead_to_the_same_weights(name, optimizer):
+    layers, x, y, loss = NETWORKS[name]
+    ours, other = keras.Sequential(layers(L)), theirs.Sequential(layers(theirs.layers))
+    other.build(x.shape)
+    ours.build(x.shape[1:])
+    ours.set_weights(other.get_weights())
+    ours.compile(optimizer, loss)
+    other.compile(optimizer, loss)
+    for _ in range(10):
+        found, expected = ours.train_on_batch(x, y), other.train_on_batch(x, y)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    for a, b in zip(ours.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)

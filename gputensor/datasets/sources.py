@@ -149,7 +149,7 @@ def download(url: str, unreachable: set[str], most: int = 1_000_000_000) -> io.B
         except OSError:
             unreachable.add(host)
             raise
-        size, file = response.length, url.rpartition("/")[2]
+        size, file = getattr(response, "length", None), url.rpartition("/")[2]
         # disable=None: no bar where the output is not a terminal
         with response, tqdm(total=size, desc=file, unit="B", unit_scale=True, disable=None) as bar:
             while block := response.read(BLOCK):

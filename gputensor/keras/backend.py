@@ -194,7 +194,7 @@ _DOORS: dict[str, Callable[..., Any]] = {
     "dot": _dot,
     "equal": elementwise.equal,
     "exp": elementwise.exp,
-    "expand_dims": manipulation.expand_dims,
+    "expand_dims": lambda x, axis=-1: manipulation.expand_dims(x, axis=axis),
     "eye": creation.eye,
     "flatten": manipulation.flatten,
     "greater": elementwise.greater,

@@ -200,10 +200,10 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
         return Operation(_OPERATIONS[kind], name=options.get("name"))
     if kind == "Lambda":
         raise ValueError("the model holds a Lambda layer, whose function is code; it is not run")
-    cls: Any = known.get(config.get("registered_name") or kind) or known.get(kind)
-    if cls is None:
-        cls = getattr(layers, kind, None)
-    if cls is None or not isinstance(cls, type):
+    own: Any = getattr(layers, kind, None)
+    cls: Any = known.get(config.get("registered_name") or kind) or known.get(kind, own)
+    builtin, known_class = cls is own, isinstance(cls, type)
+    if not known_class:
         raise ValueError(
             f"the layer {kind} is not known; give its class by custom_objects={{{kind!r}: {kind}}}"
         )
@@ -212,8 +212,8 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
             options[key] = deserialize(options[key], known)
     if isinstance(options.get("cells"), list):
         options["cells"] = [deserialize(c, known) for c in options["cells"]]
-    if cls is not None and getattr(layers, kind, None) is cls:
-        taken = set(cls._arguments()) | {"activity_regularizer", "batch_shape"}
+    if builtin:
+        taken = set(own._arguments()) | {"activity_regularizer", "batch_shape"}
         options = {
             k: v for k, v in options.items() if k in taken or v not in (None, False, [], {}, "auto")
         }

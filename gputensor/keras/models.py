@@ -5,8 +5,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from gputensor import nn
-from gputensor.autograd import Tensor
+from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import GraphError
 from gputensor.keras.functional import Graph
 from gputensor.keras.layers import Dense, InputLayer, Layer, Rescaling
@@ -64,6 +66,19 @@ class Model(Trainer, Layer):
         others = ((n, m) for n, m in super().children() if id(m) not in own)
         named: Iterator[tuple[str, nn.Module]] = self._graph.value.named()
         return itertools.chain(named, others)
+
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """Outputs for tensors, arrays, or tensors without values.
+
+        Of NumPy arrays, while the model is not training, they are values without a gradient, so
+        that ``model(x).numpy()`` works.
+        """
+        given = leaves(args)
+        arrays = bool(given) and all(isinstance(x, np.ndarray) for x in given)
+        if arrays and not training and not self.training:
+            with no_grad():
+                return super().__call__(*args, training=training, **kwargs)
+        return super().__call__(*args, training=training, **kwargs)
 
     def call(self, x: Any) -> Any:
         """Outputs for inputs."""

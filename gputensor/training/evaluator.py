@@ -52,7 +52,9 @@ class Evaluator(Inputs):
 
     def _look_for_penalties(self) -> None:
         """Note whether there are such losses, which no step has to look for."""
-        self._penalized = any(vars(m).get("_penalties") is not None for m in self.modules())
+        self._penalized = any(
+            m.may_penalize() for m in self.modules() if hasattr(m, "may_penalize")
+        )
 
     def _evaluated(self, x: Any, y: Any, weight: Any, size: int, steps: int | None) -> Any:
         """Function that measures on these samples; they are uploaded and checked at once."""

@@ -80,6 +80,7 @@ class Layer(nn.Module):
     _given: "Hidden"
     _nodes: "Hidden | None" = None
     _penalties: "Hidden | None" = None
+    _added: "Hidden | None" = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep what the constructor is given: it is the layer's configuration."""
@@ -231,7 +232,26 @@ class Layer(nn.Module):
         """Penalties on weights, here and inside."""
         pairs = () if self._penalties is None else self._penalties.value
         found: list[Tensor] = [function(w) for function, w in pairs]
+        found += [] if self._added is None else self._added.value
         return found + [loss for layer in self._inner() for loss in layer.losses]
+
+    def add_loss(self, loss: Any) -> None:
+        """Add to the loss of the model, from within ``call``; it holds until the next call.
+
+        Parameters
+        ----------
+        loss : Tensor
+            Of shape (), or summed up.
+        """
+        if self._added is None:
+            self._added = Hidden([])
+        self._added.value.append(loss if loss.ndim == 0 else loss.sum())
+
+    def may_penalize(self) -> bool:
+        """Whether there are :attr:`losses`, or may be after a call."""
+        known = self._penalties is not None or self._added is not None
+        code = getattr(type(self).call, "__code__", None)
+        return known or (code is not None and "add_loss" in code.co_names)
 
     # Calling
 
@@ -264,6 +284,8 @@ class Layer(nn.Module):
         return self._called(args, kwargs)
 
     def _called(self, args: Any, kwargs: Any) -> Any:
+        if self._added is not None:
+            self._added.value = []
         taken = _taken_by(type(self))
         if "training" in taken:
             kwargs["training"] = self.training
@@ -308,7 +330,8 @@ class Layer(nn.Module):
     # Weights
 
     def _own(self) -> list[Tensor]:
-        return [value for _, value in self._members() if isinstance(value, Tensor)]
+        tensors = ((n, v) for n, v in self._members() if isinstance(v, Tensor))
+        return [v for n, v in tensors if not n.startswith("_") or leaf_of(v) is not None]
 
     @property
     def weights(self) -> list[Tensor]:

@@ -328,7 +328,7 @@ class RNN(Layer):
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
-        self.states: Any = None
+        self._last: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Build the cell."""
@@ -341,17 +341,22 @@ class RNN(Layer):
             self.cell._build((input_shape[0], input_shape[2]))
         self.built = True
 
+    @property
+    def states(self) -> Any:
+        """States after the last batch of a stateful layer."""
+        return self._last
+
     def reset_states(self) -> None:
         """Begin the next batch with zeros."""
-        self.states = None
+        self._last = None
 
     reset_state = reset_states
 
     def _first(self, x: Tensor, given: Any) -> tuple[Tensor, ...]:
         if given is not None:
             return tuple(given) if isinstance(given, (list, tuple)) else (given,)
-        if self.stateful and self.states is not None:
-            return tuple(self.states)
+        if self.stateful and self._last is not None:
+            return tuple(self._last)
         if hasattr(self.cell, "get_initial_state"):
             return tuple(self.cell.get_initial_state(x.shape[0], x))
         sizes = self.cell.state_size
@@ -372,7 +377,7 @@ class RNN(Layer):
             state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
         )
         if self.stateful:
-            self.states = [s.detach() for s in state]
+            self._last = [s.detach() for s in state]
         if self.go_backwards and self.return_sequences:
             outputs = flip(outputs, axis=1)  # in the order in which they were computed, as in Keras
         found = outputs if self.return_sequences else last
