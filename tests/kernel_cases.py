@@ -22,7 +22,10 @@ from gputensor.kernels import (
     dropout,
     embedding,
     embedding_backward,
+    fold,
     gather_scale,
+    max_pool,
+    max_pool_backward,
     next_batch,
     random_bits,
     random_normal,
@@ -36,6 +39,7 @@ from gputensor.kernels import (
     sgd_step,
     softmax_cross_entropy,
     squared_norm,
+    unfold,
     unscale,
     update_scale,
 )
@@ -400,6 +404,7 @@ def _(draw: Draw) -> Calls:
         (7, {"eps": 1e-3, "weight_decay": 0.05, "decoupled": True}),
         (2, {"eps": 1e-8, "advance": False}),
         (1, {"eps": 1e-8, "lr": np.asarray(0.03)}),
+        (1, {"eps": 0.5, "hat": True}),
         (1, {"eps": 1e-8, "skip": np.zeros(1, np.uint32)}),
         (1, {"eps": 1e-8, "skip": np.ones(1, np.uint32)}),
     ):
@@ -414,6 +419,10 @@ def _(draw: Draw) -> Calls:
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9}
     yield (p, g, velocity), {"lr": np.asarray(0.03), "momentum": 0.9}
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
+    yield (p, g, None), {"lr": 0.1, "within": True}
+    for nesterov in (False, True):
+        options = {"lr": np.asarray(0.03), "within": True, "nesterov": nesterov}
+        yield (p, g, velocity), {"momentum": 0.9, "weight_decay": 0.05, **options}
     for skip in (0, 1):
         yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "skip": np.full(1, skip, np.uint32)}
     yield (p, g, None), {"lr": 0.1, "skip": np.ones(1, np.uint32)}
@@ -520,6 +529,7 @@ def _(draw: Draw) -> Calls:
     for scale, streak, found in states:
         flags = np.full(1, streak, np.uint32), np.full(1, found, np.uint32)
         yield (np.float32([scale]), *flags), attrs
+        yield (np.float32([scale]), *flags), attrs | {"least": 6.0}
 
 
 @calls_of(row_moments)
@@ -527,3 +537,48 @@ def _(draw: Draw) -> Calls:
     yield (draw.array(),), {}
     if draw.columns > 2000:  # several chunks of a row
         yield (draw.array(draw.rows, (1 << 14) + draw.columns),), {}
+
+
+# Windows that lie apart, overlap, have gaps, and reach over the edges on either side.
+_WINDOWS: list[dict[str, tuple[int, int]]] = [
+    {"window": (2, 2), "stride": (2, 2), "dilation": (1, 1), "before": (0, 0)},
+    {"window": (3, 2), "stride": (1, 2), "dilation": (1, 1), "before": (1, 0)},
+    {"window": (2, 3), "stride": (3, 1), "dilation": (2, 1), "before": (0, 2)},
+]
+
+
+def _windows(draw: Draw) -> Iterator[tuple[Any, dict[str, Any], tuple[int, int]]]:
+    """Images, the geometry of windows on them, and how many there are."""
+    channels = min(draw.columns, 33)
+    for geometry in _WINDOWS:
+        images = draw.array(min(draw.rows, 2) * 7 * 6, channels).reshape(-1, 7, 6, channels)
+        yield images, geometry, (3, 4)
+
+
+@calls_of(unfold)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        yield (images,), geometry | {"out": out}
+
+
+@calls_of(fold)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        places = geometry["window"][0] * geometry["window"][1]
+        g = draw.array(len(images) * 12 * places, images.shape[3])
+        yield (g.reshape(-1, *out, places, images.shape[3]),), geometry | {"size": (7, 6)}
+
+
+@calls_of(max_pool)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        yield (images,), geometry | {"out": out}
+        yield (images.round(),), geometry | {"out": out}  # equal ones
+
+
+@calls_of(max_pool_backward)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        for x in (images, images.round()):
+            y = max_pool.reference(HOST, x, out=out, **geometry)
+            yield (draw.array(y.size).reshape(y.shape), x, y), geometry

@@ -1,0 +1,114 @@
+"""Training steps, replayed where that is possible."""
+
+import collections
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gputensor.backend import Device
+from gputensor.errors import CaptureError
+from gputensor.graph.capture import Captured
+
+__all__ = ["Steps"]
+
+_log = logging.getLogger("gputensor.keras")
+_LONGEST = 0.05  # seconds that a launch may take
+
+
+class Steps:
+    """Runs training steps, replayed where that is possible.
+
+    Parameters
+    ----------
+    step : callable
+        Trains on a batch.
+    capture : {"auto", True, False}
+    device : Device
+    """
+
+    def __init__(self, step: Callable[..., None], capture: Any, device: Device) -> None:
+        self._step = step
+        self._capture = capture
+        self._device = device
+        self._told = False
+        self._runs: dict[int | None, Captured] = {}
+        self._pace = _Pace() if device.kind == "cuda" else None
+
+    def _captured(self, rows: int | None) -> Captured:
+        run = self._runs.get(rows)
+        if run is None:
+            step = self._step if rows is None else functools.partial(self._step, rows)
+            own = self._capture == "auto"
+            run = self._runs[rows] = Captured(step, self._device, own=own)
+        return run
+
+    def __call__(self, *batch: Any) -> None:
+        """Train on a batch."""
+        if not self._capture:
+            self._step(*batch)
+            return
+        run = self._captured(None)
+        run(*batch)
+        self._tell(run)
+
+    def next(self, rows: int, count: int) -> int:
+        """Train on the next batches of so many rows: on one, or on CUDA on as many as a launch has.
+
+        Returns
+        -------
+        int
+            How many: `count` at most.
+        """
+        if not self._capture:
+            self._step(rows)
+            return 1
+        run = self._captured(rows)
+        if self._pace is None or run.reason is not None:
+            run()
+            done = 1
+        else:
+            done = run.some(self._pace.most(count))
+            self._pace.launched(done)
+        self._tell(run)
+        return done
+
+    def _tell(self, run: Captured) -> None:
+        """Say once why steps are not replayed, if they are not."""
+        if run.reason is None or self._told:
+            return
+        if self._capture is True:
+            raise CaptureError(f"fit: a step cannot be captured: {run.reason}")
+        self._told = True
+        _log.info(f"fit runs its steps operation by operation, not as one graph: {run.reason}")
+
+
+class _Pace:
+    """How many steps may be given to the device at once.
+
+    They take no longer than the progress bar may stand still, and Ctrl-C may have to wait: the host
+    is two launches ahead of the device at most.
+    """
+
+    def __init__(self) -> None:
+        self._events: collections.deque[tuple[Any, int]] = collections.deque()  # after launches
+        self._seconds: float | None = None  # that a step took last
+
+    def launched(self, steps: int) -> None:
+        """Say that so many steps were given to the current stream."""
+        import cupy
+
+        self._events.append((cupy.cuda.get_current_stream().record(), steps))
+
+    def most(self, count: int) -> int:
+        """How many of `count` steps may be next; waits until the device is near enough."""
+        import cupy
+
+        while len(self._events) > 2:
+            before, _ = self._events.popleft()
+            after, steps = self._events[0]
+            after.synchronize()
+            self._seconds = cupy.cuda.get_elapsed_time(before, after) / 1e3 / steps
+        if self._seconds is None:
+            return 1
+        return max(1, int(min(count, _LONGEST / max(self._seconds, 1e-9) + 0.5)))
