@@ -13,6 +13,7 @@ from gputensor.kernels.gather_scale import gather_scale
 from gputensor.kernels.grad_norm import clip_norm, squared_norm
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
 from gputensor.kernels.loss_scale import unscale, update_scale
+from gputensor.kernels.max_pool import max_pool, max_pool_backward
 from gputensor.kernels.moments import row_moments
 from gputensor.kernels.next_rows import next_rows
 from gputensor.kernels.philox import dropout, random_bits, random_normal, random_uniform
@@ -21,6 +22,7 @@ from gputensor.kernels.sgd import sgd_step
 from gputensor.kernels.softmax import row_softmax, row_softmax_backward
 from gputensor.kernels.softmax_cross_entropy import softmax_cross_entropy
 from gputensor.kernels.source import CudaSource, c_type
+from gputensor.kernels.unfold import fold, unfold
 
 __all__ = [
     "CudaSource",
@@ -34,8 +36,11 @@ __all__ = [
     "dropout",
     "embedding",
     "embedding_backward",
+    "fold",
     "gather_scale",
     "kernel",
+    "max_pool",
+    "max_pool_backward",
     "next_rows",
     "random_bits",
     "random_normal",
@@ -50,6 +55,7 @@ __all__ = [
     "softmax_cross_entropy",
     "split",
     "squared_norm",
+    "unfold",
     "unscale",
     "update_scale",
 ]

@@ -22,7 +22,10 @@ from gputensor.kernels import (
     dropout,
     embedding,
     embedding_backward,
+    fold,
     gather_scale,
+    max_pool,
+    max_pool_backward,
     next_rows,
     random_bits,
     random_normal,
@@ -36,6 +39,7 @@ from gputensor.kernels import (
     sgd_step,
     softmax_cross_entropy,
     squared_norm,
+    unfold,
     unscale,
     update_scale,
 )
@@ -518,3 +522,48 @@ def _(draw: Draw) -> Calls:
     yield (draw.array(),), {}
     if draw.columns > 2000:  # several chunks of a row
         yield (draw.array(draw.rows, (1 << 14) + draw.columns),), {}
+
+
+# Windows that lie apart, overlap, have gaps, and reach over the edges on either side.
+_WINDOWS: list[dict[str, tuple[int, int]]] = [
+    dict(window=(2, 2), stride=(2, 2), dilation=(1, 1), before=(0, 0)),
+    dict(window=(3, 2), stride=(1, 2), dilation=(1, 1), before=(1, 0)),
+    dict(window=(2, 3), stride=(3, 1), dilation=(2, 1), before=(0, 2)),
+]
+
+
+def _windows(draw: Draw) -> Iterator[tuple[Any, dict[str, Any], tuple[int, int]]]:
+    """Images, the geometry of windows on them, and how many there are."""
+    channels = min(draw.columns, 33)
+    for geometry in _WINDOWS:
+        images = draw.array(min(draw.rows, 2) * 7 * 6, channels).reshape(-1, 7, 6, channels)
+        yield images, geometry, (3, 4)
+
+
+@calls_of(unfold)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        yield (images,), geometry | {"out": out}
+
+
+@calls_of(fold)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        places = geometry["window"][0] * geometry["window"][1]
+        g = draw.array(len(images) * 12 * places, images.shape[3])
+        yield (g.reshape(-1, *out, places, images.shape[3]),), geometry | {"size": (7, 6)}
+
+
+@calls_of(max_pool)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        yield (images,), geometry | {"out": out}
+        yield (images.round(),), geometry | {"out": out}  # equal ones
+
+
+@calls_of(max_pool_backward)
+def _(draw: Draw) -> Calls:
+    for images, geometry, out in _windows(draw):
+        for x in (images, images.round()):
+            y = max_pool.reference(HOST, x, out=out, **geometry)
+            yield (draw.array(y.size).reshape(y.shape), x, y), geometry

@@ -1,17 +1,19 @@
-"""Layers for hand-written training loops."""
+"""Layers for hand-written training loops, with PyTorch's names and shapes."""
 
-from gputensor.nn import functional
-from gputensor.nn.modules import Dense, Dropout, Embedding, Flatten, Module, Sequential
-from gputensor.nn.norm import LayerNorm, RMSNorm
+from gputensor.nn import attention, convolution, elementwise, functional, modules, norm, recurrent
+from gputensor.nn.attention import *  # noqa: F403
+from gputensor.nn.convolution import *  # noqa: F403
+from gputensor.nn.elementwise import *  # noqa: F403
+from gputensor.nn.modules import *  # noqa: F403
+from gputensor.nn.norm import *  # noqa: F403
+from gputensor.nn.recurrent import *  # noqa: F403
 
 __all__ = [
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "LayerNorm",
-    "Module",
-    "RMSNorm",
-    "Sequential",
+    *attention.__all__,
+    *convolution.__all__,
+    *elementwise.__all__,
+    *modules.__all__,
+    *norm.__all__,
+    *recurrent.__all__,
     "functional",
 ]

@@ -8,76 +8,56 @@ from gputensor import backend, kernels
 from gputensor.autograd import Operand, Tensor
 from gputensor.backend import Array
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.nn.losses import (
-    binary_cross_entropy_with_logits,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-)
-from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import expm1, relu, sigmoid, softplus, tanh, where
-from gputensor.ops.nn import (
-    accuracy,
-    cross_entropy,
-    dense,
-    gelu,
-    layer_norm,
-    log_softmax,
-    logsumexp,
-    rms_norm,
-    silu,
-    softmax,
-)
+from gputensor.nn import activations, images, losses
+from gputensor.nn.activations import *  # noqa: F403
+from gputensor.nn.images import *  # noqa: F403
+from gputensor.nn.losses import *  # noqa: F403
+from gputensor.ops.batch_norm import batch_norm as _batch_norm
+from gputensor.ops.creation import arange, asarray, ones, zeros
+from gputensor.ops.data_type import astype
+from gputensor.ops.elementwise import maximum, sqrt
+from gputensor.ops.linalg import vector_norm
+from gputensor.ops.manipulation import permute_dims, reshape
+from gputensor.ops.nn import accuracy, dense, layer_norm, logsumexp, rms_norm
+from gputensor.ops.precision import widened
 from gputensor.options import number
 from gputensor.random import Generator, default_generator
 
 __all__ = [
+    *activations.__all__,
+    *images.__all__,
+    *losses.__all__,
     "accuracy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
+    "batch_norm",
     "dense",
     "dropout",
-    "elu",
     "embedding",
-    "gelu",
-    "huber_loss",
-    "kl_div",
-    "l1_loss",
+    "group_norm",
     "layer_norm",
-    "leaky_relu",
-    "log_sigmoid",
-    "log_softmax",
+    "linear",
     "logsumexp",
-    "mse_loss",
-    "nll_loss",
-    "relu",
+    "normalize",
+    "one_hot",
     "rms_norm",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "tanh",
 ]
 
 
-def leaky_relu(x: Operand, /, slope: float = 0.01) -> Tensor:
-    """`x` above 0, and ``slope * x`` below (Maas et al. 2013); the gradient at 0 is `slope`."""
-    x = asarray(x)
-    return where(x > 0, x, slope * x)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``, with PyTorch's shape of the weight.
 
+    Parameters
+    ----------
+    x : Tensor of shape (..., inputs)
+    weight : Tensor of shape (outputs, inputs)
+    bias : Tensor of shape (outputs,), optional
 
-def elu(x: Operand, /, alpha: float = 1.0) -> Tensor:
-    """`x` above 0, and ``alpha * (exp(x) - 1)`` below (Clevert et al. 2016)."""
-    x = asarray(x)
-    above = x > 0
-    return where(above, x, alpha * expm1(where(above, 0.0, x)))  # no overflow where not chosen
-
-
-def log_sigmoid(x: Operand, /) -> Tensor:
-    """``log(sigmoid(x))``, without overflow."""
-    return -softplus(-asarray(x))
+    Returns
+    -------
+    Tensor of shape (..., outputs)
+    """
+    if weight.ndim != 2:
+        raise ShapeError(f"linear: weight has shape {weight.shape}; it must be (outputs, inputs)")
+    return dense(x, weight.T, bias)
 
 
 def dropout(
@@ -159,3 +139,123 @@ def embedding(index: Operand, weight: Tensor) -> Tensor:
     places = _places(raw)
     rows: Tensor = kernels.embedding(weight, places)
     return rows.reshape(*raw.shape, weight.shape[1])
+
+
+def one_hot(index: Operand, classes: int) -> Tensor:
+    """Rows of 0 with a 1 at the place that each number in `index` names, of int64.
+
+    Parameters
+    ----------
+    index : Tensor or array of integers of any shape
+    classes : int
+
+    Returns
+    -------
+    Tensor of shape (*index.shape, classes)
+        A number out of range gives a row of 0.
+    """
+    index = asarray(index)
+    if index.dtype.kind not in "iu":
+        raise DTypeError(f"one_hot: index must be of integers, got {index.dtype}")
+    places = arange(classes, device=index.device)
+    return astype(reshape(index, (*index.shape, 1)) == places, np.int64)
+
+
+def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
+    """`x` over its norm along `axis`, or over `eps` where the norm is smaller."""
+    return x / maximum(vector_norm(x, ord=p, axis=axis, keepdims=True), eps)
+
+
+def batch_norm(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    axis: int = 1,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch normalization ``(x - mean) / sqrt(variance + eps) * weight + bias``.
+
+    Parameters
+    ----------
+    x : Tensor
+    weight, bias : Tensor of shape (channels,), optional
+        One and zero by default.
+    axis : int
+        Of the channels; means are over all others.
+    statistics : (mean, variance), optional
+        Of shape (channels,); by default those of `x`.
+    eps : float
+
+    Returns
+    -------
+    Tensor of the shape of `x`; mean and variance (over the count), of shape (channels,)
+    """
+    if not -x.ndim <= axis < x.ndim:
+        raise ShapeError(f"batch_norm: x of shape {x.shape} has no axis {axis}")
+    axis %= x.ndim
+    channels = x.shape[axis]
+    kind = dict(dtype=weight.dtype if weight is not None else x.dtype, device=x.device)
+    weight = ones(channels, **kind) if weight is None else weight
+    bias = zeros(channels, **kind) if bias is None else bias
+    if weight.shape != (channels,) or bias.shape != (channels,):
+        raise ShapeError(
+            f"batch_norm: x has {channels} channels along axis {axis}; weight has shape "
+            f"{weight.shape}, bias {bias.shape}"
+        )
+    if statistics is not None:
+        mean, variance = statistics
+        scale = weight / sqrt(variance + eps)
+        along = (channels, *(1 for _ in x.shape[axis + 1 :]))
+        shift = bias - mean * scale
+        x = widened(x)
+        return x * reshape(scale, along) + reshape(shift, along), mean, variance
+    last = axis == x.ndim - 1
+    order = [*range(axis), *range(axis + 1, x.ndim), axis]
+    moved = x if last else permute_dims(x, order)
+    y, mean, variance = _batch_norm(moved, weight, bias, eps)
+    if not last:
+        y = permute_dims(y, [*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)])
+    return y, mean, variance
+
+
+def group_norm(
+    x: Tensor,
+    groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    axis: int = 1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalization of each sample by groups of channels (Wu & He 2018).
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, ...)
+    groups : int
+        As many, of neighbouring channels.
+    weight, bias : Tensor of shape (channels,), optional
+    axis : int
+        Of the channels.
+    eps : float
+
+    Returns
+    -------
+    Tensor of the shape of `x`
+    """
+    axis %= x.ndim
+    channels = x.shape[axis]
+    if groups < 1 or channels % groups:
+        raise ShapeError(f"group_norm: {channels} channels cannot be cut into {groups} groups")
+    order = [0, axis, *(i for i in range(1, x.ndim) if i != axis)]
+    moved = permute_dims(x, order)
+    size = math.prod(moved.shape[1:]) // groups
+    one = ones(size, dtype=x.dtype, device=x.device)
+    rows = layer_norm(reshape(moved, (x.shape[0], groups, size)), one, 0 * one, eps)
+    y = permute_dims(reshape(rows, moved.shape), [order.index(i) for i in range(x.ndim)])
+    along = (channels, *(1 for _ in x.shape[axis + 1 :]))
+    if weight is not None:
+        y = y * reshape(weight, along)
+    return y if bias is None else y + reshape(bias, along)

@@ -16,7 +16,7 @@ from gputensor.ops.nn import ACTIVATIONS
 from gputensor.random import Generator, default_generator
 from gputensor.watched import Watched
 
-__all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Module", "Sequential"]
+__all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Linear", "Module", "Sequential"]
 
 
 class Module(Watched):
@@ -33,12 +33,12 @@ class Module(Watched):
 
     training = True
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the module's result."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.forward(x)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
 
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Attributes and what their lists, tuples and dicts hold, by name."""
@@ -168,6 +168,51 @@ class Dense(Module):
     def forward(self, x: Tensor) -> Tensor:
         """``activation(x @ weight + bias)``, of shape (..., out_features)."""
         return functional.dense(x, self.weight, self.bias, self.activation)
+
+
+class Linear(Module):
+    """Fully connected layer ``x @ weight.T + bias`` with PyTorch's shape of the weight.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : floating point dtype, optional
+    device : str or Device, optional
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_features, in_features)
+    bias : Tensor of shape (out_features,), or None
+        Both drawn from ``U(-1/sqrt(in_features), 1/sqrt(in_features))``.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: Any = None,
+        device: str | Device | None = None,
+    ) -> None:
+        super().__init__()
+        _check_sizes("Linear", in_features=in_features, out_features=out_features)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = evenly(in_features, (out_features, in_features), dtype, device)
+        self.bias = evenly(in_features, (out_features,), dtype, device) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x @ weight.T + bias``, of shape (..., out_features)."""
+        return functional.linear(x, self.weight, self.bias)
+
+
+def evenly(fan_in: int, shape: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+    """Parameter drawn from ``U(-1/sqrt(fan_in), 1/sqrt(fan_in))``, as PyTorch's layers begin."""
+    limit = 1 / math.sqrt(fan_in)
+    drawn = default_generator.uniform(-limit, limit, shape, dtype=dtype, device=device)
+    return parameter(drawn.array)
 
 
 class Embedding(Module):

@@ -1,31 +1,90 @@
 """Normalization layers."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
-from gputensor.autograd import Tensor
+import numpy as np
+
+from gputensor.autograd import Tensor, no_grad
 from gputensor.backend import Device
+from gputensor.errors import ShapeError
 from gputensor.nn import functional
-from gputensor.nn.modules import Module
+from gputensor.nn.modules import Module, _check_sizes
 from gputensor.ops.creation import ones, parameter, zeros
 
-__all__ = ["LayerNorm", "RMSNorm"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm2d", "LayerNorm", "RMSNorm"]
+
+
+def _constant(make: Any, size: int, dtype: Any, device: Any) -> Tensor:
+    return parameter(make(size, dtype=dtype, device=device).array)
 
 
 class LayerNorm(Module):
-    """Layer normalization of the last axis, see :func:`gputensor.nn.functional.layer_norm`.
+    """Layer normalization of the last axes, see :func:`gputensor.nn.functional.layer_norm`.
+
+    Parameters
+    ----------
+    features : int or sequence of int
+        Length of the last axis, or of the last axes.
+    eps : float
+    bias : bool
+    elementwise_affine : bool
+        Whether there are `weight` and `bias`.
+    dtype : floating point dtype, optional
+    device : str or Device, optional
+
+    Attributes
+    ----------
+    weight, bias : Tensor of shape `features`
+        Ones and zeros at first.
+    """
+
+    def __init__(
+        self,
+        features: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: Any = None,
+        device: str | Device | None = None,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = (features,) if isinstance(features, int) else tuple(features)
+        self.eps = eps
+        shape: Any = self.normalized_shape
+        affine = elementwise_affine
+        self.weight = _constant(ones, shape, dtype, device) if affine else None
+        self.bias = _constant(zeros, shape, dtype, device) if affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` normalized, of its shape."""
+        shape = self.normalized_shape
+        if x.shape[x.ndim - len(shape) :] != shape:
+            raise ShapeError(f"LayerNorm: x has shape {x.shape}; it must end in {shape}")
+        size = math.prod(shape)
+        kind = dict(dtype=x.dtype, device=x.device)
+        weight = ones(size, **kind) if self.weight is None else self.weight.reshape(size)
+        bias = zeros(size, **kind) if self.bias is None else self.bias.reshape(size)
+        rows = x if len(shape) == 1 else x.reshape(*x.shape[: -len(shape)], size)
+        return functional.layer_norm(rows, weight, bias, self.eps).reshape(x.shape)
+
+
+class RMSNorm(Module):
+    """RMS normalization of the last axis, see :func:`gputensor.nn.functional.rms_norm`.
 
     Parameters
     ----------
     features : int
-        Length of the last axis.
     eps : float
     dtype : floating point dtype, optional
     device : str or Device, optional
 
     Attributes
     ----------
-    weight, bias : Tensor of shape (features,)
-        Ones and zeros at first.
+    weight : Tensor of shape (features,)
+        Ones at first.
     """
 
     def __init__(
@@ -36,32 +95,159 @@ class LayerNorm(Module):
         dtype: Any = None,
         device: str | Device | None = None,
     ) -> None:
+        super().__init__()
         self.eps = eps
-        self.weight = parameter(ones(features, dtype=dtype, device=device).array)
-        self.bias = parameter(zeros(features, dtype=dtype, device=device).array)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`x` normalized, of its shape."""
-        return functional.layer_norm(x, self.weight, self.bias, self.eps)
-
-
-class RMSNorm(Module):
-    """RMS normalization of the last axis, see :func:`gputensor.nn.functional.rms_norm`.
-
-    Parameters and attributes are those of :class:`LayerNorm`, without the bias.
-    """
-
-    def __init__(
-        self,
-        features: int,
-        eps: float = 1e-5,
-        *,
-        dtype: Any = None,
-        device: str | Device | None = None,
-    ) -> None:
-        self.eps = eps
-        self.weight = parameter(ones(features, dtype=dtype, device=device).array)
+        self.weight = _constant(ones, features, dtype, device)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` normalized, of its shape."""
         return functional.rms_norm(x, self.weight, self.eps)
+
+
+class _BatchNorm(Module):
+    """Batch normalization (Ioffe & Szegedy 2015).
+
+    While training, means and variances are those of the batch, and move the running ones; otherwise
+    the running ones are taken.
+
+    Parameters
+    ----------
+    num_features : int
+        Channels, the second axis.
+    eps : float
+    momentum : float or None
+        Weight of a new batch in the running means; None for the plain mean of all batches.
+    affine : bool
+        Whether there are `weight` and `bias`.
+    track_running_stats : bool
+        Whether there are running ones; without, the batch's are always taken.
+    dtype : floating point dtype, optional
+    device : str or Device, optional
+
+    Attributes
+    ----------
+    weight, bias : Tensor of shape (num_features,)
+        Ones and zeros at first.
+    running_mean, running_var : Tensor of shape (num_features,)
+        The latter of variances divided by the count less 1, as in PyTorch.
+    num_batches_tracked : Tensor of int64 of shape ()
+    """
+
+    _axes: tuple[int, ...] = (2, 3)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: Any = None,
+        device: str | Device | None = None,
+    ) -> None:
+        super().__init__()
+        _check_sizes(type(self).__name__, num_features=num_features)
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = _constant(ones, num_features, dtype, device) if affine else None
+        self.bias = _constant(zeros, num_features, dtype, device) if affine else None
+        self.track_running_stats = track_running_stats
+        track = track_running_stats
+        self.running_mean = zeros(num_features, dtype=dtype, device=device) if track else None
+        self.running_var = ones(num_features, dtype=dtype, device=device) if track else None
+        self.num_batches_tracked = zeros((), dtype=np.int64, device=device) if track else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` normalized, of its shape."""
+        if x.ndim not in self._axes:
+            raise ShapeError(
+                f"{type(self).__name__}: x has shape {x.shape}; it must have "
+                f"{' or '.join(map(str, self._axes))} axes, the second of {self.num_features}"
+            )
+        own = self.running_mean is None or self.running_var is None
+        if own or self.training:
+            y, mean, variance = functional.batch_norm(x, self.weight, self.bias, eps=self.eps)
+            if self.training and not own:
+                self._follow(mean.detach(), variance.detach(), x.size // self.num_features)
+            return y
+        statistics = (self.running_mean, self.running_var)
+        y, _, _ = functional.batch_norm(
+            x, self.weight, self.bias, statistics=statistics, eps=self.eps  # type: ignore[arg-type]
+        )
+        return y
+
+    def _follow(self, mean: Tensor, variance: Tensor, rows: int) -> None:
+        if rows < 2:
+            raise ShapeError(
+                f"{type(self).__name__}: a variance needs more than one value of each channel"
+            )
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        with no_grad():
+            self.num_batches_tracked += 1
+            share: Any = self.momentum
+            if share is None:
+                share = 1 / self.num_batches_tracked.astype(self.running_mean.dtype)
+            self.running_mean += share * (mean - self.running_mean)
+            self.running_var += share * (variance * (rows / (rows - 1)) - self.running_var)
+
+
+class BatchNorm1d(_BatchNorm):
+    __doc__ = f"Batch normalization of (n, channels) or (n, channels, length).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+
+
+class BatchNorm2d(_BatchNorm):
+    __doc__ = f"Batch normalization of images (n, channels, height, width).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    _axes = (4,)
+
+
+class GroupNorm(Module):
+    """Normalization by groups of channels: see :func:`gputensor.nn.functional.group_norm`.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+    eps : float
+    affine : bool
+    dtype : floating point dtype, optional
+    device : str or Device, optional
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: Any = None,
+        device: str | Device | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.weight = _constant(ones, num_channels, dtype, device) if affine else None
+        self.bias = _constant(zeros, num_channels, dtype, device) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` normalized, of its shape."""
+        return functional.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
+
+
+class InstanceNorm2d(GroupNorm):
+    """:class:`GroupNorm` with a group for each channel; without parameters by default."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = False,
+        *,
+        dtype: Any = None,
+        device: str | Device | None = None,
+    ) -> None:
+        super().__init__(num_features, num_features, eps, affine, dtype=dtype, device=device)

@@ -1,0 +1,219 @@
+"""Windows of images as rows of a matrix, and the sum of such rows back into images.
+
+With them a convolution is one matrix product (im2col: Chellapilla et al. 2006); channels come last,
+so that a row is made of runs of neighbours.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gputensor.backend import Array, namespace
+from gputensor.kernels.declare import kernel
+from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, packs, split, widen
+from gputensor.kernels.source import CudaSource, c_type
+
+__all__ = ["fold", "unfold"]
+
+_GRAIN = 1 << 16  # elements that are worth a CPU thread
+_SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
+Pair = tuple[int, int]
+
+
+@Loop.exact
+def _unfold_loop(  # type: ignore[no-untyped-def]
+    start, stop, x, out, wide, channels, h, w, sh, sw, dh, dw, top, left
+):
+    _, high, _ = x.shape
+    _, oh, ow, _ = out.shape
+    run = w * channels
+    zero = x.dtype.type(0)
+    for line in range(start, stop):
+        n, i = line // oh, line % oh
+        for j in range(ow):
+            first = j * sw - left
+            whole = dw == 1 and first >= 0 and first + w <= wide
+            for a in range(h):
+                row = i * sh - top + a * dh
+                target = out[n, i, j, a * run : (a + 1) * run]
+                if row < 0 or row >= high:
+                    for c in range(run):
+                        target[c] = zero
+                elif whole:
+                    source = x[n, row, first * channels : first * channels + run]
+                    for c in range(run):
+                        target[c] = source[c]
+                else:
+                    for b in range(w):
+                        column = first + b * dw
+                        inside = 0 <= column < wide
+                        for c in range(channels):
+                            value = x[n, row, column * channels + c] if inside else zero
+                            target[b * channels + c] = value
+
+
+@Loop.exact
+def _fold_loop(start, stop, g, out, w, sh, sw, dh, dw, top, left):  # type: ignore[no-untyped-def]
+    _, high, wide, channels = out.shape
+    _, oh, ow, places, _ = g.shape
+    for n in range(start, stop):
+        for i in range(oh):
+            for j in range(ow):
+                for k in range(places):
+                    row, column = i * sh - top + k // w * dh, j * sw - left + k % w * dw
+                    if 0 <= row < high and 0 <= column < wide:
+                        source, target = g[n, i, j, k], out[n, row, column]
+                        for c in range(channels):
+                            target[c] += source[c]
+
+
+def _unfold_on_cpu(
+    x: Array, *, window: Pair, stride: Pair, dilation: Pair, before: Pair, out: Pair
+) -> Array:
+    found = np.empty((len(x), *out, window[0] * window[1], x.shape[3]), x.dtype)
+    lines = len(x) * out[0]
+    grain = _GRAIN * lines // found.size + 1
+    n, high, wide, channels = x.shape
+    flat = x.reshape(n, high, wide * channels), found.reshape(n, *out, -1), wide, channels
+    split(_unfold_loop, lines, grain, *flat, *window, *stride, *dilation, *before)
+    return found
+
+
+def _fold_on_cpu(
+    g: Array, *, window: Pair, stride: Pair, dilation: Pair, before: Pair, size: Pair
+) -> Array:
+    found = np.zeros((len(g), *size, g.shape[4]), g.dtype)
+    grain = _GRAIN * len(g) // g.size + 1
+    split(_fold_loop, len(g), grain, g, found, window[1], *stride, *dilation, *before)
+    return found
+
+
+def _unfold_on_cuda(
+    source: CudaSource,
+    x: Array,
+    *,
+    window: Pair,
+    stride: Pair,
+    dilation: Pair,
+    before: Pair,
+    out: Pair,
+) -> Array:
+    _, high, wide, channels = x.shape
+    found = namespace(x).empty((len(x), *out, window[0] * window[1], channels), x.dtype)
+    sizes = (found.size, channels, high, wide, *out, *window)
+    source.launch(
+        f"unfold<{c_type(x.dtype)}>",
+        (x, found, *sizes, *stride, *dilation, *before),
+        elements=packs(found),
+    )
+    return found
+
+
+def _fold_on_cuda(
+    source: CudaSource,
+    g: Array,
+    *,
+    window: Pair,
+    stride: Pair,
+    dilation: Pair,
+    before: Pair,
+    size: Pair,
+) -> Array:
+    _, oh, ow, _, channels = g.shape
+    found = namespace(g).empty((len(g), *size, channels), g.dtype)
+    sizes = (found.size, channels, *size, oh, ow, *window)
+    source.launch(
+        f"fold<{c_type(g.dtype)}>",
+        (g, found, *sizes, *stride, *dilation, *before),
+        elements=packs(found),
+    )
+    return found
+
+
+def _places(window: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[tuple[slice, slice]]:
+    """Where each place of the windows lies in padded images."""
+    return [
+        tuple(
+            slice(at * d, at * d + (n - 1) * s + 1, s)
+            for at, d, n, s in zip(place, dilation, out, stride, strict=True)
+        )  # type: ignore[misc]
+        for place in np.ndindex(*window)
+    ]
+
+
+def _padding(
+    size: Pair, window: Pair, stride: Pair, dilation: Pair, before: Pair, out: Pair
+) -> list[Pair]:
+    """What to put before and after each axis, so that all windows are inside."""
+    return [
+        (b, max(0, (n - 1) * s + (w - 1) * d + 1 - b - length))
+        for length, w, s, d, b, n in zip(size, window, stride, dilation, before, out, strict=True)
+    ]
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_unfold_on_cuda,
+    loop=_unfold_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def unfold(
+    xp: Any, x: Any, *, window: Pair, stride: Pair, dilation: Pair, before: Pair, out: Pair
+) -> Any:
+    """Windows of images, with zeros where they reach over the edge.
+
+    Parameters
+    ----------
+    x : array of shape (n, height, width, channels)
+    window, stride, dilation : (int, int)
+        Height and width of a window, from one to the next, and between places within one.
+    before : (int, int)
+        Rows and columns of zeros above and to the left.
+    out : (int, int)
+        Number of windows along height and width.
+
+    Returns
+    -------
+    array of shape (n, *out, window[0] * window[1], channels)
+    """
+    pads = _padding(x.shape[1:3], window, stride, dilation, before, out)
+    x = xp.pad(x, [(0, 0), *pads, (0, 0)])
+    places = _places(window, stride, dilation, out)
+    return xp.stack([x[:, rows, columns] for rows, columns in places], axis=3)
+
+
+@kernel(
+    source=_SOURCE,
+    cuda=_fold_on_cuda,
+    loop=_fold_on_cpu,
+    dtypes=ALL_FLOATS,
+    loop_dtypes=LOOP_FLOATS,
+)
+def fold(
+    xp: Any, g: Array, *, window: Pair, stride: Pair, dilation: Pair, before: Pair, size: Pair
+) -> Array:
+    """Sum of windows at their places in images: the transpose of :func:`unfold`.
+
+    Parameters
+    ----------
+    g : array of shape (n, out_height, out_width, window[0] * window[1], channels)
+    window, stride, dilation, before : (int, int)
+        As of :func:`unfold`.
+    size : (int, int)
+        Height and width of the images.
+
+    Returns
+    -------
+    array of shape (n, *size, channels)
+    """
+    out = g.shape[1:3]
+    pads = _padding(size, window, stride, dilation, before, out)
+    shape = [n + sum(pair) for n, pair in zip(size, pads, strict=True)]
+    wide = widen(xp, g)
+    total = xp.zeros((len(g), *shape, g.shape[4]), wide.dtype)
+    for k, (rows, columns) in enumerate(_places(window, stride, dilation, out)):
+        total[:, rows, columns] += wide[:, :, :, k]
+    (top, left) = before
+    return narrow(xp, total[:, top : top + size[0], left : left + size[1]], g)
