@@ -1,5 +1,6 @@
 """``torch.optim``: the engine's optimizers with PyTorch's arguments."""
 
+import inspect
 from typing import Any
 
 from gputensor import optim as engine
@@ -19,7 +20,7 @@ _ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
 def _optimizer(name: str, defaults: dict[str, Any]) -> Any:
     """The engine's optimizer with PyTorch's order of arguments and defaults."""
     base: Any = getattr(engine, name)
-    known = getattr(base, "_settings", defaults)
+    known = inspect.signature(base.__init__).parameters
 
     def start(self: Any, params: Any, *args: Any, **options: Any) -> None:
         given = dict(zip(defaults, args, strict=False)) | options
