@@ -8,9 +8,10 @@ from gputensor import ops
 from gputensor.autograd import Leaf, Node, propagate, seed_gradient
 from gputensor.autograd import Tensor as Engine
 from gputensor.errors import GraphError
+from gputensor.function import custom_vjp
 from gputensor.torch.tensor import Tensor, ours
 
-__all__ = ["Variable", "backward", "detect_anomaly", "grad"]
+__all__ = ["Function", "Variable", "backward", "detect_anomaly", "grad"]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -82,6 +83,59 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     seeds = _listed(grad_tensors) if grad_tensors is not None else [None] * len(listed)
     for i, (t, g) in enumerate(zip(listed, seeds, strict=True)):
         t.backward(g, retain_graph=bool(retain_graph) or i < len(listed) - 1)
+
+
+class _Context:
+    """What ``forward`` of a :class:`Function` keeps for ``backward``.
+
+    Attributes
+    ----------
+    saved_tensors : tuple of Tensor
+    needs_input_grad : tuple of bool
+        Whether each argument is on the tape.
+    """
+
+    def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
+        self.saved_tensors: tuple[Any, ...] = ()
+        self.needs_input_grad = needs_input_grad
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors."""
+        self.saved_tensors = tensors
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Say nothing: results that are not floating point have no gradient anyway."""
+
+
+class Function:
+    """An operation with a gradient of the user's own: static ``forward`` and ``backward``.
+
+    ``forward(ctx, *args)`` computes the result, ``backward(ctx, *grads)`` returns the gradient by
+    each argument, None for those without. Call it as ``MyFunction.apply(x)``.
+    """
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run the operation."""
+        needs = tuple(isinstance(x, Engine) and x._node is not None for x in args)
+        kind: Any = cls
+
+        def run(*inner: Any) -> tuple[Any, Any]:
+            ctx = _Context(needs)
+            out = kind.forward(ctx, *(ours(x) for x in inner))
+            saved, ctx.saved_tensors = ctx.saved_tensors, ()
+            return out, (ctx, saved)
+
+        def back(kept: Any, g: Any) -> tuple[Any, ...]:
+            ctx, saved = kept
+            ctx.saved_tensors = tuple(ours(t) for t in saved)
+            given = ours(g)
+            found = kind.backward(ctx, *(given if isinstance(given, tuple) else (given,)))
+            return found if isinstance(found, tuple) else (found,)
+
+        call = custom_vjp(lambda *inner: run(*inner)[0])
+        call.defvjp(run, back)
+        return ours(call(*args))
 
 
 class _VariableType(type):

@@ -8,7 +8,6 @@ import numpy as np
 
 from gputensor import backend, ops
 from gputensor.autograd import Tensor as Engine
-from gputensor.autograd import memory_of
 from gputensor.errors import ShapeError
 from gputensor.torch.dtypes import promote_types
 from gputensor.torch.tensor import ours
@@ -29,24 +28,15 @@ def reshape(input: Any, *shape: Any, **named: Any) -> Any:
 
 
 def view(input: Any, *shape: Any) -> Any:
-    """:func:`reshape` that shares the memory.
+    """:func:`reshape`; with a dtype the same bytes as elements of that.
 
-    Raises
-    ------
-    ShapeError
-        If the elements do not lie so that it can.
+    The memory is shared where the elements lie so that it can be. Where they do not, which layouts
+    such as those of convolutions bring about, they are copied; PyTorch refuses.
     """
     shape = lengths(shape)
-    if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
+    if len(shape) == 1 and isinstance(shape[0], np.dtype):
         return ours(ops.asarray(input.array.view(shape[0])))
-    made = ops.reshape(input, shape)
-    array = input.array
-    if not array.flags.c_contiguous and memory_of(made.array) is not memory_of(array):
-        raise ShapeError(
-            f"view: a tensor of shape {array.shape} whose elements are not in order cannot be seen "
-            f"as {shape} without a copy; use .reshape(...), or .contiguous() first"
-        )
-    return ours(made)
+    return ours(ops.reshape(input, shape))
 
 
 def view_as(input: Any, other: Any) -> Any:
