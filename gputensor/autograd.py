@@ -423,11 +423,23 @@ class Leaf:
         or around an array of its own that the user has been given, see :meth:`given`.
     writer : dict or None
         Results of the backward pass that has written into `buffer` and not accumulated yet.
+    place : Place or None
+        Where the tensor's values are if an optimizer has laid several side by side.
     code, instruction : code object, int
         The user's place that made it, see :func:`line_of`.
     """
 
-    __slots__ = ("buffer", "code", "dtype", "grad", "hooks", "instruction", "shape", "writer")
+    __slots__ = (
+        "buffer",
+        "code",
+        "dtype",
+        "grad",
+        "hooks",
+        "instruction",
+        "place",
+        "shape",
+        "writer",
+    )
 
     code: CodeType
     instruction: int
@@ -436,6 +448,7 @@ class Leaf:
     def __init__(self, array: Array) -> None:
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
+        self.place: Any = None
         self.grad: Tensor | None = None
         self.buffer: Array | None = None
         self.writer: dict[Node | Leaf, Any] | None = None
@@ -585,10 +598,11 @@ class Tensor:
     was saved is refused, too.
     """
 
-    __slots__ = ("__weakref__", "_node", "_view", "_views", "array")
+    __slots__ = ("__weakref__", "_frozen", "_node", "_view", "_views", "array")
 
     array: Array
     _node: Node | Leaf | None
+    _frozen: Leaf  # unset until a leaf is frozen: its place on the tape, which it has again later
     # Unset but for views: the tensor it is a view of, View, and what the two depend on.
     _view: "tuple[Tensor, View, Any]"
     _views: "_Views"  # unset but for tensors that there were views of
@@ -736,6 +750,8 @@ class Tensor:
             if not value:
                 raise GraphError("a computed tensor cannot leave the tape; use x.detach()")
         elif not value:
+            if self._node is not None:
+                self._frozen = self._node
             self._set_leaf(None)
         elif self._node is None:
             if self.dtype.kind not in "fcV":
@@ -743,7 +759,7 @@ class Tensor:
                     f"requires_grad: only floating point tensors have gradients, this one is "
                     f"{self.dtype}; convert it first, for example x.astype(gt.float32)"
                 )
-            self._set_leaf(Leaf(self.array))
+            self._set_leaf(leaf_of(self) or Leaf(self.array))
 
     def _set_leaf(self, leaf: Leaf | None) -> None:
         if (recording := backend.recording()) is not None and leaf is not self._node:
@@ -757,17 +773,18 @@ class Tensor:
         It is the same tensor until something is added to the gradient: changed in place it is what
         an optimizer's step takes. Later passes and steps do not change it.
         """
-        node = self._node
-        if not isinstance(node, Leaf):
-            return None
-        return node.given()
+        leaf = leaf_of(self)
+        return None if leaf is None else leaf.given()
 
     @grad.setter
     def grad(self, value: "Tensor | None") -> None:
-        if not isinstance(self._node, Leaf):
+        leaf = leaf_of(self)
+        if leaf is None:
+            if value is None and self._node is None:
+                return
             raise GraphError("grad can be set on tensors made with requires_grad=True only")
-        if value is None or value is self._node.grad:  # the latter after `x.grad *= 2`
-            self._node.grad = value
+        if value is None or value is leaf.grad:  # the latter after `x.grad *= 2`
+            leaf.grad = value
             return
         if not isinstance(value, Tensor):
             raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
@@ -776,8 +793,8 @@ class Tensor:
         if value.device != self.device:
             raise DeviceMismatchError(f"grad is on {value.device}, the tensor on {self.device}")
         with _accumulating:
-            self._node.grad = None
-            self._node.accumulate(_cast("grad", value.array, self.dtype), own=False)
+            leaf.grad = None
+            leaf.accumulate(_cast("grad", value.array, self.dtype), own=False)
 
     def backward(self, gradient: "Tensor | None" = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
@@ -1022,6 +1039,14 @@ class Tensor:
         elif self._node is not None:
             extra += ", requires_grad=True"
         return f"tensor({np.array2string(array, separator=', ', prefix='tensor(')}{extra})"
+
+
+def leaf_of(t: Tensor) -> Leaf | None:
+    """Tape entry that gradients of a tensor are accumulated in; a frozen tensor keeps its own."""
+    node = t._node
+    if node is None:
+        return getattr(t, "_frozen", None)
+    return node if isinstance(node, Leaf) else None
 
 
 class View(NamedTuple):

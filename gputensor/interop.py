@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend, ops
-from gputensor.autograd import Leaf, Node, Tensor, raw_operand, wrap
+from gputensor.autograd import Leaf, Node, Tensor, leaf_of, raw_operand, wrap
 from gputensor.backend import Array
 from gputensor.errors import GraphError
 from gputensor.ops import linalg
@@ -500,9 +500,14 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     with backend.on_device_of(self.array):
         made = wrap(self.array.copy())
         memo[id(self)] = made
-        if isinstance(self._node, Leaf):
-            made._node = Leaf(made.array)
-            made._node.grad = copy.deepcopy(self._node.grad, memo)
+        leaf = leaf_of(self)
+        if leaf is not None:
+            twin = Leaf(made.array)
+            twin.grad = copy.deepcopy(leaf.given(), memo)
+            if self._node is None:
+                made._frozen = twin
+            else:
+                made._node = twin
     return made
 
 
@@ -520,9 +525,10 @@ def _reduce(self: Tensor) -> tuple[Any, ...]:
 
 def _rebuilt(values: Array, grad: Array | None, device: str, requires_grad: bool) -> Tensor:
     """A pickled tensor, on the device that it was on."""
-    made = tensor(values, device=device, requires_grad=requires_grad)
+    made = tensor(values, device=device, requires_grad=requires_grad or grad is not None)
     if grad is not None:
         made.grad = tensor(grad, device=device)
+        made.requires_grad = requires_grad
     return made
 
 

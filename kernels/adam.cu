@@ -6,7 +6,7 @@
 template <typename T, typename S>
 __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ticket, const uint32* skip,
                           int64 size, const double* rate, double lr, double beta1, double beta2, double eps, double weight_decay,
-                          double small, bool decoupled, bool advance) {
+                          double small, bool decoupled, bool hat, bool advance) {
     if (skip && *skip) return;
     __shared__ S rates[2];
     if (rate) lr = *rate;
@@ -18,7 +18,7 @@ __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ti
     __syncthreads();
     S step = rates[0];
     S root = rates[1];
-    S b1 = S(beta1), c1 = S(1 - beta1), b2 = S(beta2), c2 = S(1 - beta2), e = S(eps);
+    S b1 = S(beta1), c1 = S(1 - beta1), b2 = S(beta2), c2 = S(1 - beta2), e = S(eps) * (hat ? root : S(1));
     S decay = S(decoupled ? 0 : weight_decay);
     S shrink = S(decoupled ? 1 - lr * weight_decay : 1);
     S least = S(small);

@@ -69,6 +69,7 @@ def _on_cpu(
     eps: float,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    hat: bool = False,
     advance: bool = True,
     skip: Array | None = None,
 ) -> None:
@@ -81,6 +82,7 @@ def _on_cpu(
     decay = 0.0 if decoupled else weight_decay
     shrink = 1 - lr * weight_decay if decoupled else 1.0
     small = negligible(p) if eps else 0.0
+    eps = eps * root if hat else eps
     numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small, 1.0)
     split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
     if advance:
@@ -102,11 +104,22 @@ def _on_cuda(
     eps: float,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    hat: bool = False,
     advance: bool = True,
     skip: Array | None = None,
 ) -> None:
     small = negligible(m) if eps else 0.0
-    numbers = (*number_or_array(lr), beta1, beta2, eps, weight_decay, small, decoupled, advance)
+    numbers = (
+        *number_or_array(lr),
+        beta1,
+        beta2,
+        eps,
+        weight_decay,
+        small,
+        decoupled,
+        hat,
+        advance,
+    )
     source.launch(
         f"adam_step<{c_type(p.dtype)}, {c_type(m.dtype)}>",
         (p, g, m, v, count, ticket, skip, p.size, *numbers),
@@ -138,6 +151,7 @@ def adam_step(
     eps: float,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    hat: bool = False,
     advance: bool = True,
     skip: Array | None = None,
 ) -> None:
@@ -149,7 +163,9 @@ def adam_step(
     :math:`p \leftarrow p - \mathrm{lr}\,\hat m / (\sqrt{\hat v} + \epsilon)` with
     :math:`\hat m = m / (1-\beta_1^t)`, :math:`\hat v = v / (1-\beta_2^t)` (Kingma & Ba 2015).
     `weight_decay` adds ``weight_decay * p`` to the gradient or, `decoupled`, shrinks ``p`` by
-    ``lr * weight_decay`` (AdamW, Loshchilov & Hutter 2019).
+    ``lr * weight_decay`` (AdamW, Loshchilov & Hutter 2019). With `hat`, :math:`\epsilon` is the
+    paper's :math:`\hat\epsilon`, which is added to :math:`\sqrt v`: times
+    :math:`1 / \sqrt{1-\beta_2^t}` it stands in the place of :math:`\epsilon`.
 
     Means below the smallest normal number become 0 (see ``negligible``), which leaves out changes
     of `p` below ``lr * 1.2e-38 / eps`` in float32; not with ``eps = 0``.
@@ -172,6 +188,7 @@ def adam_step(
     t = (count + 1).astype(np.float64)
     rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
     small = negligible(m) if eps else 0.0
+    least = eps * root if hat else eps
     x, g = widen(xp, p), widen(xp, g)
     if weight_decay and not decoupled:
         g = g + weight_decay * x
@@ -184,6 +201,6 @@ def adam_step(
         v[v < small] = 0
         if weight_decay and decoupled:
             x = x * (1 - lr * weight_decay)
-        p[...] = x - rate * m / (xp.sqrt(v) * root + eps)
+        p[...] = x - rate * m / (xp.sqrt(v) * root + least)
         if advance:
             count += 1

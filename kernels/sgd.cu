@@ -5,9 +5,11 @@
 // null, is the learning rate in the place of `lr`. Where `skip` is not 0, nothing is done.
 template <typename T, typename S>
 __global__ void sgd_step(T* p, const T* g, S* velocity, const uint32* skip, int64 size,
-                         const double* rate, double lr, double momentum, double weight_decay, double small, bool nesterov) {
+                         const double* rate, double lr, double momentum, double weight_decay, double small, bool nesterov, bool within) {
     if (skip && *skip) return;
     S step = S(rate ? *rate : lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
+    within = within && velocity;
+    S inner = within ? step : S(1), outer = within ? S(1) : step;
     bool packs = aligned(p) && aligned(g) && (!velocity || aligned(velocity));
     elementwise<S>(size, packs, [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
@@ -16,14 +18,14 @@ __global__ void sgd_step(T* p, const T* g, S* velocity, const uint32* skip, int6
         Pack<N, S> moved;
         if (velocity) moved = load<N>(velocity + i);
         for (int k = 0; k < N; k++) {
-            S d = S(gradient.at[k]) + decay * S(x.at[k]);
+            S d = inner * (S(gradient.at[k]) + decay * S(x.at[k]));
             if (velocity) {
                 S u = keep * moved.at[k] + d;
                 if (fabs(u) < least) u = 0;  // NaN is not less and stays
                 moved.at[k] = u;
                 d = nesterov ? d + keep * u : u;
             }
-            x.at[k] = T(S(x.at[k]) - step * d);
+            x.at[k] = T(S(x.at[k]) - outer * d);
         }
         store(p + i, x);
         if (velocity) store(velocity + i, moved);

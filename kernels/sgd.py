@@ -32,16 +32,16 @@ def _plain_loop(start, stop, p, g, lr, decay):  # type: ignore[no-untyped-def]
 
 @Loop
 def _momentum_loop(  # type: ignore[no-untyped-def]
-    start, stop, p, g, velocity, lr, momentum, decay, small, nesterov
+    start, stop, p, g, velocity, inner, outer, momentum, decay, small, nesterov
 ):
     zero = p.dtype.type(0)
     p, g, velocity = p[start:stop], g[start:stop], velocity[start:stop]
     for i in range(p.size):
-        d = g[i] + decay * p[i]
+        d = inner * (g[i] + decay * p[i])
         moved = momentum * velocity[i] + d
         moved = zero if abs(moved) < small else moved  # NaN stays
         velocity[i] = moved
-        p[i] -= lr * (d + momentum * moved if nesterov else moved)
+        p[i] -= outer * (d + momentum * moved if nesterov else moved)
 
 
 def _on_cpu(
@@ -53,6 +53,7 @@ def _on_cpu(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    within: bool = False,
     skip: Array | None = None,
 ) -> None:
     if skip is not None and skip[0]:
@@ -62,7 +63,9 @@ def _on_cpu(
     if velocity is None:
         split(_plain_loop, p.size, _GRAIN, p, g, rate, decay)
     else:
-        numbers = (rate, keep, decay, negligible(p), nesterov)
+        one = number(1)
+        rates = (rate, one) if within else (one, rate)
+        numbers = (*rates, keep, decay, negligible(p), nesterov)
         split(_momentum_loop, p.size, _GRAIN, p, g, velocity, *numbers)
 
 
@@ -76,6 +79,7 @@ def _on_cuda(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    within: bool = False,
     skip: Array | None = None,
 ) -> None:
     state = c_type(p.dtype) if p.dtype.char == "d" else "float"
@@ -87,7 +91,7 @@ def _on_cuda(
     )
     source.launch(
         f"sgd_step<{c_type(p.dtype)}, {state}>",
-        (p, g, velocity, skip, p.size, *numbers, nesterov),
+        (p, g, velocity, skip, p.size, *numbers, nesterov, within),
         elements=packs(p),
     )
 
@@ -111,6 +115,7 @@ def sgd_step(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    within: bool = False,
     skip: Array | None = None,
 ) -> None:
     r"""One step of gradient descent, in place.
@@ -119,7 +124,9 @@ def sgd_step(
     :math:`p \leftarrow p - \mathrm{lr}\,d`.
     With momentum :math:`\mu`, :math:`u \leftarrow \mu u + d` takes the place of :math:`d`, and
     :math:`d + \mu u` with `nesterov` (Sutskever et al. 2013). Elements of :math:`u` below the
-    smallest normal number become 0 (see ``negligible``).
+    smallest normal number become 0 (see ``negligible``). With `within` the learning rate is part of
+    the momentum: :math:`u \leftarrow \mu u + \mathrm{lr}\,d`, and :math:`p \leftarrow p - u`, or
+    :math:`p - \mathrm{lr}\,d - \mu u` with `nesterov`.
 
     Parameters
     ----------
@@ -136,10 +143,14 @@ def sgd_step(
     x, d = widen(xp, p), widen(xp, g)
     if weight_decay:
         d = d + weight_decay * x
+    rate = lr.astype(x.dtype) if hasattr(lr, "flags") else lr
+    within = within and velocity is not None
+    if within:
+        d = rate * d
     with undone(xp, skip, *((p,) if velocity is None else (p, velocity))):
         if velocity is not None:
             velocity *= momentum
             velocity += d
             velocity[abs(velocity) < negligible(velocity)] = 0
             d = d + momentum * velocity if nesterov else velocity
-        p[...] = x - (lr.astype(x.dtype) if hasattr(lr, "flags") else lr) * d
+        p[...] = x - d if within else x - rate * d

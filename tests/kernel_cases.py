@@ -404,6 +404,7 @@ def _(draw: Draw) -> Calls:
         (7, {"eps": 1e-3, "weight_decay": 0.05, "decoupled": True}),
         (2, {"eps": 1e-8, "advance": False}),
         (1, {"eps": 1e-8, "lr": np.asarray(0.03)}),
+        (1, {"eps": 0.5, "hat": True}),
         (1, {"eps": 1e-8, "skip": np.zeros(1, np.uint32)}),
         (1, {"eps": 1e-8, "skip": np.ones(1, np.uint32)}),
     ):
@@ -418,6 +419,10 @@ def _(draw: Draw) -> Calls:
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9}
     yield (p, g, velocity), {"lr": np.asarray(0.03), "momentum": 0.9}
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
+    yield (p, g, None), {"lr": 0.1, "within": True}
+    for nesterov in (False, True):
+        options = {"lr": np.asarray(0.03), "within": True, "nesterov": nesterov}
+        yield (p, g, velocity), {"momentum": 0.9, "weight_decay": 0.05, **options}
     for skip in (0, 1):
         yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "skip": np.full(1, skip, np.uint32)}
     yield (p, g, None), {"lr": 0.1, "skip": np.ones(1, np.uint32)}

@@ -103,7 +103,7 @@ def test_dense_takes_strided_and_read_only_arrays(setting):
         (lambda: gt.nn.Dense(3, 3, "elu"), ValueError, "'elu' is unknown"),
         (lambda: gt.nn.Sequential(gt.nn.Dense), TypeError, "layer 0 is a type"),
         (lambda: gt.optim.SGD([], 0.1), ValueError, "parameters is empty"),
-        (lambda: gt.optim.SGD([gt.ones(2)], 0.1), TypeError, "item 0 must be a tensor made with"),
+        (lambda: gt.optim.SGD([gt.ones(2) > 0], 0.1), TypeError, "item 0 must be a floating point"),
         (lambda: gt.optim.SGD(gt.ones(2), 0.1), TypeError, r"write \[x\]"),
         (lambda: gt.optim.SGD([leaf(2)], -1), ValueError, "lr is -1"),
         (lambda: gt.optim.SGD([leaf(2)], "1"), TypeError, "lr must be a number"),
@@ -204,12 +204,12 @@ def test_parameters_and_gradients_are_views_of_one_buffer():
     parameters = [leaf(3, 4), leaf(5)]
     before = [p.detach().numpy().copy() for p in parameters]
     optimizer = gt.optim.Adam(parameters)
-    flat = optimizer._flats[0]
+    (part,) = optimizer._parts
     quadratic(parameters, (0, 0)).backward()
     for p, old in zip(parameters, before, strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), old)
-        assert np.shares_memory(p.array, flat.values)
-        assert np.shares_memory(p._node.grad.array, flat.grads)
+        assert np.shares_memory(p.array, part.block.values)
+        assert np.shares_memory(p._node.grad.array, part.block.grads)
         np.testing.assert_allclose(p.grad.numpy(), 2 * old, rtol=1e-6)
 
 

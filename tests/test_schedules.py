@@ -136,7 +136,7 @@ def test_keras_takes_schedules():
         (lambda: schedules.piecewise_constant([2, 1], [1, 2, 3]), ValueError, "must ascend"),
         (lambda: schedules.piecewise_constant([2], [1]), ValueError, "1 boundaries, .* 1 values"),
         (lambda: schedules.warmup(-1, 0.1), ValueError, "steps is -1"),
-        (lambda: trained(lambda p: gt.optim.SGD(p, lambda t: 0.1), "cpu"), TypeError, "returned"),
+        (lambda: trained(lambda p: gt.optim.SGD(p, lambda t: "a"), "cpu"), TypeError, "returned"),
         (lambda: trained(lambda p: gt.optim.SGD(p, "fast"), "cpu"), TypeError, "lr must be a num"),
         (lambda: keras.optimizers.Adam(lambda t: None), TypeError, "learning_rate: a schedule"),
     ],

@@ -120,9 +120,7 @@ def outlined(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Out
     found = found if type(found) is tuple else (found,)
     if outline.reason is not None or not all(isinstance(f, OutlineTracer) for f in found):
         return None
-    results: list[Any] = [
-        next((i for i, t in enumerate(tracers) if t is f), None) for f in found
-    ]
+    results: list[Any] = [next((i for i, t in enumerate(tracers) if t is f), None) for f in found]
     graph = outline.graph
     values = [outline.value_of(f.value) for f in found]
     graph.result = [v for v, i in zip(values, results, strict=True) if i is None]

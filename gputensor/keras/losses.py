@@ -1,25 +1,74 @@
-"""Losses: functions of ``(y_true, y_pred)`` that give a loss for each sample, as in Keras."""
+"""Losses: functions of ``(y_true, y_pred)`` that give a loss for each sample, and classes, as in Keras.
 
+Targets may have one axis more or less than predictions where that axis has length 1: labels (n, 1)
+are labels (n,), and numbers (n,) are the targets of one output (n, 1).
+"""
+
+import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Tensor
+from gputensor.autograd import Tensor, wrap
 from gputensor.errors import LabelError, ShapeError
+from gputensor.keras.naming import snake_case
 from gputensor.nn import functional
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import clip, log, square
+from gputensor.ops.data_type import astype
+from gputensor.ops.elementwise import abs as absolute
+from gputensor.ops.elementwise import (
+    clip,
+    log,
+    maximum,
+    multiply,
+    sigmoid,
+    softplus,
+    square,
+    where,
+)
+from gputensor.ops.manipulation import expand_dims, reshape
+from gputensor.ops.nn import log_softmax
+from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
 __all__ = [
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
     "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]
 
 _TINY = 1e-7  # Keras's backend.epsilon()
@@ -62,15 +111,66 @@ def pair(y_true: Any, y_pred: Any) -> tuple[Any, Tensor]:
     return y_true.array, prediction
 
 
+def aligned(name: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    """Both as tensors of one shape, an axis of length 1 at the end put on or taken off.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ otherwise: broadcasting would hide a mistake.
+    """
+    prediction = asarray(y_pred)
+    target = y_true if isinstance(y_true, Tensor) else asarray(y_true, device=prediction.device)
+    if target.shape != prediction.shape:
+        if target.ndim + 1 == prediction.ndim and prediction.shape[-1] == 1:
+            target = expand_dims(target, axis=-1)
+        elif target.ndim == prediction.ndim + 1 and target.shape[-1] == 1:
+            target = reshape(target, target.shape[:-1])
+    if target.shape != prediction.shape:
+        raise ShapeError(
+            f"{name}: y_true has shape {target.shape}, y_pred {prediction.shape}; they must be "
+            "equal"
+        )
+    if prediction.dtype.kind not in "fVc":
+        prediction = astype(prediction, np.float32)
+    return astype(target, prediction.dtype), prediction
+
+
+def _per_sample(each: Tensor) -> Tensor:
+    """Mean along the last axis."""
+    return mean(each, axis=-1) if each.ndim else each
+
+
+# Cross-entropy
+
+
+def _labels(name: str, y_true: Any, y_pred: Tensor) -> Any:
+    """Raw labels of the predictions' shape without the classes."""
+    raw, _ = pair(y_true, y_pred)
+    rows = y_pred.shape[:-1]
+    if raw.shape == (*rows, 1):
+        raw = raw.reshape(rows)
+    if raw.shape != rows:
+        raise ShapeError(
+            f"{name}: y_true has shape {raw.shape}; it must be class labels of shape {rows}. For "
+            "one-hot rows use categorical_crossentropy"
+        )
+    return raw
+
+
 def categorical_crossentropy(
-    y_true: Any, y_pred: Tensor, from_logits: bool = False, label_smoothing: float = 0.0
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
 ) -> Tensor:
     """Cross-entropy of each row against probabilities or class labels.
 
     Parameters
     ----------
-    y_true : array of shape (n, classes) or int array of shape (n,)
-    y_pred : Tensor of shape (n, classes)
+    y_true : array of the shape of `y_pred`, or int array without its last axis
+    y_pred : Tensor of shape (n, ..., classes)
         Probabilities, or logits with `from_logits`. Probabilities are scaled to sum 1 and kept
         1e-7 away from 0 and 1, as Keras does.
     from_logits : bool
@@ -78,123 +178,417 @@ def categorical_crossentropy(
 
     Returns
     -------
-    Tensor of shape (n,)
+    Tensor of shape (n, ...)
     """
+    name = "categorical_crossentropy"
+    if axis != -1:
+        raise ValueError(f"{name}: axis is {axis}; only the last one, -1, is supported")
     target, y_pred = pair(y_true, y_pred)
-    if from_logits:
+    classes = y_pred.shape[-1]
+    if from_logits and y_pred.ndim == 2:
+        target = target.reshape(-1) if target.shape == (len(target), 1) and classes > 1 else target
         return functional.cross_entropy(
             y_pred, target, label_smoothing=label_smoothing, reduction="none"
         )
-    classes = y_pred.shape[-1]
-    if target.ndim == 1:
-        target = _one_hot("categorical_crossentropy: y_true", target, classes, y_pred.dtype)
+    if target.ndim < y_pred.ndim or (target.shape == (*y_pred.shape[:-1], 1) and classes > 1):
+        labels = _labels(name, y_true, y_pred)
+        target = _one_hot(f"{name}: y_true", labels.reshape(-1), classes, y_pred.dtype)
+        target = target.reshape(y_pred.shape)
     if target.shape != y_pred.shape:
-        raise ShapeError(
-            f"categorical_crossentropy: y_true has shape {target.shape}, y_pred {y_pred.shape}"
-        )
+        raise ShapeError(f"{name}: y_true has shape {target.shape}, y_pred {y_pred.shape}")
     target = target * (1 - label_smoothing) + label_smoothing / classes
+    target = target.astype(y_pred.dtype)
+    if from_logits:
+        return -total(log_softmax(y_pred, axis=-1) * target, axis=-1)
     p = clip(y_pred / total(y_pred, axis=-1, keepdims=True), _TINY, 1 - _TINY)
-    return -total(log(p) * target.astype(y_pred.dtype), axis=-1)
+    return -total(log(p) * target, axis=-1)
 
 
 def sparse_categorical_crossentropy(
-    y_true: Any, y_pred: Tensor, from_logits: bool = False
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
 ) -> Tensor:
-    """Cross-entropy of each row against class labels; otherwise as categorical_crossentropy."""
-    target, y_pred = pair(y_true, y_pred)
-    if target.ndim != 1:
-        raise ShapeError(
-            f"sparse_categorical_crossentropy: y_true has shape {target.shape}; it must be class "
-            "labels of shape (n,). For one-hot rows use categorical_crossentropy"
-        )
-    return categorical_crossentropy(target, y_pred, from_logits)
+    """Cross-entropy of each row against class labels; otherwise as categorical_crossentropy.
+
+    Rows of the label `ignore_class` have the loss 0.
+    """
+    name = "sparse_categorical_crossentropy"
+    y_pred = asarray(y_pred)
+    labels = _labels(name, y_true, y_pred)
+    if ignore_class is None:
+        return categorical_crossentropy(wrap(labels), y_pred, from_logits, axis=axis)
+    counted = wrap(labels) != ignore_class
+    known = where(counted, wrap(labels), 0)
+    each = categorical_crossentropy(known, y_pred, from_logits, axis=axis)
+    return where(counted, each, 0.0)
 
 
-def mean_squared_error(y_true: Any, y_pred: Tensor) -> Tensor:
-    """Mean of the squared differences over all axes but the first.
+def _binary(
+    name: str, y_true: Any, y_pred: Any, from_logits: bool, label_smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets, predictions and losses of each element."""
+    target, y_pred = aligned(name, y_true, y_pred)
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + 0.5 * label_smoothing
+    if from_logits:
+        each = functional.binary_cross_entropy_with_logits(y_pred, target, reduction="none")
+    else:
+        p = clip(y_pred, _TINY, 1 - _TINY)
+        each = -(multiply(target, log(p)) + multiply(1 - target, log(1 - p)))
+    return target, y_pred, each
+
+
+def binary_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """Cross-entropy of two classes, the mean over the outputs.
+
+    Parameters
+    ----------
+    y_true : array of the shape of `y_pred`, of numbers from 0 to 1
+    y_pred : Tensor of shape (n, ..., outputs)
+        Probabilities, kept 1e-7 away from 0 and 1; or logits with `from_logits`.
+    from_logits : bool
+    label_smoothing : float
+        Share by which targets are drawn to 0.5.
+
+    Returns
+    -------
+    Tensor of shape (n, ...)
+    """
+    return _per_sample(
+        _binary("binary_crossentropy", y_true, y_pred, from_logits, label_smoothing)[2]
+    )
+
+
+def binary_focal_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    apply_class_balancing: bool = False,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """:func:`binary_crossentropy` times ``(1 - p) ** gamma`` of the right class (Lin et al. 2017)."""
+    name = "binary_focal_crossentropy"
+    target, y_pred, each = _binary(name, y_true, y_pred, from_logits, label_smoothing)
+    p = sigmoid(y_pred) if from_logits else clip(y_pred, _TINY, 1 - _TINY)
+    right = target * p + (1 - target) * (1 - p)
+    each = (1 - right) ** gamma * each
+    if apply_class_balancing:
+        each = (target * alpha + (1 - target) * (1 - alpha)) * each
+    return _per_sample(each)
+
+
+# Numbers
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``(y_true - y_pred)**2``.
 
     Parameters
     ----------
     y_true : array of the shape of `y_pred`
-    y_pred : Tensor of shape (n, ...)
+    y_pred : Tensor of shape (n, ..., outputs)
 
     Returns
     -------
-    Tensor of shape (n,)
+    Tensor of shape (n, ...)
     """
-    y_true, y_pred = pair(y_true, y_pred)
-    if y_true.shape != y_pred.shape:
-        raise ShapeError(
-            f"mean_squared_error: y_true has shape {y_true.shape}, y_pred {y_pred.shape}; they "
-            "must be equal"
-        )
-    difference = y_pred - y_true
-    return mean(square(difference), axis=tuple(range(1, difference.ndim)))
+    y_true, y_pred = aligned("mean_squared_error", y_true, y_pred)
+    return _per_sample(square(y_pred - y_true))
 
 
-class Loss(NamedTuple):
-    """A loss as ``fit`` uses it."""
-
-    name: str
-    function: Callable[..., Tensor]
-    cross_entropy: bool = False
-    sparse: bool = False
-    from_logits: bool = False
-    label_smoothing: float = 0.0
+def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``|y_true - y_pred|``."""
+    y_true, y_pred = aligned("mean_absolute_error", y_true, y_pred)
+    return _per_sample(absolute(y_pred - y_true))
 
 
-def CategoricalCrossentropy(from_logits: bool = False, label_smoothing: float = 0.0) -> Loss:
-    """Cross-entropy against one-hot rows or probabilities, with options."""
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(
-            f"CategoricalCrossentropy: label_smoothing is {label_smoothing}; it must be from 0 to 1"
-        )
-    return Loss(
-        "categorical_crossentropy",
-        categorical_crossentropy,
-        True,
-        from_logits=from_logits,
-        label_smoothing=label_smoothing,
-    )
+def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``100 |y_true - y_pred| / |y_true|``; 1e-7 at least below."""
+    y_true, y_pred = aligned("mean_absolute_percentage_error", y_true, y_pred)
+    return 100 * _per_sample(absolute((y_true - y_pred) / maximum(absolute(y_true), _TINY)))
 
 
-def SparseCategoricalCrossentropy(from_logits: bool = False) -> Loss:
-    """Cross-entropy against class labels, with options."""
-    return Loss(
-        "sparse_categorical_crossentropy",
-        sparse_categorical_crossentropy,
-        True,
-        True,
-        from_logits=from_logits,
-    )
+def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``(log(y_true + 1) - log(y_pred + 1))**2``."""
+    y_true, y_pred = aligned("mean_squared_logarithmic_error", y_true, y_pred)
+    logs = [log(maximum(y, _TINY) + 1) for y in (y_true, y_pred)]
+    return _per_sample(square(logs[0] - logs[1]))
 
 
-def MeanSquaredError() -> Loss:
-    """Mean squared error."""
-    return Loss("mean_squared_error", mean_squared_error)
+def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
+    """Half the square of small differences, ``delta * (|d| - delta / 2)`` of others (Huber 1964)."""
+    y_true, y_pred = aligned("huber", y_true, y_pred)
+    return _per_sample(functional.huber_loss(y_pred, y_true, delta=delta, reduction="none"))
 
 
-_NAMES = {
-    "categorical_crossentropy": CategoricalCrossentropy,
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
-    "mean_squared_error": MeanSquaredError,
-    "mse": MeanSquaredError,
+def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``log(cosh(y_pred - y_true))``."""
+    y_true, y_pred = aligned("log_cosh", y_true, y_pred)
+    d = y_pred - y_true
+    return _per_sample(d + softplus(-2 * d) - 0.6931471805599453)
+
+
+def _signs(name: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
+    """Targets 1 and -1, of 1 and 0 as well."""
+    y_true, y_pred = aligned(name, y_true, y_pred)
+    return where(y_true == 0, -1.0, y_true), y_pred
+
+
+def hinge(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``max(1 - y_true * y_pred, 0)``; a target 0 is -1."""
+    y_true, y_pred = _signs("hinge", y_true, y_pred)
+    return _per_sample(maximum(1 - y_true * y_pred, 0.0))
+
+
+def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``max(1 - y_true * y_pred, 0)**2``; a target 0 is -1."""
+    y_true, y_pred = _signs("squared_hinge", y_true, y_pred)
+    return _per_sample(square(maximum(1 - y_true * y_pred, 0.0)))
+
+
+def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
+    """``max(neg - pos + 1, 0)``, `pos` the right class's output, `neg` the largest other one."""
+    y_true, y_pred = aligned("categorical_hinge", y_true, y_pred)
+    right = total(y_true * y_pred, axis=-1)
+    wrong = largest((1 - y_true) * y_pred, axis=-1)
+    return maximum(wrong - right + 1, 0.0)
+
+
+def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
+    """``sum(y_true * log(y_true / y_pred))`` along the last axis, both 1e-7 at least."""
+    y_true, y_pred = aligned("kl_divergence", y_true, y_pred)
+    p, q = clip(y_true, _TINY, 1.0), clip(y_pred, _TINY, 1.0)
+    return total(p * (log(p) - log(q)), axis=-1)
+
+
+def poisson(y_true: Any, y_pred: Any) -> Tensor:
+    """Mean along the last axis of ``y_pred - y_true * log(y_pred + 1e-7)``."""
+    y_true, y_pred = aligned("poisson", y_true, y_pred)
+    return _per_sample(y_pred - y_true * log(y_pred + _TINY))
+
+
+def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    """Less the cosine between the two along `axis`, so that -1 is best."""
+    y_true, y_pred = aligned("cosine_similarity", y_true, y_pred)
+    one, other = (functional.normalize(y, axis=axis, eps=1e-6) for y in (y_true, y_pred))
+    return -total(one * other, axis=axis)
+
+
+# Classes
+
+_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none", None, "auto", "mean_with_sample_weight")
+
+
+class Loss:
+    """A loss: called with ``(y_true, y_pred, sample_weight=None)`` it gives a number.
+
+    Parameters
+    ----------
+    name : str, optional
+    reduction : {"sum_over_batch_size", "mean", "sum", "none"}
+        Of the losses of samples; the first two are the mean.
+
+    A subclass defines ``call(self, y_true, y_pred)``, which gives a loss for each sample.
+    """
+
+    # What fit asks, to run loss and softmax as one kernel.
+    cross_entropy = False
+    sparse = False
+    from_logits = False
+    label_smoothing = 0.0
+
+    def __init__(
+        self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None
+    ) -> None:
+        if reduction not in _REDUCTIONS:
+            raise ValueError(
+                f"{type(self).__name__}: reduction is {reduction!r}; allowed are "
+                f"{', '.join(map(repr, _REDUCTIONS[:4]))}"
+            )
+        self.name = name or snake_case(type(self).__name__)
+        self.reduction = reduction
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        """Loss of each sample."""
+        raise NotImplementedError(f"{type(self).__name__} defines no call(self, y_true, y_pred)")
+
+    def function(self, y_true: Any, y_pred: Any, **options: Any) -> Tensor:
+        """Loss of each sample, which :meth:`__call__` and fit reduce."""
+        return self.call(y_true, y_pred, **options)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """Loss of a batch."""
+        each = self.call(y_true, y_pred)
+        if sample_weight is not None:
+            weight = asarray(sample_weight, device=each.device)
+            if weight.ndim == each.ndim + 1 and weight.shape[-1] == 1:
+                weight = reshape(weight, weight.shape[:-1])
+            if weight.ndim < each.ndim:
+                weight = reshape(weight, (*weight.shape, *(1 for _ in each.shape[weight.ndim :])))
+            each = each * weight
+        if self.reduction in ("none", None):
+            return each
+        return total(each) if self.reduction == "sum" else mean(each)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return {k: v for k, v in vars(self).items() if not k.startswith("_")}
+
+
+class _Function(Loss):
+    """A loss of a function and its options."""
+
+    def __init__(self, function: Callable[..., Tensor], name: str | None, **options: Any) -> None:
+        super().__init__(name or getattr(function, "__name__", "loss"))
+        self._function = function
+        self._options = options
+
+    def call(self, y_true: Any, y_pred: Any, **options: Any) -> Tensor:
+        """Loss of each sample."""
+        return self._function(y_true, y_pred, **(self._options | options))
+
+
+def _class(name: str, function: Callable[..., Tensor], **facts: Any) -> type[Loss]:
+    """Class whose options are the function's, and the name and reduction."""
+    options = [p for p in inspect.signature(function).parameters if p not in ("y_true", "y_pred")]
+    defaults = {p: inspect.signature(function).parameters[p].default for p in options}
+
+    def __init__(
+        self: Any, *args: Any, reduction: Any = "sum_over_batch_size", name: Any = None, **given: Any
+    ) -> None:
+        given.pop("dtype", None)
+        values = dict(zip(options, args, strict=False)) | given
+        if unknown := values.keys() - set(options):
+            raise TypeError(
+                f"{kind.__name__}: got an unexpected argument {sorted(unknown)[0]!r}; its arguments "
+                f"are {', '.join([*options, 'reduction', 'name'])}"
+            )
+        Loss.__init__(self, name or function.__name__, reduction)
+        for key, value in (defaults | values).items():
+            setattr(self, key, value)
+        smoothing = getattr(self, "label_smoothing", 0.0)
+        if not 0 <= smoothing <= 1:
+            raise ValueError(
+                f"{kind.__name__}: label_smoothing is {smoothing}; it must be from 0 to 1"
+            )
+
+    def call(self: Any, y_true: Any, y_pred: Any, **more: Any) -> Tensor:
+        return function(y_true, y_pred, **({key: getattr(self, key) for key in options} | more))
+
+    doc = f"See :func:`{function.__name__}`; `reduction` and `name` are those of :class:`Loss`."
+    members = {"__init__": __init__, "call": call, "__doc__": doc, "__module__": __name__, **facts}
+    kind = type(name, (Loss,), members)
+    return kind
+
+
+CategoricalCrossentropy = _class(
+    "CategoricalCrossentropy", categorical_crossentropy, cross_entropy=True
+)
+SparseCategoricalCrossentropy = _class(
+    "SparseCategoricalCrossentropy",
+    sparse_categorical_crossentropy,
+    cross_entropy=True,
+    sparse=True,
+)
+BinaryCrossentropy = _class("BinaryCrossentropy", binary_crossentropy)
+BinaryFocalCrossentropy = _class("BinaryFocalCrossentropy", binary_focal_crossentropy)
+MeanSquaredError = _class("MeanSquaredError", mean_squared_error)
+MeanAbsoluteError = _class("MeanAbsoluteError", mean_absolute_error)
+MeanAbsolutePercentageError = _class("MeanAbsolutePercentageError", mean_absolute_percentage_error)
+MeanSquaredLogarithmicError = _class("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
+Huber = _class("Huber", huber)
+LogCosh = _class("LogCosh", log_cosh)
+Hinge = _class("Hinge", hinge)
+SquaredHinge = _class("SquaredHinge", squared_hinge)
+CategoricalHinge = _class("CategoricalHinge", categorical_hinge)
+KLDivergence = _class("KLDivergence", kl_divergence)
+Poisson = _class("Poisson", poisson)
+CosineSimilarity = _class("CosineSimilarity", cosine_similarity)
+
+_FUNCTIONS: dict[Callable[..., Tensor], type[Loss]] = {
+    categorical_crossentropy: CategoricalCrossentropy,
+    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+    binary_crossentropy: BinaryCrossentropy,
+    binary_focal_crossentropy: BinaryFocalCrossentropy,
+    mean_squared_error: MeanSquaredError,
+    mean_absolute_error: MeanAbsoluteError,
+    mean_absolute_percentage_error: MeanAbsolutePercentageError,
+    mean_squared_logarithmic_error: MeanSquaredLogarithmicError,
+    huber: Huber,
+    log_cosh: LogCosh,
+    hinge: Hinge,
+    squared_hinge: SquaredHinge,
+    categorical_hinge: CategoricalHinge,
+    kl_divergence: KLDivergence,
+    poisson: Poisson,
+    cosine_similarity: CosineSimilarity,
+}
+mse = MSE = mean_squared_error
+mae = MAE = mean_absolute_error
+mape = MAPE = mean_absolute_percentage_error
+msle = MSLE = mean_squared_logarithmic_error
+kld = KLD = kullback_leibler_divergence = kl_divergence
+logcosh = log_cosh
+bce = BCE = binary_crossentropy
+_NAMES: dict[str, type[Loss]] = {
+    **{function.__name__: kind for function, kind in _FUNCTIONS.items()},
+    **{kind.__name__: kind for kind in _FUNCTIONS.values()},
+    **{name: MeanSquaredError for name in ("mse", "MSE")},
+    **{name: MeanAbsoluteError for name in ("mae", "MAE")},
+    **{name: MeanAbsolutePercentageError for name in ("mape", "MAPE")},
+    **{name: MeanSquaredLogarithmicError for name in ("msle", "MSLE")},
+    **{name: KLDivergence for name in ("kld", "KLD", "kullback_leibler_divergence")},
+    **{name: BinaryCrossentropy for name in ("bce", "BCE")},
+    "logcosh": LogCosh,
+}
+# Losses of nn.functional take the prediction first, and give nonsense in this place.
+_OTHER_ORDER = {
+    getattr(functional, name)
+    for name in dir(functional)
+    if name.endswith(("_loss", "_entropy", "_logits", "kl_div"))
+    and callable(getattr(functional, name))
 }
 
 
-def get(loss: Any) -> Loss:
-    """The loss of a name, of one of this module's functions, or of the user's own function."""
+def get(loss: Any) -> Any:
+    """The loss of a name, a class, a config, one of the functions, or the user's own function."""
     if isinstance(loss, Loss):
         return loss
+    if isinstance(loss, dict) and "class_name" in loss:
+        options = loss.get("config") or {}
+        kind = _NAMES[loss["class_name"]]
+        return kind(**(options if isinstance(options, dict) else {}))
     if isinstance(loss, str):
         if loss not in _NAMES:
-            raise ValueError(
-                f"loss {loss!r} is unknown; allowed are {', '.join(map(repr, _NAMES))}"
-            )
+            allowed = ", ".join(repr(function.__name__) for function in _FUNCTIONS)
+            raise ValueError(f"loss {loss!r} is unknown; allowed are {allowed}, 'mse' and 'mae'")
         return _NAMES[loss]()
-    if not callable(loss):
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        return loss()
+    if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss must be a name or a function, got {type(loss).__name__}")
-    for make in _NAMES.values():
-        if make().function is loss:
-            return make()
-    return Loss(getattr(loss, "__name__", "loss"), loss)
+    try:
+        known = loss in _FUNCTIONS, loss in _OTHER_ORDER
+    except TypeError:
+        known = False, False
+    if known[0]:
+        return _FUNCTIONS[loss]()
+    if known[1]:
+        raise TypeError(
+            f"loss {loss.__name__} of nn.functional takes the prediction first, a loss of Keras the "
+            "target; use one of gputensor.keras.losses"
+        )
+    return _Function(loss, getattr(loss, "name", None))
+

@@ -1,19 +1,68 @@
-"""Metrics: functions of ``(y_true, y_pred)`` that give a number for each sample, as in Keras."""
+"""Metrics: functions of ``(y_true, y_pred)`` that give a number for each sample, and classes.
 
+A class adds up on the device: ``update_state`` does not wait for it, ``result`` gives a tensor.
+"""
+
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gputensor import backend
-from gputensor.autograd import Tensor, wrap
-from gputensor.keras.losses import pair
+from gputensor.autograd import Tensor, no_grad, wrap
+from gputensor.errors import ShapeError
+from gputensor.keras import losses
+from gputensor.keras.losses import aligned, pair
+from gputensor.keras.naming import snake_case
+from gputensor.ops.creation import asarray, zeros
 
-__all__ = ["accuracy", "binary_accuracy", "get", "mean_squared_error"]
+__all__ = [
+    "AUC",
+    "Accuracy",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "CosineSimilarity",
+    "F1Score",
+    "FalseNegatives",
+    "FalsePositives",
+    "KLDivergence",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Metric",
+    "Poisson",
+    "Precision",
+    "R2Score",
+    "Recall",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "Sum",
+    "TopKCategoricalAccuracy",
+    "TrueNegatives",
+    "TruePositives",
+    "accuracy",
+    "binary_accuracy",
+    "categorical_accuracy",
+    "confusion_matrix",
+    "get",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "sparse_categorical_accuracy",
+    "sparse_top_k_categorical_accuracy",
+    "top_k_categorical_accuracy",
+]
 
 
-def _raw(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Raw targets and predictions."""
-    target, prediction = pair(y_true, y_pred)
-    return target, prediction.array
+def _is_rows(truth: Any, prediction: Any) -> bool:
+    """Whether targets are rows as the predictions are, not labels of shape (n,) or (n, 1)."""
+    return truth.shape == prediction.shape
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
@@ -21,51 +70,587 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
     Parameters
     ----------
-    y_true : array of class labels, shape (n,), or of shape (n, classes)
+    y_true : array of class labels, shape (n,) or (n, 1), or of shape (n, classes)
     y_pred : array of shape (n, classes)
         With one column it is the probability of the second of two classes, as in
         :func:`binary_accuracy`.
     """
-    truth, prediction = _raw(y_true, y_pred)
-    if prediction.shape[-1] == 1:
-        return binary_accuracy(truth.reshape(-1), prediction.reshape(-1))
-    xp = backend.namespace(prediction)
-    answer = truth if truth.ndim == 1 else xp.argmax(truth, axis=-1)
-    return wrap(xp.argmax(prediction, axis=-1) == answer)
+    truth, prediction = pair(y_true, y_pred)
+    raw = prediction.array
+    if raw.ndim < 2 or raw.shape[-1] == 1:
+        right = binary_accuracy(truth, prediction).array
+        return wrap(right.reshape(len(right), -1)[:, 0] if right.ndim > 1 else right)
+    xp = backend.namespace(raw)
+    if _is_rows(truth, raw):
+        answer = xp.argmax(truth, axis=-1)
+    elif truth.size == raw.size // raw.shape[-1]:
+        answer = truth.reshape(raw.shape[:-1])
+    else:
+        raise ShapeError(
+            f"accuracy: y_true has shape {truth.shape}, y_pred {raw.shape}; y_true must be class "
+            f"labels of shape {raw.shape[:-1]} or of shape {raw.shape}"
+        )
+    return wrap(xp.argmax(raw, axis=-1) == answer)
 
 
-def binary_accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """Whether each prediction is on the target's side of 0.5; bool, shape of `y_pred`."""
-    truth, prediction = _raw(y_true, y_pred)
-    return wrap((prediction > 0.5) == (truth > 0.5))
+categorical_accuracy = sparse_categorical_accuracy = accuracy
 
 
-def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean squared difference of each row, shape (n,)."""
-    truth, prediction = _raw(y_true, y_pred)
-    difference = prediction - truth
-    squares = (difference * difference).reshape(len(difference), -1)
-    return wrap(backend.namespace(squares).mean(squares, axis=1))
+def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
+    """Whether each prediction, above `threshold` or not, is the target, 1 or 0; of its shape.
+
+    A target that is neither is never met: numbers of a regression have no accuracy.
+    """
+    truth, prediction = aligned("binary_accuracy", y_true, y_pred)
+    return wrap((prediction.array > threshold) == truth.array)
 
 
-_NAMES: dict[str, Callable[..., Tensor]] = {
+def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
+    """Whether the target's class is among the `k` largest predictions; bool, shape (n,)."""
+    truth, prediction = pair(y_true, y_pred)
+    raw = prediction.array
+    xp = backend.namespace(raw)
+    labels = xp.argmax(truth, axis=-1) if _is_rows(truth, raw) else truth.reshape(raw.shape[:-1])
+    own = xp.take_along_axis(raw, labels[..., None].astype(np.int64), axis=-1)
+    return wrap(xp.isfinite(own[..., 0]) & (xp.sum(raw > own, axis=-1) < k))
+
+
+sparse_top_k_categorical_accuracy = top_k_categorical_accuracy
+mean_squared_error = losses.mean_squared_error
+mean_absolute_error = losses.mean_absolute_error
+
+
+def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Tensor:
+    """How often samples of the class of the row were given the class of the column.
+
+    Parameters
+    ----------
+    y_true, y_pred : int array of shape (n,), or probabilities of shape (n, classes)
+    classes : int, optional
+        By default one more than the largest; the host waits for that.
+
+    Returns
+    -------
+    Tensor of int64 of shape (classes, classes)
+    """
+    truth, prediction = pair(y_true, y_pred)
+    raw = prediction.array
+    xp = backend.namespace(raw)
+    labels = [xp.argmax(a, axis=1) if a.ndim == 2 and a.shape[1] > 1 else a.reshape(-1) for a in (truth, raw)]
+    one, other = (a.astype(np.int64) for a in labels)
+    if classes is None:
+        classes = int(max(one.max(), other.max())) + 1
+    counts = xp.bincount(one * classes + other, minlength=classes * classes)
+    return wrap(counts.reshape(classes, classes))
+
+
+class Metric:
+    """Base class: a number that is gathered over batches.
+
+    A subclass defines ``update_state(y_true, y_pred, sample_weight=None)``, ``result()`` and
+    ``reset_state()``; what it adds up it makes with ``add_weight``.
+    """
+
+    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        self._sums: list[Tensor] = []
+
+    def add_weight(
+        self, shape: Any = (), initializer: Any = "zeros", name: str | None = None, **_: Any
+    ) -> Tensor:
+        """A sum, 0 at first."""
+        if isinstance(shape, str):
+            shape, name = (), shape
+        made = zeros(tuple(shape), dtype=np.float64)
+        self._sums.append(made)
+        return made
+
+    add_variable = add_weight
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The sums."""
+        return list(self._sums)
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update_state")
+
+    def result(self) -> Any:
+        """The number over all batches since :meth:`reset_state`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no result(self)")
+
+    def reset_state(self) -> None:
+        """Begin again."""
+        for made in self._sums:
+            made.array[...] = 0
+
+    reset_states = reset_state
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch, and give the number so far."""
+        self.update_state(*args, **kwargs)
+        return self.result()
+
+    def _at(self, place: Any) -> Any:
+        """The sums, brought where a batch is."""
+        for i, made in enumerate(self._sums):
+            if made.device != place.device:
+                self._sums[i].array = made.to(place.device).array
+        return self._sums
+
+
+class Mean(Metric):
+    """Mean of numbers, weighted where weights are given."""
+
+    def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
+        super().__init__(name, dtype)
+        self._total = self.add_weight()
+        self._count = self.add_weight()
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Add numbers."""
+        with no_grad():
+            x = asarray(values).detach().astype(np.float64)
+            self._at(x)
+            if sample_weight is None:
+                self._total += x.sum()
+                self._count += x.size
+                return
+            weight = asarray(sample_weight, device=x.device).astype(np.float64)
+            weight = weight.reshape(*weight.shape, *(1 for _ in x.shape[weight.ndim :]))
+            self._total += (x * weight).sum()
+            self._count += (weight + 0 * x).sum()
+
+    def result(self) -> Tensor:
+        """The mean; 0 of no numbers."""
+        with no_grad():
+            count = self._count
+            return self._total / (count + (count == 0))
+
+
+class Sum(Mean):
+    """Sum of numbers."""
+
+    def __init__(self, name: str | None = "sum", dtype: Any = None) -> None:
+        super().__init__(name, dtype)
+
+    def result(self) -> Tensor:
+        """The sum."""
+        return self._total + 0
+
+
+class MeanMetricWrapper(Mean):
+    """Mean of a function of ``(y_true, y_pred)``."""
+
+    def __init__(
+        self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **options: Any
+    ) -> None:
+        super().__init__(name or getattr(fn, "__name__", "metric"), dtype)
+        self._fn = fn
+        self._options = options
+
+    def function(self, y_true: Any, y_pred: Any) -> Tensor:
+        """A number for each sample."""
+        return self._fn(y_true, y_pred, **self._options)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Add a batch."""
+        with no_grad():
+            super().update_state(self.function(y_true, y_pred), sample_weight)
+
+
+def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanMetricWrapper]:
+    options = [p for p in inspect.signature(function).parameters if p not in ("y_true", "y_pred")]
+
+    def __init__(self: Any, *args: Any, **given: Any) -> None:
+        values = dict(zip([*options, "name", "dtype"], args, strict=False)) | given
+        if unknown := values.keys() - {*options, "name", "dtype"}:
+            raise TypeError(f"{name}: got an unexpected argument {sorted(unknown)[0]!r}")
+        if isinstance(values.get(options[0]) if options else None, str):  # the name came first
+            values["name"] = values.pop(options[0])
+        title = values.pop("name", None) or label
+        MeanMetricWrapper.__init__(self, function, title, **values)
+
+    doc = f"Mean of :func:`{getattr(function, '__name__', name)}` over all samples."
+    return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc})
+
+
+def _equal(y_true: Any, y_pred: Any) -> Tensor:
+    truth, prediction = aligned("accuracy", y_true, y_pred)
+    return wrap(truth.array == prediction.array)
+
+
+Accuracy = _class("Accuracy", _equal, "accuracy")
+BinaryAccuracy = _class("BinaryAccuracy", binary_accuracy, "binary_accuracy")
+CategoricalAccuracy = _class("CategoricalAccuracy", accuracy, "categorical_accuracy")
+SparseCategoricalAccuracy = _class(
+    "SparseCategoricalAccuracy", accuracy, "sparse_categorical_accuracy"
+)
+TopKCategoricalAccuracy = _class(
+    "TopKCategoricalAccuracy", top_k_categorical_accuracy, "top_k_categorical_accuracy"
+)
+SparseTopKCategoricalAccuracy = _class(
+    "SparseTopKCategoricalAccuracy",
+    top_k_categorical_accuracy,
+    "sparse_top_k_categorical_accuracy",
+)
+MeanSquaredError = _class("MeanSquaredError", losses.mean_squared_error, "mean_squared_error")
+MeanAbsoluteError = _class("MeanAbsoluteError", losses.mean_absolute_error, "mean_absolute_error")
+MeanAbsolutePercentageError = _class(
+    "MeanAbsolutePercentageError",
+    losses.mean_absolute_percentage_error,
+    "mean_absolute_percentage_error",
+)
+MeanSquaredLogarithmicError = _class(
+    "MeanSquaredLogarithmicError",
+    losses.mean_squared_logarithmic_error,
+    "mean_squared_logarithmic_error",
+)
+BinaryCrossentropy = _class("BinaryCrossentropy", losses.binary_crossentropy, "binary_crossentropy")
+CategoricalCrossentropy = _class(
+    "CategoricalCrossentropy", losses.categorical_crossentropy, "categorical_crossentropy"
+)
+SparseCategoricalCrossentropy = _class(
+    "SparseCategoricalCrossentropy",
+    losses.sparse_categorical_crossentropy,
+    "sparse_categorical_crossentropy",
+)
+KLDivergence = _class("KLDivergence", losses.kl_divergence, "kl_divergence")
+Poisson = _class("Poisson", losses.poisson, "poisson")
+
+
+def _cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    return -losses.cosine_similarity(y_true, y_pred, axis)
+
+
+CosineSimilarity = _class("CosineSimilarity", _cosine, "cosine_similarity")
+
+
+class RootMeanSquaredError(MeanMetricWrapper):
+    """Root of the mean squared difference over all samples."""
+
+    def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None) -> None:
+        super().__init__(losses.mean_squared_error, name, dtype)
+
+    def result(self) -> Tensor:
+        """The root."""
+        return super().result() ** 0.5
+
+
+class _Counts(Metric):
+    """Right and wrong answers of two classes, at one threshold or several.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, optional
+        0.5 by default; a prediction above it says yes.
+    class_id : int, optional
+        The column that counts; all of them by default.
+    name : str, optional
+    """
+
+    def __init__(
+        self,
+        thresholds: Any = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        if isinstance(thresholds, str):
+            thresholds, name = None, thresholds
+        super().__init__(name, dtype)
+        if top_k is not None:
+            raise TypeError(f"{type(self).__name__}: top_k is not supported")
+        given = 0.5 if thresholds is None else thresholds
+        self._many = isinstance(given, (list, tuple, np.ndarray))
+        self.thresholds = np.atleast_1d(np.asarray(given, np.float64))
+        self.class_id = class_id
+        size = (len(self.thresholds),)
+        self._tp, self._fp, self._fn, self._tn = (self.add_weight(size) for _ in range(4))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Add a batch."""
+        truth, prediction = aligned(type(self).__name__, y_true, y_pred)
+        with no_grad():
+            truth, prediction = truth.detach(), prediction.detach()
+            if self.class_id is not None:
+                truth, prediction = truth[..., self.class_id], prediction[..., self.class_id]
+            self._at(prediction)
+            xp = backend.namespace(prediction.array)
+            weight: Any = 1.0
+            if sample_weight is not None:
+                given = asarray(sample_weight, device=prediction.device).array
+                given = given.reshape(*given.shape, *(1 for _ in prediction.shape[given.ndim :]))
+                weight = xp.broadcast_to(given, prediction.shape).reshape(-1, 1)
+            limits = xp.asarray(self.thresholds)
+            yes = prediction.array.reshape(-1, 1) > limits
+            true = truth.array.reshape(-1, 1) > 0.5
+            for sums, hits in (
+                (self._tp, yes & true),
+                (self._fp, yes & ~true),
+                (self._fn, ~yes & true),
+                (self._tn, ~yes & ~true),
+            ):
+                sums.array += xp.sum(hits * weight, axis=0, dtype=np.float64)
+
+    def _given(self, found: Tensor) -> Tensor:
+        return found if self._many else found[0]
+
+
+def _over(part: Tensor, whole: Tensor) -> Tensor:
+    """Quotient; 0 where there is nothing."""
+    return part / (whole + (whole == 0))
+
+
+class Precision(_Counts):
+    __doc__ = f"Share of right ones among those given yes.{_Counts.__doc__[72:]}"  # type: ignore[index]
+
+    def result(self) -> Tensor:
+        """From 0 to 1."""
+        return self._given(_over(self._tp, self._tp + self._fp))
+
+
+class Recall(_Counts):
+    __doc__ = f"Share of those given yes among the true ones.{_Counts.__doc__[72:]}"  # type: ignore[index]
+
+    def result(self) -> Tensor:
+        """From 0 to 1."""
+        return self._given(_over(self._tp, self._tp + self._fn))
+
+
+class TruePositives(_Counts):
+    """Number of true ones that were given yes."""
+
+    def result(self) -> Tensor:
+        """A number."""
+        return self._given(self._tp + 0)
+
+
+class FalsePositives(_Counts):
+    """Number of others that were given yes."""
+
+    def result(self) -> Tensor:
+        """A number."""
+        return self._given(self._fp + 0)
+
+
+class FalseNegatives(_Counts):
+    """Number of true ones that were given no."""
+
+    def result(self) -> Tensor:
+        """A number."""
+        return self._given(self._fn + 0)
+
+
+class TrueNegatives(_Counts):
+    """Number of others that were given no."""
+
+    def result(self) -> Tensor:
+        """A number."""
+        return self._given(self._tn + 0)
+
+
+class AUC(_Counts):
+    """Area under the curve of true against false positives, by trapezoids.
+
+    Parameters
+    ----------
+    num_thresholds : int
+        Points of the curve.
+    curve : {"ROC", "PR"}
+        "PR" is precision against recall.
+    name : str, optional
+    from_logits : bool
+    """
+
+    def __init__(
+        self,
+        num_thresholds: int = 200,
+        curve: str = "ROC",
+        summation_method: str = "interpolation",
+        name: str | None = "auc",
+        dtype: Any = None,
+        from_logits: bool = False,
+        **options: Any,
+    ) -> None:
+        if curve not in ("ROC", "PR") or summation_method != "interpolation" or any(options.values()):
+            raise ValueError(
+                f"AUC: got curve {curve!r}, summation_method {summation_method!r}, {options}; "
+                "supported are curve 'ROC' and 'PR' with 'interpolation'"
+            )
+        inner = [(i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
+        super().__init__([-1e-7, *inner, 1 + 1e-7], name=name)
+        self.curve = curve
+        self.from_logits = from_logits
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Add a batch."""
+        if self.from_logits:
+            y_pred = 1 / (1 + np.exp(1.0) ** -asarray(y_pred))
+        super().update_state(y_true, y_pred, sample_weight)
+
+    def result(self) -> Tensor:
+        """From 0 to 1."""
+        tp, fp, fn, tn = self._tp, self._fp, self._fn, self._tn
+        if self.curve == "ROC":
+            y, x = _over(tp, tp + fn), _over(fp, fp + tn)
+            return ((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2).sum()
+        # Davis & Goadrich 2006, as Keras: true positives are interpolated, not the precision.
+        xp = backend.namespace(tp.array)
+        t, p = tp.array, tp.array + fp.array
+        dt, dp = t[:-1] - t[1:], xp.maximum(p[:-1] - p[1:], 0)
+        slope = xp.where(dp > 0, dt / xp.where(dp > 0, dp, 1), 0)
+        intercept = t[1:] - slope * p[1:]
+        both = (p[:-1] > 0) & (p[1:] > 0)
+        ratio = xp.where(both, p[:-1] / xp.where(both, p[1:], 1), 1)
+        whole = t[1:] + fn.array[1:]
+        part = slope * (dt + intercept * xp.log(ratio))
+        return wrap(xp.sum(xp.where(whole > 0, part / xp.where(whole > 0, whole, 1), 0)))
+
+
+class F1Score(Metric):
+    """Harmonic mean of precision and recall, of each class.
+
+    Parameters
+    ----------
+    average : {None, "micro", "macro", "weighted"}
+        How classes become one number; None for each by itself.
+    threshold : float, optional
+        What is above says yes; by default it is the largest of a row.
+    name : str
+    """
+
+    def __init__(
+        self,
+        average: str | None = None,
+        threshold: float | None = None,
+        name: str = "f1_score",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name, dtype)
+        if average not in (None, "micro", "macro", "weighted"):
+            raise ValueError(f"F1Score: average is {average!r}")
+        self.average = average
+        self.threshold = threshold
+        self._counts: Any = None
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Add a batch."""
+        truth, prediction = aligned("F1Score", y_true, y_pred)
+        raw, true = prediction.array, truth.array
+        xp = backend.namespace(raw)
+        if self._counts is None:
+            size = (3, raw.shape[-1])
+            self._counts = self.add_weight(size)
+        self._at(prediction)
+        if self.threshold is None:
+            yes = (raw == xp.max(raw, axis=-1, keepdims=True)) & (xp.abs(raw) > 1e-9)
+        else:
+            yes = raw > self.threshold
+        weight: Any = 1.0
+        if sample_weight is not None:
+            weight = asarray(sample_weight, device=prediction.device).array.reshape(-1, 1)
+        counts = self._counts.array
+        counts[0] += xp.sum(yes * true * weight, axis=0)
+        counts[1] += xp.sum(yes * (1 - true) * weight, axis=0)
+        counts[2] += xp.sum(~yes * true * weight, axis=0)
+
+    def result(self) -> Tensor:
+        """From 0 to 1: a number, or one for each class."""
+        if self._counts is None:
+            return zeros((), dtype=np.float64)
+        tp, fp, fn = (self._counts[i] for i in range(3))
+        if self.average == "micro":
+            tp, fp, fn = tp.sum(), fp.sum(), fn.sum()
+        precision, recall = _over(tp, tp + fp), _over(tp, tp + fn)
+        score = _over(2 * precision * recall, precision + recall)
+        if self.average == "macro":
+            return score.mean()
+        if self.average == "weighted":
+            return (score * _over(tp + fn, (tp + fn).sum())).sum()
+        return score
+
+
+class R2Score(Metric):
+    """Coefficient of determination ``1 - residuals / variance``, the mean over the outputs."""
+
+    def __init__(self, name: str = "r2_score", dtype: Any = None, **options: Any) -> None:
+        if any(v not in (None, 0, "uniform_average") for v in options.values()):
+            raise ValueError(f"R2Score: {options} is not supported")
+        super().__init__(name, dtype)
+        self._moments: Any = None
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Add a batch."""
+        truth, prediction = aligned("R2Score", y_true, y_pred)
+        columns = 1 if truth.ndim < 2 else truth.shape[-1]
+        y = truth.array.reshape(-1, columns).astype(np.float64)
+        d = y - prediction.array.reshape(-1, columns)
+        if self._moments is None:
+            self._moments = self.add_weight((4, columns))
+        self._at(prediction)
+        xp = backend.namespace(y)
+        weight: Any = xp.ones((len(y), 1))
+        if sample_weight is not None:
+            weight = asarray(sample_weight, device=prediction.device).array.reshape(-1, 1)
+        sums = self._moments.array
+        for i, part in enumerate((xp.ones_like(y), y, y * y, d * d)):
+            sums[i] += xp.sum(part * weight, axis=0)
+
+    def result(self) -> Tensor:
+        """At most 1."""
+        if self._moments is None:
+            return zeros((), dtype=np.float64)
+        n, s, q, r = (self._moments[i] for i in range(4))
+        return (1 - r / (q - s * s / n)).mean()
+
+
+_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "accuracy": accuracy,
     "acc": accuracy,
     "categorical_accuracy": accuracy,
     "sparse_categorical_accuracy": accuracy,
     "binary_accuracy": binary_accuracy,
-    "mean_squared_error": mean_squared_error,
-    "mse": mean_squared_error,
+    "top_k_categorical_accuracy": top_k_categorical_accuracy,
+    "sparse_top_k_categorical_accuracy": top_k_categorical_accuracy,
+    "cosine_similarity": _cosine,
 }
+MSE = mse = mean_squared_error
+MAE = mae = mean_absolute_error
+mean_absolute_percentage_error = mape = MAPE = losses.mean_absolute_percentage_error
+_CLASSES: dict[str, type[Metric]] = {
+    snake_case(name): globals()[name]
+    for name in __all__
+    if name[0].isupper() and name not in ("Metric", "Accuracy")
+} | {name: globals()[name] for name in __all__ if name[0].isupper() and name != "Metric"}
 
 
-def get(metric: Any) -> tuple[str, Callable[..., Tensor]]:
-    """Name and function of a metric given by name or as a function."""
+def get(metric: Any) -> tuple[str, Any]:
+    """Name of a metric, and its function or the object of its class.
+
+    Parameters
+    ----------
+    metric : str, function, Metric or class of such, or Loss
+    """
+    if isinstance(metric, dict) and "class_name" in metric:
+        options = metric.get("config") or {}
+        metric = _CLASSES[metric["class_name"]](**{k: v for k, v in options.items() if k == "name"})
+    if isinstance(metric, type) and issubclass(metric, (Metric, losses.Loss)):
+        metric = metric()
+    if isinstance(metric, (Metric, losses.Loss)):
+        return metric.name, metric
     if isinstance(metric, str):
-        if metric not in _NAMES:
-            allowed = ", ".join(map(repr, _NAMES))
-            raise ValueError(f"metric {metric!r} is unknown; allowed are {allowed}")
-        return metric, _NAMES[metric]
+        if metric in _FUNCTIONS:
+            return metric, _FUNCTIONS[metric]
+        if metric in losses._NAMES:
+            return metric, losses._NAMES[metric]().call
+        if metric in _CLASSES:
+            found = _CLASSES[metric]()
+            return found.name, found
+        allowed = ", ".join(map(repr, [*_FUNCTIONS, "mse", "mae"]))
+        raise ValueError(f"metric {metric!r} is unknown; allowed are {allowed} and more")
     if not callable(metric):
         raise TypeError(f"a metric must be a name or a function, got {type(metric).__name__}")
     return getattr(metric, "__name__", "metric"), metric

@@ -4,6 +4,7 @@ The data set is uploaded once, in the dtype it came in. Each epoch's order is dr
 batches are gathered there, and losses and metrics add up there; the host reads them once an epoch.
 """
 
+import itertools
 import logging
 import math
 import sys
@@ -20,14 +21,18 @@ from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceMismatchError, DTypeError, GraphError, ShapeError
 from gputensor.graph.capture import Captured
 from gputensor.keras import losses, metrics, optimizers
-from gputensor.keras.layers import Dense, Layer, Rescaling
+from gputensor.keras.functional import Graph
+from gputensor.keras.layers import Dense, InputLayer, Layer, Rescaling
+from gputensor.keras.layers.base import Hidden, checked_shape
+from gputensor.keras.symbolic import KerasTensor
 from gputensor.kernels import gather_scale, next_rows
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
 from gputensor.random import default_generator
+from gputensor.tree import leaves
 
-__all__ = ["History", "Sequential"]
+__all__ = ["History", "Model", "Sequential"]
 
 _log = logging.getLogger("gputensor.keras")
 _EVALUATION_BATCH = 1024
@@ -182,33 +187,107 @@ class _Steps:
         _log.info(f"fit runs its steps operation by operation, not as one graph: {reason}")
 
 
-class Sequential(nn.Sequential):
-    """Layers one after the other, in Keras's form.
+class Model(Layer):
+    """A model: ``Model(inputs, outputs)`` of what ``keras.Input`` began, or a subclass with ``call``.
 
     Parameters
     ----------
-    layers : sequence of Layer, optional
-        The first says its ``input_shape``, or it is read off the data when training begins.
+    inputs, outputs : KerasTensor, or list or dict of such, optional
+    name : str, optional
 
     Examples
     --------
-    >>> model = Sequential([Dense(512, activation="relu", input_shape=(784,)),
-    ...                     Dense(10, activation="softmax")])
-    >>> model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    >>> model.fit(x_train, y_train, epochs=10, batch_size=256)
+    >>> x = keras.Input((784,))
+    >>> y = Dense(10, activation="softmax")(Dense(512, activation="relu")(x))
+    >>> model = Model(x, y)
     """
 
-    layers: list[Layer]  # type: ignore[assignment]
+    _graph: Hidden | None = None
+    _loss: losses.Loss | None = None
+    optimizer: optim.Optimizer | None = None
+    history: History | None = None  # of the last call of fit
 
-    def __init__(self, layers: Sequence[Layer] | None = None) -> None:
-        super().__init__()
-        self.input_shape: tuple[int, ...] | None = None
-        self._loss: losses.Loss | None = None
-        self.optimizer: optim.Optimizer | None = None
-        self.history: History | None = None  # of the last call of fit
+    def __init__(self, inputs: Any = None, outputs: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._warned: set[str] = set()
-        for layer in layers or ():
-            self.add(layer)
+        if inputs is not None or outputs is not None:
+            if inputs is None or outputs is None:
+                raise TypeError("Model: give both inputs and outputs")
+            self._set_graph(Graph(inputs, outputs))
+
+    def _set_graph(self, graph: Graph) -> None:
+        self._graph = Hidden(graph)
+        self.built = True
+        self.input_shape = _sample_shapes(graph.inputs)
+        self.output_shape = _sample_shapes(graph.outputs)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers directly inside."""
+        if self._graph is not None:
+            return list(self._graph.value.layers)
+        return [child for _, child in self.children() if isinstance(child, Layer)]
+
+    def children(self) -> Iterator[tuple[str, nn.Module]]:
+        """Modules directly inside, by name."""
+        if self._graph is None:
+            return super().children()
+        own = {id(layer) for layer in self._graph.value.layers}
+        others = ((n, m) for n, m in super().children() if id(m) not in own)
+        named: Iterator[tuple[str, nn.Module]] = self._graph.value.named()
+        return itertools.chain(named, others)
+
+    def call(self, x: Any) -> Any:
+        """Outputs for inputs."""
+        if self._graph is None:
+            raise NotImplementedError(f"{type(self).__name__} defines no call(self, x)")
+        return self._graph.value.run(x)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic tensors that the model begins with."""
+        return leaves(self._known_graph().inputs)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The symbolic tensors that the model ends with."""
+        return leaves(self._known_graph().outputs)
+
+    @property
+    def input(self) -> Any:
+        """What the model begins with, without values."""
+        return self._known_graph().inputs
+
+    @property
+    def output(self) -> Any:
+        """What the model ends with, without values."""
+        return self._known_graph().outputs
+
+    def _known_graph(self) -> Graph:
+        if self._graph is None:
+            raise AttributeError(
+                f"{self.name} is no graph of keras.Input and layers: it has no inputs and outputs"
+            )
+        graph: Graph = self._graph.value
+        return graph
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of a name or a number.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"get_layer: index is {index}; there are {len(self.layers)} layers")
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in self.layers)
+        raise ValueError(f"get_layer: no layer is named {name!r}; there are {names}")
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -223,48 +302,26 @@ class Sequential(nn.Sequential):
             self.optimizer = self._bind()
             self.optimizer.load_state_dict(state["optimizer"])
 
-    def add(self, layer: Layer) -> None:
-        """Put a layer at the end.
-
-        Raises
-        ------
-        TypeError
-            If it is none.
-        """
-        if not isinstance(layer, Layer):
-            raise TypeError(
-                f"Sequential: a layer must be of gputensor.keras.layers, got {type(layer).__name__}"
-            )
-        self.layers.append(layer)
-        self.optimizer = None  # bound anew, to the new layer's parameters too, before training
-        if len(self.layers) == 1 and layer.input_shape is not None:
-            self.build(layer.input_shape)
-        elif self.input_shape is not None:
-            layer.build(self.layers[-2].output_shape)  # type: ignore[arg-type]
-
-    def build(self, input_shape: Sequence[int]) -> None:
-        """Make all parameters, for samples of this shape (without the batch axis)."""
-        self.input_shape = shape = tuple(input_shape)
-        for layer in self.layers:
-            shape = layer.build(shape)
-
-    def count_params(self) -> int:
-        """Number of trainable parameters."""
-        return sum(p.size for p in self.parameters())
-
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+    def summary(self, line_length: Any = None, print_fn: Callable[[str], object] = print) -> None:
         """Print each layer with its output's shape and its number of parameters."""
-        rows = [("Layer", "Output shape", "Parameters")]
+        if callable(line_length):
+            print_fn = line_length
+        rows = [("Layer (type)", "Output shape", "Parameters")]
         for layer in self.layers:
-            shape = "?" if layer.output_shape is None else str((None, *layer.output_shape))
-            count = sum(p.size for p in layer.parameters())
-            rows.append((type(layer).__name__, shape, f"{count:,}"))
+            shape = layer.output_shape
+            text = "?" if shape is None else str((None, *shape))
+            name = f"{layer.name} ({type(layer).__name__})"
+            rows.append((name, text, f"{layer.count_params():,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        for i, (name, shape, size) in enumerate(rows):
-            print_fn(f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {size:>{widths[2]}}")
+        print_fn(f'Model: "{self.name}"')
+        for i, (name, text, size) in enumerate(rows):
+            print_fn(f"{name:<{widths[0]}}  {text:<{widths[1]}}  {size:>{widths[2]}}")
             if i == 0:
                 print_fn("-" * (sum(widths) + 4))
+        trained = sum(w.size for w in self.trainable_weights)
         print_fn(f"Total parameters: {self.count_params():,}")
+        print_fn(f"Trainable parameters: {trained:,}")
+        print_fn(f"Non-trainable parameters: {self.count_params() - trained:,}")
 
     def compile(
         self,
@@ -355,12 +412,12 @@ class Sequential(nn.Sequential):
         if array.ndim == 0 or len(array) != rows:
             raise ShapeError(f"y has shape {array.shape}; x has {rows} samples, so must y")
         if not self._loss.cross_entropy:
-            if array.ndim == 1 and self.layers[-1].output_shape == (1,):
+            if array.ndim == 1 and self.output_shape == (1,):
                 array = array.reshape(rows, 1)  # as Keras does
             return array.astype(config.default_dtype(), copy=False)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array.reshape(rows)
-        classes = self.layers[-1].output_shape[-1]  # type: ignore[index]
+        classes = self.output_shape[-1]
         if array.ndim == 2:
             if self._loss.sparse:
                 raise ShapeError(
@@ -396,11 +453,15 @@ class Sequential(nn.Sequential):
 
     def _batch(self, x: Array, rows: Array) -> Tensor:
         """Rows of `x` as the second layer's or the first layer's input."""
-        first = self.layers[0]
-        scale, offset = (first.scale, first.offset) if isinstance(first, Rescaling) else (1.0, 0.0)
+        scale, offset = self._scaling
         return wrap(
             gather_scale.raw(x, rows, dtype=config.default_dtype(), scale=scale, offset=offset)
         )
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        """Factor and offset that the gathering of a batch applies."""
+        return 1.0, 0.0
 
     def _batches(self, x: Array, size: int) -> Iterator[tuple[Tensor, Array]]:
         """Batches of `x` in order, with their rows."""
@@ -411,24 +472,29 @@ class Sequential(nn.Sequential):
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""
-        layers = self.layers[1:] if isinstance(self.layers[0], Rescaling) else self.layers
-        if not logits:
-            for layer in layers:
-                x = layer(x)
-            return x
-        for layer in layers[:-1]:
-            x = layer(x)
-        last = layers[-1]
-        assert isinstance(last, Dense)
-        return last.logits(x)
+        if not logits or self._graph is None:
+            found: Tensor = self(x)
+            return found
+        last = self.layers[-1]
+        found = self._graph.value.run(x, logits_of=last)
+        return found
+
+    def _ends_in_softmax(self) -> bool:
+        """Whether the result is that of one last layer, Dense with softmax."""
+        if self._graph is None:
+            return False
+        graph: Graph = self._graph.value
+        last = getattr(getattr(graph.outputs, "node", None), "layer", None)
+        once = sum(node.layer is last for node in graph.nodes) == 1
+        return once and last is self.layers[-1] and _plain_softmax(last)
 
     @property
     def _fused(self) -> bool:
         """Whether loss and softmax are one kernel on logits."""
         assert self._loss is not None
-        last = self.layers[-1]
-        softmax = isinstance(last, Dense) and last.activation == "softmax"
-        return self._loss.cross_entropy and softmax and not self._loss.from_logits
+        return (
+            self._loss.cross_entropy and not self._loss.from_logits and self._ends_in_softmax()
+        )
 
     def _loss_and_sums(self, x: Tensor, y: Array) -> tuple[Tensor, list[Array]]:
         """Mean loss of a batch, and the sums of loss and metrics over it."""
@@ -441,8 +507,9 @@ class Sequential(nn.Sequential):
             values = [sums.total]
             correct: Array | None = sums.correct
         else:
-            extra = {"label_smoothing": loss.label_smoothing} if loss.label_smoothing else {}
-            each = loss.function(wrap(y), widened(out), **extra)
+            each = loss.function(wrap(y), widened(out))
+            if each.ndim > 1:  # a loss of the user's for each output: the mean of a sample's
+                each = mean(each, axis=tuple(range(1, each.ndim)))
             result = mean(each)
             values = [_sum_of(each.array, len(x.array))]
             correct = None
@@ -685,6 +752,165 @@ class Sequential(nn.Sequential):
                     display.update(len(rows))
             with backend.expected_waits():
                 return backend.to_host(backend.namespace(inputs).concatenate(parts))
+
+
+def _sample_shapes(tree: Any) -> Any:
+    """Shapes of symbolic tensors without the samples: one, or a list of them."""
+    found = [t.shape[1:] for t in leaves(tree)]
+    return found[0] if isinstance(tree, KerasTensor) else found
+
+
+def _plain_softmax(layer: Any) -> bool:
+    """Whether a layer is a Dense layer with softmax, and no subclass that does more."""
+    return (
+        isinstance(layer, Dense)
+        and layer.activation == "softmax"
+        and type(layer).call is Dense.call
+        and type(layer).logits is Dense.logits
+        and type(layer).forward is Layer.forward
+        and "forward" not in vars(layer)
+        and "call" not in vars(layer)
+    )
+
+
+class Sequential(Model):
+    """Layers one after the other, in Keras's form.
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        The first says its ``input_shape``, or it is read off the data when training begins.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(512, activation="relu", input_shape=(784,)),
+    ...                     Dense(10, activation="softmax")])
+    >>> model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    >>> model.fit(x_train, y_train, epochs=10, batch_size=256)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        self._stack: list[Any] = []
+        for layer in layers or ():
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers, from first to last."""
+        return [layer for layer in self._stack if not isinstance(layer, InputLayer)]
+
+    def children(self) -> Iterator[tuple[str, nn.Module]]:
+        """The layers, by number."""
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.layers[index]
+
+    def add(self, layer: Any) -> None:
+        """Put a layer at the end.
+
+        Raises
+        ------
+        TypeError
+            If it is none.
+        """
+        if isinstance(layer, KerasTensor) and layer.node is not None:
+            layer = layer.node.layer
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"Sequential: a layer must be of gputensor.keras.layers, got {type(layer).__name__}"
+            )
+        self._stack.append(layer)
+        self.optimizer = None  # bound anew, to the new layer's parameters too, before training
+        self._graph = None
+        if len(self._stack) == 1 and layer.input_shape is not None:
+            self.build(layer.input_shape)
+        elif self.input_shape is not None:
+            before = self._stack[-2].output_shape
+            self.output_shape = layer.build_for(before)
+
+    def pop(self) -> Any:
+        """Take the last layer away."""
+        layer = self._stack.pop()
+        self.optimizer = None
+        self._graph = None
+        self.output_shape = self._stack[-1].output_shape if self._stack else None
+        return layer
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all parameters that there are not yet, for samples of this shape.
+
+        Parameters
+        ----------
+        input_shape : sequence of int
+            With None for the samples before it, or without.
+        """
+        shape = checked_shape("Sequential", input_shape)
+        assert shape is not None
+        self.input_shape = self.output_shape = shape
+        for layer in self._stack:
+            self.output_shape = shape = layer.build_for(shape)
+        self.built = True
+
+    def _build(self, input_shape: Any) -> None:
+        self.build(input_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the last layer's result."""
+        for layer in self._stack:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def call(self, x: Any) -> Any:
+        """Result of the last layer."""
+        for layer in self._stack:
+            x = layer(x)
+        return x
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        first = self.layers[0]
+        plain = type(first) is Rescaling and "forward" not in vars(first)
+        return (first.scale, first.offset) if plain else (1.0, 0.0)
+
+    def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
+        layers = self.layers
+        if self._scaling != (1.0, 0.0):
+            layers = layers[1:]
+        own = type(self).call is not Sequential.call or type(self).forward is not Layer.forward
+        if own:
+            found: Tensor = self(x)
+            return found
+        for layer in layers[:-1]:
+            x = layer(x)
+        last = layers[-1]
+        return last.logits(x) if logits else last(x)  # type: ignore[no-any-return]
+
+    def _ends_in_softmax(self) -> bool:
+        own = type(self).call is not Sequential.call or type(self).forward is not Layer.forward
+        return not own and _plain_softmax(self.layers[-1])
+
+    def _known_graph(self) -> Graph:
+        if self._graph is None:
+            if self.input_shape is None:
+                raise AttributeError(f"{self.name} is not built yet: its input's shape is not known")
+            first = InputLayer(self.input_shape).output
+            x = first
+            for layer in self.layers:
+                x = layer(x)
+            self._graph = Hidden(Graph(first, x))
+        graph: Graph = self._graph.value
+        return graph
 
 
 _metrics_get = metrics.get

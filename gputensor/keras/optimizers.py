@@ -5,7 +5,8 @@ from typing import Any
 
 from gputensor import optim
 from gputensor.autograd import Tensor
-from gputensor.optim.optimizers import _number, checked_rate
+from gputensor.optim.groups import checked_rate
+from gputensor.optim.groups import number as _number
 from gputensor.optim.schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "get"]

@@ -1,122 +1,21 @@
-"""Modules: trees of parameters with a forward function."""
+"""The usual layers."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from gputensor import backend
-from gputensor.autograd import Leaf, Tensor, changed
+from gputensor.autograd import Tensor
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
+from gputensor.nn.module import Module
 from gputensor.ops.creation import parameter, zeros
 from gputensor.ops.nn import ACTIVATIONS
 from gputensor.random import Generator, default_generator
-from gputensor.watched import Watched
 
 __all__ = ["Dense", "Dropout", "Embedding", "Flatten", "Linear", "Module", "Sequential"]
-
-
-class Module(Watched):
-    """Base class of layers and models.
-
-    A subclass sets parameters (tensors with ``requires_grad=True``) and other modules as
-    attributes, or in lists, tuples and dicts that are attributes, and defines ``forward``.
-
-    Attributes
-    ----------
-    training : bool
-        Whether layers such as dropout act; see :meth:`train` and :meth:`eval`.
-    """
-
-    training = True
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the module's result."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, x)")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
-
-    def _members(self) -> Iterator[tuple[str, Any]]:
-        """Attributes and what their lists, tuples and dicts hold, by name."""
-        for name, value in vars(self).items():
-            if isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
-            elif isinstance(value, dict):
-                yield from ((f"{name}.{key}", item) for key, item in value.items())
-            else:
-                yield name, value
-
-    def children(self) -> Iterator[tuple[str, "Module"]]:
-        """Modules directly inside, by name."""
-        return ((name, value) for name, value in self._members() if isinstance(value, Module))
-
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Parameters here and in all modules inside, by dotted name."""
-        for name, value in self._members():
-            if isinstance(value, Tensor) and isinstance(value._node, Leaf):
-                yield prefix + name, value
-        for name, child in self.children():
-            yield from child.named_parameters(f"{prefix}{name}.")
-
-    def parameters(self) -> list[Tensor]:
-        """Parameters here and in all modules inside, each once."""
-        return list({id(p): p for _, p in self.named_parameters()}.values())
-
-    def train(self, mode: bool = True) -> "Module":
-        """Switch to training, here and inside."""
-        self.training = mode
-        for _, child in self.children():
-            child.train(mode)
-        return self
-
-    def eval(self) -> "Module":
-        """Switch to inference, here and inside."""
-        return self.train(False)
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for p in self.parameters():
-            p.grad = None
-
-    def state_dict(self) -> dict[str, "np.ndarray[Any, Any]"]:
-        """Copies of all parameters on the host, by name."""
-        return {n: np.array(backend.to_host(p.array)) for n, p in self.named_parameters()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy values into the parameters, which stay where they are.
-
-        Raises
-        ------
-        KeyError
-            If names are missing or unknown.
-        ShapeError
-            If a shape differs. Nothing is changed then.
-        """
-        if not isinstance(state, Mapping):
-            raise TypeError(
-                f"load_state_dict: state must be a mapping of names to arrays, as of state_dict(), "
-                f"got {type(state).__name__}"
-            )
-        mine = dict(self.named_parameters())
-        if missing := sorted(mine.keys() - state.keys()):
-            raise KeyError(f"load_state_dict: state lacks {', '.join(missing)}")
-        if unknown := sorted(state.keys() - mine.keys()):
-            raise KeyError(f"load_state_dict: the module has no {', '.join(unknown)}")
-        values = {n: v.array if isinstance(v, Tensor) else np.asarray(v) for n, v in state.items()}
-        for name, p in mine.items():
-            if values[name].shape != p.shape:
-                raise ShapeError(
-                    f"load_state_dict: {name} has shape {values[name].shape}, "
-                    f"the parameter has {p.shape}"
-                )
-        for name, p in mine.items():
-            with backend.on_device_of(p.array):
-                p.array[...] = backend.to_device(values[name], p.device)
-            changed(p.array, "load_state_dict")
 
 
 class Dense(Module):

@@ -10,7 +10,8 @@ from gputensor.autograd import Tensor, no_grad
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
-from gputensor.nn.modules import Module, _check_sizes
+from gputensor.nn.module import Module
+from gputensor.nn.modules import _check_sizes
 from gputensor.ops.creation import ones, parameter, zeros
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm2d", "LayerNorm", "RMSNorm"]

@@ -1,8 +1,26 @@
 """Optimizers, and schedules of their learning rates."""
 
 from gputensor.optim import schedules
-from gputensor.optim.optimizers import SGD, Adam, AdamW, Optimizer
+from gputensor.optim.groups import Group
+from gputensor.optim.optimizer import Optimizer
+from gputensor.optim.optimizers import SGD, Adam, AdamW
+from gputensor.optim.rules import Adadelta, Adagrad, Lion, Muon, NAdam, RMSprop
 from gputensor.optim.scaler import GradScaler
 from gputensor.optim.schedules import Schedule
 
-__all__ = ["SGD", "Adam", "AdamW", "GradScaler", "Optimizer", "Schedule", "schedules"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "GradScaler",
+    "Group",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RMSprop",
+    "Schedule",
+    "schedules",
+]

@@ -11,7 +11,7 @@ from gputensor.backend import Array, Device
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
-from gputensor.optim.optimizers import Optimizer
+from gputensor.optim.optimizer import Optimizer
 from gputensor.options import number
 from gputensor.watched import Watched
 
@@ -113,7 +113,7 @@ class GradScaler(Watched):
                 "unscale: the gradients of this optimizer are unscaled already; call update() "
                 "once after step(), before the next backward pass"
             )
-        home = optimizer._flats[0].values.device
+        home = optimizer._home
         flags: dict[Device, Array] = {}
         for g in optimizer._gradients(change=True):
             where = backend.device_of(g)

@@ -1,0 +1,146 @@
+"""Activations by Keras's names."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gputensor.autograd import Tensor
+from gputensor.nn import functional
+from gputensor.ops.elementwise import exp, maximum, minimum, relu as plain_relu, where
+from gputensor.ops.nn import ACTIVATIONS
+
+__all__ = [
+    "celu",
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "get",
+    "glu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+    "tanh_shrink",
+]
+
+celu = functional.celu
+elu = functional.elu
+glu = functional.glu
+hard_sigmoid = functional.hardsigmoid
+hard_silu = hard_swish = functional.hardswish
+hard_tanh = functional.hardtanh
+log_sigmoid = functional.log_sigmoid
+log_softmax = functional.log_softmax
+mish = functional.mish
+relu6 = functional.relu6
+selu = functional.selu
+sigmoid = functional.sigmoid
+silu = swish = functional.silu
+softmax = functional.softmax
+softplus = functional.softplus
+softsign = functional.softsign
+tanh = functional.tanh
+tanh_shrink = functional.tanhshrink
+
+
+def linear(x: Tensor) -> Tensor:
+    """`x` itself."""
+    return x
+
+
+def exponential(x: Tensor) -> Tensor:
+    """``exp(x)``."""
+    return exp(x)
+
+
+def gelu(x: Tensor, approximate: bool = False) -> Tensor:
+    """``x * Phi(x)``."""
+    return functional.gelu(x, approximate)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
+    """`x` above 0, ``negative_slope * x`` below."""
+    return functional.leaky_relu(x, negative_slope)
+
+
+def relu(
+    x: Tensor,
+    negative_slope: float = 0.0,
+    max_value: float | None = None,
+    threshold: float = 0.0,
+) -> Tensor:
+    """`x` above `threshold`, `max_value` at most; ``negative_slope * (x - threshold)`` below."""
+    if not negative_slope and not threshold:
+        y = plain_relu(x)
+    elif not negative_slope:
+        y = where(x > threshold, x, 0.0)
+    else:
+        y = where(x >= threshold, x, negative_slope * (x - threshold))
+    return y if max_value is None else minimum(y, max_value)
+
+
+_NAMES: dict[str, Callable[..., Tensor]] = {
+    name: globals()[name] for name in __all__ if name not in ("get", "serialize", "deserialize")
+}
+
+
+def get(identifier: Any) -> Callable[..., Tensor]:
+    """The activation of a name, or the function given; ``linear`` of None."""
+    if identifier is None:
+        return linear
+    if isinstance(identifier, dict):
+        identifier = identifier.get("config", identifier.get("class_name"))
+    if isinstance(identifier, str):
+        if identifier not in _NAMES:
+            raise ValueError(
+                f"activation {identifier!r} is unknown; allowed are "
+                f"{', '.join(map(repr, _NAMES))} and functions"
+            )
+        return _NAMES[identifier]
+    if isinstance(identifier, type):
+        identifier = identifier()
+    if not callable(identifier):
+        raise TypeError(f"an activation must be a name or a function, got {identifier!r}")
+    return identifier
+
+
+def serialize(function: Callable[..., Tensor]) -> Any:
+    """Its name, if it is one of these; else the function."""
+    for name, known in _NAMES.items():
+        if known is function:
+            return name
+    return function
+
+
+deserialize = get
+
+
+def short(identifier: Any) -> Any:
+    """What :func:`gputensor.nn.functional.dense` takes: a name of its own, or else a function."""
+    name = serialize(get(identifier))
+    if name == "linear":
+        return None
+    return name if isinstance(name, str) and name in ACTIVATIONS else get(identifier)
+
+
+def applied(activation: Any, x: Tensor) -> Tensor:
+    """Result of what :func:`short` gave."""
+    known = activation is None or isinstance(activation, str)
+    found: Tensor = ACTIVATIONS[activation](x) if known else activation(x)
+    return found

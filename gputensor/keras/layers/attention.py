@@ -1,0 +1,282 @@
+"""Attention."""
+
+from typing import Any
+
+from gputensor.autograd import Tensor
+from gputensor.errors import ShapeError
+from gputensor.keras.layers.base import Layer, positive
+from gputensor.keras.layers.core import _unsupported
+from gputensor.nn import functional
+from gputensor.nn.attention import attention_and_weights
+from gputensor.ops.creation import asarray
+from gputensor.ops.elementwise import logical_and
+from gputensor.ops.manipulation import expand_dims, permute_dims, reshape
+
+__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
+
+
+class _Projection(Layer):
+    """A product with a weight (features, heads, length) and a bias (heads, length)."""
+
+    def __init__(self, shape: Any, bias: Any, options: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shapes = (tuple(shape), None if bias is None else tuple(bias))
+        self.options = options
+        self.kernel: Any = None
+        self.bias: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Draw the weights."""
+        shape, bias = self.shapes
+        kinds = self.options
+        self.kernel = self.add_weight(
+            shape, kinds["kernel_initializer"], regularizer=kinds["kernel_regularizer"]
+        )
+        if bias is not None:
+            self.bias = self.add_weight(
+                bias, kinds["bias_initializer"], regularizer=kinds["bias_regularizer"]
+            )
+        self.built = True
+
+
+class _Split(_Projection):
+    """(n, places, features) to (n, heads, places, length)."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """One matrix for each head."""
+        features, heads, length = self.kernel.shape
+        weight = reshape(self.kernel, (features, heads * length))
+        bias = None if self.bias is None else reshape(self.bias, (heads * length,))
+        y = functional.dense(x, weight, bias)
+        return permute_dims(reshape(y, (*x.shape[:-1], heads, length)), (0, 2, 1, 3))
+
+
+class _Joined(_Projection):
+    """(n, heads, places, length) to (n, places, features)."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """The heads as one."""
+        heads, length, features = self.kernel.shape
+        n, _, places, _ = x.shape
+        rows = reshape(permute_dims(x, (0, 2, 1, 3)), (n, places, heads * length))
+        return functional.dense(rows, reshape(self.kernel, (heads * length, features)), self.bias)
+
+
+class MultiHeadAttention(Layer):
+    """Attention in several heads (Vaswani et al. 2017).
+
+    Parameters
+    ----------
+    num_heads, key_dim : int
+        Number of heads and the length of each one's queries and keys.
+    value_dim : int, optional
+        Length of values, by default `key_dim`.
+    dropout : float
+    use_bias : bool
+    output_shape : int, optional
+        Length of the result, by default that of the query.
+    kernel_initializer, bias_initializer : str or Initializer
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_shape: Any = None,
+        attention_axes: Any = None,
+        flash_attention: Any = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        name = "MultiHeadAttention"
+        _unsupported(name, kwargs)
+        kwargs.pop("seed", None)
+        super().__init__(**kwargs)
+        if attention_axes not in (None, 1, [1], (1,)):
+            raise ValueError(f"{name}: attention_axes is {attention_axes}; only the steps' axis is")
+        self.num_heads = positive(name, num_heads=num_heads)
+        self.key_dim = positive(name, key_dim=key_dim)
+        self.value_dim = self.key_dim if value_dim is None else positive(name, value_dim=value_dim)
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.length = output_shape[-1] if isinstance(output_shape, (list, tuple)) else output_shape
+        self.options = {
+            "kernel_initializer": kernel_initializer,
+            "bias_initializer": bias_initializer,
+            "kernel_regularizer": kernel_regularizer,
+            "bias_regularizer": bias_regularizer,
+        }
+
+    def _build(self, input_shape: Any) -> None:
+        """Wait for the lengths of all inputs: they are seen in the first call."""
+
+    def _made(self, query: int, value: int, key: int) -> None:
+        heads = self.num_heads
+        for name, kind, shape in (
+            ("query", _Split, (query, heads, self.key_dim)),
+            ("key", _Split, (key, heads, self.key_dim)),
+            ("value", _Split, (value, heads, self.value_dim)),
+            ("attention_output", _Joined, (heads, self.value_dim, self.length or query)),
+        ):
+            bias: Any = (shape[-1],) if kind is _Joined else shape[1:]
+            layer = kind(shape, bias if self.use_bias else None, self.options, name=name)
+            layer._build(None)
+            setattr(self, f"{name}_dense", layer)
+        super()._build(None)
+
+    query_dense: Layer
+    key_dense: Layer
+    value_dense: Layer
+    attention_output_dense: Layer
+
+    def call(
+        self,
+        query: Tensor,
+        value: Tensor,
+        key: Tensor | None = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+        mask: Any = None,
+    ) -> Any:
+        """Attention of each query to the values.
+
+        Parameters
+        ----------
+        query : Tensor of shape (n, targets, features)
+        value, key : Tensor of shape (n, sources, features)
+            `key` is `value` by default.
+        query_mask, value_mask, key_mask : Tensor of bool of shape (n, places), optional
+        attention_mask : Tensor of bool of shape (n, targets, sources) or (n, heads, ...), optional
+            Whether a target sees a source.
+        return_attention_scores : bool
+        use_causal_mask : bool
+            Whether a target sees the sources up to its own place alone.
+
+        Returns
+        -------
+        Tensor of shape (n, targets, features); with the weights (n, heads, targets, sources)
+        """
+        key = value if key is None else key
+        if query.ndim != 3:
+            raise ShapeError(
+                f"MultiHeadAttention: query has shape {query.shape}; it must be (n, places, "
+                "features)"
+            )
+        if not self.built:
+            self._made(query.shape[-1], value.shape[-1], key.shape[-1])
+        q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        seen: Any = None
+        masks = []
+        if attention_mask is not None:
+            given = asarray(attention_mask).astype(bool)
+            masks.append(expand_dims(given, axis=-3) if given.ndim < 4 else given)
+        query_mask = mask if query_mask is None else query_mask
+        if query_mask is not None:
+            masks.append(reshape(asarray(query_mask), (query.shape[0], 1, -1, 1)))
+        for places in (value_mask, key_mask):
+            if places is not None:
+                masks.append(reshape(asarray(places), (query.shape[0], 1, 1, -1)))
+        for part in masks:
+            seen = part if seen is None else logical_and(seen, part)
+        if seen is not None:  # large numbers, not infinity: a target that sees nothing is no NaN
+            seen = (1 - seen.astype(q.dtype)) * -1e9
+        found, weights = attention_and_weights(
+            q, k, v, seen, causal=use_causal_mask, dropout=self.dropout, training=self.training
+        )
+        out = self.attention_output_dense(found)
+        return (out, weights) if return_attention_scores else out
+
+
+class Attention(Layer):
+    """``softmax(query @ key.mT) @ value`` of a list [query, value] or [query, value, key].
+
+    Parameters
+    ----------
+    use_scale : bool
+        Whether the scores are multiplied by a parameter, 1 at first.
+    score_mode : {"dot"}
+    dropout : float
+    """
+
+    def __init__(
+        self,
+        use_scale: bool = False,
+        score_mode: str = "dot",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if score_mode != "dot":
+            raise ValueError(f"Attention: score_mode is {score_mode!r}; only 'dot' is there")
+        self.use_scale = use_scale
+        self.dropout = dropout
+        self.scale: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make the scale."""
+        if self.use_scale:
+            self.scale = self.add_weight((), "ones")
+        self.built = True
+
+    def call(
+        self,
+        inputs: Any,
+        mask: Any = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Of shape (n, targets, columns)."""
+        query, value, *rest = inputs
+        key = rest[0] if rest else value
+        if self.scale is not None:
+            query = query * self.scale
+        seen = None
+        if isinstance(mask, (list, tuple)) and len(mask) > 1 and mask[1] is not None:
+            seen = expand_dims(asarray(mask[1]), axis=-2)
+        found, weights = attention_and_weights(
+            query,
+            key,
+            value,
+            seen,
+            causal=use_causal_mask,
+            dropout=self.dropout,
+            training=self.training,
+            scale=1.0,
+        )
+        return (found, weights) if return_attention_scores else found
+
+
+class AdditiveAttention(Attention):
+    """Attention with scores ``sum(scale * tanh(query + key))`` (Bahdanau et al. 2015)."""
+
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(use_scale, "dot", dropout, **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Draw the scale."""
+        if self.use_scale:
+            self.scale = self.add_weight((input_shape[0][-1],), "glorot_uniform")
+        self.built = True
+
+    def call(self, inputs: Any, mask: Any = None, return_attention_scores: bool = False) -> Any:  # type: ignore[override]
+        """Of shape (n, targets, columns)."""
+        query, value, *rest = inputs
+        key = rest[0] if rest else value
+        sums = functional.tanh(expand_dims(query, axis=-2) + expand_dims(key, axis=-3))
+        scores = (sums if self.scale is None else sums * self.scale).sum(axis=-1)
+        weights = functional.softmax(scores)
+        weights = functional.dropout(weights, self.dropout, self.training)
+        found = weights @ value
+        return (found, weights) if return_attention_scores else found

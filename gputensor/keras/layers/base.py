@@ -1,0 +1,449 @@
+"""The base class of Keras's layers: built when the shape of the input is known."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from gputensor import backend, config, nn
+from gputensor.autograd import Tensor, changed, leaf_of
+from gputensor.errors import GraphError, ShapeError
+from gputensor.keras import initializers, regularizers
+from gputensor.keras.masks import mask_of, set_mask
+from gputensor.keras.naming import auto_name
+from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
+from gputensor.ops.creation import asarray, parameter
+from gputensor.tree import leaves, map_tree
+
+__all__ = ["Layer", "Shape"]
+
+Shape = tuple[int, ...]
+_COMMON = ("name", "trainable", "dtype", "kwargs", "input_shape", "input_dim", "batch_input_shape")
+_IGNORED = ("batch_shape", "autocast", "activity_regularizer", "weights", "input_length", "sparse")
+
+
+def checked_shape(name: str, given: Any) -> Shape | None:
+    """A shape without the axis of samples, given as an int or a sequence of ints."""
+    if given is None:
+        return None
+    shape = (given,) if hasattr(given, "__index__") else tuple(given)
+    if len(shape) > 1 and shape[0] is None and all(shape[1:]):
+        shape = shape[1:]
+    sizes = tuple(None if n is None else int(n) if hasattr(n, "__index__") else n for n in shape)
+    if not all(n is None or (isinstance(n, int) and n > 0) for n in sizes):
+        raise ShapeError(
+            f"{name}: input_shape is {shape}; it must hold positive ints, no batch axis"
+        )
+    return sizes  # type: ignore[return-value]
+
+
+def positive(layer: str, **sizes: Any) -> Any:
+    """An int above 0 of whatever library."""
+    ((name, n),) = sizes.items()
+    if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__") or int(n) < 1:
+        raise ValueError(f"{layer}: {name} is {n!r}; it must be a positive int")
+    return int(n)
+
+
+class Layer(nn.Module):
+    """Base class of layers.
+
+    A subclass defines ``call(self, x)``, and ``build(self, input_shape)`` if it has weights; the
+    shape has None for the samples. ``call`` may take ``training``.
+
+    Parameters
+    ----------
+    name : str, optional
+    trainable : bool
+    dtype : dtype, optional
+        Of the weights.
+    input_shape : int or tuple of int, optional
+        Of a sample, where this is the first layer; `input_dim` is its length if it is a vector.
+
+    Attributes
+    ----------
+    input_shape, output_shape : tuple of int or None
+        Without the batch axis; None until the layer is built.
+    built : bool
+    training : bool
+        Whether it acts as in training; by default not.
+    """
+
+    training = False
+    built = False
+    input_shape: Any = None
+    output_shape: Any = None
+    dtype: Any = None
+    _name: str | None = None
+    _trainable = True
+    _given: "Hidden"
+    _nodes: "Hidden | None" = None
+    _penalties: "Hidden | None" = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep what the constructor is given: it is the layer's configuration."""
+        layer = super().__new__(cls)
+        names = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        object.__setattr__(layer, "_given", Hidden(given))
+        return layer
+
+    def __init__(
+        self,
+        input_shape: Any = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        input_dim: Any = None,
+        batch_input_shape: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        kind = type(self).__name__
+        if unknown := kwargs.keys() - set(_IGNORED):
+            raise TypeError(
+                f"{kind}: got an unexpected keyword argument {sorted(unknown)[0]!r}; its arguments "
+                f"are {', '.join(self._arguments())}"
+            )
+        if kwargs.get("activity_regularizer") is not None:
+            raise TypeError(f"{kind}: activity_regularizer is not supported")
+        if input_dim is not None:
+            input_shape = (input_dim,)
+        whole = batch_input_shape or kwargs.get("batch_shape")
+        if whole is not None:
+            input_shape = tuple(whole)[1:]
+        self.input_shape = checked_shape(kind, input_shape)
+        self.output_shape = None
+        self._name = None if name is None else str(name)
+        self.dtype = _dtype_of(dtype)
+        if not trainable:
+            self._trainable = False
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        found: dict[str, None] = {}
+        for base in cls.__mro__:
+            if "__init__" in vars(base) and issubclass(base, Layer):
+                for key, p in inspect.signature(base.__init__).parameters.items():
+                    if key != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+                        found[key] = None
+        return list(found)
+
+    @property
+    def name(self) -> str:
+        """Name, unique among layers unless it was chosen."""
+        if self._name is None:
+            object.__setattr__(self, "_name", auto_name(type(self).__name__))
+        return self._name  # type: ignore[return-value]
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._name = value
+
+    # Building
+
+    def build(self, input_shape: Any) -> Any:
+        """Make the weights for an input of this shape, whose first axis is None."""
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the result for an input of this shape, both with None for the samples."""
+        shapes = _shapes(input_shape)
+        tensors = map_tree(KerasTensor, shapes) if shapes is not input_shape else None
+        given = KerasTensor(input_shape) if tensors is None else tensors
+        return map_tree(lambda t: _Shape(t.shape), output_of(self, (given,), {}))
+
+    def build_for(self, shape: Any) -> Any:
+        """Build for samples of this shape, once; gives the shape of the result's samples."""
+        if not self.built:
+            self._build((None, *shape))
+        self.input_shape = tuple(shape)
+        self.output_shape = tuple(self.compute_output_shape((None, *shape)))[1:]
+        return self.output_shape
+
+    def _build(self, input_shape: Any) -> None:
+        self.build(input_shape)
+        self.built = True
+        if not self._trainable:
+            self.trainable = False
+
+    def add_weight(
+        self,
+        shape: Any = (),
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+    ) -> Tensor:
+        """Make a weight; it is the layer's once it is set as an attribute.
+
+        Parameters
+        ----------
+        shape : tuple of int
+        initializer : str or callable
+            ``glorot_uniform`` by default.
+        dtype : dtype, optional
+        trainable : bool
+            Without it the weight is a state that gets no gradient.
+        regularizer, constraint, name : optional
+
+        Returns
+        -------
+        Tensor
+        """
+        if isinstance(shape, str):
+            shape, name = initializer or (), shape
+            initializer = None
+        if constraint is not None:
+            raise TypeError(f"{type(self).__name__}: constraints on weights are not supported")
+        sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+        kind = initializers.get("glorot_uniform" if initializer is None else initializer)
+        drawn = kind(sizes, dtype=_dtype_of(dtype) or self.dtype or config.default_dtype())
+        values = drawn.array if isinstance(drawn, Tensor) else asarray(drawn).array
+        weight = parameter(values) if trainable else asarray(values)
+        if regularizer is not None:
+            if self._penalties is None:
+                self._penalties = Hidden([])
+            self._penalties.value.append((regularizers.get(regularizer), weight))
+        return weight
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """Penalties on weights, here and inside."""
+        pairs = () if self._penalties is None else self._penalties.value
+        found: list[Tensor] = [function(w) for function, w in pairs]
+        return found + [loss for layer in self._inner() for loss in layer.losses]
+
+    # Calling
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the layer's result."""
+        raise NotImplementedError(f"{type(self).__name__} defines no call(self, x)")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the layer's result: :meth:`call`."""
+        return self.call(*args, **kwargs)
+
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """Result for tensors, arrays, or tensors without values of ``keras.Input``."""
+        if symbolic(args, kwargs):
+            if not self.built:
+                self._build(_shapes_of(args))
+            if training is not None:
+                kwargs["training"] = training
+            out = output_of(self, args, kwargs)
+            if self._nodes is None:
+                self._nodes = Hidden([])
+            self._nodes.value.append(leaves(out)[0].node)
+            return out
+        args = map_tree(_as_tensor, args)
+        if not self.built:
+            self._build(_shapes_of(args))
+        if training is not None and bool(training) != self.training:
+            with self.mode(bool(training)):
+                return self._called(args, kwargs)
+        return self._called(args, kwargs)
+
+    def _called(self, args: Any, kwargs: Any) -> Any:
+        taken = _taken_by(type(self))
+        if "training" in taken:
+            kwargs["training"] = self.training
+        mask = mask_of(leaves(args)[0]) if args else None
+        if "mask" in taken and kwargs.get("mask") is None:
+            kwargs["mask"] = mask
+        out = self.forward(*args, **kwargs)
+        if mask is not None or type(self).compute_mask is not Layer.compute_mask:
+            set_mask(out, self.compute_mask(args[0], mask))
+        return out
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Mask of the result for the mask of the input."""
+        return mask
+
+    def _inner(self) -> "Iterator[Layer]":
+        return (child for _, child in self.children() if isinstance(child, Layer))
+
+    # What the layer was called with
+
+    @property
+    def _calls(self) -> list[Node]:
+        found: list[Node] = [] if self._nodes is None else self._nodes.value
+        if not found:
+            raise AttributeError(
+                f"layer {self.name} was not called with keras.Input yet, so that it has neither "
+                "input nor output"
+            )
+        return found
+
+    @property
+    def input(self) -> Any:
+        """What the layer was first called with."""
+        args = self._calls[0].args
+        return args[0] if len(args) == 1 else args
+
+    @property
+    def output(self) -> Any:
+        """What its first call gave."""
+        return self._calls[0].outputs
+
+    # Weights
+
+    def _own(self) -> list[Tensor]:
+        return [value for _, value in self._members() if isinstance(value, Tensor)]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """All weights, those of layers inside behind the layer's own."""
+        own = self._own()
+        own = [w for w in own if leaf_of(w)] + [w for w in own if not leaf_of(w)]
+        found = {id(w): w for w in own}
+        for _, child in self.children():
+            inner = child.weights if isinstance(child, Layer) else child.parameters()
+            found |= {id(w): w for w in inner}
+        return list(found.values())
+
+    variables = weights
+
+    @property
+    def trainable_weights(self) -> list[Tensor]:
+        """Weights that training moves."""
+        return [w for w in self.weights if w.requires_grad]
+
+    trainable_variables = trainable_weights
+
+    @property
+    def non_trainable_weights(self) -> list[Tensor]:
+        """Weights that training does not move: frozen ones and states."""
+        return [w for w in self.weights if not w.requires_grad]
+
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training moves the weights; it may be set at any time."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for w in self._own():
+            if leaf_of(w) is not None:
+                w.requires_grad = bool(value)
+        for _, child in self.children():
+            if isinstance(child, Layer):
+                child.trainable = value
+            else:
+                for p in child.parameters():
+                    p.requires_grad = bool(value)
+
+    def get_weights(self) -> "list[np.ndarray[Any, Any]]":
+        """Copies of all weights on the host."""
+        return [np.array(backend.to_host(w.array)) for w in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy values into the weights, which stay where they are.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape differs. Nothing is changed then.
+        """
+        mine = self.weights
+        if len(weights) != len(mine):
+            raise ValueError(
+                f"set_weights: {self.name} has {len(mine)} weights, {len(weights)} were given"
+                + ("" if self.built else "; it is not built yet")
+            )
+        values = [w.array if isinstance(w, Tensor) else np.asarray(w) for w in weights]
+        for i, (w, value) in enumerate(zip(mine, values, strict=True)):
+            if w.shape != value.shape:
+                raise ShapeError(
+                    f"set_weights: weight {i} of {self.name} has shape {w.shape}, given was "
+                    f"{value.shape}"
+                )
+        for w, value in zip(mine, values, strict=True):
+            with backend.on_device_of(w.array):
+                w.array[...] = backend.to_device(value, w.device)
+            changed(w.array, "set_weights")
+
+    def count_params(self) -> int:
+        """Number of elements of all weights."""
+        return sum(w.size for w in self.weights)
+
+    # Configuration
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes to make a layer like this one."""
+        given = {k: v for k, v in self._given.value.items() if k not in _COMMON + _IGNORED}
+        return {"name": self.name, "trainable": self.trainable, **given}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer of :meth:`get_config`."""
+        return cls(**config)
+
+
+class Hidden:
+    """Something of a layer in which modules are not looked for."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Shape(tuple[Any, ...]):
+    """A shape that is a leaf of a tree."""
+
+
+def _shapes(input_shape: Any) -> Any:
+    """Several shapes, or the very one that was given."""
+    if isinstance(input_shape, (list, tuple)) and any(
+        isinstance(s, (list, tuple)) for s in input_shape
+    ):
+        return [_Shape(s) for s in input_shape]
+    return input_shape
+
+
+def _shapes_of(args: Any) -> Any:
+    """Shapes of the first argument, with None for the samples."""
+    found = [
+        (None, *x.shape[1:]) if hasattr(x, "shape") else None
+        for x in leaves(args[:1])
+    ]
+    return found if isinstance(args[0], (list, tuple)) else found[0]
+
+
+def _as_tensor(x: Any) -> Any:
+    """Arrays as tensors, of the default dtype where they are of longer numbers."""
+    if isinstance(x, Tensor) or not (isinstance(x, np.ndarray) or backend.is_array(x)):
+        return x
+    if x.dtype == np.float64:
+        return asarray(x, dtype=config.default_dtype())
+    return asarray(x)
+
+
+def _dtype_of(given: Any) -> Any:
+    if isinstance(given, dict):
+        given = given.get("config", {}).get("name")
+    if given is None or given == "float32":
+        return None
+    try:
+        return np.dtype(given)
+    except TypeError:
+        raise GraphError(f"dtype {given!r} is not known") from None
+
+
+_taken: dict[type, frozenset[str]] = {}
+
+
+def _taken_by(kind: type) -> frozenset[str]:
+    """Those of ``training`` and ``mask`` that a class's own ``call`` has as parameters."""
+    found = _taken.get(kind)
+    if found is None:
+        parameters = inspect.signature(kind.call).parameters  # type: ignore[attr-defined]
+        names = {"training", "mask"} if kind.forward is Layer.forward else set()  # type: ignore[attr-defined]
+        found = _taken[kind] = frozenset(names & parameters.keys())
+    return found

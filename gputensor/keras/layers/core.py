@@ -1,0 +1,469 @@
+"""Layers that most models have."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gputensor import nn
+from gputensor.autograd import Tensor
+from gputensor.errors import DTypeError, ShapeError
+from gputensor.keras import activations
+from gputensor.keras.layers.base import Hidden, Layer, positive
+from gputensor.keras.symbolic import KerasTensor, Node
+from gputensor.ops.creation import asarray
+from gputensor.ops.data_type import astype
+from gputensor.ops.elementwise import not_equal, where
+from gputensor.ops.manipulation import expand_dims, permute_dims, reshape
+from gputensor.ops.pieces import repeat
+from gputensor.ops.utility import any as some
+
+__all__ = [
+    "Activation",
+    "Dense",
+    "Embedding",
+    "Flatten",
+    "Identity",
+    "Input",
+    "InputLayer",
+    "Lambda",
+    "Masking",
+    "Operation",
+    "Permute",
+    "RepeatVector",
+    "Rescaling",
+    "Reshape",
+]
+
+
+class InputLayer(Layer):
+    """Where a model begins; :func:`Input` makes one.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Of a sample.
+    batch_shape : tuple, optional
+        The same with the axis of samples.
+    """
+
+    built = True
+
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        batch_shape: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if batch_shape is not None:
+            shape = tuple(batch_shape)[1:]
+        shape = kwargs.pop("input_shape", None) if shape is None else shape
+        super().__init__(shape, name=name, dtype=dtype, **kwargs)
+        self.output_shape = self.input_shape
+        spec = KerasTensor((None, *(self.input_shape or ())), dtype, name=self.name)
+        self._nodes = Hidden([Node(self, (), {}, spec)])
+
+    def call(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        """Shape, dtype and name."""
+        (node,) = self._calls
+        return {
+            "batch_shape": list(node.outputs.shape),
+            "dtype": str(node.outputs.dtype),
+            "sparse": False,
+            "name": self.name,
+        }
+
+
+def Input(
+    shape: Any = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    name: str | None = None,
+    batch_shape: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """A tensor without values, which a model of layers begins with.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Of a sample; None where a length is not known.
+    batch_size : int, optional
+        Is not used: a model takes any number of samples.
+    dtype : dtype, optional
+    name : str, optional
+
+    Returns
+    -------
+    KerasTensor
+    """
+    return InputLayer(shape, batch_size, dtype, batch_shape, name, **kwargs).output
+
+
+class Operation(Layer):
+    """A function of tensors as a layer, as symbolic tensors make it of operators."""
+
+    built = True
+
+    def __init__(self, function: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, *args: Any) -> Any:
+        """The function's result."""
+        return self.function(*args)
+
+
+class Dense(Layer):
+    """Fully connected layer ``activation(x @ kernel + bias)``.
+
+    Parameters
+    ----------
+    units : int
+        Length of the output's last axis.
+    activation : str or function, optional
+        See :mod:`gputensor.keras.activations`.
+    use_bias : bool
+    kernel_initializer, bias_initializer : str or Initializer
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+    input_shape : tuple of int, optional
+        Of one sample, where this is the first layer; or `input_dim`, its length.
+
+    Attributes
+    ----------
+    weight, or kernel : Tensor of shape (inputs, units)
+    bias : Tensor of shape (units,), or None
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        _unsupported("Dense", kwargs)
+        super().__init__(**kwargs)
+        self.units = positive("Dense", units=units)
+        self.activation = activations.short(activation)
+        self.use_bias = use_bias
+        self.initializers = (kernel_initializer, bias_initializer)
+        self.regularizers = (kernel_regularizer, bias_regularizer)
+        self.weight: Any = None
+        self.bias: Any = None
+
+    @property
+    def kernel(self) -> Any:
+        """The weight by Keras's name."""
+        return self.weight
+
+    def build(self, input_shape: Any) -> None:
+        """Draw the weights for inputs of this shape."""
+        shape = (input_shape[-1], self.units)
+        self.weight = self.add_weight(shape, self.initializers[0], regularizer=self.regularizers[0])
+        if self.use_bias:
+            bias = self.add_weight(
+                (self.units,), self.initializers[1], regularizer=self.regularizers[1]
+            )
+            self.bias = bias
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape with `units` as its last length."""
+        return (*input_shape[:-1], self.units)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of shape (n, ..., units)."""
+        if self.activation is None or isinstance(self.activation, str):
+            return nn.functional.dense(x, self.weight, self.bias, self.activation)
+        return activations.applied(self.activation, self.logits(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """``x @ kernel + bias``, before the activation."""
+        return nn.functional.dense(x, self.weight, self.bias)
+
+
+def _unsupported(name: str, kwargs: dict[str, Any], *more: str) -> None:
+    """Refuse settings that would have no effect."""
+    for key in ("kernel_constraint", "bias_constraint", "lora_rank", "quantization_config", *more):
+        if kwargs.pop(key, None) is not None:
+            raise TypeError(f"{name}: {key} is not supported")
+    kwargs.pop("lora_alpha", None)
+
+
+class Flatten(Layer):
+    """All axes of a sample in one.
+
+    Parameters
+    ----------
+    data_format : None or "channels_last"
+    input_shape : tuple of int, optional
+    """
+
+    built = True
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        channels_last("Flatten", data_format)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """One axis with as many elements."""
+        sizes = input_shape[1:]
+        return (input_shape[0], None if None in sizes else math.prod(sizes))
+
+    def call(self, x: Tensor) -> Tensor:
+        """Tensor of shape (n, features)."""
+        if not x.ndim:
+            raise ShapeError("Flatten: x has shape (); it must have an axis of samples")
+        return reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+def channels_last(name: str, data_format: str | None) -> None:
+    """Refuse channels first, which Keras's own CPU back end does as well."""
+    if data_format not in (None, "channels_last"):
+        raise ValueError(
+            f"{name}: data_format is {data_format!r}; only 'channels_last' is supported"
+        )
+
+
+class Rescaling(Layer):
+    """``x * scale + offset``. As a model's first layer it is part of gathering the batch, and
+    integer images may stay integers on the device.
+
+    Parameters
+    ----------
+    scale, offset : float
+    input_shape : tuple of int, optional
+    """
+
+    built = True
+
+    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = float(scale)
+        self.offset = float(offset)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        return x * self.scale + self.offset
+
+
+class Identity(Layer):
+    """What comes goes."""
+
+    built = True
+
+    def call(self, x: Any) -> Any:
+        """`x` itself."""
+        return x
+
+
+class Activation(Layer):
+    """An activation as a layer.
+
+    Parameters
+    ----------
+    activation : str or function
+    """
+
+    built = True
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.short(activation)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        return activations.applied(self.activation, x)
+
+
+class Reshape(Layer):
+    """Samples in another shape.
+
+    Parameters
+    ----------
+    target_shape : tuple of int
+        Of a sample; one entry may be -1.
+    """
+
+    built = True
+
+    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        sizes = target_shape if isinstance(target_shape, (tuple, list)) else (target_shape,)
+        self.target_shape = tuple(int(n) for n in sizes)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of shape (n, *target_shape)."""
+        return reshape(x, (x.shape[0], *self.target_shape))
+
+
+class Permute(Layer):
+    """Axes of samples in another order.
+
+    Parameters
+    ----------
+    dims : tuple of int
+        Numbers from 1.
+    """
+
+    built = True
+
+    def __init__(self, dims: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError(f"Permute: dims is {dims}; it must hold the numbers 1 to {len(dims)}")
+
+    def call(self, x: Tensor) -> Tensor:
+        """`x` with its axes in that order."""
+        return permute_dims(x, (0, *self.dims))
+
+
+class RepeatVector(Layer):
+    """A vector `n` times: (samples, features) becomes (samples, n, features)."""
+
+    built = True
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n = positive("RepeatVector", n=n)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of shape (samples, n, features)."""
+        return repeat(expand_dims(x, axis=1), self.n, axis=1)
+
+
+class Lambda(Layer):
+    """A function as a layer.
+
+    Parameters
+    ----------
+    function : callable
+    output_shape : tuple of int, optional
+        Not needed: the shape is what the function gives.
+    arguments : dict, optional
+        Keyword arguments for the function.
+    """
+
+    built = True
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        output_shape: Any = None,
+        mask: Any = None,
+        arguments: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.function = function
+        self.arguments = dict(arguments or {})
+
+    def call(self, x: Any) -> Any:
+        """The function's result."""
+        return self.function(x, **self.arguments)
+
+
+class Embedding(Layer):
+    """A table of vectors, looked up by number.
+
+    Parameters
+    ----------
+    input_dim, output_dim : int
+        Number of vectors and their length.
+    embeddings_initializer : str or Initializer
+    embeddings_regularizer : str or Regularizer, optional
+    mask_zero : bool
+        Whether steps of number 0 do not count for recurrent layers that follow.
+    input_length : int, optional
+        Of older scripts: the length of a sample.
+
+    Attributes
+    ----------
+    embeddings : Tensor of shape (input_dim, output_dim)
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        mask_zero: bool = False,
+        input_length: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _unsupported("Embedding", kwargs, "embeddings_constraint")
+        if input_length is not None and "input_shape" not in kwargs:
+            kwargs["input_shape"] = (input_length,)
+        super().__init__(**kwargs)
+        self.input_dim = positive("Embedding", input_dim=input_dim)
+        self.output_dim = positive("Embedding", output_dim=output_dim)
+        self.initializer = embeddings_initializer
+        self.regularizer = embeddings_regularizer
+        self.mask_zero = mask_zero
+        self.embeddings: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Draw the table."""
+        shape = (self.input_dim, self.output_dim)
+        self.embeddings = self.add_weight(shape, self.initializer, regularizer=self.regularizer)
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape and `output_dim`."""
+        return (*input_shape, self.output_dim)
+
+    def call(self, x: Any) -> Tensor:
+        """Vectors, of shape (*x.shape, output_dim)."""
+        index = asarray(x)
+        if index.dtype.kind not in "iu":
+            if index.dtype.kind == "c":
+                raise DTypeError(f"Embedding: x is {index.dtype}; it must hold numbers of rows")
+            index = astype(index, "int64")
+        return nn.functional.embedding(index, self.embeddings)
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Which steps count, of shape `x`, or None."""
+        return not_equal(asarray(x), 0) if self.mask_zero else None
+
+
+class Masking(Layer):
+    """Leaves out steps whose features all are `mask_value`, for recurrent layers that follow."""
+
+    built = True
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Which steps count, of shape (n, steps)."""
+        return some(not_equal(asarray(x), self.mask_value), axis=-1)
+
+    def call(self, x: Tensor) -> Tensor:
+        """`x` with 0 in the steps that are left out."""
+        return where(expand_dims(self.compute_mask(x), axis=-1), x, 0.0)

@@ -1,0 +1,315 @@
+"""Normalization."""
+
+from typing import Any
+
+from gputensor.autograd import Tensor, no_grad
+from gputensor.errors import ShapeError
+from gputensor.keras.layers.base import Layer
+from gputensor.nn import functional
+from gputensor.ops.creation import asarray, ones, zeros
+from gputensor.ops.elementwise import maximum, sqrt
+from gputensor.ops.manipulation import permute_dims, reshape
+from gputensor.ops.statistical import mean, var
+
+__all__ = [
+    "BatchNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "Normalization",
+    "RMSNormalization",
+    "UnitNormalization",
+]
+
+
+class _Normalization(Layer):
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+
+def _refuse(name: str, kwargs: dict[str, Any]) -> None:
+    for key in ("beta_constraint", "gamma_constraint", "synchronized", "rms_scaling"):
+        if kwargs.pop(key, None):
+            raise TypeError(f"{name}: {key} is not supported")
+
+
+class BatchNormalization(_Normalization):
+    """Batch normalization (Ioffe & Szegedy 2015).
+
+    While training, means and variances are those of the batch, and move the running ones; otherwise,
+    and where the layer is not `trainable`, the running ones are taken.
+
+    Parameters
+    ----------
+    axis : int
+        Of the channels.
+    momentum : float
+        Share of the running means that stays at each batch.
+    epsilon : float
+    center, scale : bool
+        Whether there are `beta` and `gamma`.
+
+    Attributes
+    ----------
+    gamma, beta, moving_mean, moving_variance : Tensor of shape (channels,)
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        _refuse("BatchNormalization", kwargs)
+        renorm = {k: kwargs.pop(k) for k in ("renorm", "virtual_batch_size") if k in kwargs}
+        if any(renorm.values()):
+            raise TypeError("BatchNormalization: renorm and virtual_batch_size are not supported")
+        super().__init__(**kwargs)
+        (self.axis,) = axis if isinstance(axis, (list, tuple)) else (axis,)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        self.initializers = (
+            gamma_initializer,
+            beta_initializer,
+            moving_mean_initializer,
+            moving_variance_initializer,
+        )
+        self.regularizers = (gamma_regularizer, beta_regularizer)
+        self.gamma: Any = None
+        self.beta: Any = None
+        self.moving_mean: Any = None
+        self.moving_variance: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        shape = (input_shape[self.axis],)
+        gamma, beta, mean_of, variance = self.initializers
+        if self.scale:
+            self.gamma = self.add_weight(shape, gamma, regularizer=self.regularizers[0])
+        if self.center:
+            self.beta = self.add_weight(shape, beta, regularizer=self.regularizers[1])
+        self.moving_mean = self.add_weight(shape, mean_of, trainable=False)
+        self.moving_variance = self.add_weight(shape, variance, trainable=False)
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        options: dict[str, Any] = {"axis": self.axis, "eps": self.epsilon}
+        if not self.training or not self._trainable:
+            options["statistics"] = (self.moving_mean, self.moving_variance)
+            return functional.batch_norm(x, self.gamma, self.beta, **options)[0]
+        y, mean_of, variance = functional.batch_norm(x, self.gamma, self.beta, **options)
+        share = 1 - self.momentum
+        with no_grad():
+            self.moving_mean += share * (mean_of.detach() - self.moving_mean)
+            self.moving_variance += share * (variance.detach() - self.moving_variance)
+        return y
+
+
+class LayerNormalization(_Normalization):
+    """Normalization of each sample along `axis` (Ba et al. 2016).
+
+    Parameters
+    ----------
+    axis : int or sequence of int
+    epsilon : float
+    center, scale : bool
+
+    Attributes
+    ----------
+    gamma, beta : Tensor of the shape of those axes
+    """
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        _refuse("LayerNormalization", kwargs)
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        self.initializers = (gamma_initializer, beta_initializer)
+        self.regularizers = (gamma_regularizer, beta_regularizer)
+        self.gamma: Any = None
+        self.beta: Any = None
+
+    def _axes(self, ndim: int) -> tuple[int, ...]:
+        given = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
+        return tuple(sorted(a % ndim for a in given))
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        shape = tuple(input_shape[a] for a in self._axes(len(input_shape)))
+        if self.scale:
+            self.gamma = self.add_weight(
+                shape, self.initializers[0], regularizer=self.regularizers[0]
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                shape, self.initializers[1], regularizer=self.regularizers[1]
+            )
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        axes = self._axes(x.ndim)
+        others = [i for i in range(x.ndim) if i not in axes]
+        order = (*others, *axes)
+        moved = x if order == tuple(range(x.ndim)) else permute_dims(x, order)
+        size = 1
+        for axis in axes:
+            size *= x.shape[axis]
+        rows = reshape(moved, (*moved.shape[: len(others)], size))
+        kind = dict(dtype=x.dtype, device=x.device)
+        gamma = ones(size, **kind) if self.gamma is None else reshape(self.gamma, (size,))
+        beta = zeros(size, **kind) if self.beta is None else reshape(self.beta, (size,))
+        y = reshape(functional.layer_norm(rows, gamma, beta, self.epsilon), moved.shape)
+        return y if moved is x else permute_dims(y, [order.index(i) for i in range(x.ndim)])
+
+
+class RMSNormalization(_Normalization):
+    """``x / sqrt(mean(x**2) + epsilon) * scale`` along the last axis (Zhang & Sennrich 2019)."""
+
+    def __init__(self, axis: int = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if axis != -1:
+            raise ValueError(f"RMSNormalization: axis is {axis}; only -1 is supported")
+        self.axis = axis
+        self.epsilon = epsilon
+        self.scale: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weight."""
+        self.scale = self.add_weight((input_shape[-1],), "ones")
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        return functional.rms_norm(x, self.scale, self.epsilon)
+
+
+class GroupNormalization(_Normalization):
+    """Normalization of each sample by groups of channels (Wu & He 2018).
+
+    Parameters
+    ----------
+    groups : int
+        -1 for a group for each channel.
+    axis : int
+    epsilon : float
+    center, scale : bool
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.groups = groups
+        self.axis = axis
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        self.initializers = (gamma_initializer, beta_initializer)
+        self.gamma: Any = None
+        self.beta: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        channels = input_shape[self.axis]
+        if self.groups == -1:
+            self.groups = channels
+        if channels % self.groups:
+            raise ShapeError(
+                f"GroupNormalization: {channels} channels cannot be cut into {self.groups} groups"
+            )
+        if self.scale:
+            self.gamma = self.add_weight((channels,), self.initializers[0])
+        if self.center:
+            self.beta = self.add_weight((channels,), self.initializers[1])
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        return functional.group_norm(
+            x, self.groups, self.gamma, self.beta, axis=self.axis, eps=self.epsilon
+        )
+
+
+class UnitNormalization(_Normalization):
+    """`x` over its norm along `axis`."""
+
+    built = True
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        return functional.normalize(x, axis=self.axis)
+
+
+class Normalization(_Normalization):
+    """``(x - mean) / sqrt(variance)`` with means and variances of a data set, see :meth:`adapt`.
+
+    Parameters
+    ----------
+    axis : int or None
+        That each has its own mean; None for one of all.
+    mean, variance : array-like, optional
+    """
+
+    built = True
+
+    def __init__(
+        self, axis: Any = -1, mean: Any = None, variance: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.mean = None if mean is None else asarray(mean)
+        self.variance = None if variance is None else asarray(variance)
+
+    def adapt(self, data: Any) -> None:
+        """Take mean and variance from a data set."""
+        from gputensor.keras.layers.base import _as_tensor
+
+        x = asarray(_as_tensor(data))
+        kept = [] if self.axis is None else [self.axis % x.ndim]
+        axes = tuple(i for i in range(x.ndim) if i not in kept)
+        with no_grad():
+            self.mean, self.variance = mean(x, axis=axes), var(x, axis=axes)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        if self.mean is None or self.variance is None:
+            raise ShapeError("Normalization: it has no mean yet; call adapt(data) first")
+        return (x - self.mean) / maximum(sqrt(self.variance), 1e-7)

@@ -1,0 +1,261 @@
+"""Pooling, padding, cutting and enlarging of images (n, height, width, channels) and sequences."""
+
+from typing import Any
+
+from gputensor.autograd import Tensor
+from gputensor.keras.layers.base import Layer
+from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
+from gputensor.keras.layers.core import channels_last
+from gputensor.ops import windows
+from gputensor.ops.data_type import astype
+from gputensor.ops.manipulation import expand_dims
+from gputensor.ops.pieces import pad, repeat
+from gputensor.ops.statistical import max as largest
+from gputensor.ops.statistical import mean
+from gputensor.ops.statistical import sum as total
+
+__all__ = [
+    "AvgPool1D",
+    "AvgPool2D",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "Cropping1D",
+    "Cropping2D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "UpSampling1D",
+    "UpSampling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+]
+
+
+class _Pooling(Layer):
+    """What pooling shares.
+
+    Parameters
+    ----------
+    pool_size : int or sequence of int
+        The window.
+    strides : int or sequence of int, optional
+        By default `pool_size`.
+    padding : {"valid", "same"}
+    """
+
+    built = True
+    _axes = 2
+    _average = False
+
+    def __init__(
+        self,
+        pool_size: Any = 2,
+        strides: Any = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        name = type(self).__name__
+        channels_last(name, data_format)
+        self.pool_size = sizes_of(name, "pool_size", pool_size, self._axes)
+        self.strides = sizes_of(
+            name, "strides", self.pool_size if strides is None else strides, self._axes
+        )
+        self.padding = str(padding).lower()
+        if self.padding not in ("valid", "same"):
+            raise ValueError(f"{name}: padding is {padding!r}; allowed are 'valid' and 'same'")
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of shape (n, ..., channels)."""
+        pool = windows.average_pool if self._average else windows.largest_pool
+        images = with_height(x) if self._axes == 1 else x
+        y = pool(images, two(self.pool_size), two(self.strides), self.padding)
+        return without_height(y) if self._axes == 1 else y
+
+
+class MaxPooling2D(_Pooling):
+    __doc__ = f"The largest element of each window of images.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+
+
+class MaxPooling1D(_Pooling):
+    __doc__ = f"The largest element of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    _axes = 1
+
+
+class AveragePooling2D(_Pooling):
+    __doc__ = f"The mean of each window of images.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    _average = True
+
+
+class AveragePooling1D(_Pooling):
+    __doc__ = f"The mean of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    _axes = 1
+    _average = True
+
+
+class _GlobalPooling(Layer):
+    """What global pooling shares: `keepdims` keeps axes of length 1."""
+
+    built = True
+    _axes: tuple[int, ...] = (1, 2)
+    _average = False
+
+    def __init__(
+        self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        channels_last(type(self).__name__, data_format)
+        self.keepdims = keepdims
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of shape (n, channels)."""
+        reduction = mean if self._average else largest
+        found: Tensor = reduction(x, axis=self._axes, keepdims=self.keepdims)
+        return found
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """None: there are no steps left."""
+        return None
+
+
+class GlobalMaxPooling2D(_GlobalPooling):
+    """The largest element of each channel of images."""
+
+
+class GlobalMaxPooling1D(_GlobalPooling):
+    """The largest element of each feature of sequences."""
+
+    _axes = (1,)
+
+
+class GlobalAveragePooling2D(_GlobalPooling):
+    """The mean of each channel of images."""
+
+    _average = True
+
+
+class GlobalAveragePooling1D(_GlobalPooling):
+    """The mean of each feature of sequences, over the steps that count."""
+
+    _axes = (1,)
+    _average = True
+
+    def call(self, x: Tensor, mask: Any = None) -> Tensor:
+        """Of shape (n, features)."""
+        if mask is None:
+            return super().call(x)
+        counts = expand_dims(astype(mask, x.dtype), axis=-1)
+        sums = total(x * counts, axis=1, keepdims=self.keepdims)
+        return sums / total(counts, axis=1, keepdims=self.keepdims)
+
+
+class _Edges(Layer):
+    """What padding and cropping share: numbers for the beginning and the end of each axis."""
+
+    built = True
+    _axes = 2
+
+    def _pairs(self, given: Any) -> list[tuple[int, int]]:
+        items = [given] * self._axes if isinstance(given, int) else [*given]
+        if self._axes == 1 and len(items) == 2:
+            items = [tuple(items)]
+        pairs = [(p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in items]
+        if len(pairs) != self._axes or min(min(p) for p in pairs) < 0:
+            raise ValueError(
+                f"{type(self).__name__}: got {given!r}; it must be an int or {self._axes} of them "
+                "or of pairs, not negative"
+            )
+        return pairs
+
+
+class ZeroPadding2D(_Edges):
+    """Zeros around images: `padding` is an int, (height, width) or ((top, bottom), (left, right))."""
+
+    def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        channels_last(type(self).__name__, data_format)
+        self.padding = self._pairs(padding)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Larger by the padding."""
+        return pad(x, [(0, 0), *self.padding, (0, 0)])
+
+
+class ZeroPadding1D(ZeroPadding2D):
+    """Zeros before and after sequences: `padding` is an int or (before, after)."""
+
+    _axes = 1
+
+
+class Cropping2D(_Edges):
+    """Images without their edges: `cropping` is as the padding of :class:`ZeroPadding2D`."""
+
+    def __init__(self, cropping: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        channels_last(type(self).__name__, data_format)
+        self.cropping = self._pairs(cropping)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Smaller by the cropping."""
+        cuts = (
+            slice(a, n - b) for (a, b), n in zip(self.cropping, x.shape[1:-1], strict=True)
+        )
+        return x[(slice(None), *cuts)]
+
+
+class Cropping1D(Cropping2D):
+    """Sequences without their ends: `cropping` is an int or (before, after)."""
+
+    _axes = 1
+
+
+class UpSampling2D(Layer):
+    """Rows and columns of images repeated.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+    interpolation : "nearest"
+    """
+
+    built = True
+    _axes = 2
+
+    def __init__(
+        self,
+        size: Any = 2,
+        data_format: str | None = None,
+        interpolation: str = "nearest",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        name = type(self).__name__
+        channels_last(name, data_format)
+        if interpolation != "nearest":
+            raise ValueError(f"{name}: interpolation is {interpolation!r}; only 'nearest' is there")
+        self.size = sizes_of(name, "size", size, self._axes)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Larger by `size`."""
+        for axis, n in enumerate(self.size, start=1):
+            x = repeat(x, n, axis=axis)
+        return x
+
+
+class UpSampling1D(UpSampling2D):
+    """Steps of sequences repeated `size` times."""
+
+    _axes = 1
+
+
+AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
+MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
+GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D

@@ -1,0 +1,138 @@
+"""Layers that act while training alone."""
+
+from typing import Any
+
+import numpy as np
+
+from gputensor import nn
+from gputensor.autograd import Tensor
+from gputensor.keras.layers.base import Layer
+from gputensor.ops.creation import ones
+from gputensor.ops.elementwise import multiply, where
+from gputensor.random import default_generator
+
+__all__ = [
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+]
+
+
+class _Noise(Layer):
+    """Base: `rate` may be set at any time, and takes effect in the next step."""
+
+    built = True
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        name = type(self).__name__
+        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+            raise ValueError(f"{name}: rate is {rate!r}; it must be a number from 0 to 1")
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{name}: rate is {rate!r}; it must be a number from 0 to 1")
+        self.rate = float(rate)
+        self.seed = seed
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.rate, True)
+
+
+class Dropout(_Noise):
+    """Zeros at random while training; the others are scaled to keep the mean.
+
+    Parameters
+    ----------
+    rate : float
+        Probability of zero.
+    noise_shape : tuple of int, optional
+        Of what is drawn, 1 along axes that share it.
+    seed : int, optional
+        Is not used: the numbers come from gputensor's generator, see ``keras.utils.set_random_seed``.
+    """
+
+    def __init__(
+        self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(rate, seed, **kwargs)
+        self.noise_shape = noise_shape
+
+    def call(self, x: Tensor) -> Tensor:
+        """`x` with elements dropped while training."""
+        if not self.training or not self.rate:
+            return x
+        if self.noise_shape is None:
+            return self._dropped(x)
+        sizes = [n if m is None else m for m, n in zip(self.noise_shape, x.shape, strict=True)]
+        return multiply(x, self._dropped(ones(tuple(sizes), dtype=x.dtype, device=x.device)))
+
+
+class SpatialDropout1D(_Noise):
+    """Drops whole features of sequences (n, steps, features) while training."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        if not self.training or not self.rate:
+            return x
+        shape = (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])
+        return multiply(x, self._dropped(ones(shape, dtype=x.dtype, device=x.device)))
+
+
+class SpatialDropout2D(SpatialDropout1D):
+    """Drops whole channels of images (n, height, width, channels) while training."""
+
+
+class GaussianNoise(Layer):
+    """Adds normal numbers of standard deviation `stddev` while training."""
+
+    built = True
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not stddev >= 0:
+            raise ValueError(f"GaussianNoise: stddev is {stddev}; it must be 0 or more")
+        self.stddev = float(stddev)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        if not self.training or not self.stddev:
+            return x
+        return x + self.stddev * default_generator.standard_normal(
+            x.shape, dtype=x.dtype, device=x.device
+        )
+
+
+class GaussianDropout(_Noise):
+    """Multiplies by normal numbers of mean 1 and variance ``rate / (1 - rate)`` while training."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        if not self.training or not self.rate:
+            return x
+        spread = (self.rate / (1 - self.rate)) ** 0.5
+        drawn = default_generator.standard_normal(x.shape, dtype=x.dtype, device=x.device)
+        return multiply(x, 1 + spread * drawn)
+
+
+class AlphaDropout(_Noise):
+    """Dropout that keeps mean and variance of SELU's outputs (Klambauer et al. 2017)."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of the shape of `x`."""
+        if not self.training or not self.rate:
+            return x
+        low = -1.6732632423543772 * 1.0507009873554805
+        keep = 1 - self.rate
+        a = (keep * (1 + self.rate * low**2)) ** -0.5
+        kept = self._dropped(ones(x.shape, dtype=x.dtype, device=x.device)) > 0
+        return a * where(kept, x, low) - a * low * self.rate

@@ -1,0 +1,102 @@
+"""Penalties on weights, which are added to the loss."""
+
+from typing import Any
+
+from gputensor.autograd import Tensor
+from gputensor.ops.elementwise import abs as absolute
+from gputensor.ops.elementwise import square
+from gputensor.ops.statistical import sum as total
+
+__all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2", "serialize"]
+
+
+class Regularizer:
+    """Base class: called with a weight it gives a penalty, a tensor of shape ()."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The penalty."""
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__(self, x)")
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return dict(vars(self))
+
+
+class L1L2(Regularizer):
+    """``l1 * sum(|x|) + l2 * sum(x**2)``."""
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        for name, value in (("l1", l1), ("l2", l2)):
+            if not isinstance(value, (int, float)) or not value >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} is {value!r}; it must be 0 or more")
+        self.l1 = float(l1)
+        self.l2 = float(l2)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The penalty."""
+        parts = []
+        if self.l1:
+            parts.append(self.l1 * total(absolute(x)))
+        if self.l2:
+            parts.append(self.l2 * total(square(x)))
+        return sum(parts[1:], parts[0]) if parts else 0 * total(x)
+
+
+class L1(L1L2):
+    """``l1 * sum(|x|)``."""
+
+    def __init__(self, l1: float = 0.01) -> None:
+        super().__init__(l1=l1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The factor."""
+        return {"l1": self.l1}
+
+
+class L2(L1L2):
+    """``l2 * sum(x**2)``."""
+
+    def __init__(self, l2: float = 0.01) -> None:
+        super().__init__(l2=l2)
+
+    def get_config(self) -> dict[str, Any]:
+        """The factor."""
+        return {"l2": self.l2}
+
+
+l1, l2 = L1, L2
+
+
+def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
+    """:class:`L1L2` with the defaults of this spelling."""
+    return L1L2(l1, l2)
+
+
+_NAMES = {"l1": L1, "l2": L2, "l1_l2": L1L2, "L1": L1, "L2": L2, "L1L2": L1L2}
+
+
+def get(identifier: Any) -> Any:
+    """The regularizer of a name or a config, the function given, or None."""
+    if identifier is None:
+        return None
+    if isinstance(identifier, dict):
+        return _NAMES[identifier["class_name"]](**(identifier.get("config") or {}))
+    if isinstance(identifier, str):
+        if identifier not in _NAMES:
+            raise ValueError(f"regularizer {identifier!r} is unknown; allowed are {list(_NAMES)}")
+        return _NAMES[identifier]()
+    if isinstance(identifier, type):
+        return identifier()
+    if not callable(identifier):
+        raise TypeError(f"a regularizer must be a name or a function, got {identifier!r}")
+    return identifier
+
+
+def serialize(regularizer: Any) -> Any:
+    """As Keras writes it into a saved model."""
+    return {
+        "module": "keras.regularizers",
+        "class_name": type(regularizer).__name__,
+        "config": regularizer.get_config(),
+        "registered_name": None,
+    }
