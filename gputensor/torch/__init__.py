@@ -25,6 +25,8 @@ from gputensor.torch import (
     products,
     reductions,
     shaping,
+)
+from gputensor.torch import (
     tensor as _tensor,
 )
 from gputensor.torch.tensor import Size, Tensor, attach, device, legacy_types, ours
@@ -47,9 +49,7 @@ attach(
         "__rmatmul__": lambda self, other: products.matmul(ours(other), self),
         "__setitem__": inplace.setting,
         "__getitem__": lambda self, key: ours(_Engine.__getitem__(self, key)),
-        **{
-            name: (lambda d: lambda self: self.to(d))(getattr(dtypes, name)) for name in _OWN
-        },
+        **{name: (lambda d: lambda self: self.to(d))(getattr(dtypes, name)) for name in _OWN},
         "byte": lambda self: self.to(dtypes.uint8),
         "char": lambda self: self.to(dtypes.int8),
         "bfloat16": lambda self: self.to(dtypes.bfloat16),
@@ -106,7 +106,7 @@ def detach(input: Any) -> Any:
     return input.detach()
 
 
-class set_grad_enabled(GradMode):  # noqa: N801
+class set_grad_enabled(GradMode):
     """Record operations, or not, from here on; as a context manager, inside."""
 
     def __init__(self, mode: Any) -> None:

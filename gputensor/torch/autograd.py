@@ -46,8 +46,8 @@ def grad(
         If one requires no gradient, or is not used.
     """
     results, wanted = _listed(outputs), _listed(inputs)
-    seeds: Sequence[Any] = _listed(grad_outputs) if grad_outputs is not None else [None] * len(
-        results
+    seeds: Sequence[Any] = (
+        _listed(grad_outputs) if grad_outputs is not None else [None] * len(results)
     )
     roots: list[tuple[Node | Leaf, Any]] = []
     for out, seed in zip(results, seeds, strict=True):

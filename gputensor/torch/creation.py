@@ -328,9 +328,7 @@ def randint(*bounds: Any, generator: Any = None, dtype: Any = None, **options: A
 
 def randint_like(input: Any, *bounds: Any) -> Any:
     """:func:`randint` in the shape and dtype of another tensor."""
-    return randint(
-        *bounds, input.array.shape, dtype=input.array.dtype, device=input.device
-    )
+    return randint(*bounds, input.array.shape, dtype=input.array.dtype, device=input.device)
 
 
 def randperm(n: int, *, generator: Any = None, device: Any = None, dtype: Any = None) -> Any:
@@ -360,7 +358,6 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     """1 with the probability that an element of `input` is, else 0; of its dtype."""
     chance = ops.full(input.array.shape, p, device=input.device) if p is not None else input
     return ours(_generator(generator).bernoulli(chance, dtype=input.array.dtype))
-
 
 
 def multinomial(

@@ -13,11 +13,11 @@ from gputensor.ops.data_type import checked_dtype
 __all__ = [
     "bfloat16",
     "bool",
+    "can_cast",
     "cdouble",
     "cfloat",
     "complex64",
     "complex128",
-    "can_cast",
     "double",
     "dtype",
     "finfo",
@@ -119,9 +119,11 @@ def result_type(x: Any, y: Any) -> "np.dtype[Any]":
         for d in rank:
             if found is None:
                 found = d
-            elif rank is ranks[0] or (rank is ranks[1] and not ranks[0]):
-                found = promote_types(found, d)
-            elif _category(d) > _category(found):
+            elif (
+                rank is ranks[0]
+                or (rank is ranks[1] and not ranks[0])
+                or _category(d) > _category(found)
+            ):
                 found = promote_types(found, d)
     assert found is not None
     return found

@@ -136,11 +136,31 @@ def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> An
 linalg = SimpleNamespace(
     **{
         name: _door(getattr(engine, name))
-        for name in (
-            "cholesky cross det diagonal eig eigh eigvals eigvalsh inv lstsq matmul matrix_norm "
-            "matrix_power matrix_rank pinv qr slogdet solve solve_triangular svd svdvals vecdot "
-            "vector_norm"
-        ).split()
+        for name in [
+            "cholesky",
+            "cross",
+            "det",
+            "diagonal",
+            "eig",
+            "eigh",
+            "eigvals",
+            "eigvalsh",
+            "inv",
+            "lstsq",
+            "matmul",
+            "matrix_norm",
+            "matrix_power",
+            "matrix_rank",
+            "pinv",
+            "qr",
+            "slogdet",
+            "solve",
+            "solve_triangular",
+            "svd",
+            "svdvals",
+            "vecdot",
+            "vector_norm",
+        ]
         if hasattr(engine, name)
     },
     norm=_norm,
@@ -149,9 +169,7 @@ linalg = SimpleNamespace(
 METHODS: dict[str, Any] = {
     **{
         f.__name__: f
-        for f in (
-            *(matmul, mm, bmm, mv, dot, outer, addmm, addmv, baddbmm, kron, cross, trace),
-        )
+        for f in (*(matmul, mm, bmm, mv, dot, outer, addmm, addmv, baddbmm, kron, cross, trace),)
     },
     "ger": outer,
     "inner": _door(ops.inner),

@@ -41,7 +41,6 @@ def _aliases(dim: Any, keepdim: bool, options: dict[str, Any], name: str) -> tup
     return _axes(dim), keepdim
 
 
-
 def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **options: Any
 ) -> Any:
@@ -216,9 +215,7 @@ def log_softmax(input: Any, dim: Any = None, dtype: Any = None, **options: Any) 
     return _soft(ops.log_softmax, "log_softmax", input, dim, dtype, options)
 
 
-def _soft(
-    engine: Any, name: str, input: Any, dim: Any, dtype: Any, options: dict[str, Any]
-) -> Any:
+def _soft(engine: Any, name: str, input: Any, dim: Any, dtype: Any, options: dict[str, Any]) -> Any:
     options.pop("_stacklevel", None)
     dim, _ = _aliases(dim, False, options, name)
     x = _of_floats(name, input, dtype)
@@ -264,9 +261,7 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool
     return ours(ops.argsort(input, axis=dim, descending=descending))
 
 
-def topk(
-    input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> Pair:
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Pair:
     """Pair of the `k` largest (or smallest) elements along `dim`, in order, and their indices."""
     found = ops.topk(input, k, axis=dim, largest=largest)
     return Pair(ours(found.values), ours(found.indices))
@@ -291,7 +286,9 @@ def unique(
 ) -> Any:
     """Different elements in order; on demand the places of all among them, and how often each is."""
     if dim is not None:
-        raise ValueError("unique: dim= is not known here; elements of the whole tensor are compared")
+        raise ValueError(
+            "unique: dim= is not known here; elements of the whole tensor are compared"
+        )
     found = ops.unique_all(input)
     parts = [found.values]
     if return_inverse:
@@ -314,7 +311,6 @@ def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False) -> Any:
 def dist(input: Any, other: Any, p: float = 2) -> Any:
     """Norm of the difference."""
     return norm(ops.subtract(input, other), p)
-
 
 
 METHODS: dict[str, Any] = {

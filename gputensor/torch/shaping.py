@@ -119,9 +119,7 @@ def expand(input: Any, *sizes: Any) -> Any:
     if len(sizes) < len(shape):
         raise ShapeError(f"expand: {len(sizes)} lengths for a tensor of shape {shape}")
     old = (None,) * (len(sizes) - len(shape)) + tuple(shape)
-    full = tuple(
-        o if n == -1 and o is not None else n for n, o in zip(sizes, old, strict=True)
-    )
+    full = tuple(o if n == -1 and o is not None else n for n, o in zip(sizes, old, strict=True))
     return ours(ops.broadcast_to(input, full))
 
 

@@ -44,7 +44,7 @@ class Size(tuple[int, ...]):
     __str__ = __repr__
 
 
-class device(Device):  # noqa: N801
+class device(Device):
     """A place for tensors, ``torch.device("cuda:0")``; a context for new ones, too.
 
     Attributes
@@ -407,12 +407,12 @@ class Tensor(Engine):
         return ours(Engine.__array_function__(self, *call))  # type: ignore[attr-defined]
 
     @property
-    def T(self) -> "Tensor":  # noqa: N802
+    def T(self) -> "Tensor":
         """The axes in reverse order."""
         return ours(ops.permute_dims(self, tuple(reversed(range(self.array.ndim)))))  # type: ignore[no-any-return]
 
     @property
-    def mT(self) -> "Tensor":  # noqa: N802
+    def mT(self) -> "Tensor":
         """The last two axes exchanged."""
         return ours(ops.matrix_transpose(self))  # type: ignore[no-any-return]
 

@@ -26,7 +26,7 @@ _CLOTHES = (
     "Bag",
     "Ankle boot",
 )
-_THINGS = "airplane automobile bird cat deer dog frog horse ship truck".split()
+_THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 class VisionDataset(Dataset[tuple[Any, Any]]):

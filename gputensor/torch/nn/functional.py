@@ -101,8 +101,8 @@ def interpolate(
         raise ValueError(f"interpolate: mode is {mode!r}; allowed is 'nearest'")
     shape = input.array.shape[2:]
     if size is None:
-        factors = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * len(
-            shape
+        factors = (
+            scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * len(shape)
         )
         size = [int(n * f) for n, f in zip(shape, factors, strict=True)]
     elif isinstance(size, int):
@@ -116,12 +116,25 @@ def interpolate(
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: _door(name)
-        for name in (
-            "conv1d conv2d conv_transpose1d conv_transpose2d max_pool1d max_pool2d avg_pool1d "
-            "avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d group_norm "
-            "rms_norm scaled_dot_product_attention cosine_embedding_loss margin_ranking_loss "
-            "triplet_margin_loss"
-        ).split()
+        for name in [
+            "conv1d",
+            "conv2d",
+            "conv_transpose1d",
+            "conv_transpose2d",
+            "max_pool1d",
+            "max_pool2d",
+            "avg_pool1d",
+            "avg_pool2d",
+            "adaptive_avg_pool1d",
+            "adaptive_avg_pool2d",
+            "adaptive_max_pool2d",
+            "group_norm",
+            "rms_norm",
+            "scaled_dot_product_attention",
+            "cosine_embedding_loss",
+            "margin_ranking_loss",
+            "triplet_margin_loss",
+        ]
         if hasattr(engine, name)
     },
     **ACTIVATIONS,

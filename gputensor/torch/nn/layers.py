@@ -30,8 +30,10 @@ class _Layer(Module):
                 value = value if isinstance(value, bool) else value is not None
             if name in _FIRST:
                 parts.append(str(value))
-            elif parameter.default is parameter.empty or value != parameter.default or (
-                name == "bias"
+            elif (
+                parameter.default is parameter.empty
+                or value != parameter.default
+                or (name == "bias")
             ):
                 parts.append(f"{name}={value}")
         return ", ".join(parts)
@@ -213,11 +215,33 @@ class CosineSimilarity(Module):
         return engine_functional.cosine_similarity(x1, x2, axis=self.dim, eps=self.eps)
 
 
-_ENGINE = (
-    "Linear Conv1d Conv2d ConvTranspose1d ConvTranspose2d MaxPool1d MaxPool2d AvgPool1d AvgPool2d "
-    "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d BatchNorm1d BatchNorm2d LayerNorm "
-    "RMSNorm GroupNorm InstanceNorm2d RNN LSTM GRU RNNCell LSTMCell GRUCell MultiheadAttention"
-).split()
+_ENGINE = [
+    "Linear",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "LayerNorm",
+    "RMSNorm",
+    "GroupNorm",
+    "InstanceNorm2d",
+    "RNN",
+    "LSTM",
+    "GRU",
+    "RNNCell",
+    "LSTMCell",
+    "GRUCell",
+    "MultiheadAttention",
+]
 MODULES: dict[str, type[Module]] = {
     **{name: _door(name) for name in _ENGINE if hasattr(engine, name)},
     **{

@@ -117,11 +117,11 @@ def binary_cross_entropy_with_logits(
     pos_weight: Any = None,
 ) -> Any:
     """:func:`binary_cross_entropy` of ``sigmoid(input)``, without overflow."""
-    options = {k: v for k, v in {"weight": weight, "pos_weight": pos_weight}.items() if v is not None}
+    options = {
+        k: v for k, v in {"weight": weight, "pos_weight": pos_weight}.items() if v is not None
+    }
     chosen = _reduction(reduction, size_average, reduce)
-    return ours(
-        engine.binary_cross_entropy_with_logits(input, target, reduction=chosen, **options)
-    )
+    return ours(engine.binary_cross_entropy_with_logits(input, target, reduction=chosen, **options))
 
 
 def kl_div(

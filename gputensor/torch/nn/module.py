@@ -2,28 +2,22 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
-
-import numpy as np
+from typing import Any, ClassVar, Self
 
 from gputensor import nn as engine
 from gputensor import ops
-from gputensor.autograd import Leaf, no_grad
+from gputensor.autograd import Leaf
 from gputensor.autograd import Tensor as Engine
-from gputensor.torch.tensor import Parameter, Tensor, ours
+from gputensor.backend import Device
+from gputensor.errors import DTypeError, ShapeError
+from gputensor.nn.module import _move
+from gputensor.torch.tensor import Parameter, as_device, ours
 
 __all__ = ["DOOR_CLASSES", "Module"]
 
 
 # The door's class of each layer class of the engine, such as those inside layers of the engine.
 DOOR_CLASSES: dict[type, type] = {}
-
-
-class IncompatibleKeys(NamedTuple):
-    """Names that ``load_state_dict(strict=False)`` did not find, and did not know."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class _Handle:
@@ -85,15 +79,7 @@ class Module(engine.Module):
         vars(self)["_buffer_names"] = {**self._buffer_names, name: persistent}
         setattr(self, name, ours(tensor))
 
-    def register_parameter(self, name: str, param: Any) -> None:
-        """Set a parameter, or None."""
-        setattr(self, name, param)
-
-    def add_module(self, name: str, module: "Module | None") -> None:
-        """Set a module inside."""
-        setattr(self, name, module)
-
-    register_module = add_module
+    register_module = engine.Module.add_module
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> _Handle:
         """Call ``hook(module, args, result)`` after each forward; it may return another result."""
@@ -199,31 +185,6 @@ class Module(engine.Module):
 
     # ------------------------------------------------------------ state
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training, here and inside."""
-        self.training = mode
-        for child in self.children():
-            child.train(mode)
-        return self
-
-    def eval(self) -> Self:
-        """Switch to inference, here and inside."""
-        return self.train(False)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set ``requires_grad`` of all parameters."""
-        for p in self.parameters():
-            p.requires_grad = requires_grad
-        return self
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or set them to zero."""
-        for p in self.parameters():
-            if set_to_none:
-                p.grad = None
-            elif p.grad is not None:
-                p.grad.zero_()
-
     def _entries(self) -> Iterator[tuple[str, Any]]:
         """All that is saved, by dotted name; shared tensors by each of their names."""
         for name, value in self._members():
@@ -241,69 +202,43 @@ class Module(engine.Module):
             for name, value in self._entries()
         )
 
+    _tensors = _entries
+
     def load_state_dict(  # type: ignore[override]
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
+    ) -> Any:
         """Copy values into parameters and buffers; with `strict` the names must be the same.
+
+        Returns
+        -------
+        named tuple
+            ``missing_keys`` and ``unexpected_keys``.
 
         Raises
         ------
         RuntimeError
             If names are missing or unknown, or a shape differs. Nothing is changed then.
         """
-        mine = dict(self._entries())
-        missing = [name for name in mine if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in mine]
-        faults = []
-        if strict and missing:
-            faults.append(f"missing keys: {', '.join(missing)}")
-        if strict and unexpected:
-            faults.append(f"unexpected keys: {', '.join(unexpected)}")
-        values = {
-            name: state_dict[name]
-            if isinstance(state_dict[name], Engine)
-            else ops.asarray(np.asarray(state_dict[name]))
-            for name in mine
-            if name in state_dict
-        }
-        for name, value in values.items():
-            if value.array.shape != mine[name].array.shape:
-                faults.append(
-                    f"{name} has shape {tuple(value.array.shape)}, and here "
-                    f"{tuple(mine[name].array.shape)}"
-                )
-        if faults:
-            raise RuntimeError(
-                f"load_state_dict: the state does not fit {type(self).__name__}: "
-                + "; ".join(faults)
-            )
-        with no_grad():
-            for name, value in values.items():
-                mine[name].detach().copy_(value.detach())
-        return IncompatibleKeys(missing, unexpected)
+        try:
+            return super().load_state_dict(state_dict, strict)
+        except (KeyError, ShapeError, DTypeError) as error:
+            raise RuntimeError(f"{type(self).__name__}: {error.args[0]}") from error
 
     # ------------------------------------------------------------ moving
 
-    def _apply(self, change: Callable[[Any], Any]) -> Self:
-        """Change all parameters and buffers, which stay the same objects."""
-        for module in self.modules():
-            for name, value in list(module._members()):
-                if isinstance(value, Parameter):
-                    value.data = change(value.detach())
-                    if value.grad is not None:
-                        value.grad = change(value.grad)
-                elif isinstance(value, Tensor):
-                    setattr(module, name, change(value))
-        return self
-
     def to(self, *args: Any, **options: Any) -> Self:
-        """On another device, or in another floating point dtype."""
-        given = [*args, *options.values()]
-        dtypes = [a for a in given if isinstance(a, (np.dtype, type)) and not isinstance(a, bool)]
-        places = [a for a in given if not isinstance(a, (np.dtype, type, bool))]
-        if dtypes:
-            self._apply(lambda t: t.to(dtypes[0]) if t.is_floating_point() else t)
-        return self._apply(lambda t: t.to(places[0])) if places else self
+        """On another device, or in another floating point dtype; tensors stay the same objects."""
+        place, dtype = options.get("device"), options.get("dtype")
+        for value in args:
+            if isinstance(value, Engine):
+                place, dtype = value.device, value.dtype
+            elif isinstance(value, (str, int, Device)) and not isinstance(value, bool):
+                place = value
+            elif value is not None and not isinstance(value, bool):
+                dtype = value
+        for t in (*self.parameters(), *self.buffers()):
+            _move(t, as_device(place), dtype)
+        return self
 
     def cuda(self, device: Any = None) -> Self:
         """On a CUDA device."""

@@ -106,7 +106,8 @@ class LambdaLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         return [
-            base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)
+            base * f(self.last_epoch)
+            for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)
         ]
 
     def state_dict(self) -> dict[str, Any]:
@@ -247,7 +248,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(
         self,
         optimizer: Any,
-        T_max: int,  # noqa: N803
+        T_max: int,
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
@@ -283,8 +284,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def __init__(
         self,
         optimizer: Any,
-        T_0: int,  # noqa: N803
-        T_mult: int = 1,  # noqa: N803
+        T_0: int,
+        T_mult: int = 1,
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
@@ -303,9 +304,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def get_lr(self) -> list[float]:
         since, length = self._place()
         cosine = math.cos(math.pi * since / length)
-        return [
-            self.eta_min + (base - self.eta_min) * (1 + cosine) / 2 for base in self.base_lrs
-        ]
+        return [self.eta_min + (base - self.eta_min) * (1 + cosine) / 2 for base in self.base_lrs]
 
 
 class OneCycleLR(LRScheduler):
