@@ -5,17 +5,20 @@ A door beside the main namespace, which follows the Python Array API standard: h
 modules and optimizers are the same. docs/torch.md lists what differs from PyTorch.
 """
 
-import contextlib
 import sys
-from math import e, inf, nan, pi
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import Any
 
 from gputensor import config
-from gputensor.autograd import GradMode, enable_grad, no_grad
+from gputensor.autograd import GradMode, no_grad
 from gputensor.autograd import Tensor as _Engine
-from gputensor.autograd import grad_enabled as is_grad_enabled
+from gputensor.autograd import _recording as _mode
+from gputensor.autograd import enable_grad as enable_grad
+from gputensor.torch import autograd as autograd
 from gputensor.torch import (
-    autograd,
     creation,
     display,
     dtypes,
@@ -26,10 +29,10 @@ from gputensor.torch import (
     reductions,
     shaping,
 )
-from gputensor.torch import (
-    tensor as _tensor,
-)
-from gputensor.torch.tensor import Size, Tensor, attach, device, legacy_types, ours
+from gputensor.torch.tensor import Size as Size
+from gputensor.torch.tensor import Tensor as Tensor
+from gputensor.torch.tensor import attach, legacy_types, ours
+from gputensor.torch.tensor import device as device
 
 _METHODS: dict[str, Any] = {
     **creation.METHODS,
@@ -42,7 +45,7 @@ _METHODS: dict[str, Any] = {
 _OWN = ("float", "double", "half", "int", "long", "short", "bool")
 attach(
     {
-        **{name: f for name, f in _METHODS.items()},
+        **_METHODS,
         **inplace.written(_METHODS),
         **elementwise.OPERATORS,
         "__matmul__": products.operator,
@@ -106,20 +109,21 @@ def detach(input: Any) -> Any:
     return input.detach()
 
 
+def is_grad_enabled() -> Any:
+    """Whether operations are put on the tape in this thread."""
+    return _mode.enabled
+
+
 class set_grad_enabled(GradMode):
     """Record operations, or not, from here on; as a context manager, inside."""
 
     def __init__(self, mode: Any) -> None:
-        from gputensor.autograd import _recording
-
         super().__init__("set_grad_enabled", mode)
-        self._found = _recording.enabled
-        _recording.enabled = mode
+        self._found = _mode.enabled
+        _mode.enabled = mode
 
     def __enter__(self) -> Any:
-        from gputensor.autograd import _recording
-
-        _recording.enabled = self._found
+        _mode.enabled = self._found
         return super().__enter__()
 
 
@@ -154,8 +158,11 @@ def manual_seed_all(seed: Any) -> None:
 
 
 Generator = creation.Generator
-from gputensor.torch import nn, optim, utils  # noqa: E402  (modules of the door use the above)
-from gputensor.torch.serialization import load, save  # noqa: E402
+from gputensor.torch import nn as nn  # noqa: E402  (these use the above)
+from gputensor.torch import optim as optim  # noqa: E402
+from gputensor.torch import utils as utils  # noqa: E402
+from gputensor.torch.serialization import load as load  # noqa: E402
+from gputensor.torch.serialization import save as save  # noqa: E402
 
 
 def __getattr__(name: str) -> Any:

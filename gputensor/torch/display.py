@@ -30,14 +30,13 @@ def set_printoptions(
     """Choose how tensors are printed; what is not given stays, but for `sci_mode`."""
     if profile is not None:
         raise ValueError("set_printoptions: profile= is not known here; give precision and others")
-    for key, value in (
-        ("precision", precision),
-        ("threshold", threshold),
-        ("edgeitems", edgeitems),
-        ("linewidth", linewidth),
-    ):
-        if value is not None:
-            _options[key] = value
+    given = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+    }
+    _options.update({key: value for key, value in given.items() if value is not None})
     _options["sci_mode"] = sci_mode
 
 

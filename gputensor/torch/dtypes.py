@@ -11,7 +11,6 @@ from gputensor.errors import DTypeError
 from gputensor.ops.data_type import checked_dtype
 
 __all__ = [
-    "bfloat16",
     "bool",
     "can_cast",
     "cdouble",

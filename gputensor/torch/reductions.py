@@ -284,7 +284,7 @@ def unique(
     return_counts: bool = False,
     dim: Any = None,
 ) -> Any:
-    """Different elements in order; on demand the places of all among them, and how often each is."""
+    """Different elements in order; on demand all elements' places among them, and counts."""
     if dim is not None:
         raise ValueError(
             "unique: dim= is not known here; elements of the whole tensor are compared"

@@ -34,8 +34,8 @@ class _Handle:
 class Module(engine.Module):
     """Base class of layers and models, as PyTorch's.
 
-    Counted are what is set as an attribute: parameters (:class:`Parameter`), modules, and buffers by
-    :meth:`register_buffer`. Plain lists and plain tensors are not: use :class:`ModuleList` and
+    Counted is what is set as an attribute: parameters (:class:`Parameter`), modules, and buffers
+    by :meth:`register_buffer`. Plain lists and plain tensors are not: use :class:`ModuleList` and
     :class:`Parameter`.
     """
 
@@ -188,9 +188,9 @@ class Module(engine.Module):
     def _entries(self) -> Iterator[tuple[str, Any]]:
         """All that is saved, by dotted name; shared tensors by each of their names."""
         for name, value in self._members():
-            if isinstance(value, Parameter) or self._buffer_names.get(name):
-                if value is not None:
-                    yield name, value
+            saved = isinstance(value, Parameter) or self._buffer_names.get(name)
+            if saved and value is not None:
+                yield name, value
         for name, value in self._members():
             if isinstance(value, Module):
                 yield from ((f"{name}.{key}", entry) for key, entry in value._entries())

@@ -366,7 +366,8 @@ class OneCycleLR(LRScheduler):
                 f"OneCycleLR: step {self.last_epoch} of {self.total_steps}; total_steps is too low"
             )
         begin = 0.0
-        for i, (end, low, high) in enumerate(self.phases):
+        for i, phase in enumerate(self.phases):
+            end, low, high = phase
             if self.last_epoch <= end or i == len(self.phases) - 1:
                 done = (self.last_epoch - begin) / (end - begin)
                 break
@@ -509,7 +510,7 @@ class ReduceLROnPlateau(LRScheduler):
     ) -> None:
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError(
-                f"ReduceLROnPlateau: mode is {mode!r} and threshold_mode {threshold_mode!r}; allowed "
+                f"ReduceLROnPlateau: mode is {mode!r}, threshold_mode {threshold_mode!r}; allowed "
                 "are 'min' and 'max', 'rel' and 'abs'"
             )
         if factor >= 1.0:
