@@ -7,7 +7,7 @@ from gputensor import ops
 from gputensor.autograd import Tensor as Engine
 from gputensor.errors import DTypeError, OperandError
 from gputensor.torch.dtypes import category_of, floating, operand, promoted, result_type
-from gputensor.torch.tensor import Tensor, ours
+from gputensor.torch.tensor import UFUNCS, Tensor, ours
 
 __all__ = ["METHODS", "OPERATORS"]
 
@@ -375,6 +375,13 @@ for _alias, _name in {
     "sgn": "sign",
 }.items():
     METHODS[_alias] = METHODS[_name]
+
+for _name in (
+    *("add", "subtract", "multiply", "divide", "true_divide", "floor_divide", "remainder"),
+    *("less", "less_equal", "greater", "greater_equal", "not_equal", "maximum", "minimum"),
+):
+    UFUNCS[_name] = METHODS[_name]
+UFUNCS |= {"power": pow, "equal": eq}
 
 OPERATORS: dict[str, Any] = {
     **{

@@ -133,6 +133,11 @@ def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> An
     return ours(engine.vector_norm(x, axis=axis, ord=ord, keepdims=keepdim))
 
 
+def _vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
+    axis = tuple(dim) if isinstance(dim, list) else dim
+    return ours(engine.vector_norm(x, axis=axis, ord=ord, keepdims=keepdim))
+
+
 linalg = SimpleNamespace(
     **{
         name: _door(getattr(engine, name))
@@ -159,11 +164,11 @@ linalg = SimpleNamespace(
             "svd",
             "svdvals",
             "vecdot",
-            "vector_norm",
         ]
         if hasattr(engine, name)
     },
     norm=_norm,
+    vector_norm=_vector_norm,
 )
 
 METHODS: dict[str, Any] = {

@@ -331,7 +331,7 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
 
 def diff(input: Any, n: int = 1, dim: int = -1) -> Any:
     """Differences of neighbours."""
-    return ours(ops.diff(input, n, axis=dim))
+    return ours(ops.diff(input, n=n, axis=dim))
 
 
 def broadcast_to(input: Any, shape: Any) -> Any:

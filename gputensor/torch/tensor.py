@@ -462,9 +462,17 @@ def _rebuilt(kind: type, make: Callable[..., Engine], values: tuple[Any, ...]) -
     return made
 
 
-def array_ufunc(self: Engine, *call: Any, **options: Any) -> Any:
-    """A call of a NumPy ufunc."""
-    return ours(vars(Engine)["__array_ufunc__"]._function(self, *call, **options))
+# Functions of the door by the names of NumPy's ufuncs, see elementwise.
+UFUNCS: dict[str, Callable[..., Any]] = {}
+
+
+def array_ufunc(self: Engine, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    """A call of a NumPy ufunc, such as ``np.float64(2) * tensor``."""
+    function = UFUNCS.get(ufunc.__name__)
+    if function is not None and method == "__call__" and not options:
+        return function(*inputs)
+    call = vars(Engine)["__array_ufunc__"]._function
+    return ours(call(self, ufunc, method, *inputs, **options))
 
 
 Tensor.__array_ufunc__ = type(vars(Engine)["__array_ufunc__"])(array_ufunc)  # type: ignore[attr-defined]
