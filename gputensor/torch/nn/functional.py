@@ -5,6 +5,7 @@ from typing import Any
 
 from gputensor import linalg, ops
 from gputensor.nn import functional as engine
+from gputensor.nn.attention import scaled_dot_product_attention as _attention
 from gputensor.torch.creation import one_hot
 from gputensor.torch.nn.activations import FUNCTIONS as ACTIVATIONS
 from gputensor.torch.nn.layers import channel_dropout, embedding
@@ -26,6 +27,19 @@ def _door(name: str) -> Callable[..., Any]:
     called.__name__ = called.__qualname__ = name
     called.__doc__ = function.__doc__
     return called
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """``softmax(query @ key.mT * scale) @ value``; a mask of bools says what counts."""
+    return ours(_attention(query, key, value, attn_mask, dropout_p, is_causal, scale))
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
@@ -130,10 +144,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
             "adaptive_max_pool2d",
             "group_norm",
             "rms_norm",
-            "scaled_dot_product_attention",
-            "cosine_embedding_loss",
-            "margin_ranking_loss",
-            "triplet_margin_loss",
         ]
         if hasattr(engine, name)
     },
@@ -144,6 +154,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         for f in (
             *(linear, dropout, dropout2d, normalize, cosine_similarity, pairwise_distance),
             *(layer_norm, pad, interpolate, embedding, one_hot),
+            scaled_dot_product_attention,
         )
     },
 }

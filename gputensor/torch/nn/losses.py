@@ -46,6 +46,24 @@ def _loss(name: str, *options: str) -> Callable[..., Any]:
     return function
 
 
+def _triple(name: str, option: str) -> Callable[..., Any]:
+    """The engine's loss of three tensors."""
+    inner = _loss(name, option)
+
+    def function(first: Any, second: Any, third: Any, *args: Any, **given: Any) -> Any:
+        given = dict(zip([option], args, strict=False)) | given
+        chosen = _reduction(
+            given.pop("reduction", "mean"),
+            given.pop("size_average", None),
+            given.pop("reduce", None),
+        )
+        return ours(getattr(engine, name)(first, second, third, reduction=chosen, **given))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = inner.__doc__
+    return function
+
+
 def cross_entropy(
     input: Any,
     target: Any,
@@ -162,8 +180,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "smooth_l1_loss": _loss("smooth_l1_loss", "reduction", "beta"),
     "soft_margin_loss": _loss("soft_margin_loss"),
     "hinge_embedding_loss": _loss("hinge_embedding_loss", "margin"),
-    "multi_margin_loss": _loss("multi_margin_loss", "p", "margin", "weight"),
-    "poisson_nll_loss": _loss("poisson_nll_loss", "log_input", "full"),
+    "multi_margin_loss": _loss("multi_margin_loss", "margin"),
+    "poisson_nll_loss": _loss("poisson_nll_loss", "log_input"),
+    "cosine_embedding_loss": _triple("cosine_embedding_loss", "margin"),
+    "margin_ranking_loss": _triple("margin_ranking_loss", "margin"),
+    "triplet_margin_loss": _triple("triplet_margin_loss", "margin"),
 }
 
 
@@ -222,7 +243,10 @@ MODULES: dict[str, type[Module]] = {
         ("SmoothL1Loss", "smooth_l1_loss", "beta=1.0"),
         ("SoftMarginLoss", "soft_margin_loss", ""),
         ("HingeEmbeddingLoss", "hinge_embedding_loss", "margin=1.0"),
-        ("MultiMarginLoss", "multi_margin_loss", "p=1 margin=1.0 weight=None"),
-        ("PoissonNLLLoss", "poisson_nll_loss", "log_input=True full=False"),
+        ("MultiMarginLoss", "multi_margin_loss", "margin=1.0"),
+        ("PoissonNLLLoss", "poisson_nll_loss", "log_input=True"),
+        ("CosineEmbeddingLoss", "cosine_embedding_loss", "margin=0.0"),
+        ("MarginRankingLoss", "margin_ranking_loss", "margin=0.0"),
+        ("TripletMarginLoss", "triplet_margin_loss", "margin=1.0"),
     )
 }

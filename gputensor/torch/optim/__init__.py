@@ -5,8 +5,9 @@ from typing import Any
 
 from gputensor import optim as engine
 from gputensor.torch.optim import lr_scheduler
+from gputensor.torch.optim.lbfgs import LBFGS
 
-__all__ = ["Optimizer", "lr_scheduler"]
+__all__ = ["LBFGS", "Optimizer", "lr_scheduler"]
 
 Optimizer = engine.Optimizer
 
@@ -81,9 +82,5 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "maximize": False,
     },
 }
-_OPTIMIZERS = {
-    name: _optimizer(name, defaults)
-    for name, defaults in _DEFAULTS.items()
-    if hasattr(engine, name)
-}
+_OPTIMIZERS = {name: _optimizer(name, defaults) for name, defaults in _DEFAULTS.items()}
 globals().update(_OPTIMIZERS)
