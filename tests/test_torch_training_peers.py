@@ -405,3 +405,24 @@ def test_a_function_with_its_own_gradient_is_pytorchs():
         (y * 3).sum().backward()
         seen.append((y, x.grad))
     _close(seen[1], seen[0])
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_packed_series_run_as_in_pytorch(kind, batch_first):
+    lengths = [2, 4, 1, 4]
+    series = [_floats(n, 3) for n in lengths]
+    state, seen = None, []
+    for library in (theirs, ours):
+        layer = getattr(library.nn, kind)(3, 5, 2, bidirectional=True, batch_first=batch_first)
+        state = state or {k: v.numpy().copy() for k, v in layer.state_dict().items()}
+        layer.load_state_dict({k: library.tensor(v) for k, v in state.items()})
+        rnn = library.nn.utils.rnn
+        padded = rnn.pad_sequence([library.tensor(s) for s in series], batch_first=batch_first)
+        padded.requires_grad_()
+        pack = rnn.pack_padded_sequence(padded, lengths, batch_first, enforce_sorted=False)
+        out, last = layer(pack)
+        unpacked, counts = rnn.pad_packed_sequence(out, batch_first=batch_first)
+        (unpacked**2).sum().backward()
+        seen.append((pack.data, pack.batch_sizes, out.data, unpacked, counts, last, padded.grad))
+    _close(seen[1], seen[0])

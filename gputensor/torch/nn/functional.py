@@ -8,7 +8,7 @@ from gputensor.nn import functional as engine
 from gputensor.nn.attention import scaled_dot_product_attention as _attention
 from gputensor.torch.creation import one_hot
 from gputensor.torch.nn.activations import FUNCTIONS as ACTIVATIONS
-from gputensor.torch.nn.layers import channel_dropout, embedding
+from gputensor.torch.nn.layers import channel_dropout, embedding, interpolate, pad
 from gputensor.torch.nn.losses import FUNCTIONS as LOSSES
 from gputensor.torch.tensor import ours
 
@@ -88,43 +88,6 @@ def layer_norm(
     weight = ops.ones(columns, **like) if weight is None else ops.flatten(weight)
     bias = ops.zeros(columns, **like) if bias is None else ops.flatten(bias)
     return ours(ops.reshape(engine.layer_norm(rows, weight, bias, eps), input.array.shape))
-
-
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
-    """Elements put around the last axes: widths before and after the last, the last but one, ..."""
-    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
-    widths = [(0, 0)] * (input.array.ndim - len(pairs)) + pairs
-    names = {"replicate": "edge", "circular": "wrap"}
-    if any(n < 0 for pair in widths for n in pair):
-        key = tuple(
-            slice(max(-a, 0), n - max(-b, 0))
-            for n, (a, b) in zip(input.array.shape, widths, strict=True)
-        )
-        input = ops.getitem(input, key)
-        widths = [(max(a, 0), max(b, 0)) for a, b in widths]
-    if mode == "constant":
-        return ours(ops.pad(input, widths, constant_values=0.0 if value is None else value))
-    return ours(ops.pad(input, widths, names.get(mode, mode)))
-
-
-def interpolate(
-    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest"
-) -> Any:
-    """Images (n, channels, height, width) in another size, by the nearest element."""
-    if mode != "nearest":
-        raise ValueError(f"interpolate: mode is {mode!r}; allowed is 'nearest'")
-    shape = input.array.shape[2:]
-    if size is None:
-        factors = (
-            scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * len(shape)
-        )
-        size = [int(n * f) for n, f in zip(shape, factors, strict=True)]
-    elif isinstance(size, int):
-        size = [size] * len(shape)
-    for axis, (old, new) in enumerate(zip(shape, size, strict=True), 2):
-        places = ops.floor_divide(ops.multiply(ops.arange(new, device=input.device), old), new)
-        input = ops.take(input, places, axis=axis)
-    return ours(input)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

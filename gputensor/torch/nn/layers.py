@@ -8,12 +8,14 @@ from gputensor import ops
 from gputensor.nn import functional as engine_functional
 from gputensor.torch import shaping
 from gputensor.torch.nn.module import DOOR_CLASSES, Module
+from gputensor.torch.nn.utils import rnn
 from gputensor.torch.tensor import Parameter, ours
 
 __all__ = ["MODULES"]
 
 # Shown before the names of the others in the text of a layer, and without a name.
 _FIRST = {"in_channels", "out_channels", "num_features", "num_embeddings", "embedding_dim"}
+_BOTH_WAYS = ("bias", "batch_first", "dropout", "bidirectional")
 _NOT_SHOWN = {"dtype", "device", "generator"}
 
 
@@ -42,11 +44,30 @@ class _Layer(Module):
 def _door(name: str) -> type[Module]:
     """The engine's layer as a module of the door."""
     base = getattr(engine, name)
-    made = type(base)(
-        name, (base, _Layer), {"__doc__": base.__doc__, "__module__": "gputensor.torch.nn"}
-    )
+    kind = _Recurrent if name in ("RNN", "LSTM", "GRU") else _Layer
+    parameters = inspect.signature(base.__init__).parameters.values()
+    taken = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) - 1
+    order = (*(_BOTH_WAYS if kind is _Recurrent else ()), "device", "dtype")
+
+    def start(self: Any, *args: Any, **options: Any) -> None:
+        """Take by position what the engine takes by name."""
+        more = dict(zip(order, args[taken:], strict=False))
+        base.__init__(self, *args[:taken], **more, **options)
+
+    start.__signature__ = inspect.signature(base.__init__)  # type: ignore[attr-defined]
+    members = {"__init__": start, "__doc__": base.__doc__, "__module__": "gputensor.torch.nn"}
+    made = type(base)(name, (base, kind), members)
     DOOR_CLASSES[base] = made
     return made  # type: ignore[no-any-return]
+
+
+class _Recurrent(_Layer):
+    """What recurrent layers take in addition: packed series."""
+
+    def __call__(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, rnn.PackedSequence):
+            return rnn.run_packed(self, super().__call__, input, hx)
+        return super().__call__(input, hx)
 
 
 class Identity(Module):
@@ -183,6 +204,50 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
+class Upsample(Module):
+    """Images in another size, by the nearest element."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> None:
+        super().__init__()
+        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+
+    def forward(self, input: Any) -> Any:
+        """Tensor of the same axes."""
+        return interpolate(input, self.size, self.scale_factor, self.mode)
+
+    def extra_repr(self) -> str:
+        return f"scale_factor={self.scale_factor}, mode={self.mode!r}"
+
+
+class ZeroPad2d(Module):
+    """Zeros around images: one width, or left, right, top, bottom."""
+
+    _mode = "constant"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, input: Any) -> Any:
+        """Larger images."""
+        return pad(input, self.padding, self._mode)
+
+    def extra_repr(self) -> str:
+        return str(self.padding)
+
+
+class ReflectionPad2d(ZeroPad2d):
+    """What is behind the border around images."""
+
+    _mode = "reflect"
+
+
+class ReplicationPad2d(ZeroPad2d):
+    """The border itself around images."""
+
+    _mode = "replicate"
+
+
 class Bilinear(Module):
     """``x1 @ weight[k] @ x2 + bias[k]`` for each k."""
 
@@ -201,6 +266,42 @@ class Bilinear(Module):
         """Tensor of shape (..., out_features)."""
         found = ops.einsum("...i,kij,...j->...k", input1, self.weight, input2)
         return found if self.bias is None else ops.add(found, self.bias)
+
+
+def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+    """Elements put around the last axes: widths before and after the last, the last but one, ..."""
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
+    widths = [(0, 0)] * (input.array.ndim - len(pairs)) + pairs
+    names = {"replicate": "edge", "circular": "wrap"}
+    if any(n < 0 for pair in widths for n in pair):
+        key = tuple(
+            slice(max(-a, 0), n - max(-b, 0))
+            for n, (a, b) in zip(input.array.shape, widths, strict=True)
+        )
+        input = ops.getitem(input, key)
+        widths = [(max(a, 0), max(b, 0)) for a, b in widths]
+    if mode == "constant":
+        return ours(ops.pad(input, widths, constant_values=0.0 if value is None else value))
+    return ours(ops.pad(input, widths, names.get(mode, mode)))
+
+
+def interpolate(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest"
+) -> Any:
+    """Images (n, channels, height, width) in another size, by the nearest element."""
+    if mode != "nearest":
+        raise ValueError(f"interpolate: mode is {mode!r}; allowed is 'nearest'")
+    shape = input.array.shape[2:]
+    if size is None:
+        one = not isinstance(scale_factor, (tuple, list))
+        factors = [scale_factor] * len(shape) if one else scale_factor
+        size = [int(n * f) for n, f in zip(shape, factors, strict=True)]
+    elif isinstance(size, int):
+        size = [size] * len(shape)
+    for axis, (old, new) in enumerate(zip(shape, size, strict=True), 2):
+        places = ops.floor_divide(ops.multiply(ops.arange(new, device=input.device), old), new)
+        input = ops.take(input, places, axis=axis)
+    return ours(input)
 
 
 class CosineSimilarity(Module):
@@ -248,7 +349,7 @@ MODULES: dict[str, type[Module]] = {
         c.__name__: c
         for c in (
             *(Identity, Flatten, Unflatten, Dropout, Dropout1d, Dropout2d, Dropout3d, Embedding),
-            *(Bilinear, CosineSimilarity),
+            *(Bilinear, CosineSimilarity, Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d),
         )
     },
 }

@@ -7,12 +7,14 @@ from typing import Any
 from gputensor import linalg, ops
 from gputensor.autograd import Tensor as Engine
 from gputensor.autograd import no_grad
+from gputensor.torch.nn.utils import rnn
 from gputensor.torch.tensor import ours
 
 __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "parameters_to_vector",
+    "rnn",
     "vector_to_parameters",
 ]
 
