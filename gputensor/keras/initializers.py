@@ -267,7 +267,10 @@ _CLASSES: dict[str, type[Initializer]] = {
     name: globals()[name] for name in __all__ if name[0].isupper() and name != "Initializer"
 }
 _NAMES: dict[str, type[Initializer]] = {
-    **{"".join(f"_{c.lower()}" if c.isupper() else c for c in n)[1:]: k for n, k in _CLASSES.items()},
+    **{
+        "".join(f"_{c.lower()}" if c.isupper() else c for c in n)[1:]: k
+        for n, k in _CLASSES.items()
+    },
     "normal": RandomNormal,
     "uniform": RandomUniform,
     "zero": Zeros,

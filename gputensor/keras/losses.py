@@ -388,7 +388,15 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 # Classes
 
-_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none", None, "auto", "mean_with_sample_weight")
+_REDUCTIONS = (
+    "sum_over_batch_size",
+    "mean",
+    "sum",
+    "none",
+    None,
+    "auto",
+    "mean_with_sample_weight",
+)
 
 
 class Loss:
@@ -410,7 +418,10 @@ class Loss:
     label_smoothing = 0.0
 
     def __init__(
-        self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
     ) -> None:
         if reduction not in _REDUCTIONS:
             raise ValueError(
@@ -466,7 +477,11 @@ def _class(name: str, function: Callable[..., Tensor], **facts: Any) -> type[Los
     defaults = {p: inspect.signature(function).parameters[p].default for p in options}
 
     def __init__(
-        self: Any, *args: Any, reduction: Any = "sum_over_batch_size", name: Any = None, **given: Any
+        self: Any,
+        *args: Any,
+        reduction: Any = "sum_over_batch_size",
+        name: Any = None,
+        **given: Any,
     ) -> None:
         given.pop("dtype", None)
         values = dict(zip(options, args, strict=False)) | given
@@ -591,4 +606,3 @@ def get(loss: Any) -> Any:
             "target; use one of gputensor.keras.losses"
         )
     return _Function(loss, getattr(loss, "name", None))
-

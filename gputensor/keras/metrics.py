@@ -136,7 +136,10 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Te
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
     xp = backend.namespace(raw)
-    labels = [xp.argmax(a, axis=1) if a.ndim == 2 and a.shape[1] > 1 else a.reshape(-1) for a in (truth, raw)]
+    labels = [
+        xp.argmax(a, axis=1) if a.ndim == 2 and a.shape[1] > 1 else a.reshape(-1)
+        for a in (truth, raw)
+    ]
     one, other = (a.astype(np.int64) for a in labels)
     if classes is None:
         classes = int(max(one.max(), other.max())) + 1
@@ -475,7 +478,11 @@ class AUC(_Counts):
         from_logits: bool = False,
         **options: Any,
     ) -> None:
-        if curve not in ("ROC", "PR") or summation_method != "interpolation" or any(options.values()):
+        if (
+            curve not in ("ROC", "PR")
+            or summation_method != "interpolation"
+            or any(options.values())
+        ):
             raise ValueError(
                 f"AUC: got curve {curve!r}, summation_method {summation_method!r}, {options}; "
                 "supported are curve 'ROC' and 'PR' with 'interpolation'"

@@ -281,7 +281,9 @@ class Model(Layer):
         """
         if index is not None:
             if not -len(self.layers) <= index < len(self.layers):
-                raise ValueError(f"get_layer: index is {index}; there are {len(self.layers)} layers")
+                raise ValueError(
+                    f"get_layer: index is {index}; there are {len(self.layers)} layers"
+                )
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
@@ -492,9 +494,7 @@ class Model(Layer):
     def _fused(self) -> bool:
         """Whether loss and softmax are one kernel on logits."""
         assert self._loss is not None
-        return (
-            self._loss.cross_entropy and not self._loss.from_logits and self._ends_in_softmax()
-        )
+        return self._loss.cross_entropy and not self._loss.from_logits and self._ends_in_softmax()
 
     def _loss_and_sums(self, x: Tensor, y: Array) -> tuple[Tensor, list[Array]]:
         """Mean loss of a batch, and the sums of loss and metrics over it."""
@@ -903,7 +903,9 @@ class Sequential(Model):
     def _known_graph(self) -> Graph:
         if self._graph is None:
             if self.input_shape is None:
-                raise AttributeError(f"{self.name} is not built yet: its input's shape is not known")
+                raise AttributeError(
+                    f"{self.name} is not built yet: its input's shape is not known"
+                )
             first = InputLayer(self.input_shape).output
             x = first
             for layer in self.layers:

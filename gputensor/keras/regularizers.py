@@ -28,7 +28,9 @@ class L1L2(Regularizer):
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
         for name, value in (("l1", l1), ("l2", l2)):
             if not isinstance(value, (int, float)) or not value >= 0:
-                raise ValueError(f"{type(self).__name__}: {name} is {value!r}; it must be 0 or more")
+                raise ValueError(
+                    f"{type(self).__name__}: {name} is {value!r}; it must be 0 or more"
+                )
         self.l1 = float(l1)
         self.l2 = float(l2)
 

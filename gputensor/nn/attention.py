@@ -210,6 +210,8 @@ class MultiheadAttention(Module):
             if shape is not None:
                 part = part.reshape(shape)
             if part.dtype.kind == "b":
-                part = where(part, -math.inf, zeros((), dtype=self.in_proj_weight.dtype, device=device))
+                part = where(
+                    part, -math.inf, zeros((), dtype=self.in_proj_weight.dtype, device=device)
+                )
             total = part if total is None else total + part
         return total

@@ -137,9 +137,7 @@ class _ConvTranspose(_Conv):
         device: str | Device | None = None,
     ) -> None:
         rest = (stride, padding, dilation, groups, bias, padding_mode)
-        super().__init__(
-            in_channels, out_channels, kernel_size, *rest, dtype=dtype, device=device
-        )
+        super().__init__(in_channels, out_channels, kernel_size, *rest, dtype=dtype, device=device)
         self.output_padding = output_padding
 
     def _shape(self) -> tuple[int, int]:

@@ -152,7 +152,9 @@ def _loss(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[M
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         Module.__init__(self)
         if not kwargs.keys() <= options.keys() or len(args) > len(options):
-            raise TypeError(f"{name}: got {args} {kwargs}; its parameters are: {', '.join(options)}")
+            raise TypeError(
+                f"{name}: got {args} {kwargs}; its parameters are: {', '.join(options)}"
+            )
         if kwargs.get("reduction", "mean") not in ("mean", "sum", "none", "batchmean"):
             raise ValueError(
                 f"{name}: reduction {kwargs['reduction']!r} is unknown; allowed are 'mean', 'sum' "
@@ -194,7 +196,5 @@ MarginRankingLoss = _loss("MarginRankingLoss", functional.margin_ranking_loss, m
 MultiMarginLoss = _loss("MultiMarginLoss", functional.multi_margin_loss, margin=1.0)
 SoftMarginLoss = _loss("SoftMarginLoss", functional.soft_margin_loss)
 TripletMarginLoss = _loss("TripletMarginLoss", functional.triplet_margin_loss, margin=1.0)
-PoissonNLLLoss = _loss(
-    "PoissonNLLLoss", functional.poisson_nll_loss, log_input=True, eps=1e-8
-)
+PoissonNLLLoss = _loss("PoissonNLLLoss", functional.poisson_nll_loss, log_input=True, eps=1e-8)
 KLDivLoss = _loss("KLDivLoss", functional.kl_div, log_target=False)

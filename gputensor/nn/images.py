@@ -217,7 +217,13 @@ def conv_transpose2d(
 
 
 def _max_pool(
-    name: str, axes: int, x: Tensor, window: Size, stride: Size | None, padding: Size, dilation: Size
+    name: str,
+    axes: int,
+    x: Tensor,
+    window: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
 ) -> Tensor:
     step = window if stride is None else stride
     y = windows.largest_pool(

@@ -340,9 +340,7 @@ def cross_entropy(
     x = asarray(logits)
     plain = weight is None and x.ndim == 2 and not _has_label(target, ignore_index)
     if plain or not x.ndim or (x.ndim == 1 and np.ndim(getattr(target, "array", target))):
-        return _fused_cross_entropy(
-            x, target, label_smoothing=label_smoothing, reduction=reduction
-        )
+        return _fused_cross_entropy(x, target, label_smoothing=label_smoothing, reduction=reduction)
     given = target if isinstance(target, Tensor) else asarray(target, device=x.device)
     logs = log_softmax(x, axis=1 if x.ndim > 1 else 0)
     smooth = number("cross_entropy", "label_smoothing", label_smoothing)

@@ -175,7 +175,11 @@ class _BatchNorm(Module):
             return y
         statistics = (self.running_mean, self.running_var)
         y, _, _ = functional.batch_norm(
-            x, self.weight, self.bias, statistics=statistics, eps=self.eps  # type: ignore[arg-type]
+            x,
+            self.weight,
+            self.bias,
+            statistics=statistics,
+            eps=self.eps,  # type: ignore[arg-type]
         )
         return y
 
@@ -197,11 +201,15 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = f"Batch normalization of (n, channels) or (n, channels, length).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Batch normalization of (n, channels) or (n, channels, length).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    )
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = f"Batch normalization of images (n, channels, height, width).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Batch normalization of images (n, channels, height, width).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    )
     _axes = (4,)
 
 

@@ -126,7 +126,9 @@ class _Recurrent(Module):
             for way in range(directions):
                 place = layer * directions + way
                 suffix = suffixes[place]
-                biases = (getattr(self, f"bias_{k}_{suffix}") if self.bias else None for k in ("ih", "hh"))
+                biases = (
+                    getattr(self, f"bias_{k}_{suffix}") if self.bias else None for k in ("ih", "hh")
+                )
                 bias_ih, bias_hh = biases
                 inputs = functional.linear(y, getattr(self, f"weight_ih_{suffix}"), bias_ih)
                 step = self._step(getattr(self, f"weight_hh_{suffix}").T, bias_hh)

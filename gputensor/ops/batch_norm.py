@@ -47,7 +47,9 @@ def _rule(xp: Any, needs: Any, g: Any, out: Any, x: Any, weight: Any, bias: Any,
 _batch_norm = Primitive("batch_norm", _forward, _rule)
 
 
-def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def batch_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` (Ioffe & Szegedy 2015).
 
     Parameters

@@ -55,7 +55,16 @@ fold = Primitive(
 
 
 def _largest_rule(
-    xp: Any, g: Any, y: Any, x: Any, *, window: Any, stride: Any, dilation: Any, before: Any, out: Any
+    xp: Any,
+    g: Any,
+    y: Any,
+    x: Any,
+    *,
+    window: Any,
+    stride: Any,
+    dilation: Any,
+    before: Any,
+    out: Any,
 ) -> Any:
     return kernels.max_pool_backward.raw(
         *map(backend.in_c_order, (g, x, y)),
@@ -198,7 +207,8 @@ def _grouped(rows: Tensor, weight: Tensor, groups: int) -> Tensor:
     apart = permute_dims(reshape(rows, (n, places, groups, depth)), (2, 0, 1, 3))
     factors = permute_dims(reshape(weight, (places, depth, groups, each)), (2, 0, 1, 3))
     y = matmul(
-        reshape(apart, (groups, n, places * depth)), reshape(factors, (groups, places * depth, each))
+        reshape(apart, (groups, n, places * depth)),
+        reshape(factors, (groups, places * depth, each)),
     )
     return reshape(permute_dims(y, (1, 0, 2)), (n, filters))
 

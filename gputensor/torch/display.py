@@ -69,7 +69,8 @@ def _body(array: Any, indent: int) -> str:
             ]
             shown = array[np.ix_(*keep)]
         write = _formatter(shown.astype(np.float64))
-        width = max((len(write(float(x))) for x in shown.ravel()), default=0)
+        finite = shown[np.isfinite(shown.astype(np.float64))]
+        width = max((len(write(float(x))) for x in finite.ravel()), default=0)
         numbers = {"float_kind": lambda x: f"{write(float(x)):>{width}}"}
         if array.dtype.kind == "V" or array.dtype.itemsize == 2:
             array = array.astype(np.float32)

@@ -105,7 +105,7 @@ def ours(result: Any) -> Any:
     return result
 
 
-_retained: "weakref.WeakKeyDictionary[Engine, Engine]" = weakref.WeakKeyDictionary()
+_retained: dict[int, Engine] = {}  # gradients of results, by the id of the tensor
 
 
 class Tensor(Engine):
@@ -222,7 +222,7 @@ class Tensor(Engine):
     def grad(self) -> Any:
         """Accumulated gradient, None before a backward pass."""
         if isinstance(self._node, Node):
-            return _retained.get(self)
+            return _retained.get(id(self))
         return ours(Engine.grad.fget(self))  # type: ignore[attr-defined]
 
     @grad.setter
@@ -247,13 +247,12 @@ class Tensor(Engine):
     def retain_grad(self) -> None:
         """Keep the gradient of this result in ``.grad``, too."""
         if isinstance(self._node, Node):
-            ref = weakref.ref(self)
+            key, alive = id(self), weakref.finalize(self, _retained.pop, id(self), None)
 
             def keep(g: Engine) -> None:
-                t = ref()
-                if t is not None:
-                    before = _retained.get(t)
-                    _retained[t] = g if before is None else ours(ops.add(before, g))
+                if alive.alive:
+                    before = _retained.get(key)
+                    _retained[key] = g if before is None else ours(ops.add(before, g))
 
             self.register_hook(keep)
 

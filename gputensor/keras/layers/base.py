@@ -409,10 +409,7 @@ def _shapes(input_shape: Any) -> Any:
 
 def _shapes_of(args: Any) -> Any:
     """Shapes of the first argument, with None for the samples."""
-    found = [
-        (None, *x.shape[1:]) if hasattr(x, "shape") else None
-        for x in leaves(args[:1])
-    ]
+    found = [(None, *x.shape[1:]) if hasattr(x, "shape") else None for x in leaves(args[:1])]
     return found if isinstance(args[0], (list, tuple)) else found[0]
 
 

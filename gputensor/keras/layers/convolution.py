@@ -355,7 +355,9 @@ class _ConvTranspose(_Conv):
             **kwargs,
         )
         axes = self._axes
-        given = output_padding if isinstance(output_padding, (list, tuple)) else [output_padding] * axes
+        given = (
+            output_padding if isinstance(output_padding, (list, tuple)) else [output_padding] * axes
+        )
         self.output_padding = tuple(given)
 
     def build(self, input_shape: Any) -> None:
@@ -407,5 +409,3 @@ class Conv2DTranspose(_ConvTranspose):
 class Conv1DTranspose(_ConvTranspose):
     __doc__ = f"Transposed convolution of sequences.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
     _axes = 1
-
-

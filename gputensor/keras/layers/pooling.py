@@ -205,9 +205,7 @@ class Cropping2D(_Edges):
 
     def call(self, x: Tensor) -> Tensor:
         """Smaller by the cropping."""
-        cuts = (
-            slice(a, n - b) for (a, b), n in zip(self.cropping, x.shape[1:-1], strict=True)
-        )
+        cuts = (slice(a, n - b) for (a, b), n in zip(self.cropping, x.shape[1:-1], strict=True))
         return x[(slice(None), *cuts)]
 
 

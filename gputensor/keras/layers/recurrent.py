@@ -116,7 +116,9 @@ class _Cell(Layer):
         """Products of all inputs, dropped ones left out."""
         if self.training and self.dropout:
             shape = (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])
-            x = multiply(x, functional.dropout(ones(shape, dtype=x.dtype, device=x.device), self.dropout))
+            x = multiply(
+                x, functional.dropout(ones(shape, dtype=x.dtype, device=x.device), self.dropout)
+            )
         return functional.dense(x, self.kernel, self.bias)
 
     def _step(self) -> recurrent.Step:
@@ -362,7 +364,9 @@ class RNN(Layer):
             )
         else:
             outputs, state = self._general(x, state, mask)
-        last = state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
+        last = (
+            state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
+        )
         if self.stateful:
             self.states = [s.detach() for s in state]
         if self.go_backwards and self.return_sequences:
@@ -432,17 +436,23 @@ class _OwnCell(RNN):
 
 
 class SimpleRNN(_OwnCell):
-    __doc__ = f"Elman's recurrent layer; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Elman's recurrent layer; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    )
     _cell = SimpleRNNCell
 
 
 class LSTM(_OwnCell):
-    __doc__ = f"Long short-term memory; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Long short-term memory; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    )
     _cell = LSTMCell
 
 
 class GRU(_OwnCell):
-    __doc__ = f"Gated recurrent units; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = (
+        f"Gated recurrent units; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    )
     _cell = GRUCell
 
 
