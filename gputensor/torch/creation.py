@@ -175,7 +175,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     if isinstance(data, Tensor):
         return data.to(device, dtype)
     made = ops.asarray(data, dtype=dtype, device=as_device(device))
-    return ours(made.__copy__() if made is data else made)  # type: ignore[attr-defined]
+    return ours(made.__copy__() if made is data else made)
 
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:

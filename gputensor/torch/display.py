@@ -78,7 +78,7 @@ def _body(array: Any, indent: int) -> str:
         width = 4 if bool(array.all()) else 5
         numbers = {"bool": lambda x: f"{x!s:>{width}}"}
     else:
-        numbers = None  # type: ignore[assignment]
+        numbers = None
     return np.array2string(
         array,
         separator=", ",

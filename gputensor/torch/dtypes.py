@@ -93,7 +93,8 @@ def promote_types(a: "np.dtype[Any]", b: "np.dtype[Any]") -> "np.dtype[Any]":
     first, second = _category(a), _category(b)
     if first == second:
         if "V" in (a.kind, b.kind):  # bfloat16 beside another
-            return np.promote_types(np.float32, b if a.kind == "V" else a)
+            other: Any = b if a.kind == "V" else a
+            return np.promote_types(np.dtype(np.float32), other)
         return np.promote_types(a, b)
     low, high = (a, b) if first < second else (b, a)
     if high.kind == "c" and low.kind in "fV":

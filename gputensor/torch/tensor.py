@@ -20,6 +20,7 @@ from gputensor.autograd import Leaf, Node, propagate, seed_gradient
 from gputensor.autograd import Tensor as Engine
 from gputensor.backend import Device
 from gputensor.errors import DeviceError, GraphError
+from gputensor.ops.inplace import setitem
 from gputensor.torch.display import text
 
 __all__ = ["Parameter", "Size", "Tensor", "as_device", "attach", "device", "ours"]
@@ -211,7 +212,7 @@ class Tensor(Engine):
         if value.array.shape == self.array.shape and value.array.dtype == self.array.dtype:
             # In its memory, which an optimizer may work in.
             with backend.on_device_of(self.array):
-                self.detach().copy_(value.detach())
+                setitem(self.detach(), ..., value.detach())
             return
         leaf = isinstance(self._node, Leaf)
         self.array = value.detach().array
@@ -260,7 +261,7 @@ class Tensor(Engine):
         """Call `hook` with the gradient of this tensor in each backward pass."""
         return super().register_hook(lambda g: hook(ours(g)))
 
-    def backward(  # type: ignore[override]
+    def backward(
         self,
         gradient: Engine | None = None,
         retain_graph: bool | None = None,
@@ -309,7 +310,7 @@ class Tensor(Engine):
 
     # ------------------------------------------------------------ conversions
 
-    def to(self, *args: Any, **options: Any) -> "Tensor":  # type: ignore[override]
+    def to(self, *args: Any, **options: Any) -> "Tensor":
         """On another device, in another dtype, or both: ``x.to(device)``, ``x.to(dtype)``,
         ``x.to(device, dtype)``, ``x.to(other)``. Itself if nothing changes.
 
@@ -383,10 +384,10 @@ class Tensor(Engine):
     def __dir__(self) -> list[str]:
         return sorted({name for kind in type(self).__mro__ for name in vars(kind)})
 
-    def __iter__(self) -> Iterator["Tensor"]:  # type: ignore[override]
+    def __iter__(self) -> Iterator["Tensor"]:
         if not self.array.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        return (self[i] for i in range(len(self.array)))
+        return (ours(self[i]) for i in range(len(self.array)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         made = Engine.__deepcopy__(self, memo)  # type: ignore[attr-defined]
@@ -399,7 +400,8 @@ class Tensor(Engine):
         return made  # type: ignore[no-any-return]
 
     def __reduce__(self) -> Any:
-        make, values = Engine.__reduce__(self)  # type: ignore[misc]
+        found: Any = Engine.__reduce__(self)
+        make, values = found
         return _rebuilt, (type(self), make, values)
 
     def __array_function__(self, *call: Any) -> Any:
@@ -457,7 +459,7 @@ class Parameter(Tensor):
 
 def _rebuilt(kind: type, make: Callable[..., Engine], values: tuple[Any, ...]) -> Engine:
     made = make(*values)
-    made.__class__ = kind  # type: ignore[assignment]
+    made.__class__ = kind
     return made
 
 

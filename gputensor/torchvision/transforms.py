@@ -132,7 +132,7 @@ class Lambda(_Named):
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (int(value),) * 2 if isinstance(value, numbers.Number) else tuple(value)  # type: ignore[call-overload, return-value]
+    return (int(value),) * 2 if isinstance(value, numbers.Number) else tuple(value)  # type: ignore[call-overload]
 
 
 def _size(image: Any) -> tuple[int, int]:

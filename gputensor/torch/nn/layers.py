@@ -192,7 +192,8 @@ class Embedding(Module):
         cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
     ) -> "Embedding":
         """A table with given vectors."""
-        made = cls(*embeddings.array.shape, padding_idx)
+        rows, features = embeddings.array.shape
+        made = cls(rows, features, padding_idx)
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made
 
@@ -209,14 +210,14 @@ class Upsample(Module):
 
     def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> None:
         super().__init__()
-        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+        self.size, self.scale_factor, self._kind = size, scale_factor, mode
 
     def forward(self, input: Any) -> Any:
         """Tensor of the same axes."""
-        return interpolate(input, self.size, self.scale_factor, self.mode)
+        return interpolate(input, self.size, self.scale_factor, self._kind)
 
     def extra_repr(self) -> str:
-        return f"scale_factor={self.scale_factor}, mode={self.mode!r}"
+        return f"scale_factor={self.scale_factor}, mode={self._kind!r}"
 
 
 class ZeroPad2d(Module):
@@ -355,7 +356,7 @@ MODULES: dict[str, type[Module]] = {
 }
 for _name in ("BatchNorm1d", "BatchNorm2d"):
     if _name in MODULES:
-        MODULES[_name]._buffer_names = {  # type: ignore[attr-defined]
+        MODULES[_name]._buffer_names = {
             "running_mean": True,
             "running_var": True,
             "num_batches_tracked": True,

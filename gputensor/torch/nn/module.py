@@ -48,7 +48,7 @@ class Module(engine.Module):
         if type(value) is Engine:
             ours(value)
             if isinstance(value._node, Leaf):  # a layer of the engine made a parameter
-                value.__class__ = Parameter  # type: ignore[assignment]
+                value.__class__ = Parameter
         elif type(value) in DOOR_CLASSES:
             value.__class__ = DOOR_CLASSES[type(value)]
             for key, part in list(vars(value).items()):
@@ -112,7 +112,7 @@ class Module(engine.Module):
                 seen.add(id(value))
                 yield name, value
 
-    def children(self) -> Iterator[Any]:  # type: ignore[override]
+    def children(self) -> Iterator[Any]:
         """Modules directly inside."""
         return (child for _, child in self.named_children())
 
@@ -137,13 +137,13 @@ class Module(engine.Module):
         """This module and all inside."""
         return (module for _, module in self.named_modules())
 
-    def named_parameters(  # type: ignore[override]
+    def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
         """Parameters here and in all modules inside, by dotted name, each once."""
         return self._named(prefix, recurse, lambda m, n, v: isinstance(v, Parameter))
 
-    def parameters(self, recurse: bool = True) -> Iterator[Any]:  # type: ignore[override]
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
         """Parameters here and in all modules inside, each once."""
         return (p for _, p in self.named_parameters(recurse=recurse))
 
@@ -195,7 +195,7 @@ class Module(engine.Module):
             if isinstance(value, Module):
                 yield from ((f"{name}.{key}", entry) for key, entry in value._entries())
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> Any:  # type: ignore[override]
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> Any:
         """Parameters and buffers by dotted name, off the tape, in their own memory."""
         return OrderedDict(
             (prefix + name, value if keep_vars else value.detach())
@@ -204,7 +204,7 @@ class Module(engine.Module):
 
     _tensors = _entries
 
-    def load_state_dict(  # type: ignore[override]
+    def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Copy values into parameters and buffers; with `strict` the names must be the same.

@@ -123,7 +123,7 @@ class LBFGS(Optimizer):
         for i in range(group.max_iter):
             if p.largest <= group.tolerance_grad:
                 break
-            t = float(group.lr)
+            t = float(group["lr"])
             if self._before is None:
                 d = -p.g
                 t *= min(1.0, 1.0 / float(abs(p.g).sum()))

@@ -534,7 +534,7 @@ class ReduceLROnPlateau(LRScheduler):
             return sign * value > sign * self.best
         return sign * value > sign * self.best * (1 + sign * self.threshold)
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Look at the quantity."""
         value = float(metrics.item() if hasattr(metrics, "item") else metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch

@@ -99,7 +99,7 @@ def pack_sequence(sequences: Any, enforce_sorted: bool = True) -> PackedSequence
 def lengths_of(batch_sizes: Any) -> "np.ndarray[Any, Any]":
     """Lengths of the series of a pack, longest first."""
     sizes = _host(batch_sizes)
-    return (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
+    return np.asarray((sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1))
 
 
 def pad_packed_sequence(

@@ -178,9 +178,14 @@ class RandomSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         n = len(self.data_source)
         if self.replacement:
-            drawn = _generator(self.generator).integers(n, shape=self.num_samples, device="cpu")
-            return iter(drawn.tolist())
+            return self._drawn(n)
         return iter(_shuffled(n, self.generator)[: self.num_samples])
+
+    def _drawn(self, n: int) -> Iterator[int]:
+        """With replacement, some at a time: there may be billions."""
+        for start in range(0, self.num_samples, 4096):
+            count = min(4096, self.num_samples - start)
+            yield from _generator(self.generator).integers(n, shape=count, device="cpu").tolist()
 
     def __len__(self) -> int:
         return self.num_samples
