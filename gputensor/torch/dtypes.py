@@ -54,7 +54,11 @@ finfo, iinfo = ops.finfo, ops.iinfo
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}
 _NUMBERS = {"bool": 0, "int": 1, "float": 2, "complex": 3}  # Python's types
-_COMPLEX = {2: np.dtype(np.complex64), 4: np.dtype(np.complex64), 8: np.dtype(np.complex128)}
+_COMPLEX: dict[Any, np.dtype[Any]] = {
+    2: np.dtype(np.complex64),
+    4: np.dtype(np.complex64),
+    8: np.dtype(np.complex128),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -98,7 +102,8 @@ def promote_types(a: "np.dtype[Any]", b: "np.dtype[Any]") -> "np.dtype[Any]":
         return np.promote_types(a, b)
     low, high = (a, b) if first < second else (b, a)
     if high.kind == "c" and low.kind in "fV":
-        return np.promote_types(high, _COMPLEX[low.itemsize])
+        wide: np.dtype[Any] = _COMPLEX[low.itemsize]
+        return np.promote_types(high, wide)
     return high
 
 
