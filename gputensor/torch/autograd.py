@@ -24,6 +24,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Gradients of the sum of `outputs` with respect to each of `inputs`.
@@ -37,6 +38,8 @@ def grad(
         Keep the saved values for another pass; by default as `create_graph`.
     create_graph : bool
         Whether the results can be differentiated again.
+    only_inputs : bool
+        Says nothing, as in PyTorch.
     allow_unused : bool
         Whether an input that no output depends on has the gradient None.
 
