@@ -6,6 +6,13 @@ __device__ __forceinline__ bool above(A value, A best) {
     return !(best >= value || best != best);  // a NaN is above all, and stays
 }
 
+// Equality by bits: for a comparison all floats below the normal numbers are 0, see common.cuh.
+__device__ __forceinline__ bool same(float a, float b) {
+    unsigned x = __float_as_uint(a), y = __float_as_uint(b);
+    return x == y || ((x | y) << 1) == 0;
+}
+__device__ __forceinline__ bool same(double a, double b) { return a == b; }
+
 template <typename T>
 __global__ void max_pool(const T* x, T* out, int64 size, int64 channels, int64 high, int64 wide,
                          int64 oh, int64 ow, int64 kh, int64 kw, int64 sh, int64 sw, int64 dh,
@@ -55,13 +62,13 @@ __global__ void max_pool_backward(const T* g, const T* x, const T* y, T* out, in
                 int64 along = column + left - b * dw, j = along < 0 ? -1 : quotient(along, sw);
                 if (j < 0 || j >= ow || j * sw != along) continue;
                 int64 window = ((n * oh + i) * ow + j) * channels + c;
-                if (own == own && own != A(y[window])) continue;
+                if (own == own && !same(own, A(y[window]))) continue;
                 bool first = true;
                 for (int64 k = 0; first && k < a * kw + b; k++) {
                     int64 r = row + (k / kw - a) * dh, s = column + (k % kw - b) * dw;
                     if (r < 0 || r >= high || s < 0 || s >= wide) continue;
                     A other = A(x[((n * high + r) * wide + s) * channels + c]);
-                    first = !(other == A(y[window]) || other != other);
+                    first = !(same(other, A(y[window])) || other != other);
                 }
                 if (first) sum += A(g[window]);
             }

@@ -157,7 +157,13 @@ def max_pool(
     -------
     array of shape (n, *out, channels)
     """
-    geometry = dict(window=window, stride=stride, dilation=dilation, before=before, out=out)
+    geometry = {
+        "window": window,
+        "stride": stride,
+        "dilation": dilation,
+        "before": before,
+        "out": out,
+    }
     return xp.max(xp.stack(_windows(xp, x, **geometry), axis=3), axis=3)
 
 
@@ -194,7 +200,7 @@ def max_pool_backward(
     array of the shape of `x`
     """
     size, out = x.shape[1:3], g.shape[1:3]
-    geometry = dict(window=window, stride=stride, dilation=dilation, before=before)
+    geometry = {"window": window, "stride": stride, "dilation": dilation, "before": before}
     pads = _padding(size, out=out, **geometry)
     shape = [n + sum(pair) for n, pair in zip(size, pads, strict=True)]
     wide = widen(xp, g)

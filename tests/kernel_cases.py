@@ -531,9 +531,9 @@ def _(draw: Draw) -> Calls:
 
 # Windows that lie apart, overlap, have gaps, and reach over the edges on either side.
 _WINDOWS: list[dict[str, tuple[int, int]]] = [
-    dict(window=(2, 2), stride=(2, 2), dilation=(1, 1), before=(0, 0)),
-    dict(window=(3, 2), stride=(1, 2), dilation=(1, 1), before=(1, 0)),
-    dict(window=(2, 3), stride=(3, 1), dilation=(2, 1), before=(0, 2)),
+    {"window": (2, 2), "stride": (2, 2), "dilation": (1, 1), "before": (0, 0)},
+    {"window": (3, 2), "stride": (1, 2), "dilation": (1, 1), "before": (1, 0)},
+    {"window": (2, 3), "stride": (3, 1), "dilation": (2, 1), "before": (0, 2)},
 ]
 
 

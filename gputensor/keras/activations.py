@@ -5,7 +5,8 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.nn import functional
-from gputensor.ops.elementwise import exp, maximum, minimum, relu as plain_relu, where
+from gputensor.ops.elementwise import exp, minimum, where
+from gputensor.ops.elementwise import relu as plain_relu
 from gputensor.ops.nn import ACTIVATIONS
 
 __all__ = [
@@ -117,7 +118,8 @@ def get(identifier: Any) -> Callable[..., Tensor]:
         identifier = identifier()
     if not callable(identifier):
         raise TypeError(f"an activation must be a name or a function, got {identifier!r}")
-    return identifier
+    function: Callable[..., Tensor] = identifier
+    return function
 
 
 def serialize(function: Callable[..., Tensor]) -> Any:

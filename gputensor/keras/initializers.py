@@ -13,9 +13,9 @@ import numpy as np
 from gputensor import random
 from gputensor.autograd import Tensor
 from gputensor.ops.creation import asarray, eye, full
+from gputensor.ops.elementwise import sign, where
 from gputensor.ops.linalg import qr
 from gputensor.ops.manipulation import reshape
-from gputensor.ops.elementwise import sign, where
 
 __all__ = [
     "Constant",
@@ -286,7 +286,8 @@ def get(identifier: Any) -> Any:
         kind = _CLASSES.get(identifier["class_name"]) or _NAMES.get(identifier["class_name"])
         if kind is None:
             raise ValueError(f"initializer {identifier['class_name']!r} is unknown")
-        return kind(**(identifier.get("config") or {}))
+        options = identifier.get("config") or {}
+        return kind(**{k: v for k, v in options.items() if v is not None})
     if isinstance(identifier, str):
         kind = _NAMES.get(identifier.lower()) or _CLASSES.get(identifier)
         if kind is None:

@@ -1,4 +1,4 @@
-"""Losses: functions of ``(y_true, y_pred)`` that give a loss for each sample, and classes, as in Keras.
+"""Losses as in Keras: functions of ``(y_true, y_pred)`` with a loss for each sample, and classes.
 
 Targets may have one axis more or less than predictions where that axis has length 1: labels (n, 1)
 are labels (n,), and numbers (n,) are the targets of one output (n, 1).
@@ -278,7 +278,7 @@ def binary_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """:func:`binary_crossentropy` times ``(1 - p) ** gamma`` of the right class (Lin et al. 2017)."""
+    """:func:`binary_crossentropy` times ``(1 - p)**gamma`` of the right class (Lin et al. 2017)."""
     name = "binary_focal_crossentropy"
     target, y_pred, each = _binary(name, y_true, y_pred, from_logits, label_smoothing)
     p = sigmoid(y_pred) if from_logits else clip(y_pred, _TINY, 1 - _TINY)
@@ -328,7 +328,7 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """Half the square of small differences, ``delta * (|d| - delta / 2)`` of others (Huber 1964)."""
+    """Half the square of small differences, ``delta * (|d| - delta / 2)`` of others (Huber)."""
     y_true, y_pred = aligned("huber", y_true, y_pred)
     return _per_sample(functional.huber_loss(y_pred, y_true, delta=delta, reduction="none"))
 
@@ -471,7 +471,9 @@ class _Function(Loss):
         return self._function(y_true, y_pred, **(self._options | options))
 
 
-def _class(name: str, function: Callable[..., Tensor], **facts: Any) -> type[Loss]:
+def _class(
+    name: str, function: Callable[..., Tensor], label: str | None = None, **facts: Any
+) -> type[Loss]:
     """Class whose options are the function's, and the name and reduction."""
     options = [p for p in inspect.signature(function).parameters if p not in ("y_true", "y_pred")]
     defaults = {p: inspect.signature(function).parameters[p].default for p in options}
@@ -487,10 +489,10 @@ def _class(name: str, function: Callable[..., Tensor], **facts: Any) -> type[Los
         values = dict(zip(options, args, strict=False)) | given
         if unknown := values.keys() - set(options):
             raise TypeError(
-                f"{kind.__name__}: got an unexpected argument {sorted(unknown)[0]!r}; its arguments "
-                f"are {', '.join([*options, 'reduction', 'name'])}"
+                f"{kind.__name__}: got an unexpected argument {sorted(unknown)[0]!r}; its "
+                f"arguments are {', '.join([*options, 'reduction', 'name'])}"
             )
-        Loss.__init__(self, name or function.__name__, reduction)
+        Loss.__init__(self, name or label or function.__name__, reduction)
         for key, value in (defaults | values).items():
             setattr(self, key, value)
         smoothing = getattr(self, "label_smoothing", 0.0)
@@ -523,7 +525,7 @@ MeanSquaredError = _class("MeanSquaredError", mean_squared_error)
 MeanAbsoluteError = _class("MeanAbsoluteError", mean_absolute_error)
 MeanAbsolutePercentageError = _class("MeanAbsolutePercentageError", mean_absolute_percentage_error)
 MeanSquaredLogarithmicError = _class("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
-Huber = _class("Huber", huber)
+Huber = _class("Huber", huber, "huber_loss")
 LogCosh = _class("LogCosh", log_cosh)
 Hinge = _class("Hinge", hinge)
 SquaredHinge = _class("SquaredHinge", squared_hinge)
@@ -560,12 +562,13 @@ bce = BCE = binary_crossentropy
 _NAMES: dict[str, type[Loss]] = {
     **{function.__name__: kind for function, kind in _FUNCTIONS.items()},
     **{kind.__name__: kind for kind in _FUNCTIONS.values()},
-    **{name: MeanSquaredError for name in ("mse", "MSE")},
-    **{name: MeanAbsoluteError for name in ("mae", "MAE")},
-    **{name: MeanAbsolutePercentageError for name in ("mape", "MAPE")},
-    **{name: MeanSquaredLogarithmicError for name in ("msle", "MSLE")},
-    **{name: KLDivergence for name in ("kld", "KLD", "kullback_leibler_divergence")},
-    **{name: BinaryCrossentropy for name in ("bce", "BCE")},
+    "huber_loss": Huber,
+    **dict.fromkeys(("mse", "MSE"), MeanSquaredError),
+    **dict.fromkeys(("mae", "MAE"), MeanAbsoluteError),
+    **dict.fromkeys(("mape", "MAPE"), MeanAbsolutePercentageError),
+    **dict.fromkeys(("msle", "MSLE"), MeanSquaredLogarithmicError),
+    **dict.fromkeys(("kld", "KLD", "kullback_leibler_divergence"), KLDivergence),
+    **dict.fromkeys(("bce", "BCE"), BinaryCrossentropy),
     "logcosh": LogCosh,
 }
 # Losses of nn.functional take the prediction first, and give nonsense in this place.
@@ -602,7 +605,7 @@ def get(loss: Any) -> Any:
         return _FUNCTIONS[loss]()
     if known[1]:
         raise TypeError(
-            f"loss {loss.__name__} of nn.functional takes the prediction first, a loss of Keras the "
-            "target; use one of gputensor.keras.losses"
+            f"loss {loss.__name__} of nn.functional takes the prediction first, a loss of Keras "
+            "the target; use one of gputensor.keras.losses"
         )
     return _Function(loss, getattr(loss, "name", None))

@@ -62,7 +62,7 @@ __all__ = [
 
 def _is_rows(truth: Any, prediction: Any) -> bool:
     """Whether targets are rows as the predictions are, not labels of shape (n,) or (n, 1)."""
-    return truth.shape == prediction.shape
+    return bool(truth.shape == prediction.shape)
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
@@ -163,7 +163,7 @@ class Metric:
     ) -> Tensor:
         """A sum, 0 at first."""
         if isinstance(shape, str):
-            shape, name = (), shape
+            shape = ()
         made = zeros(tuple(shape), dtype=np.float64)
         self._sums.append(made)
         return made
@@ -211,7 +211,7 @@ class Mean(Metric):
         self._total = self.add_weight()
         self._count = self.add_weight()
 
-    def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Add numbers."""
         with no_grad():
             x = asarray(values).detach().astype(np.float64)
@@ -257,7 +257,9 @@ class MeanMetricWrapper(Mean):
         """A number for each sample."""
         return self._fn(y_true, y_pred, **self._options)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         """Add a batch."""
         with no_grad():
             super().update_state(self.function(y_true, y_pred), sample_weight)
@@ -373,7 +375,7 @@ class _Counts(Metric):
         size = (len(self.thresholds),)
         self._tp, self._fp, self._fn, self._tn = (self.add_weight(size) for _ in range(4))
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
         truth, prediction = aligned(type(self).__name__, y_true, y_pred)
         with no_grad():
@@ -492,7 +494,7 @@ class AUC(_Counts):
         self.curve = curve
         self.from_logits = from_logits
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
         if self.from_logits:
             y_pred = 1 / (1 + np.exp(1.0) ** -asarray(y_pred))
@@ -514,7 +516,9 @@ class AUC(_Counts):
         ratio = xp.where(both, p[:-1] / xp.where(both, p[1:], 1), 1)
         whole = t[1:] + fn.array[1:]
         part = slope * (dt + intercept * xp.log(ratio))
-        return wrap(xp.sum(xp.where(whole > 0, part / xp.where(whole > 0, whole, 1), 0)))
+        return wrap(
+            xp.asarray(xp.sum(xp.where(whole > 0, part / xp.where(whole > 0, whole, 1), 0)))
+        )
 
 
 class F1Score(Metric):
@@ -543,7 +547,7 @@ class F1Score(Metric):
         self.threshold = threshold
         self._counts: Any = None
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
         truth, prediction = aligned("F1Score", y_true, y_pred)
         raw, true = prediction.array, truth.array
@@ -589,7 +593,7 @@ class R2Score(Metric):
         super().__init__(name, dtype)
         self._moments: Any = None
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch."""
         truth, prediction = aligned("R2Score", y_true, y_pred)
         columns = 1 if truth.ndim < 2 else truth.shape[-1]
@@ -611,7 +615,8 @@ class R2Score(Metric):
         if self._moments is None:
             return zeros((), dtype=np.float64)
         n, s, q, r = (self._moments[i] for i in range(4))
-        return (1 - r / (q - s * s / n)).mean()
+        score: Tensor = (1 - r / (q - s * s / n)).mean()
+        return score
 
 
 _FUNCTIONS: dict[str, Callable[..., Tensor]] = {

@@ -1,124 +1,440 @@
-"""Optimizers with Keras's parameter names; ``compile`` binds them to the model's parameters."""
+"""Optimizers with Keras's names, defaults and formulas; ``compile`` binds them to parameters.
+
+They are the rules of :mod:`gputensor.optim`, in Keras's form: velocity takes in the learning rate,
+epsilon is the paper's "epsilon hat" or stands below the root, weight decay is decoupled, and steps
+are counted for all parameters together.
+"""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
-from gputensor import optim
-from gputensor.autograd import Tensor
-from gputensor.optim.groups import checked_rate
-from gputensor.optim.groups import number as _number
-from gputensor.optim.schedules import Schedule
+import numpy as np
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "get"]
+from gputensor.autograd import Tensor, wrap
+from gputensor.keras import schedules
+from gputensor.optim import keras_form
+from gputensor.optim.groups import Group, checked_rate, right_name
+from gputensor.watched import Watched
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "get",
+    "schedules",
+]
+
+_COMMON: dict[str, Any] = {
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+}
 
 
-class Optimizer:
-    """Base class: a learning rate under both of its names.
+class Number(float):
+    """A setting of an optimizer, as a number that may be assigned to."""
+
+    _owner: "Optimizer"
+    _name: str
+
+    def assign(self, value: Any) -> None:
+        """Set it."""
+        setattr(self._owner, self._name, value)
+
+    def numpy(self) -> "np.floating[Any]":
+        """The number, of NumPy's."""
+        return np.float32(self)
+
+
+class Optimizer(Watched):
+    """Base class: settings under Keras's names, which may be set at any time.
 
     Parameters
     ----------
     learning_rate : float or Schedule
-        See :mod:`gputensor.optim.schedules`.
-    lr : float or Schedule
-        The same, as older scripts write it; only one may be given.
+        See :mod:`gputensor.keras.optimizers.schedules`; ``lr`` in older scripts.
+    weight_decay : float, optional
+        Times learning rate and parameter, taken off it before the step.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        Largest norm of each gradient, largest element, largest norm of all together.
+    use_ema : bool
+        Whether an exponential moving average of the parameters is kept.
+    ema_momentum : float
+    ema_overwrite_frequency : int, optional
+        After that many steps the parameters become the average.
+    gradient_accumulation_steps : int, optional
+        Parameters move at each so many steps, by the mean of the gradients.
+    name : str, optional
+
+    Attributes
+    ----------
+    learning_rate : float
+        Of the next step.
+    iterations : int
+        Steps taken.
     """
 
-    _default = 0.001
+    _engine_class: ClassVar[type[keras_form.KerasForm]]
+    _engine: keras_form.KerasForm | None
+    _group: Group
+    _steps: int
+    name: str
+    _defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.001}
 
-    def __init__(
-        self, learning_rate: float | Schedule | None = None, lr: float | Schedule | None = None
-    ) -> None:
-        if learning_rate is not None and lr is not None:
-            raise TypeError(
-                f"{type(self).__name__}: lr and learning_rate are the same; give one of them"
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kind = type(self).__name__
+        names = [*self._defaults, *_COMMON]
+        if len(args) > len(names):
+            raise TypeError(f"{kind} takes at most {len(names)} arguments, got {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        name = kwargs.pop("name", None)
+        if "lr" in kwargs:
+            if "learning_rate" in kwargs or "learning_rate" in given:
+                raise TypeError(f"{kind}: lr and learning_rate are the same; give one of them")
+            kwargs["learning_rate"] = kwargs.pop("lr")
+        for key in kwargs:
+            if key not in names or key in given:
+                meant = right_name(key, names)
+                hint = f"; the name is {meant}" if meant and key not in names else ""
+                raise TypeError(f"{kind}: got an unexpected keyword argument {key!r}{hint}")
+        settings = _COMMON | self._defaults | given | kwargs
+        rate = settings.pop("learning_rate")
+        checked_rate("learning_rate", rate)
+        clips = [k for k in ("clipnorm", "clipvalue", "global_clipnorm") if settings[k] is not None]
+        if len(clips) > 1:
+            raise ValueError(f"{kind}: only one of {' and '.join(clips)} may be given")
+        if settings.get("nesterov") and not settings.get("momentum"):
+            settings["nesterov"] = False  # which is the same
+        members = vars(self)
+        members["_group"] = Group(self._engine_class._settings, rate, settings)
+        members["_engine"] = None
+        members["_steps"] = 0  # to begin with, once it is bound
+        members["name"] = name or kind
+
+    @property
+    def engine(self) -> keras_form.KerasForm:
+        """The optimizer of the parameters, once there are some."""
+        if self._engine is None:
+            raise AttributeError("the optimizer has no parameters yet; call compile or fit")
+        return self._engine
+
+    def bind(self, parameters: Iterable[Tensor]) -> keras_form.KerasForm:
+        """The optimizer of these parameters; those that it has not had yet join it."""
+        if self._engine is None:
+            made = object.__new__(self._engine_class)
+            made._begin({name: self._group[name] for name in self._group.names()})
+            self._engine = made
+        engine = self._engine
+        engine.join(self._group, list(parameters))
+        if self._steps:
+            engine.set_steps(self._steps)
+            self._steps = 0
+        return engine
+
+    build = bind
+
+    # Settings
+
+    def __getattr__(self, name: str) -> Any:
+        group = vars(self).get("_group")
+        if group is not None and name in group.names() and name != "lr":
+            return self._as_number(name, getattr(group, name))
+        names = ["learning_rate", "iterations", *(group.names() if group is not None else ())]
+        meant = right_name(name, names) if not name.startswith("_") else ""
+        raise AttributeError(
+            f"{type(self).__name__} has no attribute {name}"
+            + (f"; the name is {meant}" if meant else "")
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        group = vars(self)["_group"]
+        if name in group.names() and name != "lr":
+            setattr(group, name, value)
+            return
+        ours = type(self).__module__.partition(".")[0] == "gputensor"
+        if not name.startswith("_") and ours and not hasattr(self, name):
+            names = ["learning_rate", "iterations", *group.names()[1:]]
+            meant = right_name(name, names)
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name}; "
+                + (f"the name is {meant}" if meant else f"it has {', '.join(names)}")
             )
-        given = lr if learning_rate is None else learning_rate
-        self.learning_rate = self._default if given is None else given
-        checked_rate("learning_rate", self.learning_rate)
+        super().__setattr__(name, value)
 
-    def bind(self, parameters: Iterable[Tensor]) -> optim.Optimizer:
-        """The optimizer of these parameters."""
-        raise NotImplementedError
+    def _as_number(self, name: str, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, float):
+            return value
+        number = Number(value)
+        number._owner, number._name = self, name
+        return number
+
+    @property
+    def learning_rate(self) -> Any:
+        """Learning rate of the next step."""
+        rate = self._group.lr
+        if callable(rate):
+            steps = np.array(float(self.iterations))
+            rate = float(rate(wrap(steps)).item())
+        return self._as_number("learning_rate", rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._group.lr = value
+
+    @property
+    def lr(self) -> Any:
+        """``learning_rate``, as older scripts write it."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken; may be set."""
+        return self._steps if self._engine is None else self._engine.steps
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        if self._engine is None:
+            self._steps = int(value)
+        else:
+            self._engine.set_steps(int(value))
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """State arrays."""
+        parts = [] if self._engine is None else self._engine._parts
+        return [t for part in parts for t in part.states.values()]
+
+    # Steps
+
+    def step(self) -> None:
+        """Move the parameters by their gradients."""
+        self.engine.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.engine.zero_grad()
+
+    def apply(
+        self, grads: Iterable[Any], trainable_variables: Iterable[Tensor] | None = None
+    ) -> None:
+        """Move parameters by these gradients.
+
+        Parameters
+        ----------
+        grads : iterable of Tensor or None
+        trainable_variables : iterable of Tensor, optional
+            Their parameters; by default all that the optimizer has.
+        """
+        parameters = (
+            [p for g in self.engine.param_groups for p in g.params]
+            if trainable_variables is None
+            else list(trainable_variables)
+        )
+        engine = self.bind(parameters)
+        engine.zero_grad()
+        for p, g in zip(parameters, grads, strict=True):
+            p.grad = g
+        engine.step()
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Tensor]]) -> int:
+        """Move parameters by gradients, given in pairs of both; the number of steps taken."""
+        grads, parameters = zip(*grads_and_vars, strict=True)
+        self.apply(grads, parameters)
+        return self.iterations
+
+    def finalize_variable_values(self, parameters: Any = None) -> None:
+        """Put the moving averages in the place of the parameters, where they are kept."""
+        if self._engine is not None and self._group.use_ema:
+            self._engine.take_averages()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the bound optimizer."""
+        return self.engine.state_dict()
+
+    def load_state_dict(self, state: Any) -> None:
+        """Copy state back."""
+        self.engine.load_state_dict(state)
+
+    # Configuration
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings by name."""
+        rate: Any = self._group.lr
+        config = {name: self._group[name] for name in self._group.names() if name != "lr"}
+        if hasattr(rate, "get_config"):
+            rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
+        return {"name": self.name, "learning_rate": rate, **config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Optimizer":
+        """An optimizer of these settings."""
+        config = dict(config)
+        rate = config.get("learning_rate")
+        if isinstance(rate, dict):
+            config["learning_rate"] = schedules.deserialize(rate)
+        return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        group = self._group
+        return {
+            "name": self.name,
+            "settings": {name: group[name] for name in group.names()},
+            "parameters": list(group.params),
+            "state": None if self._engine is None else self._engine.state_dict(),
+            "steps": self._steps,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        settings = dict(state["settings"])
+        group = Group(self._engine_class._settings, settings.pop("lr"), settings)
+        vars(self).update(name=state["name"], _group=group, _engine=None, _steps=state["steps"])
+        if state["parameters"]:
+            engine = self.bind(state["parameters"])
+            engine.load_state_dict({k: v for k, v in state["state"].items() if k != "random"})
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum where asked for. Parameters: `learning_rate` (0.01),
-    `momentum` (0), `nesterov`.
-    """
+    """Gradient descent, with momentum where asked for: ``v = m v - lr g; w += v``."""
 
-    _default = 0.01
+    _engine_class = keras_form.SGD
+    _defaults: ClassVar = {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule | None = None,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        *,
-        lr: float | Schedule | None = None,
-    ) -> None:
-        super().__init__(learning_rate, lr)
-        self.momentum = momentum
-        self.nesterov = nesterov
 
-    def bind(self, parameters: Iterable[Tensor]) -> optim.SGD:
-        """The optimizer of these parameters."""
-        return optim.SGD(
-            parameters, self.learning_rate, momentum=self.momentum, nesterov=self.nesterov
-        )
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012); epsilon stands below the root."""
+
+    _engine_class = keras_form.RMSprop
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "rho": 0.9,
+        "momentum": 0.0,
+        "epsilon": 1e-7,
+        "centered": False,
+    }
 
 
 class Adam(Optimizer):
-    """Adam. Parameters: `learning_rate` (0.001), `beta_1`, `beta_2`, `epsilon`."""
+    """Adam (Kingma & Ba 2015); `epsilon` is the paper's epsilon hat."""
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule | None = None,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        *,
-        lr: float | Schedule | None = None,
-    ) -> None:
-        super().__init__(learning_rate, lr)
-        for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
-            _number(name, beta, 0, 1)
-        self._options: dict[str, Any] = {"betas": (beta_1, beta_2), "eps": epsilon}
-
-    def bind(self, parameters: Iterable[Tensor]) -> optim.Adam:
-        """The optimizer of these parameters."""
-        return optim.Adam(parameters, self.learning_rate, **self._options)
+    _engine_class = keras_form.Adam
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-7,
+        "amsgrad": False,
+    }
 
 
-class AdamW(Adam):
-    """Adam with decoupled `weight_decay` (0.004, as in Keras); otherwise as Adam."""
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), of 0.004 by default."""
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule | None = None,
-        weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        *,
-        lr: float | Schedule | None = None,
-    ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, lr=lr)
-        self._options["weight_decay"] = weight_decay
-
-    def bind(self, parameters: Iterable[Tensor]) -> optim.AdamW:
-        """The optimizer of these parameters."""
-        return optim.AdamW(parameters, self.learning_rate, **self._options)
+    _engine_class = keras_form.Adam
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "weight_decay": 0.004,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-7,
+        "amsgrad": False,
+    }
 
 
-_NAMES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat 2016)."""
+
+    _engine_class = keras_form.Nadam
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-7,
+    }
 
 
-def get(optimizer: str | Optimizer) -> Optimizer:
-    """The optimizer of a name, or the one given."""
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan & Singer 2011); epsilon stands below the root."""
+
+    _engine_class = keras_form.Adagrad
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "initial_accumulator_value": 0.1,
+        "epsilon": 1e-7,
+    }
+
+
+class Adadelta(Optimizer):
+    """Adadelta (Zeiler 2012)."""
+
+    _engine_class = keras_form.Adadelta
+    _defaults: ClassVar = {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7}
+
+
+class Lion(Optimizer):
+    """Lion (Chen et al. 2023)."""
+
+    _engine_class = keras_form.Lion
+    _defaults: ClassVar = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.99}
+
+
+class Muon(Optimizer):
+    """Momentum made orthogonal (Jordan et al. 2024) for matrices, AdamW for all else.
+
+    Embeddings are matrices like others here; give them to another optimizer where that matters.
+    """
+
+    _engine_class = keras_form.Muon
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "adam_beta_1": 0.9,
+        "adam_beta_2": 0.999,
+        "adam_weight_decay": 0.004,
+        "epsilon": 1e-7,
+        "weight_decay": 0.004,
+        "muon_a": 3.4445,
+        "muon_b": -4.775,
+        "muon_c": 2.0315,
+        "adam_lr_ratio": 1.0,
+        "momentum": 0.95,
+        "ns_steps": 5,
+        "nesterov": True,
+        "rms_rate": 0.2,
+    }
+
+
+_NAMES: dict[str, type[Optimizer]] = {
+    kind.__name__.lower(): kind
+    for kind in (SGD, RMSprop, Adam, AdamW, Nadam, Adagrad, Adadelta, Lion, Muon)
+}
+
+
+def get(optimizer: Any) -> Optimizer:
+    """The optimizer of a name, of a class, of a configuration, or the one given."""
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+        return optimizer()
     if isinstance(optimizer, Optimizer):
         return optimizer
     if isinstance(optimizer, str) and optimizer.lower() in _NAMES:
         return _NAMES[optimizer.lower()]()
+    if isinstance(optimizer, dict) and str(optimizer.get("class_name")).lower() in _NAMES:
+        return _NAMES[optimizer["class_name"].lower()].from_config(optimizer["config"])
     raise ValueError(
         f"optimizer {optimizer!r} is unknown; allowed are {', '.join(map(repr, _NAMES))} and the "
         "classes of gputensor.keras.optimizers"

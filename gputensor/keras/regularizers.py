@@ -4,7 +4,7 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.ops.elementwise import abs as absolute
-from gputensor.ops.elementwise import square
+from gputensor.ops.elementwise import add, multiply, square
 from gputensor.ops.statistical import sum as total
 
 __all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2", "serialize"]
@@ -41,7 +41,9 @@ class L1L2(Regularizer):
             parts.append(self.l1 * total(absolute(x)))
         if self.l2:
             parts.append(self.l2 * total(square(x)))
-        return sum(parts[1:], parts[0]) if parts else 0 * total(x)
+        if not parts:
+            return multiply(0, total(x))
+        return parts[0] if len(parts) == 1 else add(*parts)
 
 
 class L1(L1L2):

@@ -1,21 +1,41 @@
 """Helpers of Keras scripts."""
 
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gputensor.errors import DTypeError, LabelError
+from gputensor import config
+from gputensor.errors import DatasetError, DTypeError, LabelError
 from gputensor.random import manual_seed
 
-__all__ = ["set_random_seed", "to_categorical"]
+__all__ = [
+    "get_file",
+    "normalize",
+    "pad_sequences",
+    "plot_model",
+    "set_random_seed",
+    "to_categorical",
+    "to_numerical",
+]
+
+Array = np.ndarray[Any, Any]
 
 
 def set_random_seed(seed: int) -> None:
-    """Start the generator of weights, dropout and shuffling from `seed`."""
+    """Start the generator of weights, dropout and shuffling, Python's and NumPy's from `seed`."""
+    import random
+
     manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
 
 
-def to_categorical(x: Any, num_classes: int | None = None) -> "np.ndarray[Any, Any]":
+def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None) -> Array:
     """One-hot rows of class labels.
 
     Parameters
@@ -23,10 +43,12 @@ def to_categorical(x: Any, num_classes: int | None = None) -> "np.ndarray[Any, A
     x : array-like of int, shape (n,), (n, 1) or any other
     num_classes : int, optional
         By default one more than the largest label.
+    dtype : dtype, optional
+        float32 by default.
 
     Returns
     -------
-    float32 numpy.ndarray of shape (n, num_classes), or (..., num_classes)
+    numpy.ndarray of shape (n, num_classes), or (..., num_classes)
 
     Raises
     ------
@@ -40,11 +62,161 @@ def to_categorical(x: Any, num_classes: int | None = None) -> "np.ndarray[Any, A
         raise DTypeError("to_categorical: x must hold class labels, whole numbers")
     shape = given.shape[:-1] if given.ndim > 1 and given.shape[-1] == 1 else given.shape
     labels = given.astype(np.int64).reshape(-1)
-    classes = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes
+    classes = int(labels.max(initial=-1)) + 1 if num_classes is None else int(num_classes)
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if bad.size:
         raise LabelError(
             f"to_categorical: row {bad[0]} has label {labels[bad[0]]}; labels must be in the range "
             f"0 to {classes - 1}"
         )
-    return np.eye(classes, dtype=np.float32)[labels.reshape(shape)]
+    return np.eye(classes, dtype=np.float32 if dtype is None else dtype)[labels.reshape(shape)]
+
+
+def to_numerical(x: Any) -> Array:
+    """Class labels of one-hot rows."""
+    return np.asarray(np.argmax(np.asarray(x), axis=-1))
+
+
+def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
+    """`x` over its norm along `axis`; what has none stays 0."""
+    x = np.asarray(x)
+    size = np.atleast_1d(np.linalg.norm(x, order, axis))
+    size[size == 0] = 1
+    return np.asarray(x / np.expand_dims(size, axis))
+
+
+def pad_sequences(
+    sequences: Sequence[Any],
+    maxlen: int | None = None,
+    dtype: Any = "int32",
+    padding: str = "pre",
+    truncating: str = "pre",
+    value: Any = 0.0,
+) -> Array:
+    """Sequences of one length, as rows of an array.
+
+    Parameters
+    ----------
+    sequences : sequence of sequences
+    maxlen : int, optional
+        The length; by default that of the longest.
+    dtype : dtype
+    padding, truncating : {"pre", "post"}
+        Where short ones are filled, and long ones cut.
+    value : number
+        What short ones are filled with.
+
+    Returns
+    -------
+    numpy.ndarray of shape (len(sequences), maxlen, ...)
+    """
+    for name, where in (("padding", padding), ("truncating", truncating)):
+        if where not in ("pre", "post"):
+            raise ValueError(f"pad_sequences: {name} is {where!r}; allowed are 'pre' and 'post'")
+    if not hasattr(sequences, "__len__"):
+        raise TypeError("pad_sequences: sequences must be a list of sequences")
+    rows = [np.asarray(s) for s in sequences]
+    if any(not row.ndim for row in rows):
+        raise TypeError("pad_sequences: sequences must be a list of sequences")
+    length = max((len(row) for row in rows), default=0) if maxlen is None else int(maxlen)
+    inner = next((row.shape[1:] for row in rows if len(row)), ())
+    text = isinstance(dtype, str) and dtype.startswith("str")
+    out = np.full((len(rows), length, *inner), value, dtype=object if text else dtype)
+    for i, row in enumerate(rows):
+        if not len(row) or not length:
+            continue
+        kept = row[-length:] if truncating == "pre" else row[:length]
+        if padding == "pre":
+            out[i, -len(kept) :] = kept
+        else:
+            out[i, : len(kept)] = kept
+    return out
+
+
+def plot_model(model: Any, to_file: str | None = None, **options: Any) -> None:
+    """Print the model's layers: a picture needs a library that gputensor does not."""
+    model.summary()
+
+
+def get_file(
+    fname: str | None = None,
+    origin: str | None = None,
+    untar: bool = False,
+    md5_hash: str | None = None,
+    file_hash: str | None = None,
+    cache_subdir: str = "datasets",
+    hash_algorithm: str = "auto",
+    extract: bool = False,
+    archive_format: str = "auto",
+    cache_dir: Any = None,
+    force_download: bool = False,
+) -> str:
+    """Path of a file that is downloaded once.
+
+    Parameters
+    ----------
+    fname : str, optional
+        Its name on disk; by default that of `origin`.
+    origin : str
+        URL.
+    untar, extract : bool
+        Unpack a tar or zip archive, into a folder of its name without the ending.
+    file_hash, md5_hash : str, optional
+        SHA-256 or MD5 of the file, in hexadecimal; another content is an error.
+    cache_dir : path-like, optional
+        Folder with `cache_subdir`; by default gputensor's cache.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be had, or has another hash.
+    """
+    from gputensor.datasets.sources import download
+
+    if origin is None:
+        raise ValueError("get_file: origin is missing, the URL of the file")
+    name = fname or origin.rsplit("/", 1)[-1]
+    if os.path.basename(name) != name:
+        raise ValueError(f"get_file: fname is {name!r}; it must be a name without folders")
+    base = config.cache_dir() / "keras" if cache_dir is None else Path(cache_dir).expanduser()
+    file = base / cache_subdir / name
+    wanted = file_hash or md5_hash
+    if force_download or not file.exists() or (wanted and _digest(file, wanted) != wanted):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = download(origin, set()).getvalue()
+        temporary = file.with_name(f"{file.name}.{os.urandom(4).hex()}.tmp")
+        temporary.write_bytes(content)
+        os.replace(temporary, file)
+        if wanted and _digest(file, wanted) != wanted:
+            found = _digest(file, wanted)
+            file.unlink()
+            raise DatasetError(f"{origin}: its hash is {found}, expected {wanted}")
+    if untar or extract:
+        return str(_unpacked(file))
+    return str(file)
+
+
+def _digest(file: Path, like: str) -> str:
+    """Hash of a file, of the kind that has as many digits."""
+    kind = hashlib.sha256 if len(like) == 64 else hashlib.md5
+    digest = kind(usedforsecurity=False)
+    with open(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar", ".zip")
+
+
+def _unpacked(file: Path) -> Path:
+    name = next((file.name.removesuffix(e) for e in _ENDINGS if file.name.endswith(e)), None)
+    folder = file.with_name(f"{file.name}_extracted" if name is None else name)
+    if not folder.exists():
+        options = {} if file.name.endswith(".zip") else {"filter": "data"}
+        shutil.unpack_archive(file, folder, **options)  # type: ignore[arg-type]
+    return folder

@@ -5,14 +5,12 @@ from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import (
     clip,
-    erfc,
-    exp,
+    divide,
     expm1,
-    maximum,
-    minimum,
     relu,
     sigmoid,
     softplus,
+    subtract,
     tanh,
     where,
 )
@@ -98,7 +96,8 @@ def gelu(x: Operand, /, approximate: bool | str = False) -> Tensor:
     if approximate in (False, "none"):
         return _exact_gelu(x)
     x = asarray(x)
-    return 0.5 * x * (1 + tanh(_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)))
+    found: Tensor = 0.5 * x * (1 + tanh(_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)))
+    return found
 
 
 def relu6(x: Operand, /) -> Tensor:
@@ -132,13 +131,13 @@ def mish(x: Operand, /) -> Tensor:
 def softsign(x: Operand, /) -> Tensor:
     """``x / (1 + |x|)``."""
     x = asarray(x)
-    return x / (1 + absolute(x))
+    return divide(x, 1 + absolute(x))
 
 
 def tanhshrink(x: Operand, /) -> Tensor:
     """``x - tanh(x)``."""
     x = asarray(x)
-    return x - tanh(x)
+    return subtract(x, tanh(x))
 
 
 def threshold(x: Operand, /, limit: float, value: float) -> Tensor:

@@ -185,7 +185,7 @@ class MultiheadAttention(Module):
         n = heads[0].shape[0]
         mask = self._mask(attn_mask, key_padding_mask, n)
         found, weights = attention_and_weights(
-            *heads, mask, dropout=self.dropout, training=self.training
+            heads[0], heads[1], heads[2], mask, dropout=self.dropout, training=self.training
         )
         found = permute_dims(found, (0, 2, 1, 3))
         found = self.out_proj(found.reshape(*found.shape[:2], size))
@@ -200,6 +200,7 @@ class MultiheadAttention(Module):
     def _mask(self, attn_mask: Any, padding: Any, n: int) -> Any:
         """What is added to scores of shape (n, heads, targets, sources)."""
         total: Any = None
+        shape: Any
         device = self.in_proj_weight.device
         for given, shape in ((attn_mask, None), (padding, (n, 1, 1, -1))):
             if given is None:

@@ -65,6 +65,12 @@ class Identity(Module):
         return x
 
 
+def _made(name: str, members: dict[str, Any]) -> type[Module]:
+    kind: Any = type(Module)
+    found: type[Module] = kind(name, (Module,), members)
+    return found
+
+
 def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[Module]:
     """Module around a function of a tensor and of options, which are its attributes."""
 
@@ -82,7 +88,7 @@ def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> 
 
     about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return type(Module)(name, (Module,), members)
+    return _made(name, members)
 
 
 ReLU = _activation("ReLU", functional.relu)
@@ -168,7 +174,7 @@ def _loss(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[M
 
     about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return type(Module)(name, (Module,), members)
+    return _made(name, members)
 
 
 CrossEntropyLoss = _loss(

@@ -1,6 +1,7 @@
 """Neural network operations as functions."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -196,7 +197,10 @@ def batch_norm(
         raise ShapeError(f"batch_norm: x of shape {x.shape} has no axis {axis}")
     axis %= x.ndim
     channels = x.shape[axis]
-    kind = dict(dtype=weight.dtype if weight is not None else x.dtype, device=x.device)
+    kind: dict[str, Any] = {
+        "dtype": weight.dtype if weight is not None else x.dtype,
+        "device": x.device,
+    }
     weight = ones(channels, **kind) if weight is None else weight
     bias = zeros(channels, **kind) if bias is None else bias
     if weight.shape != (channels,) or bias.shape != (channels,):
@@ -213,10 +217,10 @@ def batch_norm(
         return x * reshape(scale, along) + reshape(shift, along), mean, variance
     last = axis == x.ndim - 1
     order = [*range(axis), *range(axis + 1, x.ndim), axis]
-    moved = x if last else permute_dims(x, order)
+    moved = x if last else permute_dims(x, tuple(order))
     y, mean, variance = _batch_norm(moved, weight, bias, eps)
     if not last:
-        y = permute_dims(y, [*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)])
+        y = permute_dims(y, (*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)))
     return y, mean, variance
 
 
@@ -250,11 +254,11 @@ def group_norm(
     if groups < 1 or channels % groups:
         raise ShapeError(f"group_norm: {channels} channels cannot be cut into {groups} groups")
     order = [0, axis, *(i for i in range(1, x.ndim) if i != axis)]
-    moved = permute_dims(x, order)
+    moved = permute_dims(x, tuple(order))
     size = math.prod(moved.shape[1:]) // groups
     one = ones(size, dtype=x.dtype, device=x.device)
     rows = layer_norm(reshape(moved, (x.shape[0], groups, size)), one, 0 * one, eps)
-    y = permute_dims(reshape(rows, moved.shape), [order.index(i) for i in range(x.ndim)])
+    y = permute_dims(reshape(rows, moved.shape), tuple(order.index(i) for i in range(x.ndim)))
     along = (channels, *(1 for _ in x.shape[axis + 1 :]))
     if weight is not None:
         y = y * reshape(weight, along)

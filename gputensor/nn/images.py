@@ -1,4 +1,4 @@
-"""Convolution and pooling with channels first, as in PyTorch: views of :mod:`gputensor.ops.windows`.
+"""Convolution and pooling with channels first: views of :mod:`gputensor.ops.windows`.
 
 Images have shape (n, channels, height, width), sequences (n, channels, length); without the first
 axis they are one sample.

@@ -178,9 +178,9 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """Cross-entropy of ``sigmoid(logits)`` against probabilities, without overflow.
 
-    ``softplus(x) - x * t``; `target` is from 0 to 1, `weight` multiplies the losses and `pos_weight`
-    the part of `target` alone; other parameters are those of :func:`mse_loss`. A logit of infinity
-    is certainty: right it costs nothing, wrong infinity.
+    ``softplus(x) - x * t``; `target` is from 0 to 1, `weight` multiplies the losses and
+    `pos_weight` the part of `target` alone; other parameters are those of :func:`mse_loss`. A
+    logit of infinity is certainty: right it costs nothing, wrong infinity.
     """
     x, t, dtype = _pair(_bce.name, logits, target)
     if "c" in (x.dtype.kind, t.dtype.kind):
@@ -339,7 +339,7 @@ def cross_entropy(
     """
     x = asarray(logits)
     plain = weight is None and x.ndim == 2 and not _has_label(target, ignore_index)
-    if plain or not x.ndim or (x.ndim == 1 and np.ndim(getattr(target, "array", target))):
+    if plain or not x.ndim or (x.ndim == 1 and _axes_of(target)):
         return _fused_cross_entropy(x, target, label_smoothing=label_smoothing, reduction=reduction)
     given = target if isinstance(target, Tensor) else asarray(target, device=x.device)
     logs = log_softmax(x, axis=1 if x.ndim > 1 else 0)
@@ -361,6 +361,10 @@ def cross_entropy(
             ones = multiply(ones, take(asarray(weight, device=x.device), known, axis=0))
         return total(each) / total(ones)
     return _reduced("cross_entropy", each, reduction)
+
+
+def _axes_of(target: Any) -> int:
+    return np.ndim(getattr(target, "array", target))
 
 
 def _has_label(target: Any, label: int) -> bool:
@@ -399,7 +403,10 @@ def _logs_forward(xp: Any, p: Any, t: Any) -> Any:
 _bce_of_probabilities = Primitive(
     "binary_cross_entropy",
     _logs_forward,
-    (lambda xp, g, _out, p, t: g * ((p - t) / xp.maximum(p * (1 - p), 1e-12)), None),
+    (
+        lambda xp, g, _out, p, t: g * ((p - t) / xp.maximum(p * (1 - p), 1e-12)),
+        lambda xp, g, _out, p, _t: g * (xp.log1p(-p) - xp.log(p)),
+    ),
 )
 
 

@@ -65,7 +65,7 @@ class LayerNorm(Module):
         if x.shape[x.ndim - len(shape) :] != shape:
             raise ShapeError(f"LayerNorm: x has shape {x.shape}; it must end in {shape}")
         size = math.prod(shape)
-        kind = dict(dtype=x.dtype, device=x.device)
+        kind: dict[str, Any] = {"dtype": x.dtype, "device": x.device}
         weight = ones(size, **kind) if self.weight is None else self.weight.reshape(size)
         bias = zeros(size, **kind) if self.bias is None else self.bias.reshape(size)
         rows = x if len(shape) == 1 else x.reshape(*x.shape[: -len(shape)], size)
@@ -173,15 +173,9 @@ class _BatchNorm(Module):
             if self.training and not own:
                 self._follow(mean.detach(), variance.detach(), x.size // self.num_features)
             return y
-        statistics = (self.running_mean, self.running_var)
-        y, _, _ = functional.batch_norm(
-            x,
-            self.weight,
-            self.bias,
-            statistics=statistics,
-            eps=self.eps,  # type: ignore[arg-type]
-        )
-        return y
+        statistics: Any = (self.running_mean, self.running_var)
+        options: dict[str, Any] = {"statistics": statistics, "eps": self.eps}
+        return functional.batch_norm(x, self.weight, self.bias, **options)[0]
 
     def _follow(self, mean: Tensor, variance: Tensor, rows: int) -> None:
         if rows < 2:

@@ -59,7 +59,7 @@ class _Recurrent(Module):
         device: str | Device | None = None,
     ) -> None:
         super().__init__()
-        sizes = dict(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         _check_sizes(type(self).__name__, **sizes)
         self.input_size = input_size
         self.hidden_size = hidden_size

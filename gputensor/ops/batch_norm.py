@@ -27,7 +27,7 @@ def _rule(xp: Any, needs: Any, g: Any, out: Any, x: Any, weight: Any, bias: Any,
     _, mean, variance = out
     main, mean_g, variance_g = g
     wide = widen(xp, x)
-    rows = len(x)
+    rows = max(len(x), 1)
     inverse = 1 / xp.sqrt(variance + eps)
     normal = (wide - mean) * inverse
     x_grad: Any = 0
@@ -64,5 +64,6 @@ def batch_norm(
     """
     x = widened(x)
     rows = reshape(x, (int(np.prod(x.shape[:-1])), x.shape[-1]))
-    y, mean, variance = _batch_norm(rows, weight, bias, eps=eps)
+    found: Any = _batch_norm(rows, weight, bias, eps=eps)
+    y, mean, variance = found
     return reshape(y, x.shape), mean, variance

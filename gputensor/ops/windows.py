@@ -2,7 +2,7 @@
 
 Arrays have shape (n, height, width, channels): with channels last a window is made of runs of
 neighbours, and the result of the product lies as the next layer wants it. Other orders of axes are
-views (see :mod:`gputensor.nn.functional`), which cost a copy at most where a network begins and ends.
+views (see :mod:`gputensor.nn.functional`), which cost a copy where a network begins and ends.
 """
 
 import math
@@ -129,9 +129,12 @@ def _windows(
     return out  # type: ignore[return-value]
 
 
-def _check_images(name: str, x: Tensor) -> None:
-    if x.ndim != 4:
-        raise ShapeError(f"{name}: x has shape {x.shape}; it must have four axes")
+def _check_images(name: str, x: Tensor, weight: Tensor | None = None) -> None:
+    for key, t in (("x", x), ("weight", weight)):
+        if t is not None and t.ndim != 4:
+            raise ShapeError(f"{name}: {key} has shape {t.shape}; it must have four axes")
+    if weight is not None and 0 in weight.shape[:2]:
+        raise ShapeError(f"{name}: weight has shape {weight.shape}; its window is empty")
 
 
 def convolve(
@@ -168,7 +171,7 @@ def convolve(
     ShapeError
         If the shapes do not fit.
     """
-    _check_images("conv", x)
+    _check_images("conv", x, weight)
     n, high, wide, channels = x.shape
     kh, kw, depth, filters = weight.shape
     if depth * groups != channels or filters % groups:
@@ -243,7 +246,7 @@ def convolve_transposed(
     Tensor of shape (n, ``(height - 1) * stride + (window - 1) * dilation + 1 - cut + extra``, ...,
     filters)
     """
-    _check_images("conv_transpose", x)
+    _check_images("conv_transpose", x, weight)
     n, high, wide, channels = x.shape
     kh, kw, each, inputs = weight.shape
     if inputs != channels or channels % groups:
@@ -309,9 +312,13 @@ def average_pool(
     if window == stride and not padded:
         cut = x[:, : out[0] * window[0], : out[1] * window[1]]
         return mean(reshape(cut, (n, out[0], window[0], out[1], window[1], channels)), axis=(2, 4))
-    geometry: dict[str, Any] = dict(
-        window=window, stride=stride, dilation=(1, 1), before=(pads[0][0], pads[1][0]), out=out
-    )
+    geometry: dict[str, Any] = {
+        "window": window,
+        "stride": stride,
+        "dilation": (1, 1),
+        "before": (pads[0][0], pads[1][0]),
+        "out": out,
+    }
     sums = total(unfold(x, **geometry), axis=3)
     if not padded:
         return sums / math.prod(window)

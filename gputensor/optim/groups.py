@@ -173,6 +173,9 @@ class Group(Watched):
                 + (f"the name is {meant}" if meant else f"there are {', '.join(self.names())}")
             )
         super().__setattr__(name, value)
+        owner = vars(self).get("_owner")
+        if name in checks and owner is not None and (optimizer := owner()) is not None:
+            optimizer._refill()
 
     def __getattr__(self, name: str) -> Any:
         meant = right_name(name, self.names()) if not name.startswith("_") else ""

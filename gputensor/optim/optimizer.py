@@ -5,6 +5,7 @@ row are moved by one launch. What is computed for them is a
 subclass's: :mod:`gputensor.optim.rules`.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ def _as_number(count: Array) -> Array:
     return count.reshape(()).astype(np.float64)
 
 
-def _add_one(count: Array, skip: Array | None) -> None:
+def add_one(count: Array, skip: Array | None) -> None:
     count += 1 if skip is None else skip == 0
 
 
@@ -128,6 +129,7 @@ class Optimizer(Watched):
         self._admit(group, found)
         if not any(g is group for g in self.param_groups):
             self.param_groups.append(group)
+            vars(group)["_owner"] = weakref.ref(self)
         group.params.extend(found)
         with memory.explained(type(self).__name__, found[0].device):
             lay(found)
@@ -198,10 +200,17 @@ class Optimizer(Watched):
             part.states[name] = state_like(part.block, part.size, value)
         for name, value in self._scalars(part.group).items():
             if name not in part.scalars:
+                lacking[name] = value
                 with backend.on_device_of(part.block.values.array):
                     xp = backend.namespace(part.block.values.array)
                     part.scalars[name] = wrap(xp.full(1, value, np.float64))
         return bool(lacking)
+
+    def _refill(self) -> None:
+        """Make the state that a setting asks for."""
+        made = [self._fill(part) for part in self._parts]
+        if any(made):
+            self._parts = (*self._parts,)
 
     def _arrange(self) -> None:
         """Follow parameters that are elsewhere than they were."""
@@ -247,10 +256,6 @@ class Optimizer(Watched):
 
     def _ready(self) -> list[tuple[Part, int, int]]:
         """As :meth:`_stretches`, in parts whose parameters have all taken the same steps."""
-        if not all(self._slots(p.group, p).keys() <= p.states.keys() for p in self._parts):
-            for part in self._parts:
-                self._fill(part)
-            self._parts = (*self._parts,)
         found = self._stretches()
         if self._one_count or not self._reads_count:
             return found
@@ -321,31 +326,38 @@ class Optimizer(Watched):
 
     def _step(self, stretches: list[tuple[Part, int, int]], skip: Array | None) -> None:
         last = {id(part.count): i for i, (part, _, _) in enumerate(stretches)}
-        seen: set[int] = set()
-        clocked = self._one_count
-        flags: dict[int, Array | None] = {}
+        clocked = self._set_rates(stretches) or self._one_count
+        flags = self._flags(stretches, skip)
         for i, (part, start, stop) in enumerate(stretches):
             block = part.block
-            values = block.values.array
-            with backend.on_device_of(values):
-                there = skip
-                if skip is not None:
-                    if id(part.rate) not in flags:
-                        flags[id(part.rate)] = backend.to_device(skip, block.values.device)
-                    there = flags[id(part.rate)]
-                schedule = part.group._schedule
-                if schedule is not None:
-                    clocked = True
-                    if id(part.rate) not in seen:
-                        seen.add(id(part.rate))
-                        with no_grad():
-                            steps = wrap(_as_number(self._clock(block).value.array))
-                            part.rate.array[...] = schedule(steps).array
+            with backend.on_device_of(block.values.array):
+                there = flags.get(id(part.rate))
                 self._update(self._launch(part, start, stop, last[id(part.count)] == i, there))
             if i + 1 == len(stretches) or stretches[i + 1][0].block is not block:
-                changed(values, "an optimizer's step")
+                changed(block.values.array, "an optimizer's step")
         if clocked:
             self._move_clocks(stretches, skip)
+
+    def _set_rates(self, stretches: list[tuple[Part, int, int]]) -> bool:
+        """Set learning rates that follow a schedule; whether there are any."""
+        seen: set[int] = set()
+        for part, _, _ in stretches:
+            schedule = part.group._schedule
+            if schedule is not None and id(part.rate) not in seen:
+                seen.add(id(part.rate))
+                with backend.on_device_of(part.block.values.array), no_grad():
+                    steps = wrap(_as_number(self._clock(part.block).value.array))
+                    part.rate.array[...] = schedule(steps).array
+        return bool(seen)
+
+    def _flags(
+        self, stretches: list[tuple[Part, int, int]], skip: Array | None
+    ) -> dict[int, Array]:
+        """The flag on the device of each part, by its rate."""
+        if skip is None:
+            return {}
+        parts = {id(part.rate): part for part, _, _ in stretches}
+        return {k: backend.to_device(skip, p.block.values.device) for k, p in parts.items()}
 
     def _move_clocks(self, stretches: list[tuple[Part, int, int]], skip: Array | None) -> None:
         moved = {id(part.count) for part, _, _ in stretches} if self._counts else set()
@@ -353,7 +365,7 @@ class Optimizer(Watched):
             if id(clock) not in moved:
                 with backend.on_device_of(clock.value.array):
                     there = None if skip is None else backend.to_device(skip, clock.value.device)
-                    _add_one(clock.value.array, there)
+                    add_one(clock.value.array, there)
 
     def _launch(self, part: Part, start: int, stop: int, last: bool, skip: Array | None) -> Launch:
         inner = slice(start - part.first, stop - part.first)

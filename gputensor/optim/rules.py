@@ -60,9 +60,9 @@ class Formula(Optimizer):
             if advance and self._reads_count:
                 taken += 1 if skip is None else skip == 0
 
-    @property
-    def _counts(self) -> bool:  # type: ignore[override]
-        return self._reads_count
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._counts = cls._reads_count
 
 
 def as_dtype(number: Array, like: Array) -> Array:
@@ -359,8 +359,8 @@ def orthogonal(
     norm = xp.sqrt(xp.sum(x * x))
     x = x / xp.maximum(norm, eps)
     for _ in range(steps):
-        square = x @ x.T
-        x = a * x + (b * square + c * (square @ square)) @ x
+        square = xp.matmul(x, x.T)
+        x = a * x + xp.matmul(b * square + c * xp.matmul(square, square), x)
     return x if wide else x.T
 
 

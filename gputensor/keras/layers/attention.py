@@ -123,7 +123,7 @@ class MultiHeadAttention(Layer):
             ("query", _Split, (query, heads, self.key_dim)),
             ("key", _Split, (key, heads, self.key_dim)),
             ("value", _Split, (value, heads, self.value_dim)),
-            ("attention_output", _Joined, (heads, self.value_dim, self.length or query)),
+            ("output", _Joined, (heads, self.value_dim, self.length or query)),
         ):
             bias: Any = (shape[-1],) if kind is _Joined else shape[1:]
             layer = kind(shape, bias if self.use_bias else None, self.options, name=name)
@@ -134,7 +134,7 @@ class MultiHeadAttention(Layer):
     query_dense: Layer
     key_dense: Layer
     value_dense: Layer
-    attention_output_dense: Layer
+    output_dense: Layer
 
     def call(
         self,
@@ -184,9 +184,8 @@ class MultiHeadAttention(Layer):
         query_mask = mask if query_mask is None else query_mask
         if query_mask is not None:
             masks.append(reshape(asarray(query_mask), (query.shape[0], 1, -1, 1)))
-        for places in (value_mask, key_mask):
-            if places is not None:
-                masks.append(reshape(asarray(places), (query.shape[0], 1, 1, -1)))
+        sources = [asarray(m) for m in (value_mask, key_mask) if m is not None]
+        masks += [reshape(m, (query.shape[0], 1, 1, -1)) for m in sources]
         for part in masks:
             seen = part if seen is None else logical_and(seen, part)
         if seen is not None:  # large numbers, not infinity: a target that sees nothing is no NaN
@@ -194,7 +193,7 @@ class MultiHeadAttention(Layer):
         found, weights = attention_and_weights(
             q, k, v, seen, causal=use_causal_mask, dropout=self.dropout, training=self.training
         )
-        out = self.attention_output_dense(found)
+        out = self.output_dense(found)
         return (out, weights) if return_attention_scores else out
 
 

@@ -80,11 +80,12 @@ class Layer(nn.Module):
     _given: "Hidden"
     _nodes: "Hidden | None" = None
     _penalties: "Hidden | None" = None
+    _added: "Hidden | None" = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep what the constructor is given: it is the layer's configuration."""
         layer = super().__new__(cls)
-        names = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+        names = cls._positional()
         given = dict(zip(names, args, strict=False)) | kwargs
         object.__setattr__(layer, "_given", Hidden(given))
         return layer
@@ -122,14 +123,30 @@ class Layer(nn.Module):
             self._trainable = False
 
     @classmethod
-    def _arguments(cls) -> list[str]:
-        found: dict[str, None] = {}
+    def _positional(cls) -> list[str]:
+        """Names of what the constructor takes by position."""
+        found = inspect.signature(cls.__init__).parameters
+        return [k for k, p in found.items() if k != "self" and p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """What the constructor takes, with defaults."""
+        found: dict[str, Any] = {}
         for base in cls.__mro__:
             if "__init__" in vars(base) and issubclass(base, Layer):
                 for key, p in inspect.signature(base.__init__).parameters.items():
                     if key != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-                        found[key] = None
-        return list(found)
+                        found.setdefault(key, p.default)
+                if not any(
+                    p.kind is p.VAR_KEYWORD
+                    for p in inspect.signature(base.__init__).parameters.values()
+                ):
+                    break
+        return found
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        return list(cls._defaults())
 
     @property
     def name(self) -> str:
@@ -195,9 +212,8 @@ class Layer(nn.Module):
         -------
         Tensor
         """
-        if isinstance(shape, str):
-            shape, name = initializer or (), shape
-            initializer = None
+        if isinstance(shape, str):  # the name came first
+            shape, initializer = initializer or (), None
         if constraint is not None:
             raise TypeError(f"{type(self).__name__}: constraints on weights are not supported")
         sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
@@ -216,7 +232,26 @@ class Layer(nn.Module):
         """Penalties on weights, here and inside."""
         pairs = () if self._penalties is None else self._penalties.value
         found: list[Tensor] = [function(w) for function, w in pairs]
+        found += [] if self._added is None else self._added.value
         return found + [loss for layer in self._inner() for loss in layer.losses]
+
+    def add_loss(self, loss: Any) -> None:
+        """Add to the loss of the model, from within ``call``; it holds until the next call.
+
+        Parameters
+        ----------
+        loss : Tensor
+            Of shape (), or summed up.
+        """
+        if self._added is None:
+            self._added = Hidden([])
+        self._added.value.append(loss if loss.ndim == 0 else loss.sum())
+
+    def may_penalize(self) -> bool:
+        """Whether there are :attr:`losses`, or may be after a call."""
+        known = self._penalties is not None or self._added is not None
+        code = getattr(type(self).call, "__code__", None)
+        return known or (code is not None and "add_loss" in code.co_names)
 
     # Calling
 
@@ -249,6 +284,8 @@ class Layer(nn.Module):
         return self._called(args, kwargs)
 
     def _called(self, args: Any, kwargs: Any) -> Any:
+        if self._added is not None:
+            self._added.value = []
         taken = _taken_by(type(self))
         if "training" in taken:
             kwargs["training"] = self.training
@@ -293,7 +330,8 @@ class Layer(nn.Module):
     # Weights
 
     def _own(self) -> list[Tensor]:
-        return [value for _, value in self._members() if isinstance(value, Tensor)]
+        tensors = ((n, v) for n, v in self._members() if isinstance(v, Tensor))
+        return [v for n, v in tensors if not n.startswith("_") or leaf_of(v) is not None]
 
     @property
     def weights(self) -> list[Tensor]:
@@ -378,7 +416,13 @@ class Layer(nn.Module):
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes to make a layer like this one."""
-        given = {k: v for k, v in self._given.value.items() if k not in _COMMON + _IGNORED}
+        own = {*self._positional()} - {"input_shape", "input_length"}
+        left = {*_COMMON, *_IGNORED} - own
+        given = {k: v for k, v in self._given.value.items() if k not in left}
+        for key, default in self._defaults().items():  # numbers that were set later
+            found = getattr(self, key, None)
+            if type(found) in (bool, int, float) and key not in left and found != default:
+                given[key] = found
         return {"name": self.name, "trainable": self.trainable, **given}
 
     @classmethod

@@ -96,7 +96,7 @@ class _Conv(Layer):
         self.kernel_size = sizes_of(name, "kernel_size", kernel_size, self._axes)
         self.strides = sizes_of(name, "strides", strides, self._axes)
         self.dilation_rate = sizes_of(name, "dilation_rate", dilation_rate, self._axes)
-        self.groups = positive(name, groups=groups)
+        self.groups: int = positive(name, groups=groups)
         self.padding = str(padding).lower()
         allowed = ("valid", "same", "causal") if self._axes == 1 else ("valid", "same")
         if self.padding not in allowed:
@@ -114,7 +114,7 @@ class _Conv(Layer):
                 f"{type(self).__name__}: the input has shape {tuple(input_shape)}; it must have "
                 f"{self._axes + 2} axes, the last of channels"
             )
-        channels = input_shape[-1]
+        channels: int = input_shape[-1]
         if channels % self.groups or self.filters % self.groups:
             raise ShapeError(
                 f"{type(self).__name__}: {channels} channels and {self.filters} filters cannot be "
@@ -289,6 +289,8 @@ class SeparableConv2D(_Conv):
             self.pointwise[0],
             regularizer=self.pointwise[1],
         )
+        vars(self).pop("bias")  # the last of the weights
+        self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
                 (self.filters,), self.initializers[1], regularizer=self.regularizers[1]

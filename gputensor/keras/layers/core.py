@@ -115,9 +115,9 @@ class Operation(Layer):
         super().__init__(**kwargs)
         self.function = function
 
-    def call(self, *args: Any) -> Any:
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
-        return self.function(*args)
+        return self.function(*args, **kwargs)
 
 
 class Dense(Layer):

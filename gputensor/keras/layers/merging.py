@@ -14,6 +14,7 @@ from gputensor.ops.elementwise import minimum as smaller
 from gputensor.ops.elementwise import multiply as times
 from gputensor.ops.elementwise import subtract as minus
 from gputensor.ops.manipulation import concat, reshape
+from gputensor.ops.statistical import sum as total
 
 __all__ = [
     "Add",
@@ -132,7 +133,7 @@ class Dot(Layer):
             x = functional.normalize(x, axis=a, eps=1e-6)
             y = functional.normalize(y, axis=b, eps=1e-6)
         if x.ndim == y.ndim == 2:
-            return (x * y).sum(axis=1, keepdims=True)
+            return total(times(x, y), axis=1, keepdims=True)
         left = [i for i in range(1, x.ndim) if i != a]
         right = [i for i in range(1, y.ndim) if i != b]
         x = x.permute_dims((0, *left, a))

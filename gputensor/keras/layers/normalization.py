@@ -33,11 +33,14 @@ def _refuse(name: str, kwargs: dict[str, Any]) -> None:
             raise TypeError(f"{name}: {key} is not supported")
 
 
+_RENORM = ("renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size")
+
+
 class BatchNormalization(_Normalization):
     """Batch normalization (Ioffe & Szegedy 2015).
 
-    While training, means and variances are those of the batch, and move the running ones; otherwise,
-    and where the layer is not `trainable`, the running ones are taken.
+    While training, means and variances are those of the batch, and move the running ones;
+    otherwise, and where the layer is not `trainable`, the running ones are taken.
 
     Parameters
     ----------
@@ -70,8 +73,8 @@ class BatchNormalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         _refuse("BatchNormalization", kwargs)
-        renorm = {k: kwargs.pop(k) for k in ("renorm", "virtual_batch_size") if k in kwargs}
-        if any(renorm.values()):
+        renorm = {k: kwargs.pop(k) for k in _RENORM if k in kwargs}
+        if renorm.get("renorm") or renorm.get("virtual_batch_size"):
             raise TypeError("BatchNormalization: renorm and virtual_batch_size are not supported")
         super().__init__(**kwargs)
         (self.axis,) = axis if isinstance(axis, (list, tuple)) else (axis,)
@@ -181,11 +184,11 @@ class LayerNormalization(_Normalization):
         for axis in axes:
             size *= x.shape[axis]
         rows = reshape(moved, (*moved.shape[: len(others)], size))
-        kind = dict(dtype=x.dtype, device=x.device)
+        kind: dict[str, Any] = {"dtype": x.dtype, "device": x.device}
         gamma = ones(size, **kind) if self.gamma is None else reshape(self.gamma, (size,))
         beta = zeros(size, **kind) if self.beta is None else reshape(self.beta, (size,))
         y = reshape(functional.layer_norm(rows, gamma, beta, self.epsilon), moved.shape)
-        return y if moved is x else permute_dims(y, [order.index(i) for i in range(x.ndim)])
+        return y if moved is x else permute_dims(y, tuple(order.index(i) for i in range(x.ndim)))
 
 
 class RMSNormalization(_Normalization):

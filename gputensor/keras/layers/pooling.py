@@ -15,10 +15,10 @@ from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
 __all__ = [
-    "AvgPool1D",
-    "AvgPool2D",
     "AveragePooling1D",
     "AveragePooling2D",
+    "AvgPool1D",
+    "AvgPool2D",
     "Cropping1D",
     "Cropping2D",
     "GlobalAveragePooling1D",
@@ -177,7 +177,7 @@ class _Edges(Layer):
 
 
 class ZeroPadding2D(_Edges):
-    """Zeros around images: `padding` is an int, (height, width) or ((top, bottom), (left, right))."""
+    """Zeros around images: `padding` is n, (height, width) or ((top, bottom), (left, right))."""
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

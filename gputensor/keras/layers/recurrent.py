@@ -71,7 +71,7 @@ class _Cell(Layer):
         name = type(self).__name__
         _unsupported(name, kwargs, "recurrent_constraint")
         super().__init__(**kwargs)
-        self.units = positive(name, units=units)
+        self.units: int = positive(name, units=units)
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
@@ -143,7 +143,7 @@ class _Cell(Layer):
 
     def get_initial_state(self, batch_size: int, like: Tensor | None = None) -> list[Tensor]:
         """Zeros."""
-        kind: Any = {} if like is None else dict(dtype=like.dtype, device=like.device)
+        kind: Any = {} if like is None else {"dtype": like.dtype, "device": like.device}
         return [zeros((batch_size, n), **kind) for n in self.state_size]
 
 
@@ -152,6 +152,10 @@ class SimpleRNNCell(_Cell):
 
     def __init__(self, units: int, activation: Any = "tanh", *args: Any, **kwargs: Any) -> None:
         super().__init__(units, activation, "sigmoid", *args, **kwargs)
+
+    @classmethod
+    def _positional(cls) -> list[str]:
+        return [name for name in _Cell._positional() if name != "recurrent_activation"]
 
     def _step(self) -> recurrent.Step:
         return recurrent.simple_step(self.recurrent_kernel, None, self.activation)
@@ -324,7 +328,7 @@ class RNN(Layer):
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
-        self.states: Any = None
+        self._last: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Build the cell."""
@@ -337,17 +341,22 @@ class RNN(Layer):
             self.cell._build((input_shape[0], input_shape[2]))
         self.built = True
 
+    @property
+    def states(self) -> Any:
+        """States after the last batch of a stateful layer."""
+        return self._last
+
     def reset_states(self) -> None:
         """Begin the next batch with zeros."""
-        self.states = None
+        self._last = None
 
     reset_state = reset_states
 
     def _first(self, x: Tensor, given: Any) -> tuple[Tensor, ...]:
         if given is not None:
             return tuple(given) if isinstance(given, (list, tuple)) else (given,)
-        if self.stateful and self.states is not None:
-            return tuple(self.states)
+        if self.stateful and self._last is not None:
+            return tuple(self._last)
         if hasattr(self.cell, "get_initial_state"):
             return tuple(self.cell.get_initial_state(x.shape[0], x))
         sizes = self.cell.state_size
@@ -368,7 +377,7 @@ class RNN(Layer):
             state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
         )
         if self.stateful:
-            self.states = [s.detach() for s in state]
+            self._last = [s.detach() for s in state]
         if self.go_backwards and self.return_sequences:
             outputs = flip(outputs, axis=1)  # in the order in which they were computed, as in Keras
         found = outputs if self.return_sequences else last
@@ -428,10 +437,18 @@ class _OwnCell(RNN):
             **shape,
         )
 
+    @classmethod
+    def _positional(cls) -> list[str]:
+        return cls._cell._positional()
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        return [*super()._arguments(), *cls._cell._arguments()]
+
     @property
     def units(self) -> int:
         """Length of an output."""
-        units: int = self.cell.units
+        units: int = self.cell.units  # type: ignore[union-attr]
         return units
 
 
@@ -518,6 +535,16 @@ class Bidirectional(Layer):
             if not layer.built:
                 layer._build(input_shape)
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The two layers and how they are merged."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "merge_mode": self.merge_mode,
+            "layer": self.forward_layer,
+            "backward_layer": self.backward_layer,
+        }
 
     def call(self, x: Tensor, mask: Any = None) -> Any:
         """Both results as one; with the states of both where they are wanted."""

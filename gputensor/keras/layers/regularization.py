@@ -54,7 +54,8 @@ class Dropout(_Noise):
     noise_shape : tuple of int, optional
         Of what is drawn, 1 along axes that share it.
     seed : int, optional
-        Is not used: the numbers come from gputensor's generator, see ``keras.utils.set_random_seed``.
+        Is not used: the numbers come from gputensor's generator, which
+        ``keras.utils.set_random_seed`` starts.
     """
 
     def __init__(
@@ -135,4 +136,5 @@ class AlphaDropout(_Noise):
         keep = 1 - self.rate
         a = (keep * (1 + self.rate * low**2)) ** -0.5
         kept = self._dropped(ones(x.shape, dtype=x.dtype, device=x.device)) > 0
-        return a * where(kept, x, low) - a * low * self.rate
+        found: Tensor = a * where(kept, x, low) - a * low * self.rate
+        return found

@@ -1,0 +1,459 @@
+"""Models in files: ``.keras`` and ``.h5`` as Keras writes them, and ``.safetensors``.
+
+A ``.keras`` file is a zip archive of ``config.json`` and ``model.weights.h5``; it and ``.h5`` need
+h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing. None holds code, and
+nothing in a file is executed.
+"""
+
+import io
+import json
+import os
+import struct
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import Tensor
+from gputensor.errors import ShapeError
+from gputensor.keras import configuration, losses, metrics, optimizers
+from gputensor.keras.configuration import registered
+from gputensor.keras.layers.base import Layer
+from gputensor.keras.models import Model, Sequential
+from gputensor.keras.naming import snake_case
+
+__all__ = [
+    "load_model",
+    "load_weights",
+    "register_keras_serializable",
+    "save_model",
+    "save_weights",
+]
+
+register_keras_serializable = registered
+_VERSION = "3.15.1"  # of the Keras whose form this is
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(
+            "files of Keras need h5py: pip install 'gputensor[keras]'; a name that ends in "
+            ".safetensors needs nothing"
+        ) from None
+    return h5py
+
+
+# Where weights are
+
+
+def _class_name(layer: Any) -> str:
+    if type(layer) is Model and layer._graph is not None:
+        return "functional"
+    return snake_case(type(layer).__name__)
+
+
+def _numbered(parts: Any) -> Iterator[tuple[str, Any]]:
+    """Layers of a list by Keras's names in files: those of their classes."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        name = _class_name(part)
+        count = counts.get(name, 0)
+        counts[name] = count + 1
+        yield (f"{name}_{count}" if count else name), part
+
+
+def _inside(layer: Any) -> Iterator[tuple[str, Any]]:
+    """Layers inside, by their path in a file."""
+    if isinstance(layer, Sequential) or (isinstance(layer, Model) and layer._graph is not None):
+        yield from ((f"layers/{name}", part) for name, part in _numbered(layer.layers))
+        return
+    for name, value in vars(layer).items():
+        if isinstance(value, Layer):
+            yield name, value
+        elif isinstance(value, (list, tuple)):
+            held = [v for v in value if isinstance(v, Layer)]
+            yield from ((f"{name}/{key}", part) for key, part in _numbered(held))
+
+
+def _own_weights(layer: Layer) -> list[Tensor]:
+    inside = {id(w) for _, child in _inside(layer) for w in child.weights}
+    own = [w for w in layer.weights if id(w) not in inside]
+    return own if not isinstance(layer, Model) else [w for w in layer._own() if id(w) not in inside]
+
+
+def _places(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """A layer and all inside, by path; a layer that is in several places once."""
+    seen: set[int] = set()
+
+    def walk(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        yield path, layer
+        for name, child in _inside(layer):
+            yield from walk(child, f"{path}/{name}" if path else name)
+
+    return walk(layer, path)
+
+
+def _write(group: Any, model: Layer) -> None:
+    for path, layer in _places(model):
+        variables = group.create_group(f"{path}/vars" if path else "vars")
+        if not path:
+            variables.attrs["name"] = layer.name
+        for i, w in enumerate(_own_weights(layer)):
+            variables.create_dataset(str(i), data=backend.to_host(w.array))
+
+
+def _read(group: Any, model: Layer, source: str) -> None:
+    found: list[tuple[Layer, list[Any]]] = []
+    for path, layer in _places(model):
+        own = _own_weights(layer)
+        if not own:
+            continue
+        place = f"{path}/vars" if path else "vars"
+        held = group.get(place)
+        count = 0 if held is None else len(held)
+        if count != len(own):
+            raise ShapeError(
+                f"{source}: {place} has {count} weights, the layer {layer.name} {len(own)}"
+            )
+        found.append((layer, [np.asarray(held[str(i)]) for i in range(count)]))
+    _assign(found, source)
+
+
+def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
+    """Give all layers their weights; nothing is changed if one does not fit."""
+    for layer, values in found:
+        for w, value in zip(_own_weights(layer), values, strict=True):
+            if w.shape != value.shape:
+                raise ShapeError(
+                    f"{source}: a weight of {layer.name} has shape {value.shape}, the layer's has "
+                    f"{w.shape}"
+                )
+    for layer, values in found:
+        state = dict(zip(map(id, _own_weights(layer)), values, strict=True))
+        layer.set_weights([state.get(id(w), w) for w in layer.weights])
+
+
+# Safetensors: 8 bytes with the length of a JSON header, the header, the elements
+
+_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"}
+_CODES |= {"int32": "I32", "uint8": "U8", "bool": "BOOL", "int8": "I8", "uint32": "U32"}
+
+
+def _write_safetensors(file: Any, model: Layer, metadata: dict[str, str]) -> None:
+    header: dict[str, Any] = {"__metadata__": metadata}
+    parts, at = [], 0
+    for path, layer in _places(model):
+        for i, w in enumerate(_own_weights(layer)):
+            raw = np.ascontiguousarray(backend.to_host(w.array))
+            header[f"{path}/{i}".lstrip("/")] = {
+                "dtype": _CODES[w.dtype.name],
+                "shape": list(w.shape),
+                "data_offsets": [at, at + raw.nbytes],
+            }
+            at += raw.nbytes
+            parts.append(raw.tobytes())
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    _put(file, struct.pack("<Q", len(text)) + text + b"".join(parts))
+
+
+def _read_safetensors(file: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    raw = Path(file).read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    if length > len(raw) - 8:
+        raise ValueError(f"{file}: it is no safetensors file, or cut off")
+    header = json.loads(raw[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    names = {code: name for name, code in _CODES.items()}
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = entry["data_offsets"]
+        part = raw[8 + length + start : 8 + length + stop]
+        dtype = np.dtype(names[entry["dtype"]])
+        arrays[name] = np.frombuffer(part, dtype).reshape(entry["shape"])
+    return arrays, metadata
+
+
+def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> None:
+    found = []
+    for path, layer in _places(model):
+        keys = [f"{path}/{i}".lstrip("/") for i in range(len(_own_weights(layer)))]
+        if missing := [key for key in keys if key not in arrays]:
+            raise ShapeError(f"{source}: it lacks {missing[0]}, a weight of {layer.name}")
+        if keys:
+            found.append((layer, [arrays[key] for key in keys]))
+    _assign(found, source)
+
+
+def _put(file: Any, content: bytes) -> None:
+    """Write a file in one step."""
+    path = Path(file)
+    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# How a model was compiled
+
+
+def _compiled(model: Any) -> dict[str, Any] | None:
+    """What ``compile`` was told, where all of it has names."""
+    if model.optimizer is None or model._measures is None:
+        return None
+    loss, weights, chosen, _ = model._choice
+    metrics_by_name = _names(chosen, metrics.get)
+    loss_by_name = _names(loss, lambda one: (losses.get(one).name, None))
+    if loss_by_name is None:
+        return None
+    settings = model.optimizer.get_config()
+    optimizer = {
+        "module": "keras.optimizers",
+        "class_name": type(model.optimizer).__name__,
+        "config": {k: v for k, v in settings.items() if _is_plain(v)},
+        "registered_name": None,
+    }
+    found = {"optimizer": optimizer, "loss": loss_by_name, "metrics": metrics_by_name}
+    return found if weights is None else found | {"loss_weights": weights}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _names(tree: Any, get: Any) -> Any:
+    """Losses or metrics by names that Keras knows, too; None if one has none."""
+    if tree is None:
+        return None
+    if isinstance(tree, (list, tuple)):
+        found = [_names(one, get) for one in tree]
+        return None if None in found else found
+    if isinstance(tree, dict):
+        named = {k: _names(one, get) for k, one in tree.items()}
+        return None if None in named.values() else named
+    if isinstance(tree, losses.Loss) and type(tree) in losses._FUNCTIONS.values():
+        return {
+            "module": "keras.losses",
+            "class_name": type(tree).__name__,
+            "config": tree.get_config(),
+            "registered_name": None,
+        }
+    name = get(tree)[0]
+    return name if name in metrics._FUNCTIONS or name in losses._NAMES else None
+
+
+def _compile(model: Any, config: Any) -> None:
+    """Compile as a file says, where that is known here; else say that it was not."""
+    if not config or not isinstance(config, dict) or not config.get("optimizer"):
+        return
+    given = config["optimizer"]
+    try:
+        if isinstance(given, dict):
+            kind = getattr(optimizers, given["class_name"])
+            known = {*kind._defaults, *optimizers._COMMON}
+            settings = {k: v for k, v in given["config"].items() if k in known and v is not None}
+            given = kind.from_config(settings)
+        wanted = {k: config[k] for k in ("loss_weights", "metrics") if config.get(k)}
+        model.compile(given, config["loss"], **wanted)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        warnings.warn(
+            f"the model is not compiled as it was, call compile yourself: {error}", stacklevel=3
+        )
+
+
+# Doors
+
+
+def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+    """Write a model: architecture, weights and how it was compiled.
+
+    Parameters
+    ----------
+    model : Model
+    filepath : path-like
+        Ends in ``.keras``, ``.h5`` or ``.safetensors``.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+    """
+    path = Path(os.path.expanduser(filepath))
+    _check_new(path, overwrite)
+    if not model.built:
+        raise ValueError(f"save: {model.name} is not built yet; call it, or build(input_shape)")
+    config = configuration.serialize(model)
+    if (compiled := _compiled(model)) is not None:
+        config["compile_config"] = compiled
+    if path.suffix == ".safetensors":
+        _write_safetensors(path, model, {"format": "gputensor.keras", "config": json.dumps(config)})
+    elif path.suffix == ".keras":
+        stream = io.BytesIO()
+        with _h5py().File(stream, "w") as file:
+            _write(file, model)
+        date = time.strftime("%Y-%m-%d@%H:%M:%S")
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            metadata = {"keras_version": _VERSION, "date_saved": date}
+            archive.writestr("metadata.json", json.dumps(metadata))
+            archive.writestr("config.json", json.dumps(config))
+            archive.writestr("model.weights.h5", stream.getvalue())
+        _put(path, out.getvalue())
+    elif path.suffix in (".h5", ".hdf5"):
+        stream = io.BytesIO()
+        with _h5py().File(stream, "w") as file:
+            file.attrs["keras_version"] = _VERSION
+            file.attrs["backend"] = "gputensor"
+            file.attrs["model_config"] = json.dumps(config)
+            _write_old(file.create_group("model_weights"), model)
+        _put(path, stream.getvalue())
+    else:
+        raise ValueError(
+            f"save: {filepath} must end in .keras, .h5 or .safetensors; for example "
+            f"{path.with_suffix('.keras')}"
+        )
+
+
+def _check_new(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already; overwrite=True replaces it")
+
+
+def _write_old(group: Any, model: Any) -> None:
+    """Weights of each layer by number, as Keras 2 wrote them."""
+    group.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+    group.attrs["keras_version"] = _VERSION
+    for layer in model.layers:
+        part = group.create_group(layer.name)
+        weights = layer.weights
+        names = [f"{layer.name}/{i}" for i in range(len(weights))]
+        part.attrs["weight_names"] = [name.encode() for name in names]
+        for name, w in zip(names, weights, strict=True):
+            part.create_dataset(name, data=backend.to_host(w.array))
+
+
+def _read_old(group: Any, model: Any, source: str) -> None:
+    def text(x: Any) -> str:
+        return x.decode() if isinstance(x, bytes) else str(x)
+
+    names = [text(n) for n in group.attrs["layer_names"]]
+    held = [n for n in names if len(group[n].attrs.get("weight_names", ()))]
+    mine = [layer for layer in model.layers if layer.weights]
+    if len(held) != len(mine):
+        raise ShapeError(f"{source}: {len(held)} layers have weights, of the model {len(mine)}")
+    for name, layer in zip(held, mine, strict=True):
+        part = group[name]
+        layer.set_weights([np.asarray(part[text(w)]) for w in part.attrs["weight_names"]])
+
+
+def load_model(
+    filepath: Any,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Any:
+    """The model of a file.
+
+    Parameters
+    ----------
+    filepath : path-like
+        Of Keras 3 or of :func:`save_model`: ``.keras``, ``.h5`` or ``.safetensors``.
+    custom_objects : dict, optional
+        Classes of layers of the user's, by name.
+    compile : bool
+        Whether to compile it as it was.
+    safe_mode : bool
+        Without effect: nothing in a file is executed either way.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        If the file is none of these, or holds a layer that is not known.
+    """
+    path = Path(os.path.expanduser(filepath))
+    if not path.exists():
+        raise FileNotFoundError(f"load_model: there is no file {path}")
+    if path.suffix == ".safetensors":
+        arrays, metadata = _read_safetensors(path)
+        if "config" not in metadata:
+            raise ValueError(f"{path}: it holds weights and no model; use load_weights")
+        config = json.loads(metadata["config"])
+        model = configuration.deserialize(config, custom_objects)
+        _assign_safetensors(arrays, model, str(path))
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            raw = io.BytesIO(archive.read("model.weights.h5"))
+        model = _built(configuration.deserialize(config, custom_objects), config)
+        with _h5py().File(raw, "r") as file:
+            _read(file, model, str(path))
+    else:
+        with _h5py().File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise ValueError(f"{path}: it holds weights and no model; use load_weights")
+            config = json.loads(file.attrs["model_config"])
+            model = _built(configuration.deserialize(config, custom_objects), config)
+            _read_old(file["model_weights"], model, str(path))
+    if compile:
+        _compile(model, config.get("compile_config"))
+    return model
+
+
+def _built(model: Any, config: Mapping[str, Any]) -> Any:
+    shape = (config.get("build_config") or {}).get("input_shape")
+    if not model.built and shape:
+        model._build(tuple(shape))
+    return model
+
+
+def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
+    """Write a model's weights alone: to ``.weights.h5`` as Keras, or to ``.safetensors``."""
+    path = Path(os.path.expanduser(filepath))
+    _check_new(path, overwrite)
+    if path.suffix == ".safetensors":
+        _write_safetensors(path, model, {"format": "gputensor.keras"})
+        return
+    if path.suffix not in (".h5", ".hdf5"):
+        raise ValueError(f"save_weights: {filepath} must end in .weights.h5 or .safetensors")
+    stream = io.BytesIO()
+    with _h5py().File(stream, "w") as file:
+        if path.name.endswith(".weights.h5"):
+            _write(file, model)
+        else:
+            _write_old(file, model)
+    _put(path, stream.getvalue())
+
+
+def load_weights(model: Any, filepath: Any, **options: Any) -> None:
+    """Read weights into a model of the same architecture; nothing is changed if they do not fit."""
+    path = Path(os.path.expanduser(filepath))
+    if not path.exists():
+        raise FileNotFoundError(f"load_weights: there is no file {path}")
+    if path.suffix == ".safetensors":
+        _assign_safetensors(_read_safetensors(path)[0], model, str(path))
+        return
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            source: Any = io.BytesIO(archive.read("model.weights.h5"))
+    else:
+        source = path
+    with _h5py().File(source, "r") as file:
+        if "layer_names" in file.attrs:
+            _read_old(file, model, str(path))
+        elif "model_weights" in file:
+            _read_old(file["model_weights"], model, str(path))
+        else:
+            _read(file, model, str(path))

@@ -1,0 +1,124 @@
+"""What a training loop shows: a progress bar, and a line for each epoch."""
+
+import math
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.backend import Array
+
+if TYPE_CHECKING:
+    from gputensor.training.measures import Sums
+
+__all__ = ["Copy", "Display", "lines_of", "print_epoch"]
+
+_WIDTH = 80
+
+
+class _Done:
+    """Stands for the event of a copy that needs none."""
+
+    done = True
+
+
+class Copy:
+    """A copy of a small device array to the host that nobody waits for."""
+
+    def __init__(self, array: Array) -> None:
+        self._event: Any = _Done()
+        if backend.on_cpu(array):
+            self.host = array.copy()
+            return
+        import cupy
+
+        memory = cupy.cuda.alloc_pinned_memory(array.nbytes)
+        self.host = np.frombuffer(memory, array.dtype, array.size)
+        stream = cupy.cuda.get_current_stream()
+        array.data.copy_to_host_async(self.host.ctypes.data, array.nbytes, stream)
+        self._event = stream.record()
+
+    @property
+    def done(self) -> bool:
+        """Whether the numbers are there."""
+        return bool(self._event.done)
+
+
+class Display:
+    """Progress bar with the loss so far, on a terminal and where it is wanted.
+
+    The loss comes by a copy to pinned memory, begun at most four times a second and shown when it
+    has arrived, so that nobody waits for the device.
+    """
+
+    def __init__(
+        self, total: int | None, text: str, verbose: int | str, sums: "Sums | None" = None
+    ) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=total,
+            desc=text,
+            unit=" samples",
+            unit_scale=True,
+            leave=False,
+            mininterval=0.25,
+            ncols=min(_WIDTH, shutil.get_terminal_size().columns),
+            disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
+        )
+        self._sums = None if self._bar.disable else sums
+        self._rows = 0
+        self._next = 0.0
+        self._copy: tuple[Copy, int] | None = None
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def update(self, rows: int) -> None:
+        """Say that so many more rows are done, or given to the device."""
+        self._bar.update(rows)
+        self._rows += rows
+        if self._sums is None:
+            return
+        if self._copy is not None and self._copy[0].done:
+            copy, count = self._copy
+            self._copy = None
+            self._bar.set_postfix(loss=f"{copy.host[0] / count:.4f}", refresh=False)
+        now = time.monotonic()
+        if self._copy is None and now >= self._next:
+            self._next = now + 0.25
+            self._copy = Copy(self._sums.values.array), self._rows
+
+
+def _in_words(name: str, value: float) -> str:
+    if name.endswith("loss") and math.isnan(value):
+        return f"{name} is NaN"
+    small = value != 0 and abs(value) < 1e-3
+    return f"{name} {value:.4e}" if small else f"{name} {value:.4f}"
+
+
+def lines_of(head: str, values: dict[str, Any], tail: tuple[str, ...] = ()) -> list[str]:
+    """Text of numbers by name, in lines of 80 columns at most."""
+    lines, line = [], head
+    for part in [_in_words(k, v) for k, v in values.items()] + list(tail):
+        if (line != head and len(line) + 2 + len(part) > _WIDTH) or len(line) + len(
+            part
+        ) > 2 * _WIDTH:
+            lines.append(line)
+            line = " " * (len(head.split("  ")[0])) + "  " + part
+        else:
+            line = f"{line}  {part}"
+    return [*lines, line]
+
+
+def print_epoch(head: str, values: dict[str, Any], rows: int, seconds: float) -> None:
+    """Print the line of an epoch."""
+    rate = f"{rows / seconds:,.0f} samples/s" if seconds else ""
+    for line in lines_of(head, values, (f"{seconds:.2f} s", rate)):
+        print(line)

@@ -1,0 +1,35 @@
+"""What a training loop measured."""
+
+from typing import Any
+
+from gputensor.training.callbacks import Callback
+
+__all__ = ["History"]
+
+
+class History(Callback):
+    """What ``fit`` measured.
+
+    Attributes
+    ----------
+    history : dict of list
+        For each metric its value in every epoch; those of the validation as ``val_...``.
+    epoch : list of int
+    seconds : list of float
+        Time that each epoch took, without validation.
+    params : dict
+        ``epochs``, ``steps`` (batches of an epoch) and ``verbose``.
+    """
+
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.history: dict[str, list[Any]] = {}
+        self.epoch: list[int] = []
+        self.seconds: list[float] = []
+        self.params = params or {}
+
+    def add(self, epoch: int, values: dict[str, Any]) -> None:
+        """Append an epoch's values."""
+        self.epoch.append(epoch)
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)

@@ -1,0 +1,264 @@
+"""Loss and metrics of a model's outputs, added up on the device."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend, nn
+from gputensor.autograd import Tensor, no_grad, wrap
+from gputensor.backend import Array
+from gputensor.ops.nn import cross_entropy_and_result
+from gputensor.ops.precision import widened
+from gputensor.ops.statistical import mean
+from gputensor.ops.statistical import sum as total
+
+__all__ = ["Head", "Measures", "Sums"]
+
+
+class Sums:
+    """Loss and metrics, added up on the device."""
+
+    def __init__(self, names: list[str], place: Any) -> None:
+        self.names = names
+        self.values = wrap(backend.namespace(place).zeros(len(names), np.float64))
+
+    def add(self, values: list[Array]) -> None:
+        """Add sums over a batch."""
+        sums = self.values.array
+        for i, value in enumerate(values):
+            sums[i] += value
+
+    def means(self, rows: int) -> dict[str, float]:
+        """Means over all rows; reads the device once."""
+        with backend.expected_waits():
+            sums = backend.to_host(self.values.array)
+        return dict(zip(self.names, (sums / max(rows, 1)).tolist(), strict=True))
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.values.array.fill(0)
+
+
+class Head:
+    """One output of a model: its loss, that loss's weight, and its metrics.
+
+    Attributes
+    ----------
+    name : str
+        Of the output; empty if it is the only one.
+    loss : object or None
+        See :mod:`gputensor.keras.losses`.
+    weight : float
+    metrics : list of (str, object, bool)
+        Name, function or object with ``update_state``, and whether sample weights count.
+    """
+
+    def __init__(
+        self, name: str, loss: Any, weight: float, metrics: list[tuple[str, Any, bool]]
+    ) -> None:
+        self.name = name
+        self.loss = loss
+        self.weight = weight
+        self.summed: list[tuple[str, Any]] = []
+        self.gathered: list[tuple[str, Any, bool]] = []
+        for label, metric, weighted in metrics:
+            label = f"{name}_{label}" if name else label
+            function = _function_of(metric)
+            if function is None or weighted:
+                self.gathered.append((label, _gathering(metric, label), weighted))
+            else:
+                self.summed.append((label, function))
+
+    def logits_wanted(self, ends_in_softmax: bool) -> bool:
+        """Whether loss and softmax are one kernel on logits."""
+        loss = self.loss
+        return bool(loss is not None and loss.cross_entropy and not loss.from_logits) and (
+            ends_in_softmax
+        )
+
+    def measure(
+        self, out: Tensor, y: Any, weight: Any, fused: bool, accuracy: Any
+    ) -> tuple[Tensor | None, list[Array]]:
+        """Mean loss of a batch, and the sums of loss and metrics over it."""
+        loss = self.loss
+        result: Tensor | None = None
+        values: list[Array] = []
+        correct: Array | None = None
+        rows = len(out.array)
+        if loss is not None:
+            kernel = fused or (loss.cross_entropy and loss.from_logits)
+            whole = getattr(loss, "reduction", "mean") in ("sum_over_batch_size", "mean")
+            if kernel and weight is None and whole and out.ndim == 2:
+                smoothing = loss.label_smoothing
+                result, sums = cross_entropy_and_result(out, y, smoothing, "mean")
+                values, correct = [sums.total], sums.correct
+            else:
+                result, value = self._weighted(out, y, weight, kernel)
+                values = [value]
+        for label, metric in self.summed:
+            del label
+            if metric is accuracy and correct is not None:
+                values.append(correct)
+                continue
+            found = metric(_wrapped(y), _prediction(out, fused)).array
+            values.append(found.mean(dtype=np.float64) * rows)
+        for _, metric, weighted in self.gathered:
+            with no_grad():
+                given = {"sample_weight": weight} if weighted and weight is not None else {}
+                metric.update_state(_wrapped(y), _prediction(out, fused), **given)
+        return result, values
+
+    def _weighted(self, out: Tensor, y: Any, weight: Any, kernel: bool) -> tuple[Tensor, Array]:
+        """Mean loss, and its sum over the batch."""
+        loss = self.loss
+        rows = len(out.array)
+        if kernel and out.ndim == 2:
+            each = nn.functional.cross_entropy(
+                out, y, label_smoothing=loss.label_smoothing, reduction="none"
+            )
+        else:
+            each = loss.function(_wrapped(y), widened(out))
+        if (each.ndim > 1 and weight is None) or (each.ndim > 1 and weight.ndim == 1):
+            # A loss for each output, or step in time: the mean of a sample's.
+            each = mean(each, axis=tuple(range(1, each.ndim)))
+        if weight is not None:
+            each = each * wrap(weight.astype(each.dtype, copy=False))
+        if getattr(loss, "reduction", None) == "sum" and each.ndim:
+            result = total(each)
+            return result, result.detach().array * rows
+        result = mean(each)
+        return result, result.detach().array.astype(np.float64) * rows
+
+
+def _wrapped(y: Any) -> Any:
+    return wrap(y) if backend.is_array(y) or hasattr(y, "recording") else y
+
+
+def _prediction(out: Tensor, fused: bool) -> Tensor:
+    found = out.detach()
+    return nn.functional.softmax(found) if fused else found
+
+
+def _function_of(metric: Any) -> Any:
+    """Function of a metric that is a mean over samples; None if it is not."""
+    if not hasattr(metric, "update_state"):
+        return metric.function if hasattr(metric, "cross_entropy") else metric
+    from gputensor.keras.metrics import MeanMetricWrapper
+
+    plain = (
+        isinstance(metric, MeanMetricWrapper)
+        and type(metric).result is MeanMetricWrapper.result
+        and type(metric).update_state is MeanMetricWrapper.update_state
+    )
+    return metric.function if plain else None
+
+
+def _gathering(metric: Any, name: str) -> Any:
+    from gputensor.keras.metrics import MeanMetricWrapper
+
+    if hasattr(metric, "update_state"):
+        return metric
+    return MeanMetricWrapper(metric.function if hasattr(metric, "cross_entropy") else metric, name)
+
+
+class Measures:
+    """Losses and metrics of all outputs of a model.
+
+    Parameters
+    ----------
+    heads : list of Head
+    accuracy : callable
+        The metric that the fused loss measures by the way.
+    """
+
+    def __init__(self, heads: list[Head], accuracy: Any) -> None:
+        self.heads = heads
+        self._accuracy = accuracy
+
+    @property
+    def summed_names(self) -> list[str]:
+        """Names of what is added up for each row, the loss first."""
+        names = ["loss"]
+        for head in self.heads:
+            if head.loss is not None and len(self.heads) > 1:
+                names.append(f"{head.name}_loss")
+            names += [label for label, _ in head.summed]
+        return names
+
+    def sums(self, place: Any) -> Sums:
+        """Sums, 0 so far, where `place` is."""
+        return Sums(self.summed_names, place)
+
+    def clear(self) -> None:
+        """Begin again with what is gathered."""
+        for head in self.heads:
+            for _, metric, _ in head.gathered:
+                metric.reset_state()
+
+    def results(self, sums: Sums, rows: int) -> dict[str, Any]:
+        """All measures by name, over so many rows."""
+        values: dict[str, Any] = sums.means(rows)
+        for head in self.heads:
+            for label, metric, _ in head.gathered:
+                found = metric.result()
+                with backend.expected_waits():
+                    host = found.numpy() if isinstance(found, Tensor) else np.asarray(found)
+                if host.ndim == 0:
+                    values[label] = float(host)
+                else:
+                    values[label] = host
+        return values
+
+    def measure(
+        self, outs: list[Tensor], ys: list[Any], weights: list[Any], fused: bool, penalties: Any
+    ) -> tuple[Tensor, list[Array]]:
+        """Loss of a batch, and the sums over it in the order of :attr:`summed_names`."""
+        rows = len(outs[0].array)
+        if len(self.heads) == 1 and not penalties:
+            head = self.heads[0]
+            result, values = head.measure(outs[0], ys[0], weights[0], fused, self._accuracy)
+            assert result is not None
+            if head.weight != 1.0:
+                result, values[0] = result * head.weight, values[0] * head.weight
+            return result, values
+        whole: Tensor | None = None
+        rest: list[Array] = []
+        for head, out, y, weight in zip(self.heads, outs, ys, weights, strict=True):
+            result, values = head.measure(out, y, weight, fused, self._accuracy)
+            if result is not None:
+                part = result if head.weight == 1.0 else result * head.weight
+                whole = part if whole is None else whole + part
+                if len(self.heads) == 1:
+                    values = values[1:]
+            rest += values
+        for penalty in penalties:
+            whole = penalty if whole is None else whole + penalty
+        assert whole is not None
+        return whole, [whole.detach().array.astype(np.float64) * rows, *rest]
+
+
+def by_output(
+    what: str, given: Any, names: list[str], single: type | tuple[type, ...]
+) -> list[Any]:
+    """What was given for each output: one for all, a list, or a dict by name.
+
+    Raises
+    ------
+    ValueError
+        If their number or a name does not fit.
+    """
+    if isinstance(given, Mapping):
+        unknown = [k for k in given if k not in names]
+        if unknown:
+            raise ValueError(
+                f"compile: {what} has {unknown[0]!r}, the outputs are {', '.join(names)}"
+            )
+        return [given.get(name) for name in names]
+    if isinstance(given, Sequence) and not isinstance(given, (str, single)):
+        if len(given) != len(names):
+            raise ValueError(
+                f"compile: {what} has {len(given)} items, the model has {len(names)} outputs"
+            )
+        return list(given)
+    return [given] * len(names)

@@ -1,0 +1,185 @@
+"""Where the loop of ``fit`` has its batches from."""
+
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.autograd import wrap
+from gputensor.kernels import next_rows
+from gputensor.random import default_generator
+from gputensor.training.callbacks import CallbackList
+from gputensor.training.feeding import Batches
+from gputensor.training.measures import Sums
+from gputensor.training.steps import Steps
+from gputensor.tree import leaves
+
+__all__ = ["Held", "Streamed"]
+
+
+class Held:
+    """Samples that are on the device, for the loop of ``fit``."""
+
+    def __init__(
+        self,
+        model: Any,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        size: int,
+        steps: int | None,
+    ) -> None:
+        self._model = model
+        self._xs = model._inputs(x)
+        count = model._rows(self._xs)
+        self.place = leaves(self._xs)[0]
+        with backend.on_device_of(self.place):
+            self._ys = model._targets_of(y, count)
+            self._weights = model._weights_of(sample_weight, count)
+        self._class_weight = class_weight
+        self._size = size
+        self._most = steps
+        self._set(count)
+
+    def _set(self, count: int) -> None:
+        self._count = self._next = count
+        self.steps = -(-count // self._size) if self._most is None else self._most
+        self.rows = count if self._most is None else None
+
+    def split(self, share: float, size: int, steps: int | None) -> Any:
+        """Keep the last samples for validation."""
+        keep = int(self._count * (1 - share))
+        if keep in (0, self._count):
+            raise ValueError(
+                f"fit: validation_split {share} of {self._count} samples leaves none to train or "
+                "to evaluate on"
+            )
+        parts = self._xs, self._ys, self._weights
+        xs, ys, weights = (_map(lambda a: a[keep:], part) for part in parts)
+        self._xs, self._ys, self._weights = (_map(lambda a: a[:keep], part) for part in parts)
+        self._set(keep)
+        model = self._model
+        return lambda: model._evaluate(xs, ys, weights, size, steps)
+
+    def steps_of(self, sums: Sums, capture: Any) -> Any:
+        """Function that trains on the next rows of the order."""
+        model, xp = self._model, backend.namespace(self.place)
+        device = backend.device_of(self.place)
+        with backend.on_device_of(self.place):
+            self._order = order = wrap(xp.arange(self._count))
+            self._at = at = wrap(xp.zeros(1, np.int64))
+            weighted = model._with_classes(self._class_weight, self._ys, self._weights)
+        xs = _map(wrap, self._xs)
+        ys, weights = _map(wrap, self._ys), _map(wrap, weighted)
+
+        def step(rows: int) -> None:
+            index = next_rows.raw(order.array, at.array, rows=rows)
+            x = model._batch(_map(lambda t: t.array, xs), index)
+            y = [None if t is None else t.array[index] for t in ys]
+            w = [None if t is None else t.array[index] for t in weights]
+            model._train_on(x, y, w, sums)
+
+        return Steps(step, capture, device)
+
+    def begin_epoch(self, shuffle: bool) -> None:
+        """Begin with the first row, in a new order; with steps of an epoch given, go on first."""
+        if self._most is not None and self._next < self._count:
+            return
+        if shuffle:
+            device = backend.device_of(self.place)
+            drawn = default_generator.permutation(self._count, device=device)
+            self._order.array[...] = drawn.array
+        self._at.array.fill(0)
+        self._next = 0
+
+    def batches(self, run: Any, told: CallbackList) -> Any:
+        """Train on the batches of an epoch; gives how many rows each had."""
+        for batch in range(self.steps):
+            if self._next >= self._count:
+                break
+            rows = min(self._size, self._count - self._next)
+            self._next += rows
+            told.on_train_batch_begin(batch, {})
+            run(rows)
+            yield rows
+
+
+class Streamed:
+    """Batches that come one by one, for the loop of ``fit``."""
+
+    def __init__(self, model: Any, batches: Batches, class_weight: Any) -> None:
+        self._model = model
+        self._batches = batches
+        self._class_weight = class_weight
+        self.steps = batches.steps
+        self.rows: int | None = None
+        self.place: Any = None
+        self._first: Any = None
+
+    def begin(self) -> None:
+        """Read the first batch, which says where and in what shapes samples are."""
+        stream = iter(self._batches)
+        try:
+            first = next(stream)
+        except StopIteration:
+            raise ValueError("fit: x gives no batch") from None
+        self._stream: Any = stream
+        self._first = first
+        self.place = leaves(self._model._inputs(first[0]))[0]
+        self._model._targets_of(first[1], self._model._rows(self._model._inputs(first[0])))
+
+    def split(self, share: float, size: int, steps: int | None) -> Any:
+        """Refuse: samples to come cannot be kept for validation."""
+        raise ValueError("fit: validation_split needs arrays; give validation_data instead")
+
+    def steps_of(self, sums: Sums, capture: Any) -> Any:
+        """Function that trains on a batch."""
+        model = self._model
+
+        def step(x: Any, ys: list[Any], weights: list[Any]) -> None:
+            def raw(ts: list[Any]) -> list[Any]:
+                return [None if t is None else t.array for t in ts]
+
+            model._train_on(x, raw(ys), raw(weights), sums)
+
+        return Steps(step, capture, backend.device_of(self.place))
+
+    def begin_epoch(self, shuffle: bool) -> None:
+        """Begin with the first batch, or go on."""
+        if self._first is None:
+            self._stream = iter(self._batches)
+
+    def batches(self, run: Any, told: CallbackList) -> Any:
+        """Train on the batches of an epoch; gives how many rows each had."""
+        model, batch = self._model, 0
+        while True:
+            given, self._first = self._first, None
+            if given is None:
+                given = next(self._stream, None)
+            if given is None:
+                break
+            x, y, weight = given
+            told.on_train_batch_begin(batch, {})
+            xs = model._inputs(x)
+            rows = model._rows(xs)
+            ys, weights = model._targets_of(y, rows), model._weights_of(weight, rows)
+            weights = model._with_classes(self._class_weight, ys, weights)
+            run(model._batch(xs, None), _map(wrap, ys), _map(wrap, weights))
+            batch += 1
+            yield rows
+        if not batch:
+            raise ValueError(
+                "fit: x gives no batch any more; give a generator without end and steps_per_epoch, "
+                "or an iterable that can be begun again"
+            )
+        self._batches.end_epoch()
+
+
+def _map(function: Any, tree: Any) -> Any:
+    """A tree of arrays, where None stays."""
+    if isinstance(tree, dict):
+        return {k: _map(function, v) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_map(function, v) for v in tree]
+    return None if tree is None else function(tree)

@@ -1,0 +1,309 @@
+"""Models as graphs, as classes, and in files."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+import gputensor as gt
+from gputensor import keras
+from gputensor.keras import layers as L
+from gputensor.keras.models import Model, Sequential, load_model, model_from_json
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((40, 6)).astype(np.float32)
+
+
+def two_ways():
+    """A graph with a shared layer, a residual and two outputs."""
+    x, y = keras.Input((6,), name="x"), keras.Input((6,), name="y")
+    shared = L.Dense(5, activation="relu", name="shared")
+    a, b = shared(x), shared(y)
+    h = L.add([a, b])
+    h = L.BatchNormalization()(L.Dense(5)(h)) + a
+    first = L.Dense(1, name="first")(h)
+    second = L.Dense(3, activation="softmax", name="second")(L.concatenate([h, b]))
+    return Model([x, y], [first, second])
+
+
+def test_a_graph_computes_what_its_layers_do():
+    model = two_ways()
+    assert [layer.name for layer in model.layers][:2] == ["x", "y"]
+    assert sum(layer.name == "shared" for layer in model.layers) == 1
+    a, b = model.get_layer("shared")(X), model.get_layer("shared")(X[::-1].copy())
+    found = model([X, X[::-1].copy()])
+    dense, norm = (
+        next(layer for layer in model.layers if type(layer) is kind and layer.name != "shared")
+        for kind in (L.Dense, L.BatchNormalization)
+    )
+    h = norm(dense(a + b)) + a
+    np.testing.assert_array_equal(
+        found[0].detach().numpy(), model.get_layer("first")(h).detach().numpy()
+    )
+    assert found[1].shape == (40, 3)
+    named = model({"x": X, "y": X[::-1].copy()})
+    np.testing.assert_array_equal(named[0].detach().numpy(), found[0].detach().numpy())
+
+
+def test_parts_of_a_graph_are_models_over_the_same_weights():
+    whole = two_ways()
+    part = Model(whole.inputs, whole.get_layer("first").output)
+    before = part([X, X]).detach().numpy()
+    whole.get_layer("shared").weight.array[...] = 0
+    assert (part([X, X]).detach().numpy() != before).any()
+    assert len(part.layers) == len(whole.layers) - 2
+
+
+def test_a_graph_without_its_input_is_an_error():
+    x, y = keras.Input((6,)), keras.Input((6,))
+    out = L.Dense(1)(x)
+    with pytest.raises(gt.errors.GraphError, match="is none of the inputs"):
+        Model(y, out)
+    with pytest.raises(TypeError, match="must be of keras"):
+        Model(X, out)
+    with pytest.raises(gt.errors.GraphError, match="has no values"):
+        np.asarray(out)
+
+
+def test_models_are_layers_of_models():
+    inner = Sequential([L.Dense(4, activation="relu", input_shape=(6,)), L.Dense(2)])
+    outer = Sequential([inner, L.Dense(1)])
+    assert outer.output_shape is None or outer.output_shape == (1,)
+    x = keras.Input((6,))
+    graph = Model(x, L.Dense(1)(inner(x)))
+    assert [w.shape for w in graph.weights] == [(6, 4), (4,), (4, 2), (2,), (2, 1), (1,)]
+    outer(X)
+    np.testing.assert_array_equal(
+        outer.layers[0](X).detach().numpy(), graph.layers[1](X).detach().numpy()
+    )
+
+
+def test_a_class_of_model():
+    class Net(Model):
+        def __init__(self):
+            super().__init__()
+            self.one = L.Dense(4, activation="relu")
+            self.drop = L.Dropout(0.5)
+            self.two = L.Dense(1)
+
+        def call(self, x, training=False):
+            return self.two(self.drop(self.one(x), training=training))
+
+    model = Net()
+    quiet = model(X).detach().numpy()
+    np.testing.assert_array_equal(model(X).detach().numpy(), quiet)
+    assert (model(X, training=True).detach().numpy() != quiet).any()
+    model.compile("sgd", "mse")
+    losses = model.fit(X, X.sum(axis=1), epochs=20, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert len(model.trainable_weights) == 4
+
+
+@pytest.mark.parametrize("operation", ["lambda", "operator"])
+def test_functions_between_layers(operation):
+    x = keras.Input((6,))
+    y = L.Lambda(lambda t: t * 2)(x) if operation == "lambda" else 2 * x
+    np.testing.assert_array_equal(Model(x, y)(X).numpy(), 2 * X)
+    assert y.shape == (None, 6)
+
+
+def test_lengths_that_are_not_known():
+    x = keras.Input((None,), dtype="int32")
+    h = L.Embedding(10, 4)(x)
+    assert h.shape == (None, None, 4)
+    y = L.LSTM(3)(h)
+    assert y.shape == (None, 3)
+    model = Model(x, y)
+    assert model(np.zeros((2, 5), np.int32)).shape == model(np.zeros((2, 9), np.int32)).shape
+
+
+def test_freezing_layers_at_any_time():
+    model = Sequential([L.Dense(4, input_shape=(6,)), L.BatchNormalization(), L.Dense(1)])
+    assert (len(model.trainable_weights), len(model.non_trainable_weights)) == (6, 2)
+    model.layers[0].trainable = False
+    assert (len(model.trainable_weights), len(model.non_trainable_weights)) == (4, 4)
+    frozen = model.layers[0].get_weights()
+    model.compile("sgd", "mse")
+    model.fit(X, X.sum(axis=1), verbose=0)
+    np.testing.assert_array_equal(model.layers[0].get_weights()[0], frozen[0])
+    model.trainable = False
+    assert not model.trainable_weights
+    model.trainable = True
+    model.fit(X, X.sum(axis=1), verbose=0)
+    assert (model.layers[0].get_weights()[0] != frozen[0]).any()
+
+
+def test_weights_are_set_all_or_none():
+    model = Sequential([L.Dense(4, input_shape=(6,)), L.Dense(1)])
+    before = model.get_weights()
+    wrong = [np.ones_like(w) for w in before]
+    wrong[-1] = np.ones(2, np.float32)
+    with pytest.raises(gt.errors.ShapeError, match="weight 3 of"):
+        model.set_weights(wrong)
+    with pytest.raises(ValueError, match="has 4 weights, 1 were given"):
+        model.set_weights(wrong[:1])
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.set_weights([np.ones_like(w) for w in before])
+    assert all((w == 1).all() for w in model.get_weights())
+
+
+def test_layers_that_are_built_are_not_built_again():
+    model = Sequential([L.Dense(4, input_shape=(6,)), L.Dense(1)])
+    weights = model.get_weights()
+    part = Sequential(model.layers[:1])
+    part.build((6,))
+    model.build((None, 6))
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert part.layers[0] is model.layers[0]
+
+
+def test_an_error_names_the_layer_that_there_is_not():
+    with pytest.raises(ValueError, match=r"no layer is named 'third'; there are x, y"):
+        two_ways().get_layer("third")
+
+
+# Files
+
+
+def whole_house():
+    """A model of many kinds of layers."""
+    x = keras.Input((8, 8, 3), name="picture")
+    words = keras.Input((5,), dtype="int32", name="words")
+    h = L.Conv2D(4, 3, activation="relu", kernel_regularizer="l2", padding="same")(x)
+    h = L.MaxPooling2D()(L.BatchNormalization()(h))
+    h = L.SeparableConv2D(4, 3)(h)
+    h = L.Conv2DTranspose(2, 3, strides=2, padding="same")(h)
+    h = L.Flatten()(L.LayerNormalization()(h))
+    e = L.Bidirectional(L.LSTM(2, return_sequences=True))(L.Embedding(10, 3)(words))
+    e = L.GRU(3)(L.SimpleRNN(3, return_sequences=True)(e))
+    r = L.Reshape((3, 1))(e)
+    a = L.Flatten()(L.MultiHeadAttention(2, 3)(r, r))
+    y = L.Dropout(0.2)(L.Concatenate()([h, e, a]))
+    y = L.PReLU()(L.Dense(4, kernel_initializer="he_normal", use_bias=False)(y))
+    out = L.Dense(2, activation="softmax", name="out")(y)
+    inner = Sequential([L.Dense(3, input_shape=(2,)), L.LeakyReLU(), L.Dense(2)])
+    return Model([x, words], [out, inner(out)])
+
+
+PICTURES = RNG.standard_normal((3, 8, 8, 3)).astype(np.float32)
+WORDS = RNG.integers(0, 10, (3, 5)).astype(np.int32)
+
+
+def outputs(model):
+    return [t.detach().numpy() for t in model([PICTURES, WORDS])]
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".safetensors"])
+def test_a_model_comes_back_from_a_file(tmp_path, ending):
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    model = whole_house()
+    model.save(tmp_path / f"m{ending}")
+    again = load_model(tmp_path / f"m{ending}")
+    for a, b in zip(outputs(again), outputs(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert os.listdir(tmp_path) == [f"m{ending}"]
+    with pytest.raises(FileExistsError):
+        model.save(tmp_path / f"m{ending}", overwrite=False)
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5", ".safetensors"])
+def test_weights_come_back_from_a_file(tmp_path, ending):
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    model, other = whole_house(), whole_house()
+    model.save_weights(tmp_path / f"w{ending}")
+    other.load_weights(tmp_path / f"w{ending}")
+    for a, b in zip(outputs(other), outputs(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    small = Sequential([L.Dense(3, input_shape=(2,))])
+    before = small.get_weights()
+    with pytest.raises(gt.errors.ShapeError):
+        small.load_weights(tmp_path / f"w{ending}")
+    np.testing.assert_array_equal(small.get_weights()[0], before[0])
+
+
+def test_an_architecture_comes_back_from_json():
+    model = whole_house()
+    again = model_from_json(model.to_json())
+    assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+    again.set_weights(model.get_weights())
+    for a, b in zip(outputs(again), outputs(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_code_is_not_saved(tmp_path):
+    model = Sequential([L.Lambda(lambda x: x, input_shape=(3,))])
+    with pytest.raises(TypeError, match="its function is code"):
+        model.save(tmp_path / "m.safetensors")
+    text = json.dumps({"class_name": "Lambda", "config": {}})
+    with pytest.raises(ValueError, match="not run"):
+        model_from_json(text)
+    with pytest.raises(ValueError, match="the layer Own is not known; give its class"):
+        model_from_json(json.dumps({"class_name": "Own", "config": {}}))
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        load_model(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"must end in .keras, .h5 or .safetensors"):
+        Sequential([L.Dense(1, input_shape=(2,))]).save(tmp_path / "m.pkl")
+
+
+@pytest.mark.peers
+def test_keras_itself_reads_and_writes_the_files(tmp_path):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    theirs = pytest.importorskip("keras")
+    model = whole_house()
+    model.compile("adam", "mse")
+    model.save(tmp_path / "ours.keras")
+    with pytest.warns(UserWarning, match="Skipping variable loading"):
+        other = theirs.models.load_model(tmp_path / "ours.keras")
+    inputs = [theirs.ops.convert_to_tensor(a) for a in (PICTURES, WORDS)]
+    expected = [theirs.ops.convert_to_numpy(t) for t in other(inputs)]
+    for a, b in zip(outputs(model), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    other.set_weights([w + 0.01 * RNG.random(w.shape) for w in other.get_weights()])
+    other.save(tmp_path / "theirs.keras")
+    back = load_model(tmp_path / "theirs.keras")
+    expected = [theirs.ops.convert_to_numpy(t) for t in other(inputs)]
+    for a, b in zip(outputs(back), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".safetensors"])
+def test_how_a_model_was_compiled_comes_back(tmp_path, ending):
+    if ending == ".keras":
+        pytest.importorskip("h5py")
+    model = Sequential([L.Dense(1, input_shape=(6,))])
+    model.compile(keras.optimizers.SGD(0.25, momentum=0.5), "mae", metrics=["mse"])
+    model.save(tmp_path / f"m{ending}")
+    again = load_model(tmp_path / f"m{ending}")
+    assert float(again.optimizer.learning_rate) == 0.25
+    assert again.optimizer.momentum == 0.5
+    y = X.sum(axis=1)
+    assert again.evaluate(X, y, verbose=0) == model.evaluate(X, y, verbose=0)
+    again.fit(X, y, verbose=0)
+
+
+def test_several_inputs_and_outputs_are_trained():
+    model = two_ways()
+    model.compile("adam", ["mse", "sparse_categorical_crossentropy"], metrics=[["mae"], ["acc"]])
+    y, labels = X.sum(axis=1), RNG.integers(0, 3, 40)
+    history = model.fit([X, X], [y, labels], epochs=30, verbose=0).history
+    assert {"loss", "first_loss", "second_loss", "first_mae", "second_acc"} <= history.keys()
+    assert history["loss"][-1] < history["loss"][0]
+    assert [p.shape for p in model.predict([X, X], verbose=0)] == [(40, 1), (40, 3)]
+
+
+def test_penalties_are_part_of_the_loss():
+    model = Sequential([L.Dense(1, kernel_regularizer="l2", input_shape=(6,))])
+    model.compile("sgd", "mse")
+    (kernel, bias), y = model.get_weights(), X.sum(axis=1)
+    expected = np.mean((X @ kernel + bias - y[:, None]) ** 2) + 0.01 * np.sum(kernel**2)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    assert float(model.losses[0].item()) == pytest.approx(0.01 * np.sum(kernel**2), rel=1e-5)
