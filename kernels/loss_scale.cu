@@ -21,11 +21,11 @@ __global__ void unscale(T* g, const float* scale, uint32* found, int64 size) {
 }
 
 extern "C" __global__ void update_scale(float* scale, uint32* streak, const uint32* found, double growth,
-                                        double backoff, uint32 interval) {
+                                        double backoff, uint32 interval, double least) {
     if (first_index()) return;
     uint32 steps = *found ? 0 : *streak + 1;
     bool grows = steps >= interval;
     float moved = *scale * float(*found ? backoff : grows ? growth : 1);
-    if (moved - moved == 0) *scale = moved;
+    if (moved - moved == 0) *scale = fmaxf(moved, float(least));
     *streak = grows ? 0 : steps;
 }

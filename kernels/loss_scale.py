@@ -61,7 +61,14 @@ def unscale(xp: Any, g: Array, scale: Array, found: Array) -> None:
 
 
 def _update_on_cpu(
-    scale: Array, streak: Array, found: Array, *, growth: float, backoff: float, interval: int
+    scale: Array,
+    streak: Array,
+    found: Array,
+    *,
+    growth: float,
+    backoff: float,
+    interval: int,
+    least: float = 0.0,
 ) -> None:
     bad = bool(found[0])
     steps = 0 if bad else int(streak[0]) + 1
@@ -70,7 +77,7 @@ def _update_on_cpu(
     with np.errstate(over="ignore"):
         moved = scale * factor
     if np.isfinite(moved[0]):
-        scale[...] = moved
+        scale[...] = np.maximum(moved, np.float32(least))
     streak[0] = 0 if grows else steps
 
 
@@ -83,8 +90,9 @@ def _update_on_cuda(
     growth: float,
     backoff: float,
     interval: int,
+    least: float = 0.0,
 ) -> None:
-    args = (scale, streak, found, growth, backoff, interval)
+    args = (scale, streak, found, growth, backoff, interval, least)
     source.launch("update_scale", args, blocks=(1,), threads=32)
 
 
@@ -105,6 +113,7 @@ def update_scale(
     growth: float,
     backoff: float,
     interval: int,
+    least: float = 0.0,
 ) -> None:
     """The next scale, in place: times `backoff` after a bad step, times `growth` after good ones.
 
@@ -119,11 +128,13 @@ def update_scale(
     growth, backoff : float
     interval : int
         Good steps after which the scale grows.
+    least : float
+        Smallest scale.
     """
     bad = found != 0
     steps = xp.where(bad, 0, streak + 1)
     grows = steps >= interval
     factor = xp.where(bad, backoff, xp.where(grows, growth, 1.0)).astype(np.float32)
     moved = scale * factor
-    scale[...] = xp.where(xp.isfinite(moved), moved, scale)
+    scale[...] = xp.where(xp.isfinite(moved), xp.maximum(moved, np.float32(least)), scale)
     streak[...] = xp.where(grows, 0, steps)

@@ -520,6 +520,7 @@ def _(draw: Draw) -> Calls:
     for scale, streak, found in states:
         flags = np.full(1, streak, np.uint32), np.full(1, found, np.uint32)
         yield (np.float32([scale]), *flags), attrs
+        yield (np.float32([scale]), *flags), attrs | {"least": 6.0}
 
 
 @calls_of(row_moments)

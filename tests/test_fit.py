@@ -160,6 +160,7 @@ def test_python_of_the_users_runs_at_each_step_and_is_named(caplog):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.cpu  # the stand-in for CuPy is not the library's own
 def test_what_its_author_has_captured_keeps_the_graph(caplog):
     @gt.capture
     def loss(y, p):

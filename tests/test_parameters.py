@@ -61,6 +61,7 @@ def test_a_parameter_keeps_its_leaf_its_gradient_and_its_memory():
     np.testing.assert_array_equal(seen.numpy(), w.detach().numpy())
 
 
+@pytest.mark.cpu
 def test_an_array_around_a_parameter_sees_its_steps():
     data = np.ones((2, 3), np.float32)
     w = gt.asarray(data)
@@ -276,7 +277,7 @@ def test_modules_in_nested_containers_are_trained_saved_and_reached_by_eval():
     assert not module.blocks[1]["a"][0].training
     x = gt.ones((3, 2))
     np.testing.assert_allclose(
-        module(x, x, factor=2.0).detach(), 2 * module(x, y=x).detach(), rtol=1e-6
+        module(x, x, factor=2.0).detach().numpy(), 2 * module(x, y=x).detach().numpy(), rtol=1e-6
     )
 
 
@@ -333,3 +334,25 @@ def test_a_module_goes_to_another_dtype_and_is_trained_on():
     train(optimizer, module.parameters(), 2)
     assert (values(weight)[0] != before).any()
     assert optimizer.state_dict()["0.step"].tolist() == [4]
+
+
+def test_a_scale_of_losses_stops_at_a_smallest_one_and_says_so():
+    p = leaf(2)
+    optimizer, scaler = optim.SGD([p], 0.1), optim.GradScaler()
+    before = p.detach().numpy().copy()
+
+    def overflow(times):
+        for _ in range(times):
+            optimizer.zero_grad()
+            scaler.scale((p * float("inf")).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+    with pytest.warns(UserWarning, match="no step is done"):
+        overflow(200)
+    assert 0 < scaler.factor.item() < 1e-6
+    np.testing.assert_array_equal(p.detach().numpy(), before)
+    optimizer.zero_grad()
+    scaler.scale(p.sum()).backward()
+    scaler.step(optimizer)
+    np.testing.assert_allclose(before - p.detach().numpy(), 0.1, rtol=1e-5)

@@ -12,6 +12,14 @@ from gputensor.kernels import adam_step, sgd_step
 from gputensor.optim import schedules
 
 RNG = np.random.default_rng(41)
+
+
+def restarted(step, length=4):
+    while step >= length:
+        step, length = step - length, 2 * length
+    return step / length
+
+
 FORMULAS = {
     "exponential": (
         schedules.exponential_decay(0.1, 10, 0.5),
@@ -32,6 +40,18 @@ FORMULAS = {
     "warmup": (
         schedules.warmup(5, schedules.exponential_decay(0.1, 10, 0.5)),
         lambda t: 0.1 * (t + 1) / 5 if t < 5 else 0.1 * 0.5 ** ((t - 5) / 10),
+    ),
+    "polynomial": (
+        schedules.polynomial_decay(0.1, 20, final=0.01, degree=2.0),
+        lambda t: 0.01 + 0.09 * (1 - min(t / 20, 1)) ** 2,
+    ),
+    "restarts": (
+        schedules.cosine_restarts(0.1, 4, factor=2.0),
+        lambda t: 0.05 * (1 + math.cos(math.pi * restarted(t))),
+    ),
+    "restarts of one length": (
+        schedules.cosine_restarts(0.1, 5, final=0.01),
+        lambda t: 0.01 + 0.045 * (1 + math.cos(math.pi * (t % 5) / 5)),
     ),
     "warmup of a number": (schedules.warmup(4, 0.2), lambda t: 0.2 * min((t + 1) / 4, 1)),
 }
@@ -68,6 +88,21 @@ def test_a_schedule_is_a_rate_that_is_set_before_each_step(cupy, kind, kernels, 
         found = trained(lambda p: kind(p, schedule), device)
         expected = trained(lambda p: kind(p, 1.0), device, formula)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.peers
+def test_one_cycle_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    p = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([p], 0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=30, pct_start=0.4)
+    ours = schedules.one_cycle(0.1, 30, rise=0.4)
+    for t in range(30):
+        rate = ours(gt.tensor(float(t), dtype=gt.float64)).item()
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        if t < 29:
+            theirs.step()
 
 
 def test_a_schedule_needs_nothing_from_the_host(cupy):

@@ -226,7 +226,7 @@ class Optimizer(Watched):
                 assert place is not None
                 assert leaf is not None
                 piece.block = place.block
-                piece.members = [Member(member.tensor, leaf, place.start, place.stop)]
+                piece.place([Member(member.tensor, leaf, place.start, place.stop)])
                 self._follow(piece, place.block)
                 parts.append(piece)
         self._parts = tuple(parts)
@@ -258,6 +258,8 @@ class Optimizer(Watched):
         """As :meth:`_stretches`, in parts whose parameters have all taken the same steps."""
         found = self._stretches()
         if self._one_count or not self._reads_count:
+            return found
+        if len(found) == len(self._parts) and all(p.size == end - at for p, at, end in found):
             return found
         moved: dict[int, list[tuple[int, int]]] = {}
         for part, start, stop in found:
@@ -368,11 +370,13 @@ class Optimizer(Watched):
                     add_one(clock.value.array, there)
 
     def _launch(self, part: Part, start: int, stop: int, last: bool, skip: Array | None) -> Launch:
-        inner = slice(start - part.first, stop - part.first)
+        first, end = start - part.first, stop - part.first
+        states = part.states
+        whole = first == 0 and end == part.size
         return Launch(
             part.block.values.array[start:stop],
             part.block.grads.array[start:stop],
-            {name: t.array[inner] for name, t in part.states.items()},
+            {k: t.array if whole else t.array[first:end] for k, t in states.items()},
             part,
             part.rate.array,
             part.count.value.array,

@@ -48,32 +48,40 @@ class Part:
     ----------
     count : Count
         How many steps they have taken.
+    first, size : int
+        Where it begins in the block, and how many numbers it has.
     states : dict of str to Tensor
         Flat arrays beside the values.
     scalars : dict of str to Tensor
         Single numbers, of shape (1,).
     """
 
-    __slots__ = ("block", "count", "group", "members", "rate", "scalars", "states")
+    __slots__ = (
+        "block",
+        "count",
+        "first",
+        "group",
+        "members",
+        "rate",
+        "scalars",
+        "size",
+        "states",
+    )
 
     def __init__(self, group: Group, block: Block, members: list[Member], count: Count) -> None:
         self.group = group
         self.block = block
-        self.members = members
+        self.place(members)
         self.count = count
         self.rate = group.rate_on(block.values.device)
         self.states: dict[str, Tensor] = {}
         self.scalars: dict[str, Tensor] = {}
 
-    @property
-    def first(self) -> int:
-        """Where it begins in the block."""
-        return self.members[0].start
-
-    @property
-    def size(self) -> int:
-        """How many numbers it has."""
-        return self.members[-1].stop - self.first
+    def place(self, members: list[Member]) -> None:
+        """Note where the parameters are."""
+        self.members = members
+        self.first = members[0].start
+        self.size = members[-1].stop - self.first
 
     def runs(self) -> list[tuple[int, int]] | None:
         """Longest stretches of the block that are to be moved: not frozen, with gradients.

@@ -1,6 +1,7 @@
 """Dynamic loss scaling, for gradients in float16; it never waits for the device."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, changed, wrap
 from gputensor.backend import Array, Device
+from gputensor.copies import Copy
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
@@ -17,6 +19,8 @@ from gputensor.watched import Watched
 
 __all__ = ["GradScaler"]
 
+_SMALLEST = 2.0**-24
+
 
 class GradScaler(Watched):
     """Dynamic loss scaling, for training inside ``gt.autocast("float16")``.
@@ -25,7 +29,8 @@ class GradScaler(Watched):
     number; before the step they are divided by it. If one is infinite or NaN then, the scale was
     too large: the step is left out, parameters and optimizer staying as they are, and the scale is
     made smaller. After `growth_interval` good steps in a row it is made larger (Micikevicius et al.
-    2018). Scale, decision and count live on the device; nothing is read by the host.
+    2018). It does not go below 2**-24, where a warning says that all steps are left out. Scale,
+    decision and count live on the device; the host never waits for them.
 
     Parameters
     ----------
@@ -78,6 +83,9 @@ class GradScaler(Watched):
         # On the host until a loss or an optimizer shows where they belong.
         self._scale = wrap(np.full(1, init_scale, np.float32))
         self._streak = wrap(np.zeros(1, np.uint32))
+        self._copy: Copy | None = None
+        self._warned = False
+        self._calls = 0
         self._found: dict[Optimizer, Tensor] = {}  # flags of the optimizers since update()
         self._stepped: set[Optimizer] = set()
 
@@ -158,9 +166,34 @@ class GradScaler(Watched):
                 growth=self.growth_factor,
                 backoff=self.backoff_factor,
                 interval=self.growth_interval,
+                least=_SMALLEST,
             )
+        if backend.recording() is None:
+            self._look()
         self._found.clear()
         self._stepped.clear()
+
+    def _look(self) -> None:
+        """Warn where all steps are left out, as far as is known without waiting for the device.
+
+        It is looked at in one of a hundred calls.
+        """
+        self._calls += 1
+        if self._calls % 100:
+            return
+        if self._copy is None:
+            self._copy = Copy(self._scale.array)
+        if self._copy.done:
+            smallest = self._copy.host[0] <= _SMALLEST
+            self._copy = None
+            if smallest and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    "GradScaler: gradients are infinite or NaN at the smallest scale, so that no "
+                    "step is done; the loss itself is NaN or infinite, or a gradient overflows",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of scale and count of good steps, on the host."""

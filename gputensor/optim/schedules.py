@@ -10,10 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from gputensor.autograd import Tensor
-from gputensor.ops.elementwise import clip, cos, floor, where
+from gputensor.ops.elementwise import clip, cos, floor, log, where
 from gputensor.ops.elementwise import pow as power
 
-__all__ = ["Schedule", "cosine_decay", "exponential_decay", "piecewise_constant", "warmup"]
+__all__ = [
+    "Schedule",
+    "cosine_decay",
+    "cosine_restarts",
+    "exponential_decay",
+    "one_cycle",
+    "piecewise_constant",
+    "polynomial_decay",
+    "warmup",
+]
 
 Schedule: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -42,6 +51,78 @@ def cosine_decay(lr: float, steps: float, *, final: float = 0.0) -> Schedule:
     def schedule(step: Tensor) -> Tensor:
         done = clip(step / steps, 0.0, 1.0)
         return final + (lr - final) * 0.5 * (1 + cos(math.pi * done))
+
+    return schedule
+
+
+def cosine_restarts(
+    lr: float, steps: float, *, factor: float = 1.0, final: float = 0.0
+) -> Schedule:
+    """Halves of cosines one after the other, each `factor` times as long as the one before.
+
+    The first one is of `steps` (Loshchilov & Hutter 2017).
+    """
+    _positive("cosine_restarts", lr=lr, steps=steps)
+    if factor < 1:
+        raise ValueError(f"cosine_restarts: factor is {factor}; it must be at least 1")
+
+    def schedule(step: Tensor) -> Tensor:
+        done = step / steps
+        if factor == 1:
+            share = done - floor(done)
+        else:
+            begun = floor(log(1 + done * (factor - 1)) / math.log(factor) + 1e-12)
+            length = power(factor, begun)
+            share = (done - (length - 1) / (factor - 1)) / length
+        return final + (lr - final) * 0.5 * (1 + cos(math.pi * share))
+
+    return schedule
+
+
+def polynomial_decay(
+    lr: float, steps: float, *, final: float = 0.0, degree: float = 1.0
+) -> Schedule:
+    """From `lr` to `final` in `steps`, along ``(1 - step / steps) ** degree``."""
+    _positive("polynomial_decay", lr=lr, steps=steps, degree=degree)
+
+    def schedule(step: Tensor) -> Tensor:
+        left = 1 - clip(step / steps, 0.0, 1.0)
+        return final + (lr - final) * power(left, degree)
+
+    return schedule
+
+
+def one_cycle(
+    lr: float,
+    steps: float,
+    *,
+    rise: float = 0.3,
+    first: float = 25.0,
+    last: float = 1e4,
+) -> Schedule:
+    """Up to `lr` and down again, along halves of cosines (Smith & Topin 2018).
+
+    Parameters
+    ----------
+    lr : float
+        The largest rate.
+    steps : int
+        Of the whole, as ``total_steps`` of PyTorch's ``OneCycleLR``.
+    rise : float
+        Share of them in which the rate goes up.
+    first, last : float
+        It begins at ``lr / first`` and ends at ``lr / first / last``.
+    """
+    _positive("one_cycle", lr=lr, steps=steps, rise=rise, first=first, last=last)
+    top, end = rise * steps - 1, steps - 1
+    low = lr / first
+
+    def along(begin: float, finish: float, done: Tensor) -> Tensor:
+        return finish + (begin - finish) * 0.5 * (1 + cos(math.pi * clip(done, 0.0, 1.0)))
+
+    def schedule(step: Tensor) -> Tensor:
+        up = along(low, lr, step / max(top, 1e-9))
+        return where(step <= top, up, along(lr, low / last, (step - top) / (end - top)))
 
     return schedule
 

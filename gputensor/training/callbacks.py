@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gputensor.training.display import Copy
+from gputensor.copies import Copy
 
 __all__ = [
     "CSVLogger",

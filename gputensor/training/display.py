@@ -6,45 +6,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gputensor import backend
-from gputensor.backend import Array
+from gputensor.copies import Copy
 
 if TYPE_CHECKING:
     from gputensor.training.measures import Sums
 
-__all__ = ["Copy", "Display", "lines_of", "print_epoch"]
+__all__ = ["Display", "lines_of", "print_epoch"]
 
 _WIDTH = 80
-
-
-class _Done:
-    """Stands for the event of a copy that needs none."""
-
-    done = True
-
-
-class Copy:
-    """A copy of a small device array to the host that nobody waits for."""
-
-    def __init__(self, array: Array) -> None:
-        self._event: Any = _Done()
-        if backend.on_cpu(array):
-            self.host = array.copy()
-            return
-        import cupy
-
-        memory = cupy.cuda.alloc_pinned_memory(array.nbytes)
-        self.host = np.frombuffer(memory, array.dtype, array.size)
-        stream = cupy.cuda.get_current_stream()
-        array.data.copy_to_host_async(self.host.ctypes.data, array.nbytes, stream)
-        self._event = stream.record()
-
-    @property
-    def done(self) -> bool:
-        """Whether the numbers are there."""
-        return bool(self._event.done)
 
 
 class Display:
