@@ -1,12 +1,12 @@
 """Data sets of images, from :mod:`gputensor.datasets`: its cache, mirrors and hashes."""
 
-import importlib
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
+from gputensor.datasets import mnist, sets
 from gputensor.torch.creation import from_numpy
 from gputensor.torch.tensor import ours
 from gputensor.torch.utils.data import Dataset
@@ -52,7 +52,8 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
     class_to_idx : dict
     """
 
-    _source: ClassVar[str] = "mnist"
+    _load: ClassVar[Callable[[], Any]] = staticmethod(mnist.load_data)
+    _idx = True  # whether torchvision's files are of MNIST's form
     classes: ClassVar[list[str]] = []
 
     def __init__(
@@ -65,10 +66,9 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
     ) -> None:
         self.root, self.train = root, train
         self.transform, self.target_transform = transform, target_transform
-        module: Any = importlib.import_module(f"gputensor.datasets.{self._source}")
         raw = os.path.join(os.path.expanduser(str(root)), type(self).__name__, "raw")
-        there = root is not None and os.path.isdir(raw)
-        parts = module.load_data(raw) if there else module.load_data()
+        there = self._idx and root is not None and os.path.isdir(raw)
+        parts = mnist.load_data(raw) if there else type(self)._load()
         images, labels = parts[0] if train else parts[1]
         self._images, self._labels = np.asarray(images), np.asarray(labels).reshape(-1)
         self._set()
@@ -131,14 +131,15 @@ class MNIST(VisionDataset):
 class FashionMNIST(VisionDataset):
     """Clothes, 28 x 28, grey."""
 
-    _source = "fashion_mnist"
+    _load = staticmethod(sets.fashion_mnist)
     classes: ClassVar[list[str]] = list(_CLOTHES)
 
 
 class CIFAR10(VisionDataset):
     """Animals and vehicles, 32 x 32, in colour; ``data`` is an array and ``targets`` a list."""
 
-    _source = "cifar10"
+    _load = staticmethod(sets.cifar10)
+    _idx = False
     classes: ClassVar[list[str]] = list(_THINGS)
 
     def _set(self) -> None:
