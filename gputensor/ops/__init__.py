@@ -207,7 +207,7 @@ class _Elsewhere:
         )
 
 
-# By what to write: what PyTorch calls otherwise. These are on no path of an attribute that is there.
+# By what to write: what PyTorch calls otherwise. No attribute that is there passes by these.
 _WORDS = {
     "gt.asarray(x, copy=True)": "clone",
     "gt.broadcast_to(x, shape)": "expand expand_as",
