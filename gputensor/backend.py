@@ -223,6 +223,11 @@ def _configured_device(setting: str) -> Device:
     return device(setting)
 
 
+def entered_device() -> Device | None:
+    """Device of the innermost ``with gt.device(...)``, if there is one."""
+    return _local.devices[-1] if _local.devices else None
+
+
 def default_device() -> Device:
     """Device of new tensors: the innermost ``with gt.device(...)``, else ``GPUTENSOR_DEVICE``."""
     if _local.devices:

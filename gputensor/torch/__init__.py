@@ -33,6 +33,8 @@ from gputensor.torch.tensor import Size as Size
 from gputensor.torch.tensor import Tensor as Tensor
 from gputensor.torch.tensor import attach, legacy_types, ours
 from gputensor.torch.tensor import device as device
+from gputensor.torch.tensor import get_default_device as get_default_device
+from gputensor.torch.tensor import set_default_device as set_default_device
 
 _METHODS: dict[str, Any] = {
     **creation.METHODS,

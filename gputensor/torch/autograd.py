@@ -9,6 +9,7 @@ from gputensor.autograd import Leaf, Node, propagate, seed_gradient
 from gputensor.autograd import Tensor as Engine
 from gputensor.errors import GraphError
 from gputensor.function import custom_vjp
+from gputensor.torch.creation import as_tensor
 from gputensor.torch.tensor import Tensor, ours
 
 __all__ = ["Function", "Variable", "backward", "detect_anomaly", "grad"]
@@ -146,7 +147,7 @@ class _VariableType(type):
         return isinstance(instance, Tensor)
 
     def __call__(cls, data: Any, requires_grad: bool = False, volatile: bool = False) -> Any:
-        made = ours(data.detach() if isinstance(data, Engine) else ops.tensor(data))
+        made = ours(data.detach() if isinstance(data, Engine) else as_tensor(data))
         if isinstance(data, Engine) and not requires_grad and data.requires_grad:
             return ours(data)
         if requires_grad:

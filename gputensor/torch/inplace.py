@@ -47,7 +47,7 @@ def _changing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
     """Take the elements of another tensor, in this one's dtype; they are broadcast."""
     if not isinstance(src, Engine):
-        src = ops.asarray(src)
+        src = ops.asarray(src, device=self.device)
     if src.array.dtype != self.array.dtype:
         src = ops.astype(src, self.array.dtype)
     here = backend.device_of(self.array)

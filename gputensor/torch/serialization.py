@@ -189,7 +189,7 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, **optio
         with open(f, "rb") as stream:
             data = stream.read()
     arrays, plan = _arrays(data)
-    where = as_device(map_location) if not callable(map_location) else None
+    where = as_device(None if callable(map_location) else map_location)
     if plan is None and arrays:
         return OrderedDict((n, ours(ops.asarray(a, device=where))) for n, a in arrays.items())
     return _built(plan, arrays, where)

@@ -23,7 +23,17 @@ from gputensor.errors import DeviceError, GraphError
 from gputensor.ops.inplace import setitem
 from gputensor.torch.display import text
 
-__all__ = ["Parameter", "Size", "Tensor", "as_device", "attach", "device", "ours"]
+__all__ = [
+    "Parameter",
+    "Size",
+    "Tensor",
+    "as_device",
+    "attach",
+    "device",
+    "get_default_device",
+    "ours",
+    "set_default_device",
+]
 
 
 class Size(tuple[int, ...]):
@@ -75,9 +85,32 @@ class device(Device):
         return f"device(type={self.kind!r}{extra})"
 
 
-def as_device(where: Any) -> Device | None:
-    """What ``device=`` takes: a name, a number, a device or None."""
-    return None if where is None else where if isinstance(where, Device) else device(where)
+_chosen: list[Device] = []  # by set_default_device
+
+
+def set_default_device(where: Any) -> None:
+    """Put new tensors on a device; None for the CPU, or what ``GPUTENSOR_DEVICE`` names."""
+    _chosen[:] = [] if where is None else [as_device(where)]
+
+
+def get_default_device() -> "device":
+    """Device of new tensors."""
+    return device(as_device(None))
+
+
+def as_device(where: Any) -> Device:
+    """What ``device=`` takes: a name, a number, a device, or None for that of new tensors.
+
+    That is the CPU, as in PyTorch, unless a ``with`` block or a setting says otherwise.
+    """
+    if where is not None:
+        return where if isinstance(where, Device) else device(where)
+    entered = backend.entered_device()
+    if entered is not None:
+        return entered
+    if _chosen:
+        return _chosen[0]
+    return Device("cpu") if config.device_setting() == "auto" else backend.default_device()
 
 
 class _Count(int):
@@ -121,10 +154,10 @@ class Tensor(Engine):
     def __new__(cls, *data: Any) -> Self:
         dtype = config.default_dtype()
         if len(data) == 1 and not isinstance(data[0], (int, Size)):
-            made = ops.tensor(data[0], dtype=dtype)
+            made = ops.tensor(data[0], dtype=dtype, device=as_device(None))
         else:
             shape = data[0] if data and isinstance(data[0], Size) else data or (0,)
-            made = ops.zeros(tuple(shape), dtype=dtype)
+            made = ops.zeros(tuple(shape), dtype=dtype, device=as_device(None))
         made.__class__ = cls
         return made  # type: ignore[return-value]
 
@@ -333,7 +366,6 @@ class Tensor(Engine):
                 dtype = value
         result: Engine = self
         if where is not None and backend.device_of(self.array) != (place := as_device(where)):
-            assert place is not None
             result = super().to(place)
         if dtype is not None and result.array.dtype != np.dtype(dtype):
             result = ops.astype(result, dtype)
@@ -442,7 +474,7 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Self:
         if data is None:
-            data = ops.zeros(0)
+            data = ops.zeros(0, device=as_device(None))
         if not isinstance(data, Engine):
             raise TypeError(f"Parameter: data must be a tensor, got {type(data).__name__}")
         made = Engine.detach(data)
@@ -505,9 +537,9 @@ class _LegacyType(type):
 
     def __call__(cls, *data: Any) -> Any:
         if len(data) == 1 and not isinstance(data[0], (int, Size)):
-            return ours(ops.tensor(data[0], dtype=cls.dtype))
+            return ours(ops.tensor(data[0], dtype=cls.dtype, device=as_device(None)))
         shape = data[0] if data and isinstance(data[0], Size) else data or (0,)
-        return ours(ops.zeros(tuple(shape), dtype=cls.dtype))
+        return ours(ops.zeros(tuple(shape), dtype=cls.dtype, device=as_device(None)))
 
 
 def legacy_types() -> dict[str, Any]:

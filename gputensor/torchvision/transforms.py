@@ -13,6 +13,7 @@ import numpy as np
 from gputensor import ops
 from gputensor import random as engine_random
 from gputensor.autograd import Tensor as Engine
+from gputensor.torch.creation import as_tensor
 from gputensor.torch.tensor import ours
 
 __all__ = [
@@ -76,19 +77,19 @@ class ToTensor(_Named):
         array = _first(np.asarray(pic))
         if array.dtype == np.uint8:
             array = array.astype(np.float32) / np.float32(255)
-        return ours(ops.tensor(np.ascontiguousarray(array)))
+        return ours(as_tensor(np.ascontiguousarray(array)))
 
     def batch(self, images: Any) -> Any:
         """Many images at once."""
         array = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, -3)
-        return ours(ops.tensor(np.ascontiguousarray(array).astype(np.float32) / np.float32(255)))
+        return ours(as_tensor(np.ascontiguousarray(array).astype(np.float32) / np.float32(255)))
 
 
 class PILToTensor(_Named):
     """Images as tensors (channels, height, width) of their own dtype."""
 
     def __call__(self, pic: Any) -> Any:
-        return ours(ops.tensor(np.ascontiguousarray(_first(np.asarray(pic)))))
+        return ours(as_tensor(np.array(_first(np.asarray(pic)))))
 
 
 class ConvertImageDtype(_Named):
@@ -235,7 +236,9 @@ class Grayscale(_Named):
     def __call__(self, img: Any) -> Any:
         image = _raw(img)
         if isinstance(image, Engine):
-            weights = ops.reshape(ops.asarray([0.2989, 0.587, 0.114]), (3, 1, 1))
+            weights = ops.reshape(
+                ops.asarray([0.2989, 0.587, 0.114], device=image.device), (3, 1, 1)
+            )
             grey = ops.sum(ops.multiply(image, weights), axis=-3, keepdims=True)
             return ours(ops.concat([grey] * self.num_output_channels, axis=-3))
         grey = np.round(image @ np.array([0.299, 0.587, 0.114])).astype(image.dtype)

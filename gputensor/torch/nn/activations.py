@@ -13,7 +13,7 @@ from gputensor.torch.elementwise import METHODS as ELEMENTWISE
 from gputensor.torch.inplace import write
 from gputensor.torch.nn.module import Module
 from gputensor.torch.reductions import log_softmax, softmax
-from gputensor.torch.tensor import Parameter, ours
+from gputensor.torch.tensor import Parameter, as_device, ours
 
 __all__ = ["FUNCTIONS", "MODULES"]
 
@@ -242,7 +242,7 @@ class PReLU(Module):
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
         self.num_parameters = num_parameters
-        self.weight = Parameter(ops.full((num_parameters,), init))
+        self.weight = Parameter(ops.full((num_parameters,), init, device=as_device(None)))
 
     def forward(self, input: Any) -> Any:
         """`x` above 0, ``weight * x`` below."""

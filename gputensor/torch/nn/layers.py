@@ -9,7 +9,7 @@ from gputensor.nn import functional as engine_functional
 from gputensor.torch import shaping
 from gputensor.torch.nn.module import DOOR_CLASSES, Module
 from gputensor.torch.nn.utils import rnn
-from gputensor.torch.tensor import Parameter, ours
+from gputensor.torch.tensor import Parameter, as_device, ours
 
 __all__ = ["MODULES"]
 
@@ -45,14 +45,16 @@ def _door(name: str) -> type[Module]:
     """The engine's layer as a module of the door."""
     base = getattr(engine, name)
     kind = _Recurrent if name in ("RNN", "LSTM", "GRU") else _Layer
-    parameters = inspect.signature(base.__init__).parameters.values()
-    taken = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) - 1
+    known = inspect.signature(base.__init__).parameters
+    taken = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in known.values()) - 1
     order = (*(_BOTH_WAYS if kind is _Recurrent else ()), "device", "dtype")
 
     def start(self: Any, *args: Any, **options: Any) -> None:
         """Take by position what the engine takes by name."""
-        more = dict(zip(order, args[taken:], strict=False))
-        base.__init__(self, *args[:taken], **more, **options)
+        options |= dict(zip(order, args[taken:], strict=False))
+        if "device" in known:
+            options["device"] = as_device(options.get("device"))
+        base.__init__(self, *args[:taken], **options)
 
     start.__signature__ = inspect.signature(base.__init__)  # type: ignore[attr-defined]
     members = {"__init__": start, "__doc__": base.__doc__, "__module__": "gputensor.torch.nn"}
@@ -182,7 +184,9 @@ class Embedding(Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx
-        made = engine.Embedding(num_embeddings, embedding_dim, device=device, dtype=dtype)
+        made = engine.Embedding(
+            num_embeddings, embedding_dim, device=as_device(device), dtype=dtype
+        )
         self.weight = Parameter(made.weight)
         if padding_idx is not None:
             self.weight.data[padding_idx] = 0
@@ -258,9 +262,13 @@ class Bilinear(Module):
         super().__init__()
         bound = in1_features**-0.5
         shape = (out_features, in1_features, in2_features)
-        self.weight = Parameter(ours(ops.zeros(shape)).uniform_(-bound, bound))
+        self.weight = Parameter(
+            ours(ops.zeros(shape, device=as_device(None))).uniform_(-bound, bound)
+        )
         self.bias = (
-            Parameter(ours(ops.zeros(out_features)).uniform_(-bound, bound)) if bias else None
+            Parameter(ours(ops.zeros(out_features, device=as_device(None))).uniform_(-bound, bound))
+            if bias
+            else None
         )
 
     def forward(self, input1: Any, input2: Any) -> Any:

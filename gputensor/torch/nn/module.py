@@ -237,7 +237,7 @@ class Module(engine.Module):
             elif value is not None and not isinstance(value, bool):
                 dtype = value
         for t in (*self.parameters(), *self.buffers()):
-            _move(t, as_device(place), dtype)
+            _move(t, None if place is None else as_device(place), dtype)
         return self
 
     def cuda(self, device: Any = None) -> Self:

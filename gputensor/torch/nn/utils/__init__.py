@@ -36,7 +36,7 @@ def clip_grad_norm_(
     """
     gradients = _gradients(parameters)
     if not gradients:
-        return ours(ops.zeros(()))
+        return ours(ops.zeros((), device="cpu"))
     with no_grad():
         norms = [linalg.vector_norm(g, ord=norm_type) for g in gradients]
         total = linalg.vector_norm(ops.stack(norms), ord=norm_type)

@@ -148,13 +148,16 @@ def run_packed(layer: Any, run: Any, pack: PackedSequence, state: Any) -> tuple[
         steps = slice(0, int(n))
         x = ops.take(padded, ops.asarray(places, device=padded.device), axis=axis)
         x = ops.getitem(x, (slice(None), steps) if layer.batch_first else (steps,))
-        begin = _map(state, lambda s, places=places: ops.take(s, ops.asarray(places), axis=1))
+        begin = _map(
+            state,
+            lambda s, places=places: ops.take(s, ops.asarray(places, device=s.device), axis=1),
+        )
         out, end = run(x, begin)
         widths = [(0, 0)] * out.array.ndim
         widths[1 - axis] = (0, longest - int(n))
         parts.append(ops.pad(out, widths))
         ends.append(end)
-    back = ops.asarray(np.argsort(np.concatenate(order)))
+    back = ops.asarray(np.argsort(np.concatenate(order)), device=padded.device)
     whole = ops.take(ops.concat(parts, axis=axis), back, axis=axis)
     if isinstance(ends[0], tuple):
         final: Any = tuple(
