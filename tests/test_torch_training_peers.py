@@ -6,7 +6,7 @@ import pytest
 import gputensor.torch as ours
 import gputensor.torch.optim.lr_scheduler as our_schedulers
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.cpu]
 theirs = pytest.importorskip("torch")
 RNG = np.random.default_rng(11)
 
