@@ -53,8 +53,21 @@ def _binary(name: str, engine: Any, floats: bool = False) -> Callable[..., Any]:
     return _named(function, name, engine)
 
 
-def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[..., Any]:
+def _operator(
+    function: Callable[..., Any], reverse: bool = False, engine: Any = None
+) -> Callable[..., Any]:
+    """Method of a function; of two tensors of one dtype the engine's, without further looks."""
+
     def method(self: Any, other: Any) -> Any:
+        if (
+            engine is not None
+            and type(other) is Tensor
+            and (dtype := self.array.dtype) is other.array.dtype
+            and dtype.kind in "fc"
+        ):
+            result = engine(self, other)
+            result.__class__ = Tensor
+            return result
         try:
             return function(other, self) if reverse else function(self, other)
         except OperandError:
@@ -385,21 +398,21 @@ UFUNCS |= {"power": pow, "equal": eq}
 
 OPERATORS: dict[str, Any] = {
     **{
-        f"__{prefix}{name}__": _operator(function, bool(prefix))
-        for name, function in {
-            "add": _add,
-            "sub": _subtract,
-            "mul": multiply,
-            "truediv": _divide,
-            "floordiv": floor_divide,
-            "mod": remainder,
-            "pow": pow,
-            "and": METHODS["bitwise_and"],
-            "or": METHODS["bitwise_or"],
-            "xor": METHODS["bitwise_xor"],
-            "lshift": METHODS["bitwise_left_shift"],
-            "rshift": METHODS["bitwise_right_shift"],
-        }.items()
+        f"__{prefix}{name}__": _operator(function, bool(prefix), None if prefix else engine)
+        for name, function, engine in (
+            ("add", _add, ops.add),
+            ("sub", _subtract, ops.subtract),
+            ("mul", multiply, ops.multiply),
+            ("truediv", _divide, ops.divide),
+            ("floordiv", floor_divide, None),
+            ("mod", remainder, None),
+            ("pow", pow, None),
+            ("and", METHODS["bitwise_and"], None),
+            ("or", METHODS["bitwise_or"], None),
+            ("xor", METHODS["bitwise_xor"], None),
+            ("lshift", METHODS["bitwise_left_shift"], None),
+            ("rshift", METHODS["bitwise_right_shift"], None),
+        )
         for prefix in ("", "r")
     },
     **{
