@@ -65,6 +65,19 @@ LAYERS = {
     "GRUCell": (lambda t: t.nn.GRUCell(6, 5), [ROWS]),
     "RNNCell": (lambda t: t.nn.RNNCell(6, 5), [ROWS]),
     "MultiheadAttention": (lambda t: t.nn.MultiheadAttention(6, 2), [SERIES] * 3),
+    "TransformerEncoderLayer": (
+        lambda t: t.nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, activation="gelu"),
+        [SERIES],
+    ),
+    "TransformerEncoder": (
+        lambda t: t.nn.TransformerEncoder(
+            t.nn.TransformerEncoderLayer(6, 3, 8, dropout=0.0, batch_first=True, norm_first=True),
+            2,
+            t.nn.LayerNorm(6),
+            enable_nested_tensor=False,
+        ),
+        [SERIES],
+    ),
     "PReLU": (lambda t: t.nn.PReLU(), [ROWS]),
     "Sequential": (
         lambda t: t.nn.Sequential(t.nn.Linear(6, 8), t.nn.ReLU(), t.nn.Linear(8, 2)),

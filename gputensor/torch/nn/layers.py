@@ -66,6 +66,9 @@ def _door(name: str) -> type[Module]:
 class _Recurrent(_Layer):
     """What recurrent layers take in addition: packed series."""
 
+    def flatten_parameters(self) -> None:
+        """Nothing: there is no copy of the weights to renew."""
+
     def __call__(self, input: Any, hx: Any = None) -> Any:
         if isinstance(input, rnn.PackedSequence):
             return rnn.run_packed(self, super().__call__, input, hx)
@@ -78,6 +81,18 @@ class Identity(Module):
     def forward(self, input: Any) -> Any:
         """The input itself."""
         return input
+
+
+class DataParallel(Module):
+    """A module as it is, under the name ``module``: there is one device at a time."""
+
+    def __init__(self, module: Any, device_ids: Any = None, output_device: Any = None) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """The module's result."""
+        return self.module(*args, **options)
 
 
 class Flatten(Module):
@@ -357,7 +372,17 @@ MODULES: dict[str, type[Module]] = {
     **{
         c.__name__: c
         for c in (
-            *(Identity, Flatten, Unflatten, Dropout, Dropout1d, Dropout2d, Dropout3d, Embedding),
+            *(
+                Identity,
+                DataParallel,
+                Flatten,
+                Unflatten,
+                Dropout,
+                Dropout1d,
+                Dropout2d,
+                Dropout3d,
+                Embedding,
+            ),
             *(Bilinear, CosineSimilarity, Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d),
         )
     },
