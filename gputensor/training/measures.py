@@ -101,8 +101,11 @@ class Head:
             if metric is accuracy and correct is not None:
                 values.append(correct)
                 continue
-            found = metric(_wrapped(y), _prediction(out, fused)).array
-            values.append(found.mean(dtype=np.float64) * rows)
+            found = metric(_wrapped(y), _prediction(out, fused))
+            if isinstance(found, Tensor):
+                values.append(found.array.mean(dtype=np.float64) * rows)
+            else:  # a number of the user's, or an array of NumPy's
+                values.append(float(np.mean(found)) * rows)
         for _, metric, weighted in self.gathered:
             with no_grad():
                 given = {"sample_weight": weight} if weighted and weight is not None else {}
