@@ -95,7 +95,33 @@ __all__ = [
 ]
 
 # What other libraries call otherwise, besides NumPy's names that ``interop`` knows.
-_WORDS = {"array": "tensor (a copy) or gt.asarray", "cat": "concat"}
+_WORDS = {
+    "FloatTensor": "tensor",
+    "LongTensor": "tensor(data, dtype=gt.int64)",
+    "addmm": "matmul, and +",
+    "array": "tensor (a copy) or gt.asarray",
+    "bmm": "matmul",
+    "cat": "concat",
+    "chunk": "split",
+    "clamp": "clip",
+    "cuda": "cuda_status() or gt.device('cuda')",
+    "div": "divide",
+    "eq": "equal",
+    "from_numpy": "asarray",
+    "gather": "take_along_axis",
+    "mm": "matmul",
+    "mul": "multiply",
+    "neg": "negative",
+    "numel": "asarray(x).size",
+    "permute": "permute_dims",
+    "rand": "random.default_generator.random(shape)",
+    "randint": "random.default_generator.integers(low, high, shape)",
+    "randn": "random.default_generator.standard_normal(shape)",
+    "randperm": "random.default_generator.permutation(n)",
+    "sub": "subtract",
+    "unbind": "unstack",
+    "unsqueeze": "expand_dims",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -114,6 +114,34 @@ def test_the_rate_of_dropout_counts_from_the_next_step_on():
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def test_attributes_of_layers_that_do_not_exist_are_named():
+    model = network()
+    for owner, name, meant in (
+        (model.layers[0], "trainible", "trainable"),
+        (layers.Dropout(0.5), "p", "rate"),
+        (gt.nn.Dropout(0.5), "rate", "p"),
+        (model, "stop_trainning", "stop_training"),
+    ):
+        with pytest.raises(AttributeError, match=f"has no attribute {name}; the name is {meant}"):
+            setattr(owner, name, 0)
+    model.notes = "mine"
+
+    class Own(gt.nn.Module):
+        pass
+
+    own = Own()
+    own.layer1, own.layer2, own.trainning = 1, 2, 3
+
+
+def test_a_metric_may_return_a_number():
+    def largest(y, p):
+        return float(gt.max(gt.abs(p)))
+
+    model = network(metrics=[largest])
+    found = model.evaluate(X, Y, verbose=0)
+    assert found[1] == pytest.approx(abs(model.predict(X, verbose=0)).max())
+
+
 # Whose Python runs
 
 

@@ -67,7 +67,7 @@ def test_gradients_of_a_layer_by_finite_differences(make, x, training):
 
         call(x)
         for w in layer.trainable_weights:
-            w.array[...] += 0.1 * numbers(*w.shape)
+            w.array[...] += gt.asarray(0.1 * numbers(*w.shape)).array
         gt.gradcheck(call, x, *layer.trainable_weights)
 
 
@@ -87,7 +87,10 @@ def test_a_step_of_a_layer_is_the_same_captured():
         model.fit(x, y, batch_size=2, epochs=4, shuffle=False, verbose=0, capture=capture)
         found.append(model.get_weights())
     for a, b in zip(*found, strict=True):
-        np.testing.assert_array_equal(a, b)
+        if x.device.kind == "cpu":
+            np.testing.assert_array_equal(a, b)
+        else:  # sums over rows are taken in another order
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert (found[0][4] != start[4]).any()  # the running mean
 
 
@@ -144,10 +147,10 @@ def test_logits_far_out_keep_their_losses():
 
 def test_rows_that_do_not_count():
     x = gt.tensor(numbers(4, 3), requires_grad=True)
-    F.cross_entropy(x, [0, -100, 2, -100]).backward()
+    F.cross_entropy(x, [0, -1, 2, -1], ignore_index=-1).backward()
     assert not x.grad.numpy()[[1, 3]].any()
     half = F.cross_entropy(x.detach()[[0, 2]], [0, 2]).item()
-    assert F.cross_entropy(x, [0, -100, 2, -100]).item() == pytest.approx(half)
+    assert F.cross_entropy(x, [0, -1, 2, -1], ignore_index=-1).item() == pytest.approx(half)
     with pytest.raises(gt.errors.LabelError):
         F.nll_loss(gt.zeros((2, 3)), [0, 3], ignore_index=1).item()
 

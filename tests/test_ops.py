@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
+from gputensor import keras
 from gputensor.ops import products, windows
 
 RNG = np.random.default_rng(7)
@@ -281,6 +282,13 @@ CASES = {
     "binary_cross_entropy": [
         (
             gt.nn.functional.binary_cross_entropy,
+            0.1 + 0.8 / (1 + np.exp(X)),
+            0.1 + 0.8 / (1 + np.exp(-X)),
+        ),
+    ],
+    "clipped_binary_cross_entropy": [
+        (
+            lambda p, t: keras.losses.binary_crossentropy(t, p),
             0.1 + 0.8 / (1 + np.exp(X)),
             0.1 + 0.8 / (1 + np.exp(-X)),
         ),

@@ -14,6 +14,7 @@ from gputensor.backend.devices import (
     default_device,
     device,
     device_of,
+    entered_device,
     on_cpu,
     on_device_of,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "device",
     "device_of",
     "end_recording",
+    "entered_device",
     "expected_waits",
     "in_c_order",
     "in_order",

@@ -155,6 +155,11 @@ def _configured_device(setting: str) -> Device:
     return device(setting)
 
 
+def entered_device() -> Device | None:
+    """Device of the innermost ``with gt.device(...)``, if there is one."""
+    return local.devices[-1] if local.devices else None
+
+
 def default_device() -> Device:
     """Device of new tensors: the innermost ``with gt.device(...)``, else ``GPUTENSOR_DEVICE``."""
     if local.devices:

@@ -15,6 +15,7 @@ from gputensor.autograd import Tensor, wrap
 from gputensor.errors import LabelError, ShapeError
 from gputensor.keras.naming import snake_case
 from gputensor.nn import functional
+from gputensor.nn.losses import clipped_binary_cross_entropy
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import abs as absolute
@@ -22,7 +23,6 @@ from gputensor.ops.elementwise import (
     clip,
     log,
     maximum,
-    multiply,
     sigmoid,
     softplus,
     square,
@@ -236,8 +236,7 @@ def _binary(
     if from_logits:
         each = functional.binary_cross_entropy_with_logits(y_pred, target, reduction="none")
     else:
-        p = clip(y_pred, _TINY, 1 - _TINY)
-        each = -(multiply(target, log(p)) + multiply(1 - target, log(1 - p)))
+        each = clipped_binary_cross_entropy(y_pred, target)
     return target, y_pred, each
 
 

@@ -13,6 +13,7 @@ from gputensor import backend
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.errors import ShapeError
 from gputensor.keras import losses
+from gputensor.keras.gathering import Mean, MeanMetricWrapper, Metric, Sum
 from gputensor.keras.losses import aligned, pair
 from gputensor.keras.naming import snake_case
 from gputensor.ops.creation import asarray, zeros
@@ -32,6 +33,7 @@ __all__ = [
     "Mean",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
+    "MeanMetricWrapper",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
@@ -145,124 +147,6 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Te
         classes = int(max(one.max(), other.max())) + 1
     counts = xp.bincount(one * classes + other, minlength=classes * classes)
     return wrap(counts.reshape(classes, classes))
-
-
-class Metric:
-    """Base class: a number that is gathered over batches.
-
-    A subclass defines ``update_state(y_true, y_pred, sample_weight=None)``, ``result()`` and
-    ``reset_state()``; what it adds up it makes with ``add_weight``.
-    """
-
-    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        self.name = name or snake_case(type(self).__name__)
-        self._sums: list[Tensor] = []
-
-    def add_weight(
-        self, shape: Any = (), initializer: Any = "zeros", name: str | None = None, **_: Any
-    ) -> Tensor:
-        """A sum, 0 at first."""
-        if isinstance(shape, str):
-            shape = ()
-        made = zeros(tuple(shape), dtype=np.float64)
-        self._sums.append(made)
-        return made
-
-    add_variable = add_weight
-
-    @property
-    def variables(self) -> list[Tensor]:
-        """The sums."""
-        return list(self._sums)
-
-    def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch."""
-        raise NotImplementedError(f"{type(self).__name__} defines no update_state")
-
-    def result(self) -> Any:
-        """The number over all batches since :meth:`reset_state`."""
-        raise NotImplementedError(f"{type(self).__name__} defines no result(self)")
-
-    def reset_state(self) -> None:
-        """Begin again."""
-        for made in self._sums:
-            made.array[...] = 0
-
-    reset_states = reset_state
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a batch, and give the number so far."""
-        self.update_state(*args, **kwargs)
-        return self.result()
-
-    def _at(self, place: Any) -> Any:
-        """The sums, brought where a batch is."""
-        for i, made in enumerate(self._sums):
-            if made.device != place.device:
-                self._sums[i].array = made.to(place.device).array
-        return self._sums
-
-
-class Mean(Metric):
-    """Mean of numbers, weighted where weights are given."""
-
-    def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
-        self._total = self.add_weight()
-        self._count = self.add_weight()
-
-    def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        """Add numbers."""
-        with no_grad():
-            x = asarray(values).detach().astype(np.float64)
-            self._at(x)
-            if sample_weight is None:
-                self._total += x.sum()
-                self._count += x.size
-                return
-            weight = asarray(sample_weight, device=x.device).astype(np.float64)
-            weight = weight.reshape(*weight.shape, *(1 for _ in x.shape[weight.ndim :]))
-            self._total += (x * weight).sum()
-            self._count += (weight + 0 * x).sum()
-
-    def result(self) -> Tensor:
-        """The mean; 0 of no numbers."""
-        with no_grad():
-            count = self._count
-            return self._total / (count + (count == 0))
-
-
-class Sum(Mean):
-    """Sum of numbers."""
-
-    def __init__(self, name: str | None = "sum", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
-
-    def result(self) -> Tensor:
-        """The sum."""
-        return self._total + 0
-
-
-class MeanMetricWrapper(Mean):
-    """Mean of a function of ``(y_true, y_pred)``."""
-
-    def __init__(
-        self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **options: Any
-    ) -> None:
-        super().__init__(name or getattr(fn, "__name__", "metric"), dtype)
-        self._fn = fn
-        self._options = options
-
-    def function(self, y_true: Any, y_pred: Any) -> Tensor:
-        """A number for each sample."""
-        return self._fn(y_true, y_pred, **self._options)
-
-    def update_state(  # type: ignore[override]
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
-        """Add a batch."""
-        with no_grad():
-            super().update_state(self.function(y_true, y_pred), sample_weight)
 
 
 def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanMetricWrapper]:

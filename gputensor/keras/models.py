@@ -16,6 +16,7 @@ from gputensor.keras.layers.base import Hidden, checked_shape
 from gputensor.keras.symbolic import KerasTensor
 from gputensor.training import History, Trainer
 from gputensor.tree import leaves
+from gputensor.watched import lookup
 
 __all__ = ["History", "Model", "Sequential"]
 
@@ -218,15 +219,16 @@ def _sample_shapes(tree: Any) -> Any:
 
 def _plain_softmax(layer: Any) -> bool:
     """Whether a layer is a Dense layer with softmax, and no subclass that does more."""
-    return (
-        isinstance(layer, Dense)
-        and layer.activation == "softmax"
-        and type(layer).call is Dense.call
-        and type(layer).logits is Dense.logits
-        and type(layer).forward is Layer.forward
-        and "forward" not in vars(layer)
-        and "call" not in vars(layer)
-    )
+    return isinstance(layer, Dense) and layer.activation == "softmax" and _as_made(layer, Dense)
+
+
+def _as_made(layer: Any, kind: type) -> bool:
+    """Whether a layer computes as its class of the library's, no function of which is replaced."""
+    for name, function in _OWN[kind].items():
+        getattr(layer, name, None)  # which a recording notes
+        if lookup(layer, name) is not function:
+            return False
+    return True
 
 
 class Sequential(Model):
@@ -339,15 +341,15 @@ class Sequential(Model):
     @property
     def _scaling(self) -> tuple[float, float]:
         first = self.layers[0]
-        plain = type(first) is Rescaling and "forward" not in vars(first)
+        plain = type(first) is Rescaling and _as_made(first, Rescaling)
+        plain = plain and _as_made(self, Sequential)
         return (first.scale, first.offset) if plain else (1.0, 0.0)
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         layers = self.layers
         if self._scaling != (1.0, 0.0):
             layers = layers[1:]
-        own = type(self).call is not Sequential.call or type(self).forward is not Layer.forward
-        if own:
+        if not _as_made(self, Sequential):
             found: Tensor = self(x)
             return found
         for layer in layers[:-1]:
@@ -356,8 +358,7 @@ class Sequential(Model):
         return last.logits(x) if logits else last(x)  # type: ignore[no-any-return]
 
     def _ends_in_softmax(self) -> bool:
-        own = type(self).call is not Sequential.call or type(self).forward is not Layer.forward
-        return not own and _plain_softmax(self.layers[-1])
+        return _as_made(self, Sequential) and _plain_softmax(self.layers[-1])
 
     def _known_graph(self) -> Graph:
         if self._graph is None:
@@ -392,3 +393,10 @@ def __getattr__(name: str) -> Any:
     if name not in _DOORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
     return getattr(_door(_DOORS[name]), name)
+
+
+# Functions of the classes as they are, which a user may put others in the place of.
+_OWN: dict[type, dict[str, Any]] = {
+    kind: {name: getattr(kind, name, None) for name in ("__call__", "forward", "call", "logits")}
+    for kind in (Dense, Rescaling, Sequential)
+}

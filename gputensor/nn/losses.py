@@ -319,7 +319,8 @@ def cross_entropy(
     weight : Tensor of shape (classes,), optional
         Of each class; with labels the mean is over the weights of the targets then.
     ignore_index : int
-        Label of rows that do not count.
+        Label of rows that do not count. On CUDA, and in captured functions, rows of -100 do so only
+        where another number is chosen for them: the host does not look at the labels.
     label_smoothing : float
         Share of each target's mass that is spread evenly over the classes, in [0, 1].
     reduction : {"mean", "sum", "none"}
@@ -342,6 +343,15 @@ def cross_entropy(
     if plain or not x.ndim or (x.ndim == 1 and _axes_of(target)):
         return _fused_cross_entropy(x, target, label_smoothing=label_smoothing, reduction=reduction)
     given = target if isinstance(target, Tensor) else asarray(target, device=x.device)
+    if weight is None and x.ndim == 2 and given.ndim == 1:
+        counted = given != ignore_index
+        each = _fused_cross_entropy(
+            x, where(counted, given, 0), label_smoothing=label_smoothing, reduction="none"
+        )
+        each = where(counted, each, 0.0)
+        if reduction == "mean":
+            return total(each) / total(astype(counted, each.dtype))
+        return _reduced("cross_entropy", each, reduction)
     logs = log_softmax(x, axis=1 if x.ndim > 1 else 0)
     smooth = number("cross_entropy", "label_smoothing", label_smoothing)
     if given.shape == x.shape:
@@ -368,7 +378,11 @@ def _axes_of(target: Any) -> int:
 
 
 def _has_label(target: Any, label: int) -> bool:
-    """Whether rows may be left out: no for labels from 0 on, which the host does not look at."""
+    """Whether rows may be left out.
+
+    The host does not look at labels on CUDA, nor while a graph is recorded: there the default
+    label, -100, is an error as others out of range are, and one that was chosen counts.
+    """
     raw = target.array if isinstance(target, Tensor) else target
     kind = getattr(getattr(raw, "dtype", None), "kind", "")
     if kind in "fVub" and kind:
@@ -406,6 +420,36 @@ _bce_of_probabilities = Primitive(
     (
         lambda xp, g, _out, p, t: g * ((p - t) / xp.maximum(p * (1 - p), 1e-12)),
         lambda xp, g, _out, p, _t: g * (xp.log1p(-p) - xp.log(p)),
+    ),
+)
+
+
+def _inside(xp: Any, p: Any) -> Any:
+    """Probabilities kept 1e-7 away from 0 and 1, as Keras does."""
+    return xp.minimum(xp.maximum(p, 1e-7), 1 - 1e-7)
+
+
+def _clipped_forward(xp: Any, p: Any, t: Any) -> Any:
+    p = _inside(xp, p)
+    right = xp.log(p)
+    right *= t
+    wrong = xp.log1p(-p)
+    wrong *= 1 - t
+    right += wrong
+    return xp.negative(right)
+
+
+def _clipped_rule(xp: Any, g: Any, _out: Any, p: Any, t: Any) -> Any:
+    q = _inside(xp, p)
+    return xp.where(xp.equal(p, q), g * ((q - t) / (q * (1 - q))), 0)
+
+
+clipped_binary_cross_entropy = Primitive(
+    "clipped_binary_cross_entropy",
+    _clipped_forward,
+    (
+        _clipped_rule,
+        lambda xp, g, _out, p, _t: g * (xp.log1p(-_inside(xp, p)) - xp.log(_inside(xp, p))),
     ),
 )
 

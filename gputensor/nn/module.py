@@ -1,7 +1,9 @@
 """The base class of layers and models: a tree of parameters with a forward function."""
 
 import contextlib
+import difflib
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -66,6 +68,30 @@ class Module(Watched):
         finally:
             for module in others:
                 module.training = not training
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (
+            name[0] != "_"
+            and type(self).__module__.startswith("gputensor.")
+            and (name not in vars(self) and not hasattr(type(self), name))
+        ):
+            self._check_name(name, sys._getframe(1).f_globals.get("__name__", ""))
+        super().__setattr__(name, value)
+
+    def _check_name(self, name: str, setter: str) -> None:
+        """Refuse a name that is a setting's misspelled, unless the library itself sets it."""
+        if setter.startswith("gputensor."):
+            return
+        settings = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]
+        known = [n for n in (*vars(self), *settings, *dir(type(self))) if n[0] != "_"]
+        if name in settings:
+            return
+        meant = _ELSEWHERE.get(name)
+        close = [meant] if meant in known else difflib.get_close_matches(name, known, 1, 0.75)
+        if close:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name}; the name is {close[0]}"
+            )
 
     # What is inside
 
@@ -277,6 +303,7 @@ def _spread(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
+_ELSEWHERE = {"p": "rate", "rate": "p", "requires_grad": "trainable"}
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
 

@@ -112,8 +112,11 @@ class Head:
             if metric is accuracy and (correct is not None or (counted and i == 0)):
                 values.append(correct)
                 continue
-            each = metric(_wrapped(y), _prediction(out, fused)).array
-            values.append(each.mean(dtype=np.float64) * rows)
+            each = metric(_wrapped(y), _prediction(out, fused))
+            if isinstance(each, Tensor):
+                values.append(each.array.mean(dtype=np.float64) * rows)
+            else:  # a number of the user's, or an array of NumPy's
+                values.append(float(np.mean(each)) * rows)
         for _, metric, weighted in self.gathered:
             with no_grad():
                 given = {"sample_weight": weight} if weighted and weight is not None else {}

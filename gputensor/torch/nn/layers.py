@@ -1,0 +1,396 @@
+"""Layers: the engine's classes as modules of the door, and those whose arguments are others."""
+
+import inspect
+from typing import Any
+
+from gputensor import nn as engine
+from gputensor import ops
+from gputensor.nn import functional as engine_functional
+from gputensor.torch import shaping
+from gputensor.torch.nn.module import DOOR_CLASSES, Module
+from gputensor.torch.nn.utils import rnn
+from gputensor.torch.tensor import Parameter, as_device, ours
+
+__all__ = ["MODULES"]
+
+# Shown before the names of the others in the text of a layer, and without a name.
+_FIRST = {"in_channels", "out_channels", "num_features", "num_embeddings", "embedding_dim"}
+_BOTH_WAYS = ("bias", "batch_first", "dropout", "bidirectional")
+_NOT_SHOWN = {"dtype", "device", "generator"}
+
+
+class _Layer(Module):
+    """What layers of the engine have in addition."""
+
+    def extra_repr(self) -> str:
+        parts = []
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if name in _NOT_SHOWN or name not in vars(self):
+                continue
+            value = getattr(self, name)
+            if name == "bias":
+                value = value if isinstance(value, bool) else value is not None
+            if name in _FIRST:
+                parts.append(str(value))
+            elif (
+                parameter.default is parameter.empty
+                or value != parameter.default
+                or (name == "bias")
+            ):
+                parts.append(f"{name}={value}")
+        return ", ".join(parts)
+
+
+def _door(name: str) -> type[Module]:
+    """The engine's layer as a module of the door."""
+    base = getattr(engine, name)
+    kind = _Recurrent if name in ("RNN", "LSTM", "GRU") else _Layer
+    known = inspect.signature(base.__init__).parameters
+    taken = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in known.values()) - 1
+    order = (*(_BOTH_WAYS if kind is _Recurrent else ()), "device", "dtype")
+
+    def start(self: Any, *args: Any, **options: Any) -> None:
+        """Take by position what the engine takes by name."""
+        options |= dict(zip(order, args[taken:], strict=False))
+        if "device" in known:
+            options["device"] = as_device(options.get("device"))
+        base.__init__(self, *args[:taken], **options)
+
+    start.__signature__ = inspect.signature(base.__init__)  # type: ignore[attr-defined]
+    members = {"__init__": start, "__doc__": base.__doc__, "__module__": "gputensor.torch.nn"}
+    made = type(base)(name, (base, kind), members)
+    DOOR_CLASSES[base] = made
+    return made  # type: ignore[no-any-return]
+
+
+class _Recurrent(_Layer):
+    """What recurrent layers take in addition: packed series."""
+
+    def flatten_parameters(self) -> None:
+        """Nothing: there is no copy of the weights to renew."""
+
+    def __call__(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, rnn.PackedSequence):
+            return rnn.run_packed(self, super().__call__, input, hx)
+        return super().__call__(input, hx)
+
+
+class Identity(Module):
+    """Its input; arguments are taken and say nothing."""
+
+    def forward(self, input: Any) -> Any:
+        """The input itself."""
+        return input
+
+
+class DataParallel(Module):
+    """A module as it is, under the name ``module``: there is one device at a time."""
+
+    def __init__(self, module: Any, device_ids: Any = None, output_device: Any = None) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """The module's result."""
+        return self.module(*args, **options)
+
+
+class Flatten(Module):
+    """Axes from `start_dim` to `end_dim` as one."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, input: Any) -> Any:
+        """Tensor of fewer axes."""
+        return shaping.flatten(input, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """One axis as several."""
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, input: Any) -> Any:
+        """Tensor of more axes."""
+        return shaping.unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Dropout(Module):
+    """Zeros at random while training, of probability `p`; what is left is scaled up."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p is {p}; it must be from 0 to 1")
+        self.p, self.inplace = p, inplace
+
+    def forward(self, input: Any) -> Any:
+        """`input` with elements dropped while ``training``."""
+        return engine_functional.dropout(input, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+def channel_dropout(input: Any, p: float, training: bool) -> Any:
+    """Whole channels, the second axis, set to zero at random."""
+    if not training or not p:
+        return input
+    shape = (*input.array.shape[:2], *(1,) * (input.array.ndim - 2))
+    ones = ops.ones(shape, dtype=input.array.dtype, device=input.device)
+    return ours(ops.multiply(input, engine_functional.dropout(ones, p)))
+
+
+class Dropout1d(Dropout):
+    """Whole channels set to zero at random while training."""
+
+    def forward(self, input: Any) -> Any:
+        """`input` with channels dropped while ``training``."""
+        return channel_dropout(input, self.p, self.training)
+
+
+class Dropout2d(Dropout1d):
+    """Whole channels set to zero at random while training."""
+
+
+class Dropout3d(Dropout1d):
+    """Whole channels set to zero at random while training."""
+
+
+def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
+    """Rows of `weight` by number; the row `padding_idx` has no gradient."""
+    found = engine_functional.embedding(input, weight)
+    if padding_idx is not None:
+        index = padding_idx % weight.array.shape[0]
+        padded = ops.expand_dims(ops.equal(input, index), axis=-1)
+        found = ops.where(padded, found.detach(), found)
+    return ours(found)
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by number.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+    padding_idx : int, optional
+        Number whose vector is zero at first, and not trained.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = padding_idx
+        made = engine.Embedding(
+            num_embeddings, embedding_dim, device=as_device(device), dtype=dtype
+        )
+        self.weight = Parameter(made.weight)
+        if padding_idx is not None:
+            self.weight.data[padding_idx] = 0
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+    ) -> "Embedding":
+        """A table with given vectors."""
+        rows, features = embeddings.array.shape
+        made = cls(rows, features, padding_idx)
+        made.weight = Parameter(embeddings, requires_grad=not freeze)
+        return made
+
+    def forward(self, input: Any) -> Any:
+        """Vectors, of shape (*input.shape, embedding_dim)."""
+        return embedding(input, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class Upsample(Module):
+    """Images in another size, by the nearest element."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> None:
+        super().__init__()
+        self.size, self.scale_factor, self._kind = size, scale_factor, mode
+
+    def forward(self, input: Any) -> Any:
+        """Tensor of the same axes."""
+        return interpolate(input, self.size, self.scale_factor, self._kind)
+
+    def extra_repr(self) -> str:
+        return f"scale_factor={self.scale_factor}, mode={self._kind!r}"
+
+
+class ZeroPad2d(Module):
+    """Zeros around images: one width, or left, right, top, bottom."""
+
+    _mode = "constant"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, input: Any) -> Any:
+        """Larger images."""
+        return pad(input, self.padding, self._mode)
+
+    def extra_repr(self) -> str:
+        return str(self.padding)
+
+
+class ReflectionPad2d(ZeroPad2d):
+    """What is behind the border around images."""
+
+    _mode = "reflect"
+
+
+class ReplicationPad2d(ZeroPad2d):
+    """The border itself around images."""
+
+    _mode = "replicate"
+
+
+class Bilinear(Module):
+    """``x1 @ weight[k] @ x2 + bias[k]`` for each k."""
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
+    ) -> None:
+        super().__init__()
+        bound = in1_features**-0.5
+        shape = (out_features, in1_features, in2_features)
+        self.weight = Parameter(
+            ours(ops.zeros(shape, device=as_device(None))).uniform_(-bound, bound)
+        )
+        self.bias = (
+            Parameter(ours(ops.zeros(out_features, device=as_device(None))).uniform_(-bound, bound))
+            if bias
+            else None
+        )
+
+    def forward(self, input1: Any, input2: Any) -> Any:
+        """Tensor of shape (..., out_features)."""
+        found = ops.einsum("...i,kij,...j->...k", input1, self.weight, input2)
+        return found if self.bias is None else ops.add(found, self.bias)
+
+
+def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+    """Elements put around the last axes: widths before and after the last, the last but one, ..."""
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
+    widths = [(0, 0)] * (input.array.ndim - len(pairs)) + pairs
+    names = {"replicate": "edge", "circular": "wrap"}
+    if any(n < 0 for pair in widths for n in pair):
+        key = tuple(
+            slice(max(-a, 0), n - max(-b, 0))
+            for n, (a, b) in zip(input.array.shape, widths, strict=True)
+        )
+        input = ops.getitem(input, key)
+        widths = [(max(a, 0), max(b, 0)) for a, b in widths]
+    if mode == "constant":
+        return ours(ops.pad(input, widths, constant_values=0.0 if value is None else value))
+    return ours(ops.pad(input, widths, names.get(mode, mode)))
+
+
+def interpolate(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest"
+) -> Any:
+    """Images (n, channels, height, width) in another size, by the nearest element."""
+    if mode != "nearest":
+        raise ValueError(f"interpolate: mode is {mode!r}; allowed is 'nearest'")
+    shape = input.array.shape[2:]
+    if size is None:
+        one = not isinstance(scale_factor, (tuple, list))
+        factors = [scale_factor] * len(shape) if one else scale_factor
+        size = [int(n * f) for n, f in zip(shape, factors, strict=True)]
+    elif isinstance(size, int):
+        size = [size] * len(shape)
+    for axis, (old, new) in enumerate(zip(shape, size, strict=True), 2):
+        places = ops.floor_divide(ops.multiply(ops.arange(new, device=input.device), old), new)
+        input = ops.take(input, places, axis=axis)
+    return ours(input)
+
+
+class CosineSimilarity(Module):
+    """Cosine of the angle along an axis."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        """Tensor without the axis."""
+        return engine_functional.cosine_similarity(x1, x2, axis=self.dim, eps=self.eps)
+
+
+_ENGINE = [
+    "Linear",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "LayerNorm",
+    "RMSNorm",
+    "GroupNorm",
+    "InstanceNorm2d",
+    "RNN",
+    "LSTM",
+    "GRU",
+    "RNNCell",
+    "LSTMCell",
+    "GRUCell",
+    "MultiheadAttention",
+]
+MODULES: dict[str, type[Module]] = {
+    **{name: _door(name) for name in _ENGINE if hasattr(engine, name)},
+    **{
+        c.__name__: c
+        for c in (
+            *(
+                Identity,
+                DataParallel,
+                Flatten,
+                Unflatten,
+                Dropout,
+                Dropout1d,
+                Dropout2d,
+                Dropout3d,
+                Embedding,
+            ),
+            *(Bilinear, CosineSimilarity, Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d),
+        )
+    },
+}
+for _name in ("BatchNorm1d", "BatchNorm2d"):
+    if _name in MODULES:
+        MODULES[_name]._buffer_names = {
+            "running_mean": True,
+            "running_var": True,
+            "num_batches_tracked": True,
+        }

@@ -1,0 +1,72 @@
+"""``torch.nn.utils``: gradients and parameters of a model together."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from gputensor import linalg, ops
+from gputensor.autograd import Tensor as Engine
+from gputensor.autograd import no_grad
+from gputensor.torch.nn.utils import rnn
+from gputensor.torch.tensor import ours
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "parameters_to_vector",
+    "rnn",
+    "vector_to_parameters",
+]
+
+
+def _gradients(parameters: Any) -> list[Any]:
+    listed = [parameters] if isinstance(parameters, Engine) else list(parameters)
+    return [g for g in (p.grad for p in listed) if g is not None]
+
+
+def clip_grad_norm_(
+    parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Any:
+    """Scale all gradients down so that their norm together is `max_norm` at most.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The norm before.
+    """
+    gradients = _gradients(parameters)
+    if not gradients:
+        return ours(ops.zeros((), device="cpu"))
+    with no_grad():
+        norms = [linalg.vector_norm(g, ord=norm_type) for g in gradients]
+        total = linalg.vector_norm(ops.stack(norms), ord=norm_type)
+        if error_if_nonfinite and not math.isfinite(total.item()):
+            raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total.item()}")
+        scale = ops.clip(ops.divide(max_norm, ops.add(total, 1e-6)), max=1.0)
+        for g in gradients:
+            g *= ops.astype(scale, g.dtype)
+    return ours(total)
+
+
+def clip_grad_value_(parameters: Any, clip_value: float) -> None:
+    """Bring each element of the gradients between ``-clip_value`` and ``clip_value``."""
+    with no_grad():
+        for g in _gradients(parameters):
+            g[...] = ops.clip(g, -float(clip_value), float(clip_value))
+
+
+def parameters_to_vector(parameters: Iterable[Any]) -> Any:
+    """All elements in a row."""
+    return ours(ops.concat([ops.flatten(p) for p in parameters]))
+
+
+def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
+    """Put a row of elements into the parameters."""
+    start = 0
+    for p in parameters:
+        stop = start + p.array.size
+        p.data = vec[start:stop].view(*p.array.shape)
+        start = stop
+
+
+clip_grad_norm = clip_grad_norm_

@@ -1,0 +1,115 @@
+"""``torch.cuda``, ``torch.backends`` and ``torch.amp``: what scripts ask about the machine."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+from gputensor import backend
+from gputensor.ops.precision import autocast as engine_autocast
+from gputensor.optim import GradScaler as EngineScaler
+from gputensor.torch import creation
+
+__all__ = ["accelerator", "amp", "backends", "cuda", "mps"]
+
+
+def _available() -> bool:
+    return backend.cuda_status().available
+
+
+def _count() -> int:
+    return backend.cuda_status().devices if _available() else 0
+
+
+def _nothing(*args: Any, **options: Any) -> None:
+    """For what has no meaning here, and changes no result."""
+
+
+def _synchronize(device: Any = None) -> None:
+    backend.synchronize()
+
+
+@contextlib.contextmanager
+def autocast(
+    device_type: Any = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
+) -> Any:
+    """The engine's ``autocast``, in float16 on CUDA and bfloat16 on the CPU by default."""
+    if not enabled:
+        yield
+        return
+    if dtype is None:
+        dtype = "float16" if device_type == "cuda" else "bfloat16"
+    with engine_autocast(str(getattr(dtype, "name", dtype))):
+        yield
+
+
+class GradScaler(EngineScaler):
+    """The engine's, with PyTorch's arguments and names."""
+
+    def __init__(self, device: str = "cuda", *, enabled: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.enabled = enabled
+
+    def scale(self, loss: Any) -> Any:
+        """`loss` times the scale."""
+        return super().scale(loss) if self.enabled else loss
+
+    def unscale_(self, optimizer: Any) -> None:
+        """Divide the gradients by the scale."""
+        if self.enabled:
+            self.unscale(optimizer)
+
+    def step(self, optimizer: Any) -> None:
+        """Step of the optimizer, if all gradients are finite."""
+        if self.enabled:
+            super().step(optimizer)
+        else:
+            optimizer.step()
+
+    def update(self) -> None:
+        """Move the scale."""
+        if self.enabled:
+            super().update()
+
+    def get_scale(self) -> float:
+        """The scale as a number."""
+        return float(self.factor.item()) if self.enabled else 1.0
+
+    def is_enabled(self) -> bool:
+        """Whether it does anything."""
+        return self.enabled
+
+
+cuda = SimpleNamespace(
+    is_available=_available,
+    device_count=_count,
+    current_device=lambda: 0,
+    get_device_name=lambda device=None: backend.cuda_status().reason,
+    manual_seed=creation.manual_seed,
+    manual_seed_all=creation.manual_seed,
+    seed_all=creation.seed,
+    synchronize=_synchronize,
+    empty_cache=_nothing,
+    set_device=_nothing,
+    amp=SimpleNamespace(autocast=lambda **k: autocast("cuda", **k), GradScaler=GradScaler),
+)
+mps = SimpleNamespace(is_available=lambda: False)
+xpu = SimpleNamespace(is_available=lambda: False)
+accelerator = SimpleNamespace(
+    is_available=_available,
+    current_accelerator=lambda: backend.device("cuda") if _available() else None,
+    device_count=_count,
+    synchronize=_synchronize,
+)
+# Settings of PyTorch's own libraries, which are not used here.
+backends = SimpleNamespace(
+    cudnn=SimpleNamespace(
+        benchmark=False,
+        deterministic=False,
+        enabled=False,
+        is_available=lambda: False,
+        version=lambda: None,
+    ),
+    mps=SimpleNamespace(is_available=lambda: False, is_built=lambda: False),
+    cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False), is_built=_available),
+)
+amp = SimpleNamespace(autocast=autocast, GradScaler=GradScaler)
