@@ -14,11 +14,11 @@ from gputensor.autograd import (
     Primitive,
     Several,
     Tensor,
-    _conjugate,
-    _identity,
+    conjugate,
     enable_grad,
     entries_before,
     grad_enabled,
+    identity,
     next_order,
     no_grad,
     outputs,
@@ -190,10 +190,10 @@ def _custom_rule(
         if part is None:
             gradients.append(zeros(shape, dtype=dtype, device=device))
         elif record:  # another tensor, so that a change in place is refused
-            given = _conjugate(part)
+            given = conjugate(part)
             gradients.append(wrap(given.array, given._node))
         else:
-            gradients.append(wrap(_conjugate(part)))
+            gradients.append(wrap(conjugate(part)))
     # To differentiate again what was saved is computed again, as it may depend on the operands.
     saved = call.forward(operands)[1] if record else call.saved.filled([wrap(a) for a in kept])
     since = next_order()
@@ -214,7 +214,7 @@ def _custom_rule(
                 f"{call.name}: backward returned {part!r} as the gradient by a tensor of shape "
                 f"{operand.shape}"
             )
-        found.append(_conjugate(part if record else part.array))
+        found.append(conjugate(part if record else part.array))
     return found + [None] * len(kept)
 
 
@@ -337,7 +337,7 @@ def _checkpoint_rule(
     own = []
     for operand, need in zip(operands[:count], needs, strict=False):
         if record:
-            own.append(_identity(operand) if need is not False else operand)
+            own.append(identity(operand) if need is not False else operand)
         else:
             own.append(wrap(operand, None if need is False else Leaf(operand)))
     outs = leaves(call.run(own))
@@ -349,12 +349,12 @@ def _checkpoint_rule(
             continue
         if t.shape != part.shape:
             raise _not_the_same(f"a result has shape {t.shape}, not {part.shape}")
-        roots.append((t._node, _conjugate(part)))
+        roots.append((t._node, conjugate(part)))
     entries = [*(t._node for t in own), *operands[count:]]
     wanted = [e for e, need in zip(entries, needs, strict=True) if need is not False]
     found = propagate(roots, wanted, create_graph=record, since=since)
     parts = [found.get(e) for e in entries]
-    return [None if part is None else _conjugate(part) for part in parts]
+    return [None if part is None else conjugate(part) for part in parts]
 
 
 _checkpoint = Primitive("checkpoint", _done_already, _checkpoint_rule)

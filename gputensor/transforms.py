@@ -19,10 +19,10 @@ from gputensor.autograd import (
     Leaf,
     Node,
     Tensor,
-    _identity,
     enable_grad,
     entries_before,
     grad_enabled,
+    identity,
     in_transform,
     next_order,
     no_grad,
@@ -137,7 +137,7 @@ class _Pullback:
             def own_place(x: Any, i: int = i) -> Tensor:
                 given = _checked_tensor(name, f"argument {i}", x)
                 if recording and given.requires_grad:
-                    self.inputs.append(_identity(given))
+                    self.inputs.append(identity(given))
                 else:
                     self.inputs.append(wrap(given.array, _Input(given.array)))
                 return self.inputs[-1]

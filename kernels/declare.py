@@ -267,10 +267,10 @@ def _differentiated(reference: Callable[..., Any]) -> Callable[..., Any]:
         ]
         leaves = [t._node if isinstance(t, Tensor) else None for t in inputs]
         with autograd.enable_grad():
-            result = reference(autograd.differentiable_namespace, *inputs, **attrs)
+            result = reference(autograd.reverse.differentiable_namespace, *inputs, **attrs)
         wanted = [leaf for leaf in leaves if leaf is not None]
-        found = autograd.propagate([(result._node, autograd._conjugate(g))], wanted)
-        return [None if leaf not in found else autograd._conjugate(found[leaf]) for leaf in leaves]
+        found = autograd.propagate([(result._node, autograd.conjugate(g))], wanted)
+        return [None if leaf not in found else autograd.conjugate(found[leaf]) for leaf in leaves]
 
     return rule
 

@@ -699,9 +699,9 @@ def test_nothing_is_remembered_of_memory_that_is_gone():
     x = gt.zeros(3)
     x += 1
     gc.collect()
-    before = len(autograd._changes)
+    before = len(autograd.changes._changes)
     del x
-    assert len(autograd._changes) == before - 1
+    assert len(autograd.changes._changes) == before - 1
 
 
 def test_a_view_off_the_tape_keeps_no_tape():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gputensor import autograd
-from gputensor.autograd import Tensor
+from gputensor.autograd import Primitive, Tensor, reverse
 from gputensor.errors import OperandError, ShapeError
 from gputensor.ops import (
     constants,
@@ -73,7 +73,7 @@ __all__ = [
 def _operator(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
     """Method that leaves what `function` does not know to the other object."""
     primitive = autograd.PRIMITIVES.get(function.__name__)
-    if function.__module__ == autograd.__name__ and primitive is not None:  # it is one's own
+    if function.__module__ == Primitive.__module__ and primitive is not None:  # it is one's own
         method = primitive.binary(operator=True)
     else:
 
@@ -190,4 +190,4 @@ for _module, _names, _form in (
 for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)
 
-autograd.differentiable_namespace = sys.modules[__name__]
+reverse.differentiable_namespace = sys.modules[__name__]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend, config, memory
-from gputensor.autograd import Operand, Tensor, _array, wrap
+from gputensor.autograd import Operand, Tensor, as_raw, wrap
 from gputensor.backend import Device
 from gputensor.kernels import random_normal, random_uniform
 from gputensor.kernels.philox import words_of
@@ -134,7 +134,7 @@ class Continuous(Stream):
         drawn = self.random(sizes, dtype=wide(dtype), device=where).array
         with backend.on_device_of(where):
             standard = -backend.namespace(where).log1p(-drawn)
-            return multiply(scale, wrap(_array(standard).astype(dtype, copy=False)))
+            return multiply(scale, wrap(as_raw(standard).astype(dtype, copy=False)))
 
     def gamma(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Operand, Tensor, _array, raw_operand, wrap
+from gputensor.autograd import Operand, Tensor, as_raw, raw_operand, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels import random_bits
@@ -90,7 +90,7 @@ class Discrete(Continuous):
         (p,), sizes, _, where = parameters_of("bernoulli", (p,), shape, None, device)
         drawn = self.random(sizes, dtype=np.float64, device=where).array
         with backend.on_device_of(where):
-            return wrap(_array(drawn < (p.array if isinstance(p, Tensor) else p)).astype(dtype))
+            return wrap(as_raw(drawn < (p.array if isinstance(p, Tensor) else p)).astype(dtype))
 
     def binomial(
         self,
@@ -157,7 +157,7 @@ class Discrete(Continuous):
                 high = xp.where(found, middle, high)
                 low = xp.where(found, low, xp.minimum(middle + 1, high))
             proper = (n >= 0) & (n <= _MOST_TRIALS) & (p >= 0) & (p <= 1)
-            return wrap(_array(xp.where(proper, low, -1)).astype(dtype))
+            return wrap(as_raw(xp.where(proper, low, -1)).astype(dtype))
 
     def _from_table(
         self, name: str, chances: Operand, shape: Shape, device: str | Device | None
@@ -215,7 +215,7 @@ class Discrete(Continuous):
                     "of logits without the axis"
                 )
             noise = self._gumbel((*sizes, raw.shape[-1]), where)
-            return wrap(_array(xp.argmax(raw + noise, axis=-1)))
+            return wrap(as_raw(xp.argmax(raw + noise, axis=-1)))
 
     def multinomial(
         self,

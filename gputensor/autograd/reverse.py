@@ -1,0 +1,526 @@
+"""The backward pass."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend, memory
+from gputensor.autograd import changes, watch
+from gputensor.autograd.changes import check_unchanged, line_of, was_changed
+from gputensor.autograd.modes import state
+from gputensor.autograd.operands import ndarray
+from gputensor.autograd.primitive import Primitive, identity, outputs
+from gputensor.autograd.tape import NO_ATTRS, Node, Several
+from gputensor.autograd.tensor import (
+    Leaf,
+    Tensor,
+    accumulating,
+    as_raw,
+    copied,
+    seed_gradient,
+    wrap,
+)
+from gputensor.backend import NAMESPACES, Array, Device
+from gputensor.errors import (
+    AnomalyError,
+    GraphError,
+    ShapeError,
+)
+
+_getrefcount = sys.getrefcount
+
+# gputensor.ops puts itself here: the namespace of rules under create_graph=True.
+differentiable_namespace: Any = SimpleNamespace()
+
+
+def _check_finite(node: "Node", i: int, g: Any, part: Any) -> None:
+    if isinstance(part, Several):
+        return  # a gradient that only finds its place
+    array, before = (t.array if isinstance(t, Tensor) else as_raw(t) for t in (part, g))
+    xp = NAMESPACES[type(array)]
+    if bool(xp.isfinite(array).all()):
+        return
+    came = [] if isinstance(before, Several) else [before]
+    already = any(not bool(xp.isfinite(a).all()) for a in came)
+    kind = "NaN" if bool(xp.isnan(array).any()) else "infinite"
+    raise AnomalyError(
+        f"backward: the gradient of operand {i} of {node.primitive.name} is {kind}"
+        + (", as is the gradient of its result" if already else "")
+        + f" (made {line_of(node)})"
+    )
+
+
+def _hooked(entry: "Node | Leaf", g: Any) -> Any:
+    """A gradient on the tape after the hooks of its tensor."""
+    for hook in list(getattr(entry, "hooks", {}).values()):
+        backend.end_recording("a hook is called")
+        given = conjugate(g)
+        # A copy, which the hook may keep: the gradient's memory may be used again.
+        if isinstance(given, Tensor):
+            given = differentiable_namespace.positive(given)
+        else:
+            given = as_raw(given)
+            with backend.on_device_of(given):
+                given = wrap(given.copy())
+        new = hook(given)
+        if new is None:
+            if was_changed(given.array):
+                raise GraphError(
+                    "register_hook: the hook changed the gradient in place and returned None; "
+                    "return the new one, for example `return 2 * g`"
+                )
+            continue
+        if not isinstance(new, Tensor):
+            raise TypeError(f"a hook must return a Tensor or None, not {type(new).__name__}")
+        if new.shape != entry.shape or new.dtype != entry.dtype:
+            raise ShapeError(
+                f"a hook returned a gradient of shape {new.shape} and {new.dtype}; it must have "
+                f"shape {entry.shape} and be {entry.dtype}"
+            )
+        g = conjugate(new if isinstance(g, Tensor) else new.array)
+    return g
+
+
+def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a gradient over the axes that `shape` was broadcast along."""
+    if not shape:
+        return xp.sum(g)
+    extra = len(g.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
+    )
+    if axes:
+        g = xp.sum(g, axis=axes, keepdims=True)
+    return xp.reshape(g, shape)
+
+
+def _leading_to(
+    wanted: set[Node | Leaf], roots: Iterable[Node | Leaf], since: int
+) -> set[Node | Leaf]:
+    """Entries behind `roots` that a gradient passes on its way to `wanted`, these included."""
+    seen = set(roots)
+    waiting = list(seen)
+    nodes = []
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, Node) and entry.order <= since:
+            nodes.append(entry)
+            fresh = {p for p in entry.parents if p is not None and p not in seen}
+            seen |= fresh
+            waiting.extend(fresh)
+    useful = set(wanted)
+    for node in sorted(nodes, key=lambda n: n.order, reverse=True):  # parents first
+        if any(parent in useful for parent in node.parents):
+            useful.add(node)
+    return useful
+
+
+def entries_before(roots: Iterable[Node | Leaf], since: int) -> list[Node | Leaf]:
+    """Leaves behind `roots`, and the nodes of before order `since` where it is met."""
+    seen = set(roots)
+    waiting, found = list(seen), []
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, Node) and entry.order <= since:
+            fresh = {p for p in entry.parents if p is not None and p not in seen}
+            seen |= fresh
+            waiting.extend(fresh)
+        else:
+            found.append(entry)
+    return found
+
+
+class _Pass(backend.FollowDevice):
+    """Context of :func:`propagate`, which says for which operation there was no memory.
+
+    Parameters
+    ----------
+    results : dict
+        What the pass will return.
+    """
+
+    def __init__(self, results: dict[Node | Leaf, Any]) -> None:
+        super().__init__()
+        self._results = results
+        self._writes: list[Leaf] = []
+
+    def may_write(self, leaf: Leaf) -> bool:
+        """Whether the pass, and no other one, may write a gradient into the buffer of a leaf."""
+        if leaf.buffer is None or leaf.grad is not None or leaf.writer is not None:
+            return False
+        leaf.writer = self._results
+        self._writes.append(leaf)
+        return True
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if error[0] is not None:
+            for leaf in self._writes:
+                leaf.writer = None
+        if isinstance(error[1], MemoryError):
+            node = error[2].tb_frame.f_locals["node"]  # where propagate was
+            name = f"{node.primitive.name} backward"
+            raise memory.out_of_memory(name, self.entered, error[1]) from None
+
+
+def propagate(
+    roots: Sequence[tuple[Node | Leaf, Any]],
+    wanted: Sequence[Node | Leaf] | None = None,
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    since: int = 1,
+) -> dict[Node | Leaf, Any]:
+    """Carry gradients from `roots` back through the tape.
+
+    Parameters
+    ----------
+    roots : sequence of (entry, gradient)
+        Where to start, and the gradient there: raw arrays, or Tensors with `create_graph`.
+    wanted : sequence of entries, optional
+        Whose gradients to compute; every leaf otherwise.
+    retain_graph : bool
+        Keep the saved values for another pass.
+    create_graph : bool
+        Record the pass itself, so that its results can be differentiated. Keeps saved values.
+    since : int
+        With `wanted`: nodes of before this order are not passed.
+
+    Returns
+    -------
+    dict
+        Gradient by entry, of the entries that any gradient reached.
+
+    Raises
+    ------
+    GraphError
+        If saved values are freed already.
+    """
+    targets: set[Node | Leaf] | None = None
+    if wanted is not None:
+        targets = set(wanted)
+        reached = _leading_to(targets, [entry for entry, _ in roots], since)
+    gradients: dict[Node | Leaf, Any] = {}
+    waiting: list[tuple[int, Node]] = []  # a heap of the nodes in `gradients`, latest first
+    for entry, g in roots:
+        g = conjugate(g)
+        if entry in gradients:
+            gradients[entry] = gradients[entry] + g
+        else:
+            gradients[entry] = g
+            if isinstance(entry, Node):
+                heappush(waiting, (entry.order, entry))
+    summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
+    wide: set[Node | Leaf] = set()  # those of 16 bits whose gradient is a sum in float32
+    results: dict[Node | Leaf, Any] = {}
+    old, watched = min(since, changes.latest), watch.count
+    with _Pass(results) as follow:
+        while waiting:
+            order, node = heappop(waiting)
+            g = gradients.pop(node)
+            if wide and node in wide:
+                g = _narrowed(g, node.dtype)
+            if order > old:
+                if order > since:  # only what is wanted there was reached
+                    results[node] = conjugate(as_raw(g))
+                    continue
+                check_unchanged(node)
+            if watched and (targets is None or node not in targets):
+                g = _hooked(node, g)
+            saved = node.saved
+            if saved is None:
+                raise GraphError(
+                    f"backward: the values that {node.primitive.name} saved were freed by an "
+                    "earlier backward pass; write backward(retain_graph=True) there"
+                )
+            parents = node.parents
+            if targets is not None:
+                if node in targets:
+                    results[node] = as_raw(conjugate(g))
+                parents = tuple(p if p in reached else None for p in parents)
+            out = node.out
+            attrs = node.attrs
+            parts: Sequence[Any] | None = None
+            rules = node.primitive.rules
+            if create_graph:
+                xp = differentiable_namespace
+                some = g if type(g) is not Several else next(t for t in g if t is not None)
+                if type(some.array) is not ndarray:
+                    follow(some.array)  # rules make raw arrays, too
+                parts = _differentiable_step(xp, node, parents, g)
+            else:
+                if type(g) is not ndarray:
+                    g = some = as_raw(g)
+                    if type(g) is Several:
+                        g = Several(map(as_raw, g))
+                        some = next(a for a in g if a is not None)
+                    follow(some)
+                    xp = NAMESPACES[type(some)]
+                    rules = node.primitive.rules_of[type(some)]
+                else:
+                    xp = NAMESPACES[ndarray]
+                if node.primitive.joint:
+                    writing = follow if targets is None else None
+                    parts = _joint_step(xp, node, parents, g, gradients, writing)
+                if not retain_graph:
+                    node.saved = node.out = None
+                    node.attrs = NO_ATTRS
+                if rules is not node.primitive.rules and not watched:
+                    totals = rules.step(g, out, saved, attrs, parents, gradients, summed)  # type: ignore[attr-defined]
+                    if totals is not None:
+                        for parent, total in totals:
+                            if parent in gradients:
+                                summed.add(parent)
+                            elif type(parent) is Node:
+                                heappush(waiting, (parent.order, parent))
+                            gradients[parent] = total
+                        continue
+            i = -1
+            for parent in parents:
+                i += 1
+                if parent is None:
+                    continue
+                if parts is not None:
+                    part = parts[i]
+                    if part is None:
+                        continue
+                # Calls without unpacking are much the quickest, and most rules need none.
+                elif attrs or len(saved) > 2:
+                    part = rules[i](xp, g, out, *saved, **attrs)  # type: ignore[misc]
+                elif len(saved) == 2:
+                    part = rules[i](xp, g, out, saved[0], saved[1])  # type: ignore[misc]
+                else:
+                    part = rules[i](xp, g, out, saved[0])  # type: ignore[misc]
+                if part.shape != parent.shape:
+                    part = sum_to(xp, part, parent.shape)
+                if part.dtype is not parent.dtype and part.dtype != parent.dtype:
+                    part = _cast_to(xp, part, parent.dtype)
+                if watched and state.suspicious:
+                    _check_finite(node, i, g, part)
+                before = gradients.get(parent)
+                if before is not None:
+                    if part.dtype.itemsize == 2:
+                        before = _wide_sum(before, part)
+                        wide.add(parent)
+                    elif parent in summed:
+                        before += part
+                    else:
+                        before = before + part
+                        if not create_graph:
+                            summed.add(parent)
+                    gradients[parent] = before
+                else:
+                    gradients[parent] = part
+                    if type(parent) is Node:
+                        heappush(waiting, (parent.order, parent))
+    for entry, g in gradients.items():
+        if targets is None or entry in targets:
+            if wide and entry in wide:
+                g = _narrowed(g, entry.dtype)
+            if watched and targets is None:
+                g = _hooked(entry, g)
+            results[entry] = as_raw(conjugate(g))
+    return results
+
+
+def _references(found: dict[Any, Any]) -> int:
+    _, g = found.popitem()
+    return _getrefcount(g)
+
+
+_ALONE = _references({0: np.empty(0)})  # references to an array that nobody else has
+
+
+def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
+    """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
+
+    No other has its memory: no other gradient, hook or tensor of the user's. It is in C's order.
+    """
+    g = found.pop(entry, None)
+    if isinstance(g, Tensor):
+        result: Tensor = differentiable_namespace.positive(g)
+        return result
+    if g is None:
+        return None
+    if g.base is None and _getrefcount(g) <= _ALONE and g.flags.c_contiguous:
+        return wrap(g)
+    with backend.on_device_of(g):
+        return wrap(copied(g))
+
+
+def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
+    """A gradient in the dtype of what it is towards; the real part for what is real."""
+    return xp.astype(xp.real(g) if g.dtype.kind == "c" != dtype.kind else g, dtype)
+
+
+def _wide_sum(g: Any, part: Any) -> Any:
+    """Sum of gradients of 16-bit numbers in float32: in 16 bits it stops to grow."""
+    return g.astype(np.float32, copy=False) + part
+
+
+def _narrowed(g: Any, dtype: np.dtype[Any]) -> Any:
+    """A sum of :func:`_wide_sum` as the gradient that it is."""
+    with backend.on_device_of(g.array if isinstance(g, Tensor) else as_raw(g)):
+        return g.astype(dtype)
+
+
+def conjugate(g: Any) -> Any:
+    """Gradient that enters or leaves the tape, where its conjugate travels."""
+    if g.dtype.kind != "c":
+        return g
+    if isinstance(g, Tensor):
+        return g.conj()
+    g = as_raw(g)
+    with backend.on_device_of(g):
+        return as_raw(g.conj())
+
+
+def _joint_step(
+    xp: Any,
+    node: Node,
+    parents: tuple[Node | Leaf | None, ...],
+    g: Array,
+    gradients: dict[Node | Leaf, Any],
+    writing: _Pass | None,
+) -> Sequence[Any]:
+    """Gradients of all operands, written where an optimizer wants them if they are the first."""
+    needs: list[Any] = [p is not None for p in parents]
+    if writing is not None:
+        with accumulating:
+            for i, p in enumerate(parents):
+                if type(p) is Leaf and p not in gradients and writing.may_write(p):
+                    needs[i] = p.buffer
+    rule: Any = node.primitive.vjp
+    parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
+    return parts
+
+
+def _differentiable_step(
+    xp: Any, node: Node, parents: tuple[Node | Leaf | None, ...], g: Tensor
+) -> Sequence[Any]:
+    """Gradients of the operands as tensors that are on the tape themselves."""
+    primitive = node.primitive
+    saved = [
+        wrap(a, p) if backend.is_array(a) else _as_tensor(a, node, g) if type(a) in _NUMERIC else a
+        for a, p in zip(node.saved or (), node.parents, strict=True)
+    ]
+    if primitive.reference is not None:
+        return _through_reference(xp, node, parents, saved, g)
+    out = node.out
+    if out is not None:
+        out = wrap(out, node) if type(out) is not Several else outputs(out, node)
+    if primitive.joint:
+        needs = [p is not None for p in parents]
+        parts: Sequence[Any] = primitive.vjp(  # type: ignore[misc, operator]
+            xp, needs, g, out, *saved, **node.attrs
+        )
+        return parts
+    return [
+        None if p is None else primitive.rules[i](xp, g, out, *saved, **node.attrs)  # type: ignore[misc]
+        for i, p in enumerate(parents)
+    ]
+
+
+_NUMERIC = (int, float, complex)
+
+
+def _as_tensor(number: complex, node: Node, g: Any) -> Tensor:
+    """A Python number among operands, in their dtype: functions of it alone would be float32."""
+    some = next(t for t in g if t is not None) if type(g) is Several else g
+    real = node.dtype.kind == "c" and not isinstance(number, complex)
+    dtype = node.dtype.char.lower() if real else node.dtype
+    return wrap(NAMESPACES[type(some.array)].asarray(number, dtype))
+
+
+def _through_reference(
+    xp: Any,
+    node: Node,
+    parents: tuple[Node | Leaf | None, ...],
+    saved: list[Any],
+    g: Tensor,
+) -> Sequence[Any]:
+    """Gradients of a fused operation through its plain form, which can be differentiated."""
+    inner = [s if p is None else identity(s) for s, p in zip(saved, parents, strict=True)]
+    result = node.primitive.reference(xp, *inner, **node.attrs)  # type: ignore[misc]
+    entries = [None if p is None else t._node for t, p in zip(inner, parents, strict=True)]
+    root = result._node, conjugate(g)
+    found = propagate([root], [e for e in entries if e is not None], create_graph=True)
+    return [None if e not in found else conjugate(found[e]) for e in entries]
+
+
+def _transfer_back(xp: Any, g: Any, _out: Any, _x: Any, where: Device, here: Device) -> Any:
+    return g.to(here) if isinstance(g, Tensor) else backend.to_device(g, here)
+
+
+_transfer = Primitive(
+    "to", lambda xp, x, where, here: backend.to_device(x, where), (_transfer_back,)
+)
+
+
+def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
+    purpose = f"saved by {node.primitive.name} for its gradient"
+    for value in (*(node.saved or ()), node.out, *node.attrs.values()):
+        yield purpose, value
+        if isinstance(value, tuple):  # a kernel's results
+            yield from ((purpose, part) for part in value)
+
+
+memory.HOLDERS[Node] = _held_by_node
+
+memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
+
+memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
+
+
+def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+    """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
+
+    Parameters
+    ----------
+    gradient : Tensor, optional
+        Gradient of the final result with respect to this tensor, of its shape; 1 for a
+        real tensor of one element.
+    retain_graph : bool
+        Keep the saved values for another backward pass.
+
+    Raises
+    ------
+    GraphError
+        If nothing here requires a gradient, the saved values are freed already, or
+        `gradient` is missing for a tensor of several elements or a complex one.
+    ShapeError
+        If `gradient` has another shape.
+    DTypeError
+        If `gradient` is complex and this tensor is not.
+    """
+    node = self._node
+    if node is None:
+        raise GraphError(
+            "backward: this tensor was computed from nothing that requires a gradient; make "
+            "an input with requires_grad=True, and compute outside gt.no_grad()"
+        )
+    g = seed_gradient(self, gradient)
+    found = propagate([(node, g)], retain_graph=retain_graph)
+    with accumulating:
+        while found:
+            leaf, value = found.popitem()
+            own = value.base is None and _getrefcount(value) <= _ALONE
+            leaf.accumulate(value, own, found)  # type: ignore[union-attr]
+
+
+def _to(self: Tensor, where: str | Device) -> Tensor:
+    """Same values on another device; the tensor itself if it is there. Differentiable.
+
+    A copy has its axes in the same order in memory.
+    """
+    target = backend.device(where)
+    return self if self.device == target else _transfer(self, where=target, here=self.device)
+
+
+# Tensor is below the backward pass, which makes tensors.
+Tensor.backward = _backward  # type: ignore[assignment, method-assign]
+Tensor.to = _to  # type: ignore[assignment, method-assign]

@@ -1,0 +1,71 @@
+"""Hooks, and who looks for gradients that are not finite."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from gputensor.autograd.modes import Mode, state
+
+if TYPE_CHECKING:
+    from gputensor.autograd.tensor import Leaf
+
+
+def watched(leaves: Iterable["Leaf"]) -> bool:
+    """Whether a backward pass to `leaves` calls hooks of theirs, or looks for anomalies."""
+    return count > 0 and (state.suspicious or any(getattr(leaf, "hooks", None) for leaf in leaves))
+
+
+# Number of hooks, and of contexts that look for anomalies, in all threads.
+count = 0
+
+_watching = threading.Lock()
+
+
+def watch_more(more: int) -> None:
+    global count
+    with _watching:
+        count += more
+
+
+class detect_anomaly(Mode):
+    """Find where gradients become NaN or infinite; a context manager and a decorator.
+
+    Inside, in this thread, a backward pass looks at each gradient that it computes, which waits
+    for the device. Outside, nothing of this costs anything.
+
+    Raises
+    ------
+    AnomalyError
+        At the first such gradient, naming the operation and the line of the forward pass.
+
+    Examples
+    --------
+    >>> with gt.detect_anomaly():
+    ...     loss = gt.sqrt(x).sum()
+    ...     loss.backward()
+    """
+
+    name = "detect_anomaly"
+
+    def __enter__(self) -> "detect_anomaly":
+        watch_more(1)
+        state.suspicious_before.append(state.suspicious)
+        state.suspicious = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        watch_more(-1)
+        state.suspicious = state.suspicious_before.pop()
+
+
+class HookHandle:
+    """A hook that was set by :meth:`Tensor.register_hook`."""
+
+    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int) -> None:
+        self._hooks = hooks
+        self._key = key
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        if self._hooks.pop(self._key, None) is not None:
+            watch_more(-1)
