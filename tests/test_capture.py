@@ -19,6 +19,7 @@ from gputensor.errors import (
     LabelError,
     SyncError,
 )
+from gputensor.graph.cuda import Program
 from gputensor.keras.layers import Dense, Dropout
 from gputensor.optim import schedules
 
@@ -384,6 +385,30 @@ def test_other_errors_come_as_they_are(cupy):
         assert f(x).tolist() == [2.0, 2.0]
     assert len(calls) == 2
     assert f.graphs == 1
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_interrupted_replay_leaves_random_numbers_and_graphs_whole(cupy, monkeypatch, at):
+    generator = gt.random.Generator(3)
+    run = gt.capture(lambda: generator.uniform(shape=4, device="cuda"), device="cuda")
+    real, calls = Program._given, []
+
+    def interrupted(self, arrays):
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(self, arrays)
+
+    monkeypatch.setattr(Program, "_given", interrupted)
+    found = []
+    for _ in range(6):
+        with contextlib.suppress(KeyboardInterrupt):
+            found.append(run().tolist())
+    other = gt.random.Generator(3)
+    everything = [other.uniform(shape=4, device="cuda").tolist() for _ in range(6)]
+    del everything[at]  # whose call did not end; the first was recorded
+    assert found == everything
+    assert generator.state == other.state
 
 
 def test_bad_labels_are_noticed_after_a_replay(cupy):

@@ -64,7 +64,9 @@ def test_signatures_are_read_from_the_source():
     ]
     assert bound[0].declared == "const double* __restrict__"
     # Every kernel of our own is found, those of headers too, with types that are all known.
-    for source in gt.kernels.source._SOURCES:
+    files = [s for s in gt.kernels.source._SOURCES if s.name != "source.cu"]
+    assert len(files) > 10
+    for source in files:
         for signature in source.kernels.values():
             types = ["float" if len(t) < 4 and t != "N" else "1" for t in signature.template]
             for parameter in signature.bind(types):

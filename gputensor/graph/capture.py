@@ -1,10 +1,11 @@
 """``gt.capture``: a function of tensors, recorded as a graph once and replayed from then on."""
 
+import contextlib
 import functools
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any
@@ -78,8 +79,8 @@ class Replay:
         if self._on_cuda:
             with backend.on_device_of(found.graph.device):
                 self.program.prepare()
-                self._draw(1)
-                out, kept = self.program.run(*arrays)
+                with self._drawing(1):
+                    out, kept = self.program.run(*arrays)
         else:
             program = self.program
             self._draw(1)
@@ -114,8 +115,8 @@ class Replay:
         """
         with backend.on_device_of(self.record.graph.device):
             steps: int = self.program.prepare(most)
-            self._draw(steps)
-            kept = self.program.repeat(steps)
+            with self._drawing(steps):
+                kept = self.program.repeat(steps)
         self._leave([], kept)
         return steps
 
@@ -125,6 +126,17 @@ class Replay:
             state.set(*generator.reserve(runs * counters))
             if self._on_cuda:
                 state.moved(runs * counters)  # by the program
+
+    @contextlib.contextmanager
+    def _drawing(self, runs: int) -> Iterator[None]:
+        """Context of some runs on CUDA, which take their random numbers, but if they do not end."""
+        try:
+            self._draw(runs)
+            yield
+        except BaseException:
+            for _, state, _ in self.record.draws:
+                state.forget()
+            raise
 
     def _leave(self, arrays: list[Array], kept: tuple[Array, ...]) -> None:
         """Note what was written to, and set the gradients."""

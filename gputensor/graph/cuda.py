@@ -390,8 +390,12 @@ class Program:
         for mine, given in zip(self._arguments, arrays, strict=True):
             _copy(given, mine)
         if first:
-            with self._lane.entered():
-                self._results = self._issue()
+            try:
+                with self._lane.entered():
+                    self._results = self._issue()
+            except BaseException:  # what a graph needs may not be there
+                self._lane = None
+                raise
             return
         captured = self._graphs[steps]
         self._lane.launch(captured.graph)

@@ -42,6 +42,10 @@ class State:
                 self.array[i : i + 1].fill(np.uint64(number))
             self._value = seed, counter
 
+    def forget(self) -> None:
+        """Say that nobody knows what is there, as a program did not end."""
+        self._value = None
+
     def moved(self, counters: int) -> None:
         """Say that a program has moved the counter on, on the device."""
         assert self._value is not None
