@@ -2,9 +2,10 @@
 #include "common.cuh"
 
 // `velocity`, of float where T is a 16-bit type, is null where there is no momentum; `rate`, if not
-// null, is the learning rate in the place of `lr`. Where `skip` is not 0, nothing is done.
+// null, is the learning rate in the place of `lr`. One is added to `count`, if not null. Where `skip`
+// is not 0, nothing is done.
 template <typename T, typename S>
-__global__ void sgd_step(T* p, const T* g, S* velocity, const uint32* skip, int64 size,
+__global__ void sgd_step(T* p, const T* g, S* velocity, int64* count, uint32* ticket, const uint32* skip, int64 size,
                          const double* rate, double lr, double momentum, double weight_decay, double small, bool nesterov, bool within) {
     if (skip && *skip) return;
     S step = S(rate ? *rate : lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
@@ -30,4 +31,5 @@ __global__ void sgd_step(T* p, const T* g, S* velocity, const uint32* skip, int6
         store(p + i, x);
         if (velocity) store(velocity + i, moved);
     });
+    if (count && last_block(ticket) && threadIdx.x == 0) *count += 1;
 }

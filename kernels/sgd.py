@@ -48,6 +48,8 @@ def _on_cpu(
     p: Array,
     g: Array,
     velocity: Array | None,
+    count: Array | None = None,
+    ticket: Array | None = None,
     *,
     lr: float | Array,
     momentum: float = 0.0,
@@ -60,6 +62,8 @@ def _on_cpu(
         return
     number = p.dtype.type
     rate, keep, decay = number(float(lr)), number(momentum), number(weight_decay)
+    if count is not None:
+        count += 1
     if velocity is None:
         split(_plain_loop, p.size, _GRAIN, p, g, rate, decay)
     else:
@@ -74,6 +78,8 @@ def _on_cuda(
     p: Array,
     g: Array,
     velocity: Array | None,
+    count: Array | None = None,
+    ticket: Array | None = None,
     *,
     lr: float | Array,
     momentum: float = 0.0,
@@ -91,7 +97,7 @@ def _on_cuda(
     )
     source.launch(
         f"sgd_step<{c_type(p.dtype)}, {state}>",
-        (p, g, velocity, skip, p.size, *numbers, nesterov, within),
+        (p, g, velocity, count, ticket, skip, p.size, *numbers, nesterov, within),
         elements=packs(p),
     )
 
@@ -103,13 +109,15 @@ def _on_cuda(
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
-    writes=("p", "velocity"),
+    writes=("p", "velocity", "count", "ticket"),
 )
 def sgd_step(
     xp: Any,
     p: Array,
     g: Array,
     velocity: Array | None,
+    count: Array | None = None,
+    ticket: Array | None = None,
     *,
     lr: float | Array,
     momentum: float = 0.0,
@@ -135,6 +143,10 @@ def sgd_step(
     velocity : array of shape (n,), optional
         :math:`u`, of the dtype of `p`, or float32 where that has 16 bits; without it there is no
         momentum.
+    count : int64 array of shape (1,), optional
+        One is added.
+    ticket : uint32 array of shape (1,), optional
+        Zero; scratch memory of the CUDA kernel where there is a count.
     lr : float or float64 array of shape ()
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
@@ -147,7 +159,9 @@ def sgd_step(
     within = within and velocity is not None
     if within:
         d = rate * d
-    with undone(xp, skip, *((p,) if velocity is None else (p, velocity))):
+    with undone(xp, skip, *(a for a in (p, velocity, count) if a is not None)):
+        if count is not None:
+            count += 1
         if velocity is not None:
             velocity *= momentum
             velocity += d

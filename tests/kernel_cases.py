@@ -420,6 +420,9 @@ def _(draw: Draw) -> Calls:
     yield (p, g, velocity), {"lr": np.asarray(0.03), "momentum": 0.9}
     yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
     yield (p, g, None), {"lr": 0.1, "within": True}
+    for skip in (0, 1):
+        counts = np.full(1, 3, np.int64), np.zeros(1, np.uint32)
+        yield (p, g, None, *counts), {"lr": 0.1, "skip": np.full(1, skip, np.uint32)}
     for nesterov in (False, True):
         options = {"lr": np.asarray(0.03), "within": True, "nesterov": nesterov}
         yield (p, g, velocity), {"momentum": 0.9, "weight_decay": 0.05, **options}

@@ -213,6 +213,7 @@ def _put(target: Array, value: Array, skip: Array | None) -> None:
 class SGD(KerasForm):
     """``v = m v - lr g; w += v``, or ``w += m v - lr g`` with Nesterov's momentum."""
 
+    _counts = True
     _settings: ClassVar[dict[str, Check]] = {"momentum": _decay01, "nesterov": flag, **_COMMON}
 
     def _rule_slots(self, group: Group, part: Part) -> dict[str, float]:
@@ -224,6 +225,7 @@ class SGD(KerasForm):
             launch.p,
             launch.g,
             launch.states["velocity"] if group.momentum else None,
+            *((launch.count, launch.ticket) if launch.advance else ()),
             lr=launch.rate,
             momentum=group.momentum,
             nesterov=group.nesterov,
