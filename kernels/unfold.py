@@ -54,18 +54,32 @@ def _unfold_loop(  # type: ignore[no-untyped-def]
 
 
 @Loop.exact
-def _fold_loop(start, stop, g, out, w, sh, sw, dh, dw, top, left):  # type: ignore[no-untyped-def]
-    _, high, wide, channels = out.shape
-    _, oh, ow, places, _ = g.shape
+def _fold_loop(  # type: ignore[no-untyped-def]
+    start, stop, g, out, wide, channels, h, w, sh, sw, dh, dw, top, left
+):
+    _, high, _ = out.shape
+    _, oh, ow, _ = g.shape
+    run = w * channels
     for n in range(start, stop):
         for i in range(oh):
             for j in range(ow):
-                for k in range(places):
-                    row, column = i * sh - top + k // w * dh, j * sw - left + k % w * dw
-                    if 0 <= row < high and 0 <= column < wide:
-                        source, target = g[n, i, j, k], out[n, row, column]
-                        for c in range(channels):
+                first = j * sw - left
+                whole = dw == 1 and first >= 0 and first + w <= wide
+                for a in range(h):
+                    row = i * sh - top + a * dh
+                    if row < 0 or row >= high:
+                        continue
+                    source = g[n, i, j, a * run : (a + 1) * run]
+                    if whole:
+                        target = out[n, row, first * channels : first * channels + run]
+                        for c in range(run):
                             target[c] += source[c]
+                        continue
+                    for b in range(w):
+                        column = first + b * dw
+                        if 0 <= column < wide:
+                            for c in range(channels):
+                                out[n, row, column * channels + c] += source[b * channels + c]
 
 
 def _unfold_on_cpu(
@@ -83,9 +97,12 @@ def _unfold_on_cpu(
 def _fold_on_cpu(
     g: Array, *, window: Pair, stride: Pair, dilation: Pair, before: Pair, size: Pair
 ) -> Array:
-    found = np.zeros((len(g), *size, g.shape[4]), g.dtype)
-    grain = _GRAIN * len(g) // g.size + 1
-    split(_fold_loop, len(g), grain, g, found, window[1], *stride, *dilation, *before)
+    n, oh, ow, _, channels = g.shape
+    found = np.zeros((n, *size, channels), g.dtype)
+    grain = _GRAIN * n // g.size + 1
+    flat = g.reshape(n, oh, ow, -1), found.reshape(n, size[0], size[1] * channels)
+    sizes = (size[1], channels, *window)
+    split(_fold_loop, n, grain, *flat, *sizes, *stride, *dilation, *before)
     return found
 
 
