@@ -138,11 +138,10 @@ class Trainer(Evaluator):
         loss: Tensor
         loss, values = self._loss_and_sums(x, ys, weights)
         assert self.optimizer is not None
-        engine = self.optimizer.engine
-        engine.zero_grad()
+        self.optimizer.zero_grad()
         if loss.requires_grad:  # else all is frozen
             loss.backward()
-            engine.step()
+            self.optimizer.step()
         sums.add(values)
         return loss
 
