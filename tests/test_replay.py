@@ -739,8 +739,8 @@ def patched_class(model, monkeypatch):
 
 
 def patched_optimizer(model, monkeypatch):
-    monkeypatch.setattr(gt.optim.SGD, "step", counted(gt.optim.SGD.step))
-    return gt.optim.SGD.step, {}
+    monkeypatch.setattr(keras.optimizers.SGD, "step", counted(keras.optimizers.SGD.step))
+    return keras.optimizers.SGD.step, {}
 
 
 def wrapped_function(model, monkeypatch):

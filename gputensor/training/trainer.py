@@ -137,11 +137,10 @@ class Trainer(Evaluator):
     def _train_on(self, x: Any, ys: list[Any], weights: list[Any], sums: Sums) -> Tensor:
         loss = self._loss_of(x, ys, weights, sums)
         assert self.optimizer is not None
-        engine = self.optimizer.engine
-        engine.zero_grad()
+        self.optimizer.zero_grad()
         if loss.requires_grad:  # else all is frozen
             loss.backward()
-            engine.step()
+            self.optimizer.step()
         return loss
 
     # Loops
