@@ -967,7 +967,8 @@ def test_what_needs_no_decomposition_is_captured(cupy, name):
 
     first = step().item()
     if name == "inv":
-        with pytest.raises(gt.errors.CaptureError, match=r"linalg\.inv makes the host wait"):
-            step()
+        for _ in range(3):
+            assert step().item() == first  # run as it is
+        assert "linalg.inv makes the host wait" in step.reason
     else:
         assert [step().item() for _ in range(2)] == [first] * 2

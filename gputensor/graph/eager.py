@@ -361,6 +361,8 @@ class Fused:
     def _of_any(self, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The result for arrays of several shapes, or with gaps, laid out as NumPy's is."""
         kind = self._kind
+        if self._several and _elsewhere(arrays, kind):
+            return self._plain(*arrays, **attrs)
         if all(a._c_contiguous for a in arrays if type(a) is kind):
             return self._laid_out(*arrays, **attrs)
         return backend.in_order(self._laid_out, arrays, attrs)
