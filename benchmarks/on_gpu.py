@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # it runs as a script: this checkout is what is tested, installed or not
     sys.path[0] = str(ROOT)
 
-from gputensor import backend  # noqa: E402
+from gputensor import backend, errors  # noqa: E402
 from gputensor.benchmarks import common  # noqa: E402
 
 # Seconds that each step may take, the most telling steps first.
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no step {unknown[0]}; there are {', '.join(STEPS)}")
     try:
         where = backend.device(args.device)
-    except backend.DeviceError as error:
+    except errors.DeviceError as error:
         parser.error(str(error))
     if where.kind != "cuda":
         parser.error(f"{where} is no GPU")

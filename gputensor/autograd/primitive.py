@@ -65,7 +65,16 @@ REFUSED = {
 # Operations whose results are in C's order in memory, whatever the operands': NumPy would keep some
 # of their order, CuPy none. Others are elementwise, make views, or come out in that order anyway.
 IN_C_ORDER = {
-    *("all", "any", "cofactors", "cofactors_slope", "concat", "count_nonzero", "cross"),
+    *(
+        "all",
+        "any",
+        "batch_norm",
+        "cofactors",
+        "cofactors_slope",
+        "concat",
+        "count_nonzero",
+        "cross",
+    ),
     *(
         "cumulative_prod",
         "cumulative_sum",

@@ -273,7 +273,9 @@ def _plan(found: Outlined, kernel: Generated, operands: list[Any], numbers: dict
     # By its address, as an array with gaps, or of another shape than the kernel's, is no argument.
     shape = found.group.shape
     dense = all(
-        o.strides == _dense(shape, o.dtype.itemsize) for o in operands if type(o) is Operand
+        o.shape == shape and o.strides == _dense(shape, o.dtype.itemsize)
+        for o in operands
+        if type(o) is Operand
     )
     end = "" if dense else ".data"
     text = {

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from gputensor.autograd import Primitive, Tensor
+from gputensor.backend import in_c_order
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import widened
@@ -20,7 +21,7 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, eps: float) -> Any:
     scale = weight / xp.sqrt(variance + eps)
     centered *= scale
     centered += bias
-    return narrow(xp, centered, x), mean, variance
+    return in_c_order(narrow(xp, centered, x)), mean, variance
 
 
 def _rule(xp: Any, needs: Any, g: Any, out: Any, x: Any, weight: Any, bias: Any, eps: float) -> Any:
