@@ -64,32 +64,13 @@ REFUSED = {
 
 # Operations whose results are in C's order in memory, whatever the operands': NumPy would keep some
 # of their order, CuPy none. Others are elementwise, make views, or come out in that order anyway.
-IN_C_ORDER = {
-    *(
-        "all",
-        "any",
-        "batch_norm",
-        "cofactors",
-        "cofactors_slope",
-        "concat",
-        "count_nonzero",
-        "cross",
-    ),
-    *(
-        "cumulative_prod",
-        "cumulative_sum",
-        "einsum",
-        "fft",
-        "fftn",
-        "hfft",
-        "ifft",
-        "ifftn",
-        "ihfft",
-        "irfft",
-    ),
-    *("irfftn", "logsumexp", "max", "mean", "min", "pad", "prod", "rfft", "rfftn", "sort", "sum"),
-    *("std", "tril", "triu", "var", "vector_norm"),
-}
+IN_C_ORDER = frozenset(
+    (
+        "all any cofactors cofactors_slope concat count_nonzero cross cumulative_prod "
+        "cumulative_sum einsum fft fftn hfft ifft ifftn ihfft irfft irfftn logsumexp max mean min "
+        "pad prod rfft rfftn sort std sum tril triu var vector_norm"
+    ).split()
+)
 
 
 def _refuse(name: str, arrays: Sequence[Any]) -> DTypeError:
