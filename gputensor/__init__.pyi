@@ -27,6 +27,7 @@ from gputensor.kernels import kernel as kernel
 from gputensor.memory import memory_summary as memory_summary
 from gputensor.ops import fft as fft
 from gputensor.ops import linalg as linalg
+from gputensor.ops.choices import *
 from gputensor.ops.constants import *
 from gputensor.ops.creation import *
 from gputensor.ops.data_type import *
@@ -44,6 +45,7 @@ from gputensor.ops.products import *
 from gputensor.ops.searching import *
 from gputensor.ops.sets import *
 from gputensor.ops.sorting import *
+from gputensor.ops.special import *
 from gputensor.ops.statistical import *
 from gputensor.ops.utility import *
 from gputensor.random import manual_seed as manual_seed

@@ -5,7 +5,8 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.nn import functional
-from gputensor.ops.elementwise import exp, minimum, where
+from gputensor.ops.choices import where
+from gputensor.ops.elementwise import exp, minimum
 from gputensor.ops.elementwise import relu as plain_relu
 from gputensor.ops.nn import ACTIVATIONS
 

@@ -11,6 +11,7 @@ from gputensor.keras import losses, naming
 from gputensor.keras import ops as kops
 from gputensor.keras.ops import door
 from gputensor.ops import (
+    choices,
     creation,
     elementwise,
     manipulation,
@@ -155,7 +156,7 @@ def _variance(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def _clip(x: Any, min_value: Any, max_value: Any) -> Tensor:
-    return elementwise.clip(x, min_value, max_value)
+    return choices.clip(x, min_value, max_value)
 
 
 def _in_train_phase(x: Any, alt: Any, training: bool | None = None) -> Any:
@@ -192,17 +193,17 @@ _DOORS: dict[str, Callable[..., Any]] = {
     "cos": elementwise.cos,
     "cumsum": kops.__getattr__("cumsum"),
     "dot": _dot,
-    "equal": elementwise.equal,
+    "equal": choices.equal,
     "exp": elementwise.exp,
     "expand_dims": lambda x, axis=-1: manipulation.expand_dims(x, axis=axis),
     "eye": creation.eye,
     "flatten": manipulation.flatten,
-    "greater": elementwise.greater,
-    "greater_equal": elementwise.greater_equal,
+    "greater": choices.greater,
+    "greater_equal": choices.greater_equal,
     "in_train_phase": _in_train_phase,
     "l2_normalize": kops.__getattr__("normalize"),
-    "less": elementwise.less,
-    "less_equal": elementwise.less_equal,
+    "less": choices.less,
+    "less_equal": choices.less_equal,
     "log": elementwise.log,
     "logsumexp": kops.__getattr__("logsumexp"),
     "max": statistical.max,
@@ -210,7 +211,7 @@ _DOORS: dict[str, Callable[..., Any]] = {
     "mean": kops.mean,
     "min": statistical.min,
     "minimum": elementwise.minimum,
-    "not_equal": elementwise.not_equal,
+    "not_equal": choices.not_equal,
     "one_hot": kops.one_hot,
     "ones": creation.ones,
     "ones_like": creation.ones_like,
@@ -232,7 +233,7 @@ _DOORS: dict[str, Callable[..., Any]] = {
     "std": _standard,
     "stop_gradient": kops.stop_gradient,
     "sum": statistical.sum,
-    "switch": elementwise.where,
+    "switch": choices.where,
     "tile": manipulation.tile,
     "transpose": kops.transpose,
     "var": _variance,

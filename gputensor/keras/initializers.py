@@ -12,8 +12,9 @@ import numpy as np
 
 from gputensor import random
 from gputensor.autograd import Tensor
+from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, eye, full
-from gputensor.ops.elementwise import sign, where
+from gputensor.ops.elementwise import sign
 from gputensor.ops.linalg import qr
 from gputensor.ops.manipulation import reshape
 

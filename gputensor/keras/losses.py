@@ -16,18 +16,11 @@ from gputensor.errors import LabelError, ShapeError
 from gputensor.keras.naming import snake_case
 from gputensor.nn import functional
 from gputensor.nn.losses import clipped_binary_cross_entropy
+from gputensor.ops.choices import clip, where
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import abs as absolute
-from gputensor.ops.elementwise import (
-    clip,
-    log,
-    maximum,
-    sigmoid,
-    softplus,
-    square,
-    where,
-)
+from gputensor.ops.elementwise import log, maximum, sigmoid, softplus, square
 from gputensor.ops.manipulation import expand_dims, reshape
 from gputensor.ops.nn import log_softmax
 from gputensor.ops.statistical import max as largest

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gputensor.autograd import Tensor
-from gputensor.ops.elementwise import clip, cos, floor, log, maximum, where
+from gputensor.ops.choices import clip, where
+from gputensor.ops.elementwise import cos, floor, log, maximum
 from gputensor.ops.elementwise import pow as power
 
 __all__ = [

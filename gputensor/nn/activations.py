@@ -1,19 +1,10 @@
 """Activations as functions; each names its paper."""
 
 from gputensor.autograd import Operand, Tensor
+from gputensor.ops.choices import clip, where
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import abs as absolute
-from gputensor.ops.elementwise import (
-    clip,
-    divide,
-    expm1,
-    relu,
-    sigmoid,
-    softplus,
-    subtract,
-    tanh,
-    where,
-)
+from gputensor.ops.elementwise import divide, expm1, relu, sigmoid, softplus, subtract, tanh
 from gputensor.ops.nn import gelu as _exact_gelu
 from gputensor.ops.nn import log_softmax, silu, softmax
 from gputensor.ops.pieces import split

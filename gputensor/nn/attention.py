@@ -8,8 +8,8 @@ from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import functional
 from gputensor.nn.modules import Linear, Module, _check_sizes
+from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, ones, parameter, tril, zeros
-from gputensor.ops.elementwise import where
 from gputensor.ops.manipulation import permute_dims
 from gputensor.ops.nn import softmax
 from gputensor.ops.products import matmul

@@ -10,11 +10,11 @@ from gputensor.autograd import Operand, Primitive, Tensor, wrap
 from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError, LabelError, ShapeError
 from gputensor.kernels.flags import Flag
+from gputensor.ops.choices import equal, where
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import (
-    equal,
     exp,
     log,
     logistic,
@@ -25,7 +25,6 @@ from gputensor.ops.elementwise import (
     sqrt,
     square,
     subtract,
-    where,
 )
 from gputensor.ops.indexing import take, take_along_axis
 from gputensor.ops.manipulation import permute_dims, reshape

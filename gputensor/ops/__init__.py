@@ -12,6 +12,7 @@ from gputensor import autograd
 from gputensor.autograd import Primitive, Tensor, reverse
 from gputensor.errors import OperandError, ShapeError
 from gputensor.ops import (
+    choices,
     constants,
     creation,
     data_type,
@@ -26,11 +27,13 @@ from gputensor.ops import (
     searching,
     sets,
     sorting,
+    special,
     statistical,
     utility,
 )
 from gputensor.ops import fft as fft  # rules find them here
 from gputensor.ops import linalg as linalg
+from gputensor.ops.choices import *  # noqa: F403
 from gputensor.ops.constants import *  # noqa: F403
 from gputensor.ops.creation import *  # noqa: F403
 from gputensor.ops.data_type import *  # noqa: F403
@@ -45,6 +48,7 @@ from gputensor.ops.products import *  # noqa: F403
 from gputensor.ops.searching import *  # noqa: F403
 from gputensor.ops.sets import *  # noqa: F403
 from gputensor.ops.sorting import *  # noqa: F403
+from gputensor.ops.special import *  # noqa: F403
 from gputensor.ops.statistical import *  # noqa: F403
 from gputensor.ops.utility import *  # noqa: F403
 
@@ -52,7 +56,9 @@ __all__ = [
     *constants.__all__,
     *creation.__all__,
     *data_type.__all__,
+    *choices.__all__,
     *elementwise.__all__,
+    *special.__all__,
     *indexing.__all__,
     *inspection.__all__,
     *manipulation.__all__,
@@ -142,19 +148,19 @@ _OPERATORS = {
     "mod": elementwise.remainder,
     "pow": elementwise.pow,
     "matmul": products.matmul,
-    "and": elementwise.bitwise_and,
-    "or": elementwise.bitwise_or,
-    "xor": elementwise.bitwise_xor,
-    "lshift": elementwise.bitwise_left_shift,
-    "rshift": elementwise.bitwise_right_shift,
+    "and": choices.bitwise_and,
+    "or": choices.bitwise_or,
+    "xor": choices.bitwise_xor,
+    "lshift": choices.bitwise_left_shift,
+    "rshift": choices.bitwise_right_shift,
 }
 _COMPARISONS = {
-    "eq": elementwise.equal,
-    "ne": elementwise.not_equal,
-    "lt": elementwise.less,
-    "le": elementwise.less_equal,
-    "gt": elementwise.greater,
-    "ge": elementwise.greater_equal,
+    "eq": choices.equal,
+    "ne": choices.not_equal,
+    "lt": choices.less,
+    "le": choices.less_equal,
+    "gt": choices.greater,
+    "ge": choices.greater_equal,
 }
 _METHODS: dict[str, Any] = {
     **{f"__{name}__": _operator(f) for name, f in (_OPERATORS | _COMPARISONS).items()},
@@ -162,7 +168,7 @@ _METHODS: dict[str, Any] = {
     "__neg__": elementwise.negative,
     "__pos__": elementwise.positive,
     "__abs__": elementwise.abs,
-    "__invert__": elementwise.bitwise_invert,
+    "__invert__": choices.bitwise_invert,
     "__array_namespace__": _array_namespace,
     "__getitem__": indexing.getitem,
     "__setitem__": inplace.setitem,
@@ -175,7 +181,8 @@ _METHODS: dict[str, Any] = {
 }
 for _module, _names, _form in (
     (data_type, "astype", None),
-    (elementwise, "abs clip conj exp log relu sigmoid sqrt square tanh", None),
+    (choices, "clip", None),
+    (elementwise, "abs conj exp log relu sigmoid sqrt square tanh", None),
     (manipulation, "flatten squeeze", None),
     (manipulation, "permute_dims reshape transpose", _ints),
     (searching, "argmax argmin", None),

@@ -22,7 +22,7 @@ from gputensor.autograd import (
 )
 from gputensor.backend import Device
 from gputensor.errors import DeviceError, DTypeError, ShapeError
-from gputensor.ops import elementwise
+from gputensor.ops import choices, elementwise
 from gputensor.ops.data_type import astype, bfloat16, check_cast, checked_dtype
 from gputensor.ops.manipulation import broadcast_to, reshape
 from gputensor.options import integer, ints, number
@@ -377,7 +377,7 @@ def _between(
         start, elementwise.multiply(places, elementwise.divide(delta, max(1, num - endpoint)))
     )
     if endpoint and num > 1:
-        found = elementwise.where(elementwise.equal(places, num - 1), stop, found)
+        found = choices.where(choices.equal(places, num - 1), stop, found)
     chosen = floating if dtype is None else _dtype(dtype)
     found = elementwise.floor(found) if chosen.kind in "iu" else found
     return astype(found, chosen, copy=False, device=device)

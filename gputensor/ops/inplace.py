@@ -30,7 +30,7 @@ from gputensor.autograd import (
 )
 from gputensor.backend import NAMESPACES
 from gputensor.errors import DTypeError, GraphError, OperandError, ShapeError
-from gputensor.ops import elementwise, products
+from gputensor.ops import choices, elementwise, products
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
 from gputensor.ops.indexing import PART, checked_key, is_basic, set_items, write_items
@@ -303,11 +303,11 @@ OPERATORS = {
         _operator("%=", elementwise.remainder, operator.imod),
         _operator("**=", elementwise.pow, operator.ipow),
         _operator("@=", products.matmul, operator.imatmul),
-        _operator("&=", elementwise.bitwise_and, operator.iand),
-        _operator("|=", elementwise.bitwise_or, operator.ior),
-        _operator("^=", elementwise.bitwise_xor, operator.ixor),
-        _operator("<<=", elementwise.bitwise_left_shift, operator.ilshift),
-        _operator(">>=", elementwise.bitwise_right_shift, operator.irshift),
+        _operator("&=", choices.bitwise_and, operator.iand),
+        _operator("|=", choices.bitwise_or, operator.ior),
+        _operator("^=", choices.bitwise_xor, operator.ixor),
+        _operator("<<=", choices.bitwise_left_shift, operator.ilshift),
+        _operator(">>=", choices.bitwise_right_shift, operator.irshift),
     )
 }
 PARTS = {"real": _part(elementwise.real), "imag": _part(elementwise.imag)}

@@ -26,10 +26,11 @@ from gputensor.kernels.runtime import narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.axes import any_zero, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import erfc, multiply, relu, sigmoid, tanh
+from gputensor.ops.elementwise import multiply, relu, sigmoid, tanh
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered, widened
 from gputensor.ops.products import product
+from gputensor.ops.special import erfc
 from gputensor.options import number
 
 __all__ = [

@@ -10,21 +10,10 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.errors import DTypeError, OutOfRangeError, ShapeError
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, count_of, kept_shape, one_axis
+from gputensor.ops.choices import clip, isfinite, isinf, isnan, logical_not, logical_or, where
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
-from gputensor.ops.elementwise import (
-    atan2,
-    clip,
-    imag,
-    isfinite,
-    isinf,
-    isnan,
-    logical_not,
-    logical_or,
-    multiply,
-    real,
-    where,
-)
+from gputensor.ops.elementwise import atan2, imag, multiply, real
 from gputensor.ops.indexing import getitem, index_add, take
 from gputensor.ops.manipulation import flatten, moveaxis, permute_dims, reshape
 from gputensor.ops.searching import searchsorted

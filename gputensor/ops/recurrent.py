@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gputensor.autograd import Tensor
-from gputensor.ops.elementwise import multiply, sigmoid, tanh, where
+from gputensor.ops.choices import where
+from gputensor.ops.elementwise import multiply, sigmoid, tanh
 from gputensor.ops.manipulation import expand_dims, flip, stack
 from gputensor.ops.pieces import split
 

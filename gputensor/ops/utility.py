@@ -8,22 +8,19 @@ import numpy as np
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, no_grad, raw_operand
 from gputensor.errors import ShapeError
 from gputensor.ops.axes import Axis, checked_axis, one_axis
-from gputensor.ops.creation import asarray
-from gputensor.ops.data_type import astype
-from gputensor.ops.elementwise import (
-    abs,
-    add,
+from gputensor.ops.choices import (
     equal,
     isfinite,
     isnan,
     less_equal,
     logical_and,
     logical_or,
-    multiply,
     not_equal,
-    subtract,
     where,
 )
+from gputensor.ops.creation import asarray
+from gputensor.ops.data_type import astype
+from gputensor.ops.elementwise import abs, add, multiply, subtract
 from gputensor.ops.indexing import getitem
 from gputensor.ops.manipulation import broadcast_to, concat, reshape
 from gputensor.options import integer

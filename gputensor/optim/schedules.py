@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from gputensor.autograd import Tensor
-from gputensor.ops.elementwise import clip, cos, floor, log, where
+from gputensor.ops.choices import clip, where
+from gputensor.ops.elementwise import cos, floor, log
 from gputensor.ops.elementwise import pow as power
 
 __all__ = [

@@ -6,7 +6,7 @@ from gputensor.autograd import Tensor
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer
 from gputensor.nn import functional
-from gputensor.ops.elementwise import where
+from gputensor.ops.choices import where
 from gputensor.ops.nn import softmax
 
 __all__ = ["ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"]

@@ -8,8 +8,8 @@ from gputensor.keras.layers.base import Layer, positive
 from gputensor.keras.layers.core import _unsupported
 from gputensor.nn import functional
 from gputensor.nn.attention import attention_and_weights
+from gputensor.ops.choices import logical_and
 from gputensor.ops.creation import asarray
-from gputensor.ops.elementwise import logical_and
 from gputensor.ops.manipulation import expand_dims, permute_dims, reshape
 
 __all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]

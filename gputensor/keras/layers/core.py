@@ -10,9 +10,9 @@ from gputensor.errors import DTypeError, ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Hidden, Layer, positive
 from gputensor.keras.symbolic import KerasTensor, Node
+from gputensor.ops.choices import not_equal, where
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
-from gputensor.ops.elementwise import not_equal, where
 from gputensor.ops.manipulation import expand_dims, permute_dims, reshape
 from gputensor.ops.pieces import repeat
 from gputensor.ops.utility import any as some

@@ -7,8 +7,9 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
+from gputensor.ops.choices import where
 from gputensor.ops.creation import ones
-from gputensor.ops.elementwise import multiply, where
+from gputensor.ops.elementwise import multiply
 from gputensor.random import default_generator
 
 __all__ = [

@@ -12,7 +12,7 @@ from gputensor.autograd import Operand, Primitive, Tensor, as_array
 from gputensor.backend import is_narrow
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.kernels.runtime import narrow, power_of_two, squares_fit, widen
-from gputensor.ops import elementwise, indexing, products, statistical
+from gputensor.ops import choices, elementwise, indexing, products, statistical
 from gputensor.ops.axes import Axis, any_zero, axes_of, checked_axis, kept_shape, one_axis
 from gputensor.ops.creation import raw_like, zeros_like
 from gputensor.ops.data_type import astype
@@ -193,9 +193,7 @@ def vector_norm(
         return statistical.min(elementwise.abs(x), axis=axis, keepdims=keepdims)
     if ord == 0:
         real = np.empty(0, x.dtype).real.dtype
-        return statistical.sum(
-            astype(elementwise.not_equal(x, 0), real), axis=axis, keepdims=keepdims
-        )
+        return statistical.sum(astype(choices.not_equal(x, 0), real), axis=axis, keepdims=keepdims)
     return _norm(x, axis=axis, ord=ord, keepdims=keepdims)
 
 
