@@ -716,7 +716,7 @@ class Reduced:
         out = Value(graph.buffer("temporary", size), 1, 0, shape, strides, dtype)
         place = launch.__code__, 0
         node = Node("reduce", self._name, (source,), {"axis": axis, **options}, (out,), place)
-        if not fusable(node) or min(x.strides, default=0) < 0:
+        if not fusable(node):
             return None
         group = Group(x.shape)
         group.nodes.append(node)

@@ -25,7 +25,7 @@ from gputensor.backend import Array, Device
 from gputensor.graph.formulas import INEXACT
 from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
-__all__ = ["Recording", "Tracer", "current"]
+__all__ = ["Recording", "Tracer", "current", "owner"]
 
 _NONE: dict[str, Any] = {}
 _HOST = backend.NAMESPACES[np.ndarray]
@@ -74,17 +74,17 @@ class Recording:
     # Arrays and their tracers
 
     def _memory_of(self, array: Array) -> "_Memory | None":
-        found = self._memory.get(id(_owner(array)))
+        found = self._memory.get(id(owner(array)))
         return found if found is not None and found.is_of(array) else None
 
     def _admit(self, array: Array, kind: str) -> "_Memory":
-        owner = _owner(array)
+        whose = owner(array)
         from_outside = kind in ("outside", "state")
-        nbytes = _nbytes(owner) if from_outside else _end(array)
-        buffer = self.graph.buffer(kind, nbytes, owner if from_outside else None)
+        nbytes = _nbytes(whose) if from_outside else _end(array)
+        buffer = self.graph.buffer(kind, nbytes, whose if from_outside else None)
         buffer.array = array if from_outside else None
-        start = _address(owner if from_outside else array)
-        made = self._memory[id(owner)] = _Memory(array, start, buffer)
+        start = _address(whose if from_outside else array)
+        made = self._memory[id(whose)] = _Memory(array, start, buffer)
         return made
 
     def _tracer(self, array: Array, memory: "_Memory") -> "Tracer":
@@ -126,6 +126,8 @@ class Recording:
                 if foreign:
                     self._foreign.add(memory.buffer.number)
             found = self.outside[id(array)] = self._tracer(array, memory)
+        if found.buffer.kind == "argument" and kind != "argument":
+            self.end("a tensor from outside shares the memory of an argument")
         return found
 
     def constant(self, array: Array) -> Any:
@@ -356,7 +358,7 @@ def concrete(leaf: Any) -> Any:
     return leaf._real if type(leaf) is TracingNamespace else leaf
 
 
-def _owner(array: Array) -> Any:
+def owner(array: Array) -> Any:
     """What owns the memory of a raw array: an array, or CuPy's piece of memory."""
     if not isinstance(array, np.ndarray):
         return array.data.mem
@@ -368,7 +370,7 @@ def _owner(array: Array) -> Any:
 def _root(array: Array) -> Array:
     """The array that a view is of; itself if it is none."""
     if isinstance(array, np.ndarray):
-        return _owner(array)
+        return owner(array)
     return array if array.base is None else array.base
 
 
@@ -385,7 +387,7 @@ def _nbytes(owner: Any) -> int:
 def _end(array: Array) -> int:
     """Bytes up to the end of a new array in its memory, of which CuPy takes more than it needs."""
     if isinstance(array, np.ndarray) or array.base is not None:
-        return _nbytes(_owner(array))
+        return _nbytes(owner(array))
     return int(array.data.ptr - array.data.mem.ptr + array.nbytes)
 
 
