@@ -892,3 +892,54 @@ def test_attributes_in_slots_are_noticed():
     for k in (1.0, 1.0, 3.0, 3.0):
         module.k = k
         assert f(gt.ones(())).item() == k
+
+
+# Powers of numbers, and exceptions that others met
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_of_numbers_have_the_bits_of_numpy_s_numbers(dtype):
+    def f(x):
+        raw = x.array
+        size = gt.linalg.vector_norm(x, ord=3)
+        return gt.asarray((raw[0] * 2) ** 2.5), gt.asarray(0.96 ** raw.sum()), size, size**2.5
+
+    run = gt.capture(f)
+    for seed in range(40):
+        x = gt.asarray(abs(draw(5, seed=seed)).astype(dtype))
+        assert bits(run(x)) == bits(f(x))
+
+
+@pytest.mark.parametrize("kind", [gt.optim.NAdam, gt.optim.AdamW, gt.optim.RMSprop])
+def test_states_of_optimizers_have_the_bits_of_eager_ones(kind):
+    def states(captured):
+        w = gt.tensor(draw(3, 4), requires_grad=True)
+        optimizer = kind([w], lr=0.05)
+
+        def step(x):
+            optimizer.zero_grad()
+            gt.sum(gt.tanh(x @ w)).backward()
+            optimizer.step()
+
+        run = gt.capture(step) if captured else step
+        for seed in range(8):
+            run(gt.asarray(draw(2, 3, seed=seed)))
+            yield bits(optimizer.state_dict())
+
+    assert list(states(True)) == list(states(False))
+
+
+def test_exceptions_that_others_met_are_not_those_of_a_replay():
+    f = gt.capture(lambda x: x * 2 + 1)
+    x, infinite = gt.ones((3,)), np.full((2, 2), np.inf, "float32")
+    for _ in range(3):
+        f(x)
+    with np.errstate(all="ignore"):
+        for disturb in (lambda: np.float64(-1.0) ** 0.5, lambda: infinite @ -infinite):
+            disturb()
+            with np.errstate(all="raise"):
+                f(x)
+    large = 1e308
+    assert large * 10 == np.inf  # of Python, which tells nobody
+    with np.errstate(all="raise"):
+        assert f(x).tolist() == [3.0] * 3

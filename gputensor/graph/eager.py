@@ -55,6 +55,7 @@ class Outline(Recording):
     def _tracer(self, array: Array, memory: Any) -> Tracer:
         made = object.__new__(OutlineTracer)
         made.recording, made.value, made.buffer, made.base = self, array, memory.buffer, None
+        made.is_number = False
         return made
 
     def operand(self, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Tracer:

@@ -112,6 +112,8 @@ class _Recorder(Recording):
 
     def set_array(self, t: Tensor, raw: Array) -> None:
         """``t.array = raw``."""
+        if isinstance(raw, Tracer):
+            raw.is_number = False  # tensors have arrays
         try:
             _array.__get__(t)
         except AttributeError:
