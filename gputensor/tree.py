@@ -1,9 +1,10 @@
 """Trees: tuples, lists and dicts that hold arrays, or such trees again. None is an empty tree."""
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["leaves", "map_tree", "rebuilt"]
+__all__ = ["is_named_tuple", "leaves", "map_tree", "rebuilt"]
 
 _CONTAINERS = (tuple, list, dict)
 
@@ -28,9 +29,19 @@ def map_tree(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     if isinstance(tree, dict):
         if any(tree.keys() != other.keys() for other in others):
             raise ValueError(f"keys of dicts differ: {[list(t) for t in (tree, *others)]}")
-        return {k: map_tree(function, v, *(o[k] for o in others)) for k, v in tree.items()}
+        made = {k: map_tree(function, v, *(o[k] for o in others)) for k, v in tree.items()}
+        if type(tree) is dict:
+            return made
+        like = copy.copy(tree)  # with all else that is in it
+        like.update(made)
+        return like
     parts = (map_tree(function, *items) for items in zip(tree, *others, strict=True))
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+
+
+def is_named_tuple(kind: type) -> bool:
+    """Whether a class is one of ``collections.namedtuple``, whose objects are their items."""
+    return kind.__base__ is tuple and hasattr(kind, "_fields") and not kind.__dictoffset__
 
 
 def _outline(tree: Any) -> str:

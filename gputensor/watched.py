@@ -5,6 +5,7 @@ A captured function holds for the attributes that it was recorded with. It looks
 """
 
 import itertools
+from types import MemberDescriptorType
 from typing import Any
 
 from gputensor import backend
@@ -30,7 +31,15 @@ def note_change() -> None:
 def lookup(owner: Any, name: str) -> Any:
     """What an object, or else its class, has under a name; properties and functions as they are."""
     found = object.__getattribute__(owner, "__dict__").get(name, _missing)
-    return getattr(type(owner), name, None) if found is _missing else found
+    if found is not _missing:
+        return found
+    found = getattr(type(owner), name, None)
+    if type(found) is MemberDescriptorType:  # of ``__slots__``
+        try:
+            return found.__get__(owner)
+        except AttributeError:
+            return _missing
+    return found
 
 
 def is_plain(value: Any) -> bool:

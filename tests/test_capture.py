@@ -466,6 +466,21 @@ def test_arguments_and_tensors_from_outside_are_changed_where_they_are(cupy):
     assert add.graphs == 1
 
 
+@pytest.mark.parametrize(
+    "view", [lambda x: x.T, lambda x: x[::-1], lambda x: x[:, ::-1].T, lambda x: x[1:, ::2]]
+)
+def test_layouts_of_arguments_have_the_bits_of_the_function_on_cuda(cupy, view):
+    def f(x):
+        return gt.sum(x, axis=0), gt.sum(gt.exp(x) * x, axis=0), gt.mean(x), gt.prod(x, axis=1)
+
+    run = gt.capture(f)
+    for seed in range(6):
+        values = np.random.default_rng(seed).standard_normal((9, 9)).astype(np.float32)
+        x = view(gt.tensor(values, device="cuda"))
+        for one, other in zip(run(x), f(x), strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def test_results_are_off_the_tape_on_either_device():
     seen = []
 

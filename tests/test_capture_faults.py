@@ -16,6 +16,7 @@ import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -701,7 +702,7 @@ def test_replays_say_what_numpy_says_about_exceptions():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):
-            log(x, y)
+            log(x * 1, y * 1)
     for arguments, text in [
         ((x * 0, y), "divide by zero encountered in log"),
         ((-x, y), "invalid value encountered in log"),
@@ -780,3 +781,163 @@ def test_state_is_written_after_what_may_fail():
             f(gt.eye(2) * sign)
     assert total.item() == 4
     assert f.graphs == 1
+
+
+# Arguments that are more than they seem
+
+
+def test_an_argument_may_be_a_tensor_that_the_function_has_by_a_closure():
+    c = gt.tensor([1.0, 2.0, 3.0])
+    others = [gt.asarray(draw(3, seed=i)) for i in range(4)]
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        return x * 10 + c
+
+    run = gt.capture(f)
+    for x in (c, c, *others, c, gt.zeros((3,)), *others, c):
+        assert bits(run(x)) == bits(x * 10 + c)
+    assert len(calls) == 3
+    for view in (lambda: c.detach(), lambda: c[:], lambda: gt.asarray(c.array)):
+        run = gt.capture(f)
+        for x in (view(), view(), others[0], view()):
+            assert bits(run(x)) == bits(x * 10 + c)
+
+
+def test_a_tensor_may_stand_for_none():
+    nothing = gt.zeros((3,))
+    f = gt.capture(lambda x, mask: x if mask is nothing else x * mask)
+    masks = [gt.asarray(draw(3, seed=i)) for i in range(4)]
+    x = gt.ones((3,))
+    for mask in (nothing, masks[0], nothing, masks[1], masks[2], nothing, masks[3]):
+        assert bits(f(x, mask)) == bits(x if mask is nothing else mask)
+
+
+def test_an_argument_in_memory_that_is_written_to_is_read_as_without():
+    def results(captured):
+        c = gt.asarray(np.arange(8.0))
+
+        def f(x):
+            y = x * 2
+            c[1:] = y[:7] + 1
+            return y + x
+
+        run = gt.capture(f) if captured else f
+        for _ in range(3):
+            for x in (gt.ones((8,), dtype="float64"), c, c[::-1]):
+                yield bits(run(x)), bits(c)
+
+    assert list(results(True)) == list(results(False))
+
+
+class Items(list):
+    pass
+
+
+class Number(float):
+    pass
+
+
+class Entries(dict):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Items, Number, Entries])
+def test_attributes_of_arguments_of_other_classes_are_looked_at(kind):
+    f = gt.capture(lambda x, more: x * more.k)
+    for k in (1.0, 1.0, 2.0, 3.0):
+        more = kind()
+        more.k = k
+        assert f(gt.ones(()), more).item() == k
+
+
+def test_keys_of_arguments_that_are_equal_are_not_the_same():
+    f = gt.capture(lambda d: [x * key for key, x in d.items()])
+    for key in (1, 1, 1.0, True, 0.0, -0.0, 0):
+        d = {key: gt.tensor([1, 2])}
+        assert bits(f(d)) == bits([d[key] * key])
+
+
+class Pair(NamedTuple):
+    first: gt.Tensor
+    more: tuple
+
+
+def test_results_are_of_the_classes_of_the_function_s():
+    for f in (
+        lambda p: Pair(p.more[0] + p.first, (p.first * 2,)),
+        lambda p: OrderedDict(a=p.first * 2),
+        lambda p: Items([p.first * 2]),
+    ):
+        run = gt.capture(f)
+        for i in range(4):
+            p = Pair(gt.full((2,), float(i)), (gt.ones((2,)),))
+            assert bits(run(p)) == bits(f(p))
+            assert type(run(p)) is type(f(p))
+
+
+def test_attributes_in_slots_are_noticed():
+    class Scale(gt.nn.Module):
+        __slots__ = ("k",)
+
+        def __init__(self):
+            self.k = 1.0
+
+        def forward(self, x):
+            return x * self.k
+
+    module = Scale()
+    f = gt.capture(module)
+    for k in (1.0, 1.0, 3.0, 3.0):
+        module.k = k
+        assert f(gt.ones(())).item() == k
+
+
+# Powers of numbers, and exceptions that others met
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_of_numbers_have_the_bits_of_numpy_s_numbers(dtype):
+    def f(x):
+        raw = x.array
+        size = gt.linalg.vector_norm(x, ord=3)
+        return gt.asarray((raw[0] * 2) ** 2.5), gt.asarray(0.96 ** raw.sum()), size, size**2.5
+
+    run = gt.capture(f)
+    for seed in range(40):
+        x = gt.asarray(abs(draw(5, seed=seed)).astype(dtype))
+        assert bits(run(x)) == bits(f(x))
+
+
+@pytest.mark.parametrize("kind", [gt.optim.NAdam, gt.optim.AdamW, gt.optim.RMSprop])
+def test_states_of_optimizers_have_the_bits_of_eager_ones(kind):
+    def states(captured):
+        w = gt.tensor(draw(3, 4), requires_grad=True)
+        optimizer = kind([w], lr=0.05)
+
+        def step(x):
+            optimizer.zero_grad()
+            gt.sum(gt.tanh(x @ w)).backward()
+            optimizer.step()
+
+        run = gt.capture(step) if captured else step
+        for seed in range(8):
+            run(gt.asarray(draw(2, 3, seed=seed)))
+            yield bits(optimizer.state_dict())
+
+    assert list(states(True)) == list(states(False))
+
+
+def test_exceptions_that_others_met_are_not_those_of_a_replay():
+    def f(x):
+        return gt.asarray(x.array[0] ** 2.5) * 2, x + 1
+
+    run = gt.capture(f)
+    x = gt.asarray(-abs(draw(3)))
+    for _ in range(4):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            run(x)
+        assert [str(w.message) for w in found] == ["invalid value encountered in scalar power"]
+    assert run.graphs == 1

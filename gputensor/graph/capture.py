@@ -5,6 +5,8 @@ import functools
 import itertools
 import logging
 import threading
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType
@@ -17,10 +19,12 @@ from gputensor.autograd import Tensor, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError, DeviceMismatchError
 from gputensor.graph import cpu, passes
+from gputensor.graph.ir import Value, map_values
 from gputensor.graph.record import Record, record
+from gputensor.graph.trace import owner
 from gputensor.ops import precision
 from gputensor.random.stream import numbers_kept
-from gputensor.tree import leaves, map_tree
+from gputensor.tree import is_named_tuple, leaves, map_tree
 from gputensor.watched import Watched
 
 __all__ = ["Captured", "capture"]
@@ -33,8 +37,13 @@ _TRIALS = 2  # recordings of a signature that may end early before no more is tr
 class Replay:
     """A recording made ready, in a thread: see :class:`Captured`."""
 
-    def __init__(self, found: Record) -> None:
+    def __init__(self, found: Record, tensors: list[Tensor]) -> None:
         self.record = found
+        self._made_with = [weakref.ref(t) for t in tensors]
+        outside = [b for b in found.graph.buffers if b.kind == "outside"]
+        self._memory: set[int] = set()  # from outside, which arguments must not share
+        if any(b.version for b in found.graph.buffers if b.kind in ("argument", "outside")):
+            self._memory = {id(b.owner) for b in outside}
         self._leaves = [leaf for leaf, _ in found.gradients]
         self._on_cuda = found.graph.device.kind != "cpu"
         self._written: list[Array] = []
@@ -43,6 +52,8 @@ class Replay:
     @functools.cached_property
     def program(self) -> Any:
         """What runs."""
+        if self._made_with:
+            _ = self.outline  # which passes change
         graph = passes.simplified(self.record.graph)
         self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
         self._changed = [i for i, v in enumerate(graph.arguments) if v.buffer.version]
@@ -62,6 +73,41 @@ class Replay:
     def holds(self) -> bool:
         """Whether all is as it was when the function was recorded."""
         return self.record.guards.hold() and not autograd.watched(self._leaves)
+
+    def shares(self, arrays: list[Array]) -> bool:
+        """Whether arguments lie in memory from outside, and the order of writes matters."""
+        return bool(self._memory) and any(id(owner(a)) in self._memory for a in arrays)
+
+    def fits(self, tensors: list[Tensor]) -> bool:
+        """Whether it is for these arguments, too.
+
+        The function may have reached an argument by a closure. As long as the tensors live that it
+        was recorded with, it is for them alone, until :meth:`generalize`.
+        """
+        for ref, t in zip(self._made_with, tensors, strict=False):
+            before = ref()
+            if before is not t and before is not None:
+                return False
+        if not any(ref() is not None for ref in self._made_with):
+            self.generalize()
+        return True
+
+    def generalize(self) -> None:
+        """Let it be for all arguments."""
+        self._made_with.clear()
+
+    @functools.cached_property
+    def outline(self) -> str:
+        """What the function did, equal to that of a recording with other arguments."""
+        found = self.record
+        graph = found.graph
+        owners = [id(b.owner) for b in graph.buffers if b.kind in ("outside", "state")]
+        nodes = [(n.kind, n.name, n.args, n.kwargs, n.outputs, n.errors) for n in graph.nodes]
+        leaves = [(id(leaf), where) for leaf, where in found.gradients]
+        draws = [(id(generator), counters) for generator, _, counters in found.draws]
+        inputs = [id(leaf) for leaf in found.inputs]
+        tree = nodes, graph.result, graph.kept, owners, leaves, inputs, draws
+        return repr(map_values(lambda x: tuple(x) if type(x) is Value else x, tree))
 
     def __call__(self, arrays: list[Array]) -> Any:
         """Do what the function did, and give what it gave.
@@ -223,8 +269,16 @@ class Captured:
             return self._plain("its random numbers are kept by checkpoint", args, kwargs)
         replays = local.replays.get(key, ())
         arrays = [t.array for t in tensors]
+        others: list[Replay] = []
         for replay in replays:
             if replay.holds():
+                if replay.shares(arrays):
+                    return self._plain(
+                        "an argument shares the memory of a tensor from outside", args, kwargs
+                    )
+                if not replay.fits(tensors):
+                    others.append(replay)
+                    continue
                 try:
                     return replay(arrays)
                 except Failed:
@@ -234,16 +288,25 @@ class Captured:
                     return detached(self._function(*args, **kwargs))
         else:
             if local.trials.get(key, 0) < _TRIALS:
-                return self._record(args, kwargs, tensors, key)
+                return self._record(args, kwargs, tensors, key, others)
+            if others:
+                return self._plain(
+                    "it does something else with each argument, which a closure may hold, too",
+                    args,
+                    kwargs,
+                )
         return detached(self._function(*args, **kwargs))
 
     def replay_for(self, *args: Any, **kwargs: Any) -> Replay | None:
         """The replay that a call with such arguments would be; None if there is none yet."""
+        tensors: list[Tensor] = []
         try:
-            key = _signature(args, kwargs, []), _settings()
+            key = _signature(args, kwargs, tensors), _settings()
         except _Unfit:
             return None
-        return next((r for r in self._local.replays.get(key, ()) if r.holds()), None)
+        arrays = [t.array for t in tensors]
+        holding = (r for r in self._local.replays.get(key, ()) if r.holds())
+        return next((r for r in holding if not r.shares(arrays) and r.fits(tensors)), None)
 
     def repeat(self, count: int) -> None:
         """Call the function `count` times, without arguments and results.
@@ -289,7 +352,8 @@ class Captured:
         on_tape = any(isinstance(x, Tensor) and x.requires_grad for x in leaves((args, kwargs)))
         return out if on_tape and autograd.grad_enabled() else detached(out)
 
-    def _record(self, args: Any, kwargs: Any, tensors: Any, key: Any) -> Any:
+    def _record(self, args: Any, kwargs: Any, tensors: Any, key: Any, others: list[Replay]) -> Any:
+        """Record the function, where it has other recordings that are not for these tensors."""
         local = self._local
         where = self._place(tensors)
         with backend.on_device_of(where):
@@ -301,7 +365,13 @@ class Captured:
                 _log.info(f"{self!r} is run as it is: {reason}")
         else:
             self.reason = None
-            local.keep(key, Replay(found))
+            replay = Replay(found, tensors)
+            like = next((r for r in others if r.outline == replay.outline), None)
+            if like is not None:
+                like.generalize()
+            else:
+                local.trials[key] = local.trials.get(key, 0) + bool(others)
+                local.keep(key, replay)
         return detached(out)
 
     def _place(self, tensors: list[Tensor]) -> Device:
@@ -374,15 +444,16 @@ def _structure(tree: Any, tensors: list[Tensor]) -> Hashable:
                 return Tensor, i
         tensors.append(tree)
         return Tensor, len(tensors) - 1
-    if isinstance(tree, (tuple, list)):
+    # Objects of other classes may have more in them than their items.
+    if kind is tuple or kind is list or is_named_tuple(kind):
         return kind, *[_structure(item, tensors) for item in tree]
-    if isinstance(tree, dict):
-        return kind, *[(key, _structure(item, tensors)) for key, item in tree.items()]
-    if isinstance(tree, (float, complex, np.generic)):
+    if kind is dict or kind is OrderedDict:
+        return kind, *[(_structure(k, tensors), _structure(v, tensors)) for k, v in tree.items()]
+    if kind is float or kind is complex or isinstance(tree, np.generic):
         return kind, repr(tree)  # 0.0 is not -0.0
     if isinstance(tree, _LASTING):
         return kind, id(tree), tree
-    what = "an array; give a tensor" if backend.is_array(tree) else "may change unseen"
+    what = "an array; give a tensor" if backend.is_array(tree) else "which may change unseen"
     raise _Unfit(f"an argument is of {kind.__module__}.{kind.__qualname__}, {what}")
 
 

@@ -380,6 +380,8 @@ class Program:
         if isinstance(tree, Returned):
             found = self._expression(tree.value)
             return f"wrap({found})" if tree.tensor else found
+        if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+            return f"{self._name(type(tree))}({', '.join(map(self._text, tree))})"
         if type(tree) is tuple:
             return f"({''.join(self._text(item) + ', ' for item in tree)})"
         if type(tree) is list:

@@ -55,6 +55,7 @@ class Outline(Recording):
     def _tracer(self, array: Array, memory: Any) -> Tracer:
         made = object.__new__(OutlineTracer)
         made.recording, made.value, made.buffer, made.base = self, array, memory.buffer, None
+        made.is_number = False
         return made
 
     def operand(self, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Tracer:
@@ -716,7 +717,7 @@ class Reduced:
         out = Value(graph.buffer("temporary", size), 1, 0, shape, strides, dtype)
         place = launch.__code__, 0
         node = Node("reduce", self._name, (source,), {"axis": axis, **options}, (out,), place)
-        if not fusable(node) or min(x.strides, default=0) < 0:
+        if not fusable(node):
             return None
         group = Group(x.shape)
         group.nodes.append(node)

@@ -111,6 +111,8 @@ def reduction_of(node: Node) -> Reduction | None:
     axes = tuple(sorted(a % ndim for a in axes))
     if not axes or 0 in x.shape or x.dtype.kind not in "fViub" or x.overlaps(out):
         return None
+    if min(x.strides) < 0:  # which CuPy adds up in another order
+        return None
     dtype = out.dtype
     if name in ("any", "all"):
         if dtype.kind != "b":

@@ -27,7 +27,7 @@ from gputensor.graph.draws import State, state_of
 from gputensor.graph.guards import Guards
 from gputensor.graph.ir import Graph, Returned, map_values
 from gputensor.graph.trace import Recording, Tracer, concrete
-from gputensor.tree import map_tree
+from gputensor.tree import is_named_tuple, map_tree
 from gputensor.watched import Watched, is_plain
 
 __all__ = ["Record", "record"]
@@ -95,7 +95,9 @@ class _Recorder(Recording):
             return concrete(raw)
         if isinstance(raw, Tracer):
             return raw
-        if not self._is_own(t) and id(t) not in self.given:
+        if id(t) in self.given:
+            return self.enter(raw, kind="argument")
+        if not self._is_own(t):
             if isinstance(t._node, Node) and grad_enabled():
                 self.end("a tensor of a tape from outside is used")
                 return raw
@@ -110,6 +112,8 @@ class _Recorder(Recording):
 
     def set_array(self, t: Tensor, raw: Array) -> None:
         """``t.array = raw``."""
+        if isinstance(raw, Tracer):
+            raw.is_number = False  # tensors have arrays
         try:
             _array.__get__(t)
         except AttributeError:
@@ -147,6 +151,7 @@ class _Recorder(Recording):
             raw = _array.__get__(found)
             self.guards.gradient(leaf, (raw.shape, raw.strides, raw.dtype))
             self.argument(raw)
+            self.given.add(id(found))
             self.inputs.append(leaf)
         return found
 
@@ -392,6 +397,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def _unusual(tree: Any) -> type | None:
+    """Class of a container in a tree that is more than the containers of Python."""
+    kind = type(tree)
+    if not isinstance(tree, (tuple, list, dict)):
+        return None
+    if kind not in (tuple, list, dict) and not is_named_tuple(kind):
+        return kind
+    items = tree.values() if isinstance(tree, dict) else tree
+    return next(filter(None, map(_unusual, items)), None)
+
+
 def _chance() -> Any:
     """State of the random numbers that are drawn without a generator of the user's own."""
     legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
@@ -441,6 +457,9 @@ def record(
         recorder.root = record.__code__
         with recorder.watching(own):
             out = function(*args, **kwargs)
+        kind = _unusual(out)
+        if kind is not None:
+            recorder.end(f"a {kind.__name__} is returned, which may hold more than its items")
         if recorder.live:
             recorder.advance()
             recorder.graph.result = map_tree(recorder.result, out)

@@ -25,7 +25,7 @@ from gputensor.backend import Array, Device
 from gputensor.graph.formulas import INEXACT
 from gputensor.graph.ir import Buffer, Graph, Node, Value, map_values
 
-__all__ = ["Recording", "Tracer", "current"]
+__all__ = ["Recording", "Tracer", "current", "owner"]
 
 _NONE: dict[str, Any] = {}
 _HOST = backend.NAMESPACES[np.ndarray]
@@ -74,22 +74,23 @@ class Recording:
     # Arrays and their tracers
 
     def _memory_of(self, array: Array) -> "_Memory | None":
-        found = self._memory.get(id(_owner(array)))
+        found = self._memory.get(id(owner(array)))
         return found if found is not None and found.is_of(array) else None
 
     def _admit(self, array: Array, kind: str) -> "_Memory":
-        owner = _owner(array)
+        whose = owner(array)
         from_outside = kind in ("outside", "state")
-        nbytes = _nbytes(owner) if from_outside else _end(array)
-        buffer = self.graph.buffer(kind, nbytes, owner if from_outside else None)
+        nbytes = _nbytes(whose) if from_outside else _end(array)
+        buffer = self.graph.buffer(kind, nbytes, whose if from_outside else None)
         buffer.array = array if from_outside else None
-        start = _address(owner if from_outside else array)
-        made = self._memory[id(owner)] = _Memory(array, start, buffer)
+        start = _address(whose if from_outside else array)
+        made = self._memory[id(whose)] = _Memory(array, start, buffer)
         return made
 
     def _tracer(self, array: Array, memory: "_Memory") -> "Tracer":
         made = object.__new__(HostTracer if isinstance(array, np.ndarray) else CudaTracer)
         made.recording, made.value, made.buffer = self, array, memory.buffer
+        made.is_number = False
         first = memory.tracer() if memory.tracer is not None else None
         if first is None:
             memory.tracer = weakref.ref(made)
@@ -126,6 +127,8 @@ class Recording:
                 if foreign:
                     self._foreign.add(memory.buffer.number)
             found = self.outside[id(array)] = self._tracer(array, memory)
+        if found.buffer.kind == "argument" and kind != "argument":
+            self.end("a tensor from outside shares the memory of an argument")
         return found
 
     def constant(self, array: Array) -> Any:
@@ -247,7 +250,8 @@ class Recording:
 
     def _result(self, leaf: Any, outputs: list[Value]) -> Any:
         """A result as a tracer; noted as an output if it is no view of what was there."""
-        if isinstance(leaf, np.generic):
+        is_number = isinstance(leaf, np.generic)
+        if is_number:
             leaf = np.asarray(leaf)
         if not backend.is_array(leaf):
             if leaf is not None:
@@ -258,7 +262,9 @@ class Recording:
             memory = self._admit(leaf, "temporary")
             memory.buffer.version = 1
             outputs.append(self.value_of(leaf))
-        return self._tracer(leaf, memory)
+        made = self._tracer(leaf, memory)
+        made.is_number = is_number and isinstance(made, HostTracer)
+        return made
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a function of arrays and note that as one call."""
@@ -356,7 +362,7 @@ def concrete(leaf: Any) -> Any:
     return leaf._real if type(leaf) is TracingNamespace else leaf
 
 
-def _owner(array: Array) -> Any:
+def owner(array: Array) -> Any:
     """What owns the memory of a raw array: an array, or CuPy's piece of memory."""
     if not isinstance(array, np.ndarray):
         return array.data.mem
@@ -368,7 +374,7 @@ def _owner(array: Array) -> Any:
 def _root(array: Array) -> Array:
     """The array that a view is of; itself if it is none."""
     if isinstance(array, np.ndarray):
-        return _owner(array)
+        return owner(array)
     return array if array.base is None else array.base
 
 
@@ -385,7 +391,7 @@ def _nbytes(owner: Any) -> int:
 def _end(array: Array) -> int:
     """Bytes up to the end of a new array in its memory, of which CuPy takes more than it needs."""
     if isinstance(array, np.ndarray) or array.base is not None:
-        return _nbytes(_owner(array))
+        return _nbytes(owner(array))
     return int(array.data.ptr - array.data.mem.ptr + array.nbytes)
 
 
@@ -416,15 +422,18 @@ class Tracer:
     buffer : Buffer
     base : Tracer or None
         The tracer of the array that owns the memory, for a view; as NumPy has it.
+    is_number : bool
+        Whether it stands for one of NumPy's numbers, whose powers have other bits.
     """
 
-    __slots__ = ("__weakref__", "base", "buffer", "recording", "value")
+    __slots__ = ("__weakref__", "base", "buffer", "is_number", "recording", "value")
     __hash__ = None  # type: ignore[assignment]
 
     value: Array
     recording: Recording
     buffer: Buffer
     base: "Tracer | None"
+    is_number: bool
 
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
@@ -541,6 +550,8 @@ class Tracer:
     # Operators
 
     def __pow__(self, other: Any) -> Any:
+        if _is_number(self) and _is_number(other):
+            return self.recording.record("call", _power, _power, (self, other))
         if self.value.dtype.kind in "fc" and isinstance(other, (int, float)):
             name = _POWERS.get(other)  # what arrays have for these, whose bits differ
             if name is not None and type(other) is not bool:
@@ -548,6 +559,8 @@ class Tracer:
         return _binary("power", operator.pow, self, self, other)
 
     def __rpow__(self, other: Any) -> Any:
+        if _is_number(self) and _is_number(other):
+            return self.recording.record("call", _power, _power, (other, self))
         return _binary("power", operator.pow, self, other, self)
 
     def __ipow__(self, other: Any) -> Any:
@@ -641,6 +654,18 @@ class CudaTracer(Tracer):
 
 def _of_value(function: Callable[..., Any], other: Any) -> Callable[[Any], Any]:
     return lambda x: function(x, other)
+
+
+def _is_number(x: Any) -> bool:
+    return (
+        x.is_number if isinstance(x, Tracer) else isinstance(x, (int, float, complex, np.generic))
+    )
+
+
+def _power(x: Any, y: Any) -> Any:
+    """Power of numbers of NumPy's that are held as arrays."""
+    x, y = (a[()] if isinstance(a, np.ndarray) else a for a in (x, y))
+    return x**y
 
 
 _POWERS = {2: "square", 0.5: "sqrt", -1: "reciprocal", 1: "positive"}
@@ -801,6 +826,8 @@ class TracingNamespace:
     def asarray(self, x: Any, dtype: Any = None, **options: Any) -> Any:
         """An array of what may be one."""
         if isinstance(x, Tracer):
+            if x.is_number:
+                x = x[...]
             return x if dtype is None else x.astype(dtype, copy=False)
         return _create("asarray", self._real.asarray, x, dtype, **options)
 
