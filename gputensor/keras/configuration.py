@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gputensor.errors import GraphError
-from gputensor.keras import activations, initializers, layers, regularizers
+from gputensor.keras import activations, constraints, initializers, layers, regularizers
 from gputensor.keras.functional import Graph
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.layers.core import InputLayer, Lambda, Operation
@@ -58,6 +58,8 @@ def _plain(value: Any) -> Any:
         return initializers.serialize(value)
     if isinstance(value, regularizers.Regularizer):
         return regularizers.serialize(value)
+    if isinstance(value, constraints.Constraint):
+        return constraints.serialize(value)
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if isinstance(value, dict):
@@ -213,7 +215,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     if isinstance(options.get("cells"), list):
         options["cells"] = [deserialize(c, known) for c in options["cells"]]
     if builtin:
-        taken = set(own._arguments()) | {"activity_regularizer", "batch_shape"}
+        taken = set(own._arguments()) | {"batch_shape"}
         options = {
             k: v for k, v in options.items() if k in taken or v not in (None, False, [], {}, "auto")
         }

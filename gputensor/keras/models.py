@@ -219,7 +219,8 @@ def _sample_shapes(tree: Any) -> Any:
 
 def _plain_softmax(layer: Any) -> bool:
     """Whether a layer is a Dense layer with softmax, and no subclass that does more."""
-    return isinstance(layer, Dense) and layer.activation == "softmax" and _as_made(layer, Dense)
+    plain = isinstance(layer, Dense) and layer.activation == "softmax"
+    return plain and layer.activity_regularizer is None and _as_made(layer, Dense)
 
 
 def _as_made(layer: Any, kind: type) -> bool:

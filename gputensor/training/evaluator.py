@@ -22,6 +22,7 @@ class Evaluator(Inputs):
 
     _measures: Measures | None = None
     _penalized = False
+    _constrains = False
 
     @property
     def _heads(self) -> list[Head]:
@@ -51,10 +52,11 @@ class Evaluator(Inputs):
         return list(self.losses) if self._penalized else []
 
     def _look_for_penalties(self) -> None:
-        """Note whether there are such losses, which no step has to look for."""
+        """Note whether there are such losses, and constraints, which no step has to look for."""
         self._penalized = any(
             m.may_penalize() for m in self.modules() if hasattr(m, "may_penalize")
         )
+        self._constrains = any(getattr(m, "_limits", None) for m in self.modules())
 
     def _evaluated(self, x: Any, y: Any, weight: Any, size: int, steps: int | None) -> Any:
         """Function that measures on these samples; they are uploaded and checked at once."""

@@ -141,6 +141,8 @@ class Trainer(Evaluator):
         if loss.requires_grad:  # else all is frozen
             loss.backward()
             self.optimizer.step()
+            if self._constrains:
+                self.constrain()
         return loss
 
     # Loops

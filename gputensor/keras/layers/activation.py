@@ -1,6 +1,6 @@
 """Activations with settings or parameters of their own."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor.autograd import Tensor
 from gputensor.keras import activations
@@ -87,6 +87,7 @@ class PReLU(_Elementwise):
     ----------
     alpha_initializer : str or Initializer
     alpha_regularizer : str or Regularizer, optional
+    alpha_constraint : str or Constraint, optional
     shared_axes : sequence of int, optional
         Axes, counted from 1, along which a slope is the same.
 
@@ -97,6 +98,7 @@ class PReLU(_Elementwise):
     """
 
     built = False
+    _constrained: ClassVar = {"alpha": "alpha"}
 
     def __init__(
         self,
@@ -106,9 +108,7 @@ class PReLU(_Elementwise):
         shared_axes: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if alpha_constraint is not None:
-            raise TypeError("PReLU: alpha_constraint is not supported")
+        super().__init__(alpha_constraint=alpha_constraint, **kwargs)
         self.initializer = alpha_initializer
         self.regularizer = alpha_regularizer
         axes = shared_axes if isinstance(shared_axes, (list, tuple)) else [shared_axes]

@@ -2,14 +2,14 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from gputensor import backend, config, nn
-from gputensor.autograd import Tensor, changed, leaf_of
+from gputensor.autograd import Tensor, changed, leaf_of, no_grad
 from gputensor.errors import GraphError, ShapeError
-from gputensor.keras import initializers, regularizers
+from gputensor.keras import constraints, initializers, regularizers
 from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.naming import auto_name
 from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
@@ -20,7 +20,7 @@ __all__ = ["Layer", "Shape"]
 
 Shape = tuple[int, ...]
 _COMMON = ("name", "trainable", "dtype", "kwargs", "input_shape", "input_dim", "batch_input_shape")
-_IGNORED = ("batch_shape", "autocast", "activity_regularizer", "weights", "input_length", "sparse")
+_IGNORED = ("batch_shape", "autocast", "weights", "input_length", "sparse")
 
 
 def checked_shape(name: str, given: Any) -> Shape | None:
@@ -58,6 +58,8 @@ class Layer(nn.Module):
     trainable : bool
     dtype : dtype, optional
         Of the weights.
+    activity_regularizer : str or Regularizer, optional
+        Penalty on the result; its mean over the samples is added to the loss.
     input_shape : int or tuple of int, optional
         Of a sample, where this is the first layer; `input_dim` is its length if it is a vector.
 
@@ -75,12 +77,15 @@ class Layer(nn.Module):
     input_shape: Any = None
     output_shape: Any = None
     dtype: Any = None
+    activity_regularizer: Any = None
     _name: str | None = None
     _trainable = True
     _given: "Hidden"
     _nodes: "Hidden | None" = None
     _penalties: "Hidden | None" = None
     _added: "Hidden | None" = None
+    _limits: "Hidden | None" = None
+    _constrained: ClassVar[dict[str, str]] = {}  # weights that may be, by the setting's beginning
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep what the constructor is given: it is the layer's configuration."""
@@ -99,17 +104,23 @@ class Layer(nn.Module):
         dtype: Any = None,
         input_dim: Any = None,
         batch_input_shape: Any = None,
+        activity_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__()
         kind = type(self).__name__
+        limits = {
+            at: kwargs.pop(f"{key}_constraint", None) for key, at in self._constrained.items()
+        }
+        limits = {at: constraints.get(limit) for at, limit in limits.items() if limit is not None}
+        if limits:
+            self._limits = Hidden((limits, []))
         if unknown := kwargs.keys() - set(_IGNORED):
             raise TypeError(
                 f"{kind}: got an unexpected keyword argument {sorted(unknown)[0]!r}; its arguments "
                 f"are {', '.join(self._arguments())}"
             )
-        if kwargs.get("activity_regularizer") is not None:
-            raise TypeError(f"{kind}: activity_regularizer is not supported")
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         if input_dim is not None:
             input_shape = (input_dim,)
         whole = batch_input_shape or kwargs.get("batch_shape")
@@ -183,6 +194,10 @@ class Layer(nn.Module):
     def _build(self, input_shape: Any) -> None:
         self.build(input_shape)
         self.built = True
+        if self._limits is not None:
+            named, pairs = self._limits.value
+            pairs += [(limit, getattr(self, at)) for at, limit in named.items()]
+            named.clear()
         if not self._trainable:
             self.trainable = False
 
@@ -214,8 +229,6 @@ class Layer(nn.Module):
         """
         if isinstance(shape, str):  # the name came first
             shape, initializer = initializer or (), None
-        if constraint is not None:
-            raise TypeError(f"{type(self).__name__}: constraints on weights are not supported")
         sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
         kind = initializers.get("glorot_uniform" if initializer is None else initializer)
         drawn = kind(sizes, dtype=_dtype_of(dtype) or self.dtype or config.default_dtype())
@@ -225,7 +238,20 @@ class Layer(nn.Module):
             if self._penalties is None:
                 self._penalties = Hidden([])
             self._penalties.value.append((regularizers.get(regularizer), weight))
+        if constraint is not None:
+            if self._limits is None:
+                self._limits = Hidden(({}, []))
+            self._limits.value[1].append((constraints.get(constraint), weight))
         return weight
+
+    def constrain(self) -> None:
+        """Bring weights here and inside to their constraints, as ``fit`` does after each step."""
+        for limit, weight in () if self._limits is None else self._limits.value[1]:
+            if weight is not None and weight.requires_grad:
+                with no_grad():
+                    weight[...] = limit(weight.detach())
+        for layer in self._inner():
+            layer.constrain()
 
     @property
     def losses(self) -> list[Tensor]:
@@ -250,6 +276,7 @@ class Layer(nn.Module):
     def may_penalize(self) -> bool:
         """Whether there are :attr:`losses`, or may be after a call."""
         known = self._penalties is not None or self._added is not None
+        known = known or self.activity_regularizer is not None
         code = getattr(type(self).call, "__code__", None)
         return known or (code is not None and "add_loss" in code.co_names)
 
@@ -293,6 +320,9 @@ class Layer(nn.Module):
         if "mask" in taken and kwargs.get("mask") is None:
             kwargs["mask"] = mask
         out = self.forward(*args, **kwargs)
+        if self.activity_regularizer is not None:
+            for part in leaves(out):
+                self.add_loss(self.activity_regularizer(part) / (part.shape[0] if part.ndim else 1))
         if mask is not None or type(self).compute_mask is not Layer.compute_mask:
             set_mask(out, self.compute_mask(args[0], mask))
         return out

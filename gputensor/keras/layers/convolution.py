@@ -1,6 +1,6 @@
 """Convolution: images are (n, height, width, channels), sequences (n, steps, channels)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
@@ -62,6 +62,7 @@ class _Conv(Layer):
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
+    kernel_constraint, bias_constraint : str or Constraint, optional
 
     Attributes
     ----------
@@ -70,6 +71,7 @@ class _Conv(Layer):
     """
 
     _axes = 2
+    _constrained: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(
         self,
@@ -176,6 +178,8 @@ class DepthwiseConv2D(_Conv):
     Other parameters are those of :class:`Conv2D`, without `filters`.
     """
 
+    _constrained: ClassVar = {"depthwise": "kernel", "bias": "bias"}
+
     def __init__(
         self,
         kernel_size: Any,
@@ -192,7 +196,7 @@ class DepthwiseConv2D(_Conv):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("DepthwiseConv2D", kwargs, "depthwise_constraint")
+        _unsupported("DepthwiseConv2D", kwargs)
         super().__init__(
             1,
             kernel_size,
@@ -234,6 +238,12 @@ class SeparableConv2D(_Conv):
     Parameters are those of :class:`Conv2D`, and `depth_multiplier`.
     """
 
+    _constrained: ClassVar = {
+        "depthwise": "depthwise_kernel",
+        "pointwise": "pointwise_kernel",
+        "bias": "bias",
+    }
+
     def __init__(
         self,
         filters: int,
@@ -253,7 +263,7 @@ class SeparableConv2D(_Conv):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("SeparableConv2D", kwargs, "depthwise_constraint", "pointwise_constraint")
+        _unsupported("SeparableConv2D", kwargs)
         super().__init__(
             filters,
             kernel_size,

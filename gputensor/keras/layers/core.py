@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor import nn
 from gputensor.autograd import Tensor
@@ -132,6 +132,7 @@ class Dense(Layer):
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
+    kernel_constraint, bias_constraint : str or Constraint, optional
     input_shape : tuple of int, optional
         Of one sample, where this is the first layer; or `input_dim`, its length.
 
@@ -140,6 +141,8 @@ class Dense(Layer):
     weight, or kernel : Tensor of shape (inputs, units)
     bias : Tensor of shape (units,), or None
     """
+
+    _constrained: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(
         self,
@@ -193,9 +196,9 @@ class Dense(Layer):
         return nn.functional.dense(x, self.weight, self.bias)
 
 
-def _unsupported(name: str, kwargs: dict[str, Any], *more: str) -> None:
+def _unsupported(name: str, kwargs: dict[str, Any]) -> None:
     """Refuse settings that would have no effect."""
-    for key in ("kernel_constraint", "bias_constraint", "lora_rank", "quantization_config", *more):
+    for key in ("lora_rank", "quantization_config"):
         if kwargs.pop(key, None) is not None:
             raise TypeError(f"{name}: {key} is not supported")
     kwargs.pop("lora_alpha", None)
@@ -392,6 +395,9 @@ class Embedding(Layer):
         Number of vectors and their length.
     embeddings_initializer : str or Initializer
     embeddings_regularizer : str or Regularizer, optional
+    embeddings_constraint : str or Constraint, optional
+    weights : array, or list of one, optional
+        What the table holds at first.
     mask_zero : bool
         Whether steps of number 0 do not count for recurrent layers that follow.
     input_length : int, optional
@@ -402,6 +408,8 @@ class Embedding(Layer):
     embeddings : Tensor of shape (input_dim, output_dim)
     """
 
+    _constrained: ClassVar = {"embeddings": "embeddings"}
+
     def __init__(
         self,
         input_dim: int,
@@ -410,9 +418,10 @@ class Embedding(Layer):
         embeddings_regularizer: Any = None,
         mask_zero: bool = False,
         input_length: int | None = None,
+        weights: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("Embedding", kwargs, "embeddings_constraint")
+        _unsupported("Embedding", kwargs)
         if input_length is not None and "input_shape" not in kwargs:
             kwargs["input_shape"] = (input_length,)
         super().__init__(**kwargs)
@@ -421,6 +430,7 @@ class Embedding(Layer):
         self.initializer = embeddings_initializer
         self.regularizer = embeddings_regularizer
         self.mask_zero = mask_zero
+        self._table = Hidden(weights)
         self.embeddings: Any = None
 
     def build(self, input_shape: Any) -> None:
@@ -428,6 +438,10 @@ class Embedding(Layer):
         shape = (self.input_dim, self.output_dim)
         self.embeddings = self.add_weight(shape, self.initializer, regularizer=self.regularizer)
         self.built = True
+        if self._table.value is not None:
+            table = self._table.value
+            self.set_weights(table if isinstance(table, (list, tuple)) else [table])
+            self._table.value = None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's shape and `output_dim`."""

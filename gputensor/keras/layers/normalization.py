@@ -1,6 +1,6 @@
 """Normalization."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import ShapeError
@@ -22,13 +22,15 @@ __all__ = [
 
 
 class _Normalization(Layer):
+    _constrained: ClassVar = {"gamma": "gamma", "beta": "beta"}
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's shape."""
         return input_shape
 
 
 def _refuse(name: str, kwargs: dict[str, Any]) -> None:
-    for key in ("beta_constraint", "gamma_constraint", "synchronized", "rms_scaling"):
+    for key in ("synchronized", "rms_scaling"):
         if kwargs.pop(key, None):
             raise TypeError(f"{name}: {key} is not supported")
 

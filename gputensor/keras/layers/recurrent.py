@@ -1,7 +1,7 @@
 """Recurrent layers, their cells, and layers around layers."""
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
@@ -39,6 +39,7 @@ class _Cell(Layer):
     use_bias : bool
     kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
     kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
     dropout, recurrent_dropout : float
         Of the inputs and of the state while training, the same at every step.
 
@@ -51,6 +52,11 @@ class _Cell(Layer):
 
     _gates = 1
     _states = 1
+    _constrained: ClassVar = {
+        "kernel": "kernel",
+        "recurrent": "recurrent_kernel",
+        "bias": "bias",
+    }
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class _Cell(Layer):
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
-        _unsupported(name, kwargs, "recurrent_constraint")
+        _unsupported(name, kwargs)
         super().__init__(**kwargs)
         self.units: int = positive(name, units=units)
         self.activation = activations.get(activation)
@@ -307,8 +313,8 @@ class RNN(Layer):
     go_backwards : bool
     stateful : bool
         Whether a batch begins with the states in which the one before ended.
-    unroll, zero_output_for_mask, time_major : bool
-        Of Keras; without effect on results.
+    unroll : bool
+        How Keras runs; results are the same.
     """
 
     def __init__(
@@ -323,6 +329,8 @@ class RNN(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if zero_output_for_mask:
+            raise TypeError(f"{type(self).__name__}: zero_output_for_mask is not supported")
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else cell
         self.return_sequences = return_sequences
         self.return_state = return_state
@@ -422,8 +430,9 @@ class _OwnCell(RNN):
     ) -> None:
         if kwargs.pop("implementation", None) not in (None, 0, 1, 2):
             raise ValueError(f"{type(self).__name__}: implementation must be 0, 1 or 2")
-        kwargs.pop("zero_output_for_mask", None)
-        own = ("name", "trainable", "input_shape", "input_dim", "batch_input_shape", "batch_shape")
+        masked = kwargs.pop("zero_output_for_mask", False)
+        own = ("name", "trainable", "activity_regularizer")
+        own += ("input_shape", "input_dim", "batch_input_shape", "batch_shape")
         shape = {key: kwargs.pop(key) for key in own if key in kwargs}
         length = kwargs.pop("input_length", None)
         if length is not None and "input_dim" in shape:
@@ -434,6 +443,7 @@ class _OwnCell(RNN):
             return_state,
             go_backwards,
             stateful,
+            zero_output_for_mask=masked,
             **shape,
         )
 

@@ -7,12 +7,14 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
+from gputensor.keras.regularizers import L1L2
 from gputensor.ops.choices import where
 from gputensor.ops.creation import ones
 from gputensor.ops.elementwise import multiply
 from gputensor.random import default_generator
 
 __all__ = [
+    "ActivityRegularization",
     "AlphaDropout",
     "Dropout",
     "GaussianDropout",
@@ -139,3 +141,18 @@ class AlphaDropout(_Noise):
         kept = self._dropped(ones(x.shape, dtype=x.dtype, device=x.device)) > 0
         found: Tensor = a * where(kept, x, low) - a * low * self.rate
         return found
+
+
+class ActivityRegularization(Layer):
+    """What comes goes; its size is added to the loss, times `l1` and its square times `l2`."""
+
+    built = True
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(activity_regularizer=L1L2(l1, l2), **kwargs)
+        self.l1 = l1
+        self.l2 = l2
+
+    def call(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x
