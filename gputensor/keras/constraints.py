@@ -4,7 +4,8 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.keras.backend import epsilon
-from gputensor.ops.elementwise import clip, sqrt, square, where
+from gputensor.ops.choices import clip, where
+from gputensor.ops.elementwise import sqrt, square
 from gputensor.ops.statistical import sum as total
 
 __all__ = [
