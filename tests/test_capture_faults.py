@@ -941,3 +941,25 @@ def test_exceptions_that_others_met_are_not_those_of_a_replay():
             run(x)
         assert [str(w.message) for w in found] == ["invalid value encountered in scalar power"]
     assert run.graphs == 1
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_was_written_before_a_floating_point_error_is_as_without(inside):
+    def results(captured):
+        total = gt.zeros((2,))
+
+        def f(x):
+            total.__iadd__(1)
+            with np.errstate(divide="raise") if inside else contextlib.nullcontext():
+                y = gt.log(x)
+            total.__iadd__(10)
+            return y
+
+        run = gt.capture(f) if captured else f
+        with np.errstate(divide="raise"):
+            for value in (1, 1, 1, 0, 1, 0):
+                with contextlib.suppress(FloatingPointError):
+                    run(gt.full((2,), float(value)))
+                yield bits(total)
+
+    assert list(results(True)) == list(results(False))

@@ -39,13 +39,15 @@ class Replay:
 
     def __init__(self, found: Record, tensors: list[Tensor]) -> None:
         self.record = found
+        self._on_cuda = found.graph.device.kind != "cpu"
         self._made_with = [weakref.ref(t) for t in tensors]
         outside = [b for b in found.graph.buffers if b.kind == "outside"]
         self._memory: set[int] = set()  # from outside, which arguments must not share
-        if any(b.version for b in found.graph.buffers if b.kind in ("argument", "outside")):
+        writes = any(b.version for b in found.graph.buffers if b.kind in ("argument", "outside"))
+        if writes:
             self._memory = {id(b.owner) for b in outside}
+        self._stops = writes and not self._on_cuda  # by NumPy's exceptions, with a part done
         self._leaves = [leaf for leaf, _ in found.gradients]
-        self._on_cuda = found.graph.device.kind != "cpu"
         self._written: list[Array] = []
         self._changed: list[int] = []  # arguments that it writes to
 
@@ -74,9 +76,13 @@ class Replay:
         """Whether all is as it was when the function was recorded."""
         return self.record.guards.hold() and not autograd.watched(self._leaves)
 
-    def shares(self, arrays: list[Array]) -> bool:
-        """Whether arguments lie in memory from outside, and the order of writes matters."""
-        return bool(self._memory) and any(id(owner(a)) in self._memory for a in arrays)
+    def hindrance(self, arrays: list[Array]) -> str:
+        """Why a call with such arguments is to be run as it is; nothing if it is not."""
+        if self._memory and any(id(owner(a)) in self._memory for a in arrays):
+            return "an argument shares the memory of a tensor from outside"
+        if self._stops and "raise" in np.geterr().values():
+            return "NumPy is told to raise errors, perhaps after memory was written to"
+        return ""
 
     def fits(self, tensors: list[Tensor]) -> bool:
         """Whether it is for these arguments, too.
@@ -272,10 +278,9 @@ class Captured:
         others: list[Replay] = []
         for replay in replays:
             if replay.holds():
-                if replay.shares(arrays):
-                    return self._plain(
-                        "an argument shares the memory of a tensor from outside", args, kwargs
-                    )
+                hindrance = replay.hindrance(arrays)
+                if hindrance:
+                    return self._plain(hindrance, args, kwargs)
                 if not replay.fits(tensors):
                     others.append(replay)
                     continue
@@ -306,7 +311,7 @@ class Captured:
             return None
         arrays = [t.array for t in tensors]
         holding = (r for r in self._local.replays.get(key, ()) if r.holds())
-        return next((r for r in holding if not r.shares(arrays) and r.fits(tensors)), None)
+        return next((r for r in holding if not r.hindrance(arrays) and r.fits(tensors)), None)
 
     def repeat(self, count: int) -> None:
         """Call the function `count` times, without arguments and results.
