@@ -963,3 +963,11 @@ def test_what_was_written_before_a_floating_point_error_is_as_without(inside):
                 yield bits(total)
 
     assert list(results(True)) == list(results(False))
+
+
+def test_a_function_that_no_graph_repeats_is_recorded_for_some_signatures_only():
+    f = gt.capture(lambda x, k: x * k if x.tolist() else x)
+    for k in range(200):
+        assert f(gt.ones(()), k / 2).item() == k / 2
+    assert len(f._local.trials) <= 32
+    assert "value" in f.reason

@@ -292,7 +292,7 @@ class Captured:
                     self._give_up(str(error), key)
                     return detached(self._function(*args, **kwargs))
         else:
-            if local.trials.get(key, 0) < _TRIALS:
+            if local.may_try(key):
                 return self._record(args, kwargs, tensors, key, others)
             if others:
                 return self._plain(
@@ -375,7 +375,8 @@ class Captured:
             if like is not None:
                 like.generalize()
             else:
-                local.trials[key] = local.trials.get(key, 0) + bool(others)
+                if others:
+                    local.trials[key] = local.trials.get(key, 0) + 1
                 local.keep(key, replay)
         return detached(out)
 
@@ -399,6 +400,11 @@ class _Recordings(threading.local):
     def __init__(self) -> None:
         self.replays: dict[Hashable, list[Replay]] = {}
         self.trials: dict[Hashable, int] = {}
+
+    def may_try(self, key: Hashable) -> bool:
+        """Whether a signature is worth a recording; not where those of many others ended early."""
+        tried = self.trials.get(key, 0)
+        return tried < _TRIALS and (tried > 0 or len(self.trials) < _MOST)
 
     def keep(self, key: Hashable, replay: Replay) -> None:
         """Keep a recording, in the place of the oldest one if there are many."""
