@@ -971,3 +971,25 @@ def test_a_function_that_no_graph_repeats_is_recorded_for_some_signatures_only()
         assert f(gt.ones(()), k / 2).item() == k / 2
     assert len(f._local.trials) <= 32
     assert "value" in f.reason
+
+
+def test_gradients_that_add_up_are_captured_from_the_first_call_on():
+    def states(captured):
+        w = gt.tensor(draw(3, 4), requires_grad=True)
+        optimizer = gt.optim.SGD([w], lr=0.1)
+
+        def add(x):
+            gt.sum(gt.tanh(x @ w)).backward()
+
+        run = gt.capture(add) if captured else add
+        for seed in range(9):
+            run(gt.asarray(draw(2, 3, seed=seed)))
+            yield bits(w.grad)
+            if seed % 3 == 2:
+                optimizer.step()
+                optimizer.zero_grad()
+            yield bits(w)
+        if captured:
+            assert run.graphs == 2  # without gradients before, and with
+
+    assert list(states(True)) == list(states(False))

@@ -298,7 +298,7 @@ class _Recorder(Recording):
                 return
         if _chance() != chance:
             self.end("random numbers are drawn without a generator of gputensor's")
-        elif not self.guards.hold():
+        elif not self.guards.hold(afterwards=True):
             self.end("the function changes what it reads")
 
     # Random numbers
