@@ -90,7 +90,9 @@ class Replay:
         The function may have reached an argument by a closure. As long as the tensors live that it
         was recorded with, it is for them alone, until :meth:`generalize`.
         """
-        for ref, t in zip(self._made_with, tensors, strict=False):
+        if not self._made_with:
+            return True
+        for ref, t in zip(self._made_with, tensors, strict=True):
             before = ref()
             if before is not t and before is not None:
                 return False
