@@ -481,6 +481,29 @@ def test_layouts_of_arguments_have_the_bits_of_the_function_on_cuda(cupy, view):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_sums_into_gradients_have_the_bits_of_the_function(cupy):
+    def gradients(captured):
+        gt.manual_seed(1)
+        model = gt.nn.Sequential(gt.nn.Dense(4, 8), gt.nn.ReLU(), gt.nn.Dense(8, 3)).to("cuda")
+        optimizer = gt.optim.SGD(model.parameters(), lr=0.1)
+        model[0].weight.requires_grad = False
+
+        def step(x, y):
+            optimizer.zero_grad()
+            gt.nn.functional.cross_entropy(model(x), y).backward()
+            return gt.asarray(x.array.sum(axis=0)), gt.asarray(x.array.mean())
+
+        run = gt.capture(step) if captured else step
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            x = gt.tensor(rng.standard_normal((37, 4)).astype(np.float32), device="cuda")
+            raw = run(x, gt.tensor(rng.integers(0, 3, 37), device="cuda"))
+            found = [p.grad for p in model.parameters() if p.grad is not None]
+            yield [t.numpy().tobytes() for t in (*found, *raw)]
+
+    assert list(gradients(True)) == list(gradients(False))
+
+
 def test_results_are_off_the_tape_on_either_device():
     seen = []
 

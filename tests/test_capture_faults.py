@@ -941,3 +941,55 @@ def test_exceptions_that_others_met_are_not_those_of_a_replay():
             run(x)
         assert [str(w.message) for w in found] == ["invalid value encountered in scalar power"]
     assert run.graphs == 1
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_was_written_before_a_floating_point_error_is_as_without(inside):
+    def results(captured):
+        total = gt.zeros((2,))
+
+        def f(x):
+            total.__iadd__(1)
+            with np.errstate(divide="raise") if inside else contextlib.nullcontext():
+                y = gt.log(x)
+            total.__iadd__(10)
+            return y
+
+        run = gt.capture(f) if captured else f
+        with np.errstate(divide="raise"):
+            for value in (1, 1, 1, 0, 1, 0):
+                with contextlib.suppress(FloatingPointError):
+                    run(gt.full((2,), float(value)))
+                yield bits(total)
+
+    assert list(results(True)) == list(results(False))
+
+
+def test_a_function_that_no_graph_repeats_is_recorded_for_some_signatures_only():
+    f = gt.capture(lambda x, k: x * k if x.tolist() else x)
+    for k in range(200):
+        assert f(gt.ones(()), k / 2).item() == k / 2
+    assert len(f._local.trials) <= 32
+    assert "value" in f.reason
+
+
+def test_gradients_that_add_up_are_captured_from_the_first_call_on():
+    def states(captured):
+        w = gt.tensor(draw(3, 4), requires_grad=True)
+        optimizer = gt.optim.SGD([w], lr=0.1)
+
+        def add(x):
+            gt.sum(gt.tanh(x @ w)).backward()
+
+        run = gt.capture(add) if captured else add
+        for seed in range(9):
+            run(gt.asarray(draw(2, 3, seed=seed)))
+            yield bits(w.grad)
+            if seed % 3 == 2:
+                optimizer.step()
+                optimizer.zero_grad()
+            yield bits(w)
+        if captured:
+            assert run.graphs == 2  # without gradients before, and with
+
+    assert list(states(True)) == list(states(False))

@@ -103,9 +103,9 @@ def test_the_kernels_of_a_training_step_are_what_is_launched(device):
     own = {name: n for name, n in launched.items() if name in found.launches}
     assert own == found.launches
     others = {name: n for name, n in launched.items() if name not in own}
-    assert others == {"cublas_gemm": 5, "sum": 1, "cupy_add": 1}
+    assert others == {"cublas_gemm": 5, "cupy_add": 1}
     calls = [part.name for part in found.parts if not part.launches]
-    assert sorted(calls) == ["matmul", "matmul", *["product_with_epilogue"] * 2]
+    assert sorted(calls) == ["matmul", "matmul", "product_with_epilogue"]
     text = str(found)
     assert "adam_step" in text
     assert "optimizer.step()" in text

@@ -39,13 +39,15 @@ class Replay:
 
     def __init__(self, found: Record, tensors: list[Tensor]) -> None:
         self.record = found
+        self._on_cuda = found.graph.device.kind != "cpu"
         self._made_with = [weakref.ref(t) for t in tensors]
         outside = [b for b in found.graph.buffers if b.kind == "outside"]
         self._memory: set[int] = set()  # from outside, which arguments must not share
-        if any(b.version for b in found.graph.buffers if b.kind in ("argument", "outside")):
+        writes = any(b.version for b in found.graph.buffers if b.kind in ("argument", "outside"))
+        if writes:
             self._memory = {id(b.owner) for b in outside}
+        self._stops = writes and not self._on_cuda  # by NumPy's exceptions, with a part done
         self._leaves = [leaf for leaf, _ in found.gradients]
-        self._on_cuda = found.graph.device.kind != "cpu"
         self._written: list[Array] = []
         self._changed: list[int] = []  # arguments that it writes to
 
@@ -74,9 +76,13 @@ class Replay:
         """Whether all is as it was when the function was recorded."""
         return self.record.guards.hold() and not autograd.watched(self._leaves)
 
-    def shares(self, arrays: list[Array]) -> bool:
-        """Whether arguments lie in memory from outside, and the order of writes matters."""
-        return bool(self._memory) and any(id(owner(a)) in self._memory for a in arrays)
+    def hindrance(self, arrays: list[Array]) -> str:
+        """Why a call with such arguments is to be run as it is; nothing if it is not."""
+        if self._memory and any(id(owner(a)) in self._memory for a in arrays):
+            return "an argument shares the memory of a tensor from outside"
+        if self._stops and "raise" in np.geterr().values():
+            return "NumPy is told to raise errors, perhaps after memory was written to"
+        return ""
 
     def fits(self, tensors: list[Tensor]) -> bool:
         """Whether it is for these arguments, too.
@@ -84,7 +90,9 @@ class Replay:
         The function may have reached an argument by a closure. As long as the tensors live that it
         was recorded with, it is for them alone, until :meth:`generalize`.
         """
-        for ref, t in zip(self._made_with, tensors, strict=False):
+        if not self._made_with:
+            return True
+        for ref, t in zip(self._made_with, tensors, strict=True):
             before = ref()
             if before is not t and before is not None:
                 return False
@@ -272,10 +280,9 @@ class Captured:
         others: list[Replay] = []
         for replay in replays:
             if replay.holds():
-                if replay.shares(arrays):
-                    return self._plain(
-                        "an argument shares the memory of a tensor from outside", args, kwargs
-                    )
+                hindrance = replay.hindrance(arrays)
+                if hindrance:
+                    return self._plain(hindrance, args, kwargs)
                 if not replay.fits(tensors):
                     others.append(replay)
                     continue
@@ -287,7 +294,7 @@ class Captured:
                     self._give_up(str(error), key)
                     return detached(self._function(*args, **kwargs))
         else:
-            if local.trials.get(key, 0) < _TRIALS:
+            if local.may_try(key):
                 return self._record(args, kwargs, tensors, key, others)
             if others:
                 return self._plain(
@@ -306,7 +313,7 @@ class Captured:
             return None
         arrays = [t.array for t in tensors]
         holding = (r for r in self._local.replays.get(key, ()) if r.holds())
-        return next((r for r in holding if not r.shares(arrays) and r.fits(tensors)), None)
+        return next((r for r in holding if not r.hindrance(arrays) and r.fits(tensors)), None)
 
     def repeat(self, count: int) -> None:
         """Call the function `count` times, without arguments and results.
@@ -370,7 +377,8 @@ class Captured:
             if like is not None:
                 like.generalize()
             else:
-                local.trials[key] = local.trials.get(key, 0) + bool(others)
+                if others:
+                    local.trials[key] = local.trials.get(key, 0) + 1
                 local.keep(key, replay)
         return detached(out)
 
@@ -394,6 +402,11 @@ class _Recordings(threading.local):
     def __init__(self) -> None:
         self.replays: dict[Hashable, list[Replay]] = {}
         self.trials: dict[Hashable, int] = {}
+
+    def may_try(self, key: Hashable) -> bool:
+        """Whether a signature is worth a recording; not where those of many others ended early."""
+        tried = self.trials.get(key, 0)
+        return tried < _TRIALS and (tried > 0 or len(self.trials) < _MOST)
 
     def keep(self, key: Hashable, replay: Replay) -> None:
         """Keep a recording, in the place of the oldest one if there are many."""

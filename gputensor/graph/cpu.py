@@ -310,7 +310,7 @@ class Program:
         for item in self.items:
             nodes = item.nodes if isinstance(item, Group) else [item]
             if writes:
-                self.late = self.late or next((n for n in nodes if n.caught), None)
+                self.late = self.late or next((n for n in nodes if n.caught or _raises(n)), None)
             elif any(map(commits, nodes)):
                 writes = True
                 yield from flushed()
@@ -627,6 +627,11 @@ def _complain(node: Node, exception: str, how: str) -> None:
         handler(text, _FLAGS[exception])
     else:
         handler.write(f"Warning: {text}\n")
+
+
+def _raises(node: Node) -> bool:
+    """Whether the function wants an error for floating-point exceptions."""
+    return node.errors is not None and "raise" in node.errors.values()
 
 
 def _takes_out(node: Node) -> bool:

@@ -676,10 +676,11 @@ class Reduced:
         self._plain = plain or _of_cupy(name)
         self._plans: dict[Any, tuple[Generated, Value] | None] = {}
 
-    def __call__(self, x: Any, axis: Any = None, **options: Any) -> Any:
+    def __call__(self, x: Any, axis: Any = None, *, out: Any = None, **options: Any) -> Any:
         """The result, as CuPy's function of that name."""
-        if isinstance(axis, list) or not backend.is_array(x) or 0 in x.shape or "out" in options:
-            return self._plain(x, axis=axis, **options)
+        into = {} if out is None else {"out": out}
+        if isinstance(axis, list) or not backend.is_array(x) or 0 in x.shape:
+            return self._plain(x, axis=axis, **options, **into)
         which = (x.dtype.char, x.shape, x.strides, axis, *options.items())
         try:
             plan = self._plans[which]
@@ -688,9 +689,12 @@ class Reduced:
                 self._plans.clear()
             plan = self._plans[which] = self._planned(x, axis, options)
         if plan is None or (_several() and _elsewhere((x,), type(x))):
-            return self._plain(x, axis=axis, **options)
+            return self._plain(x, axis=axis, **options, **into)
         kernel, value = plan
-        out = type(x)(value.shape, value.dtype)
+        if out is None:
+            out = type(x)(value.shape, value.dtype)
+        elif not _takes(out, value) or _overlap(x, kernel.reads[0], out):
+            return self._plain(x, axis=axis, **options, **into)
         launch(kernel, {kernel.reads[0]: _row(x), kernel.writes[0]: out})
         return out
 
@@ -745,6 +749,18 @@ def launch(kernel: Generated, arrays: dict[Value, Any]) -> None:
         blocks=kernel.grid,
         threads=kernel.block,
     )
+
+
+def _takes(out: Array, value: Value) -> bool:
+    """Whether a value may be written to an array."""
+    return (out.shape, out.dtype) == (value.shape, value.dtype) and bool(out.flags.c_contiguous)
+
+
+def _overlap(x: Array, value: Value, out: Array) -> bool:
+    """Whether an array, which is a value, shares bytes with one in C's order."""
+    low, high = value.extent()
+    start, place = x.data.ptr, out.data.ptr
+    return bool(start + low < place + out.nbytes and place < start + high)
 
 
 def _row(x: Array) -> Array:

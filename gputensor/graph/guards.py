@@ -57,12 +57,12 @@ class Guards:
             if isinstance(item, (list, dict, set, tuple)):
                 self._container(item)
 
-    def hold(self) -> bool:
-        """Whether all is as it was."""
+    def hold(self, *, afterwards: bool = False) -> bool:
+        """Whether all is as it was; `afterwards` but for gradients, which replays set."""
         for t, array, node in self._tensors:
             if t.array is not array or t._node is not node:
                 return False
-        for leaf, state in self._gradients:
+        for leaf, state in () if afterwards else self._gradients:
             grad = leaf.grad
             if state is None:
                 if grad is not None:

@@ -260,9 +260,11 @@ class _Recorder(Recording):
         alive = [t for ref in [*self.made.values()] if (t := ref()) is not None]
         waiting: list[Any] = []
         for t in alive:
-            raw = _array.__get__(t)
-            _array.__set__(t, concrete(raw))
-            waiting.append(t._node)
+            try:
+                _array.__set__(t, concrete(_array.__get__(t)))
+                waiting.append(t._node)
+            except AttributeError:  # an interrupt came while it was made
+                continue
         seen: set[int] = set()
         while waiting:
             node = waiting.pop()
@@ -296,7 +298,7 @@ class _Recorder(Recording):
                 return
         if _chance() != chance:
             self.end("random numbers are drawn without a generator of gputensor's")
-        elif not self.guards.hold():
+        elif not self.guards.hold(afterwards=True):
             self.end("the function changes what it reads")
 
     # Random numbers
@@ -358,38 +360,38 @@ def _read_attribute(owner: Any, name: str) -> Any:
 
 
 _lock = threading.Lock()
-_recording_threads = 0
+_recording_threads: set[int] = set()
 
 
 def _open_doors() -> None:
-    global _recording_threads
     with _lock:
-        _recording_threads += 1
-        if _recording_threads == 1:
-            for (owner, name), slot in _SLOTS.items():
+        _recording_threads.add(threading.get_ident())
+        for (owner, name), slot in _SLOTS.items():
+            if owner.__dict__[name] is slot:
                 setattr(owner, name, _Door(slot, name, f"set_{name}"))
+        if "__getattribute__" not in vars(Watched):
             type.__setattr__(Watched, "__getattribute__", _read_attribute)
 
 
 def _close_doors() -> None:
-    global _recording_threads
+    """Close what is open; an interrupt may have come while it was opened, or closed before."""
     with _lock:
-        _recording_threads -= 1
-        if _recording_threads == 0:
+        _recording_threads.discard(threading.get_ident())
+        if not _recording_threads:
             for (owner, name), slot in _SLOTS.items():
                 setattr(owner, name, slot)
-            type.__delattr__(Watched, "__getattribute__")
+            if "__getattribute__" in vars(Watched):
+                type.__delattr__(Watched, "__getattribute__")
 
 
 def _after_fork() -> None:
     """In a child there are no other threads, nor what they record."""
-    global _lock, _recording_threads
+    global _lock
     _lock = threading.Lock()
-    _recording_threads, others = 0, _recording_threads
+    _recording_threads.clear()
     if backend.recording() is not None:
-        _recording_threads = 1
-    elif others:
-        _recording_threads = 1
+        _recording_threads.add(threading.get_ident())
+    else:
         _close_doors()
 
 
@@ -451,8 +453,8 @@ def record(
         recorder.given.add(id(t))
         recorder.argument(_array.__get__(t))
     before = _chance()
-    _open_doors()
     try:
+        _open_doors()
         backend.set_recording(recorder)
         recorder.root = record.__code__
         with recorder.watching(own):
@@ -468,9 +470,13 @@ def record(
         recorder.end(f"{type(error).__name__} was raised")
         raise
     finally:
-        backend.set_recording(None)
-        _close_doors()
-        kept = recorder.release()
+        try:
+            backend.set_recording(None)
+        finally:
+            try:
+                _close_doors()
+            finally:
+                kept = recorder.release()
     if recorder.reason is None:
         recorder.check(out, kept, before)
     if recorder.reason is not None:

@@ -467,7 +467,10 @@ class Tracer:
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Note a function of the array, whose result may be a view."""
         out = kwargs.get("out")
-        kind = "reduce" if function.__name__ in _REDUCTIONS else "call"
+        name = function.__name__
+        # CuPy's own methods add up in another order than kernels of the namespace do.
+        alike = name in _REDUCTIONS and (name in _EXACT or isinstance(self, HostTracer))
+        kind = "reduce" if alike else "call"
         writes = (out,) if isinstance(out, Tracer) else ()
         return self.recording.record(kind, function, function, (self, *args), kwargs, writes)
 
@@ -746,6 +749,7 @@ for _symbol, _name in {
 
 # Methods of arrays that give arrays whose shapes do not depend on values.
 _REDUCTIONS = {"all", "any", "max", "mean", "min", "prod", "sum"}
+_EXACT = {"all", "any", "max", "min"}
 _METHODS = _REDUCTIONS | {
     *("argmax", "argmin", "argsort", "clip", "cumprod", "cumsum", "diagonal", "dot", "ravel"),
     *("flatten", "repeat", "reshape", "round", "squeeze", "std", "swapaxes", "take", "trace"),

@@ -191,7 +191,7 @@ def _dense_rule(
 
 def _column_sums(xp: Any, g: Any, out: Any = None) -> Any:
     if not is_narrow(g.dtype):
-        return g.sum(axis=0, out=out)
+        return g.sum(axis=0, out=out) if backend.on_cpu(g) else xp.sum(g, axis=0, out=out)
     total = xp.sum(widen(xp, g), axis=0)
     if out is None:
         return total
