@@ -8,6 +8,7 @@ from gputensor.errors import ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer, positive
 from gputensor.keras.layers.core import _unsupported
+from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.ops import recurrent
 from gputensor.ops.creation import ones, zeros
@@ -42,6 +43,8 @@ class _Cell(Layer):
     kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
     dropout, recurrent_dropout : float
         Of the inputs and of the state while training, the same at every step.
+    seed : int or keras.random.SeedGenerator, optional
+        Where the layer's own random numbers begin.
 
     Attributes
     ----------
@@ -72,6 +75,7 @@ class _Cell(Layer):
         bias_regularizer: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        seed: Any = None,
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
@@ -85,6 +89,8 @@ class _Cell(Layer):
         self.regularizers = (kernel_regularizer, recurrent_regularizer, bias_regularizer)
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.seed = seed
+        self._generator = generator_of(seed)
         self.kernel: Any = None
         self.recurrent_kernel: Any = None
         self.bias: Any = None
@@ -122,9 +128,8 @@ class _Cell(Layer):
         """Products of all inputs, dropped ones left out."""
         if self.training and self.dropout:
             shape = (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])
-            x = multiply(
-                x, functional.dropout(ones(shape, dtype=x.dtype, device=x.device), self.dropout)
-            )
+            whole = ones(shape, dtype=x.dtype, device=x.device)
+            x = multiply(x, functional.dropout(whole, self.dropout, True, self._generator))
         return functional.dense(x, self.kernel, self.bias)
 
     def _step(self) -> recurrent.Step:
@@ -136,7 +141,7 @@ class _Cell(Layer):
         if not self.training or not self.recurrent_dropout:
             return step
         whole = ones((n, self.units), dtype=like.dtype, device=like.device)
-        kept = functional.dropout(whole, self.recurrent_dropout)
+        kept = functional.dropout(whole, self.recurrent_dropout, True, self._generator)
         return lambda x, state: step(x, (multiply(state[0], kept), *state[1:]))
 
     def call(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
