@@ -436,7 +436,7 @@ class _OwnCell(RNN):
         if kwargs.pop("implementation", None) not in (None, 0, 1, 2):
             raise ValueError(f"{type(self).__name__}: implementation must be 0, 1 or 2")
         masked = kwargs.pop("zero_output_for_mask", False)
-        own = ("name", "trainable", "activity_regularizer")
+        own: tuple[str, ...] = ("name", "trainable", "activity_regularizer")
         own += ("input_shape", "input_dim", "batch_input_shape", "batch_shape")
         shape = {key: kwargs.pop(key) for key in own if key in kwargs}
         length = kwargs.pop("input_length", None)
