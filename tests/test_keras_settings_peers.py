@@ -271,3 +271,46 @@ def test_logs_have_the_order_of_keras():
         h = m.fit(ROWS, ROWS[:, 0], validation_split=0.2, verbose=0)
         orders.append(list(h.history))
     assert orders[1] == orders[0]
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_steps_that_are_left_out_give_zero_where_asked_for(around):
+    x = STEPS.copy()
+    x[:, 3:] = 0
+    x[::2, :1] = 0
+    for options in (
+        {"return_sequences": True, "zero_output_for_mask": True},
+        {"return_sequences": True},
+        {"zero_output_for_mask": not around},
+    ):
+        found = []
+        for k in (theirs, keras):
+            layer = k.layers.GRU(3, **options)
+            layer = k.layers.Bidirectional(layer) if around else layer
+            m = k.Sequential([k.layers.Masking(), layer])
+            m(x[:2])
+            if found:
+                m.set_weights(found[0][0])
+            found.append((m.get_weights(), m.predict(x, verbose=0)))
+        np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_assigned_to_as_in_keras():
+    class Running(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.total = self.add_weight((6,), initializer="zeros", trainable=False)
+            self.scale = keras.Variable(np.ones(6))
+
+        def call(self, x):
+            self.total.assign_add(keras.ops.sum(x, axis=0))
+            return x * self.scale
+
+    layer = Running()
+    layer(ROWS)
+    layer(ROWS)
+    np.testing.assert_allclose(layer.total.numpy(), 2 * ROWS.sum(axis=0), rtol=1e-5)
+    assert [w.requires_grad for w in layer.weights] == [True, False]
+    layer.scale.assign(np.full(6, 2.0)).assign_sub(0.5)
+    np.testing.assert_array_equal(layer(ROWS).detach().numpy(), ROWS * np.float32(1.5))
+    assert layer.scale.requires_grad

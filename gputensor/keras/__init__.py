@@ -27,6 +27,7 @@ from gputensor.keras.models import History, Model, Sequential
 from gputensor.keras.optimizers import Optimizer
 from gputensor.keras.regularizers import Regularizer
 from gputensor.keras.symbolic import KerasTensor
+from gputensor.keras.variables import Variable
 
 __version__ = "3.15.1"  # of the Keras whose interface this is
 
@@ -48,6 +49,7 @@ __all__ = [
     "Optimizer",
     "Regularizer",
     "Sequential",
+    "Variable",
     "__version__",
     "activations",
     "backend",

@@ -11,9 +11,9 @@ from gputensor.keras.layers.core import _unsupported
 from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.ops import recurrent
-from gputensor.ops.creation import ones, zeros
-from gputensor.ops.elementwise import add, multiply
-from gputensor.ops.manipulation import concat, flip, reshape
+from gputensor.ops.creation import asarray, ones, zeros
+from gputensor.ops.elementwise import add, multiply, where
+from gputensor.ops.manipulation import concat, expand_dims, flip, reshape
 
 __all__ = [
     "GRU",
@@ -318,6 +318,8 @@ class RNN(Layer):
     go_backwards : bool
     stateful : bool
         Whether a batch begins with the states in which the one before ended.
+    zero_output_for_mask : bool
+        Whether the output of a step that is left out is 0, not that of the step before.
     unroll : bool
         How Keras runs; results are the same.
     """
@@ -334,13 +336,12 @@ class RNN(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if zero_output_for_mask:
-            raise TypeError(f"{type(self).__name__}: zero_output_for_mask is not supported")
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else cell
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
+        self.zero_output_for_mask = bool(zero_output_for_mask)
         self._last: Any = None
 
     def build(self, input_shape: Any) -> None:
@@ -389,6 +390,10 @@ class RNN(Layer):
         last = (
             state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
         )
+        if mask is not None and self.zero_output_for_mask:
+            seen = expand_dims(asarray(mask), axis=-1)
+            outputs = where(seen, outputs, 0.0)
+            last = where(seen[:, 0 if self.go_backwards else -1], last, 0.0)
         if self.stateful:
             self._last = [s.detach() for s in state]
         if self.go_backwards and self.return_sequences:
@@ -540,6 +545,9 @@ class Bidirectional(Layer):
             backward_layer.name = f"backward_{layer.name}"
             backward_layer.go_backwards = not layer.go_backwards
         self.backward_layer = backward_layer
+        for one in (layer, backward_layer):  # as Keras has it
+            if hasattr(one, "zero_output_for_mask"):
+                one.zero_output_for_mask = one.return_sequences
         self.merge_mode = merge_mode
         if self.input_shape is None:
             self.input_shape = layer.input_shape
