@@ -268,6 +268,31 @@ def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
         count.append(len(made))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "int64"])
+def test_integers_that_change_are_arguments_of_one_kernel(device, monkeypatch, dtype):
+    outlined, made = eager.outlined, []
+
+    def counting(*args):
+        made.append(1)
+        return outlined(*args)
+
+    monkeypatch.setattr(eager, "outlined", counting)
+    values = np.arange(1, 6).astype(dtype)
+    x = gt.tensor(values, device="cuda")
+    count = []
+    for n in (100, 65, 2, 101, 127, 3):
+        for mine, plain in ((x + n, values + n), (x * n, values * n), (n - x, n - values)):
+            np.testing.assert_array_equal(mine.numpy(), plain)
+            assert mine.dtype == plain.dtype
+        np.testing.assert_array_equal((x < n).numpy(), values < n)
+        count.append(len(made))
+    assert count[0] == count[1]
+    assert count[2] == count[3] == count[4]
+    if dtype == "uint8":
+        with pytest.raises(OverflowError):
+            x + 300
+
+
 def test_operations_that_do_more_with_a_number_than_compute_with_it(device):
     values = np.abs(numbers(0, 6)) + 0.1
     for function in (lambda a, n: a**n, lambda a, n: n**a, lambda a, n: gt.clip(a, n, n + 0.3)):

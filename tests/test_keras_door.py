@@ -164,8 +164,12 @@ def test_confusion():
 
 
 def test_settings_without_effect_are_refused():
-    with pytest.raises(TypeError, match="kernel_constraint is not supported"):
-        L.Dense(3, kernel_constraint="max_norm")
+    with pytest.raises(TypeError, match="lora_rank is not supported"):
+        L.Dense(3, lora_rank=4)
+    with pytest.raises(ValueError, match="constraint 'max' is unknown"):
+        L.Dense(3, kernel_constraint="max")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'kernel_constraint'"):
+        L.Flatten(kernel_constraint="max_norm")
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'unit'.*units"):
         L.Dense(3, unit=2)
     with pytest.raises(ValueError, match="only 'channels_last'"):

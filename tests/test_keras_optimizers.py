@@ -20,6 +20,7 @@ SETTINGS = {
     "RMSprop": [{}, {"momentum": 0.8}, {"centered": True, "epsilon": 0.1, "rho": 0.5}],
     "Adam": [{}, {"epsilon": 0.1}, {"amsgrad": True}, {"weight_decay": 0.1, "beta_1": 0.5}],
     "AdamW": [{}, {"weight_decay": 0.2, "beta_2": 0.5}],
+    "Adamax": [{}, {"epsilon": 0.1, "beta_2": 0.5}],
     "Nadam": [{}, {"epsilon": 0.1, "beta_1": 0.5}],
     "Adagrad": [{}, {"initial_accumulator_value": 0.5, "epsilon": 0.1}],
     "Adadelta": [{}, {"rho": 0.5, "epsilon": 0.01}],

@@ -112,7 +112,7 @@ def test_an_embedding_begins_with_the_table_it_is_given():
     table = RNG.standard_normal((7, 3)).astype(np.float32)
     for form in (table, [table]):
         layer = keras.layers.Embedding(7, 3, weights=form)
-        np.testing.assert_array_equal(layer(np.array([[1, 6]])).numpy()[0], table[[1, 6]])
+        np.testing.assert_array_equal(layer(np.array([[1, 6]])).detach().numpy()[0], table[[1, 6]])
 
 
 def test_a_saved_model_keeps_its_constraints(tmp_path):
@@ -125,3 +125,192 @@ def test_a_saved_model_keeps_its_constraints(tmp_path):
     again = keras.models.load_model(tmp_path / "m.keras")
     ((limit, _),) = again.layers[0]._limits.value[1]
     assert limit.max_value == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("absolute", (ROWS,)),
+        ("arctan2", (ROWS, ROWS[::-1].copy())),
+        ("arcsinh", (ROWS,)),
+        ("top_k", (ROWS, 2)),
+        ("in_top_k", (np.arange(48) % 6, ROWS, 2)),
+        ("moments", (ROWS, [0])),
+        ("average", (ROWS, 1, np.arange(1.0, 7.0, dtype=np.float32))),
+        ("ravel", (ROWS,)),
+        ("slice", (ROWS, (1, 2), (3, 4))),
+        ("mod", (ROWS, np.float32(0.7))),
+        ("divide_no_nan", (ROWS, np.maximum(ROWS, 0))),
+        ("identity", (3,)),
+        ("size", (ROWS,)),
+        ("ndim", (ROWS,)),
+    ],
+)
+def test_operations_are_those_of_keras(name, args):
+    expected, found = (getattr(k.ops, name)(*args) for k in (theirs, keras))
+    several = isinstance(expected, tuple)
+    for true, mine in zip(*((a if several else (a,)) for a in (expected, found)), strict=True):
+        true = theirs.ops.convert_to_numpy(true)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(mine), true, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Hinge", "SquaredHinge", "CategoricalHinge", "LogCoshError"])
+def test_metrics_of_margins(name):
+    y = np.where(ROWS > 0, 1.0, -1.0).astype(np.float32)
+    p = RNG.standard_normal(ROWS.shape).astype(np.float32)
+    values = []
+    for k in (theirs, keras):
+        metric = getattr(k.metrics, name)()
+        metric.update_state(y[:20], p[:20])
+        metric.update_state(y[20:], p[20:])
+        values.append((metric.name, float(metric.result())))
+    assert values[1][0] == values[0][0]
+    assert values[1][1] == pytest.approx(values[0][1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sequence_length": 4, "batch_size": 5},
+        {"sequence_length": 3, "sequence_stride": 2, "sampling_rate": 3, "batch_size": 4},
+        {"sequence_length": 3, "start_index": 5, "end_index": 25, "batch_size": 4},
+    ],
+)
+def test_windows_of_a_series_are_those_of_keras(settings):
+    data = np.arange(60.0, dtype=np.float32).reshape(30, 2)
+    windows = keras.utils.timeseries_dataset_from_array(data[:-4], data[4:, 0], **settings)
+    first, length = settings.get("start_index", 0), settings["sequence_length"]
+    rate, every = settings.get("sampling_rate", 1), settings.get("sequence_stride", 1)
+    stop = min(settings.get("end_index", 26), 26)
+    found = list(windows)
+    x, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    starts = range(first, stop - (length - 1) * rate, every)
+    np.testing.assert_array_equal(x, [[data[s + rate * i] for i in range(length)] for s in starts])
+    np.testing.assert_array_equal(y, [data[s + 4, 0] for s in starts])
+    assert len(windows) == len(found) == -(-len(x) // settings["batch_size"])
+
+
+SEEDED = [
+    ("Dropout", {"rate": 0.5}, ROWS),
+    ("Dropout", {"rate": 0.5, "noise_shape": (None, 1)}, ROWS),
+    ("GaussianNoise", {"stddev": 1.0}, ROWS),
+    ("GaussianDropout", {"rate": 0.5}, ROWS),
+    ("AlphaDropout", {"rate": 0.5}, ROWS),
+    ("SpatialDropout1D", {"rate": 0.5}, STEPS),
+    ("LSTM", {"units": 3, "dropout": 0.5, "kernel_initializer": "ones"}, STEPS),
+    ("GRU", {"units": 3, "recurrent_dropout": 0.5, "recurrent_initializer": "ones"}, STEPS),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "x"), SEEDED)
+def test_a_seed_makes_a_layer_draw_the_same_numbers(name, settings, x):
+    kinds = (
+        {"recurrent_initializer": "ones", "kernel_initializer": "ones"}
+        if name
+        in (
+            "LSTM",
+            "GRU",
+        )
+        else {}
+    )
+    runs = []
+    for start in (1, 2):
+        keras.utils.set_random_seed(start)
+        layer = getattr(keras.layers, name)(seed=7, **{**settings, **kinds})
+        runs.append([layer(x, training=True).detach().numpy() for _ in range(2)])
+    np.testing.assert_array_equal(runs[0][0], runs[1][0])
+    np.testing.assert_array_equal(runs[0][1], runs[1][1])
+    assert (runs[0][0] != runs[0][1]).any()
+    other = getattr(keras.layers, name)(seed=8, **{**settings, **kinds})
+    assert (other(x, training=True).detach().numpy() != runs[0][0]).any()
+
+
+def test_a_seeded_layer_trains_the_same_captured_or_not():
+    found = []
+    for capture in (False, True):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential(
+            [keras.layers.Dropout(0.5, seed=5), keras.layers.Dense(2, kernel_initializer="ones")]
+        )
+        model.compile("sgd", "mse")
+        model.fit(ROWS, ROWS[:, :2], batch_size=8, epochs=3, verbose=0, capture=capture)
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["Attention", "AdditiveAttention", "MultiHeadAttention"])
+def test_attention_draws_by_its_seed(kind):
+    options = {"num_heads": 2, "key_dim": 3} if kind == "MultiHeadAttention" else {}
+    x, runs = STEPS, []
+    for start, seed in ((1, 7), (2, 7), (2, 8)):
+        keras.utils.set_random_seed(start)
+        layer = getattr(keras.layers, kind)(dropout=0.5, seed=seed, **options)
+        call = (x, x) if options else ([x, x],)
+        layer(*call)
+        layer.set_weights([np.full(w.shape, 0.1, np.float32) for w in layer.get_weights()])
+        runs.append(layer(*call, training=True).detach().numpy())
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert (runs[1] != runs[2]).any()
+
+
+def test_steps_of_the_users_that_would_not_be_taken_are_refused():
+    class Mine(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    with pytest.raises(TypeError, match="Mine defines train_step"):
+        Mine().compile("sgd", "mse")
+
+
+def test_logs_have_the_order_of_keras():
+    orders = []
+    for k in (theirs, keras):
+        m = k.Sequential([k.layers.Dense(1)])
+        m.compile("sgd", "mse", metrics=["mae", "cosine_similarity"])
+        h = m.fit(ROWS, ROWS[:, 0], validation_split=0.2, verbose=0)
+        orders.append(list(h.history))
+    assert orders[1] == orders[0]
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_steps_that_are_left_out_give_zero_where_asked_for(around):
+    x = STEPS.copy()
+    x[:, 3:] = 0
+    x[::2, :1] = 0
+    for options in (
+        {"return_sequences": True, "zero_output_for_mask": True},
+        {"return_sequences": True},
+        {"zero_output_for_mask": not around},
+    ):
+        found = []
+        for k in (theirs, keras):
+            layer = k.layers.GRU(3, **options)
+            layer = k.layers.Bidirectional(layer) if around else layer
+            m = k.Sequential([k.layers.Masking(), layer])
+            m(x[:2])
+            if found:
+                m.set_weights(found[0][0])
+            found.append((m.get_weights(), m.predict(x, verbose=0)))
+        np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_assigned_to_as_in_keras():
+    class Running(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.total = self.add_weight((6,), initializer="zeros", trainable=False)
+            self.scale = keras.Variable(np.ones(6))
+
+        def call(self, x):
+            self.total.assign_add(keras.ops.sum(x, axis=0))
+            return x * self.scale
+
+    layer = Running()
+    layer(ROWS)
+    layer(ROWS)
+    np.testing.assert_allclose(layer.total.numpy(), 2 * ROWS.sum(axis=0), rtol=1e-5)
+    assert [w.requires_grad for w in layer.weights] == [True, False]
+    layer.scale.assign(np.full(6, 2.0)).assign_sub(0.5)
+    np.testing.assert_array_equal(layer(ROWS).detach().numpy(), ROWS * np.float32(1.5))
+    assert layer.scale.requires_grad

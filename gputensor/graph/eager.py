@@ -204,12 +204,16 @@ class Plan(NamedTuple):
 
 
 # Numbers that stand for most others: nothing is computed in another way for them.
-_UNLIKE = (0.7310585786300049, 2.718281828459045)
+_UNLIKE: tuple[tuple[float, int], ...] = ((0.7310585786300049, 97), (2.718281828459045, 109))
 _BY_VALUE: Any = object()  # in the place of a plan: there is one for each value of the numbers
 
 
-def _is_like_most(x: float) -> bool:
+def _is_like_most(x: Any) -> bool:
     """Whether a number is none that operations may have a way of their own for, as for 2 or 0.5."""
+    if type(x) is int:
+        return 64 < x < 1 << 31
+    if type(x) is not float:
+        return False
     return 1e-30 < abs(x) < 1e30 and x * 2 % 1 != 0
 
 
@@ -219,12 +223,12 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
     Operands that are numbers like most become arguments of the kernel, where that is all they are
     for the function: else the answer is :data:`_BY_VALUE`.
     """
-    places = [i for i, o in enumerate(operands) if type(o) is float and _is_like_most(o)]
+    places = [i for i, o in enumerate(operands) if _is_like_most(o)]
     if not places:
         return _planned_by_value(function, operands, attrs)
     kernels: list[Generated] = []
     for unlike in _UNLIKE:
-        given = [unlike + i if i in places else o for i, o in enumerate(operands)]
+        given = [unlike[type(o) is int] + i if i in places else o for i, o in enumerate(operands)]
         found = outlined(function, given, attrs)
         if found is None or not found.group.nodes:
             return _BY_VALUE  # type: ignore[no-any-return]
@@ -242,7 +246,7 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
             i
             for i in places
             if all(
-                n == type(n)(unlike + i) and type(n) in (np.float32, np.float64)
+                isinstance(n, np.generic) and n == type(n)(unlike[type(operands[i]) is int] + i)
                 for n, unlike in zip(pair, _UNLIKE, strict=True)
             )
         )
@@ -392,7 +396,7 @@ class Fused:
         self, which: Any, arrays: tuple[Any, ...], attrs: dict[str, Any], shape: Any
     ) -> Plan | None:
         """The plan for these values of the numbers."""
-        which = which, *(a for a in arrays if type(a) is float)
+        which = which, *(a for a in arrays if type(a) in (float, int))
         try:
             return self._plans[which]
         except KeyError:
@@ -433,8 +437,8 @@ def _other(operand: Any) -> Any:
     if operand is None:
         return None
     kind = type(operand)
-    if kind is float and _is_like_most(operand):
-        return float
+    if _is_like_most(operand):
+        return kind
     if kind is float or kind is int or kind is bool:
         return kind, operand if operand else repr(operand)
     if isinstance(operand, np.generic):
@@ -559,7 +563,7 @@ class _Step:
         except KeyError:
             plan = self._plans[at] = self._add(arrays, attrs, which, wanted, len(saved))
         if plan is _BY_VALUE:
-            at = at, *(a for a in saved if type(a) is float)
+            at = at, *(a for a in saved if type(a) in (float, int))
             try:
                 plan = self._plans[at]
             except KeyError:

@@ -50,6 +50,31 @@ def registered(package: str = "Custom", name: str | None = None) -> Callable[[An
     return enter
 
 
+class CustomObjectScope:
+    """Within it, saved models may hold these classes, by name: ``{"Mine": Mine}``."""
+
+    def __init__(self, custom_objects: Mapping[str, Any]) -> None:
+        self._objects = dict(custom_objects)
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> "CustomObjectScope":
+        self._before = dict(_custom)
+        _custom.update(self._objects)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _custom.clear()
+        _custom.update(self._before)
+
+
+custom_object_scope = CustomObjectScope
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """Classes that saved models may hold, by name; entries may be set."""
+    return _custom
+
+
 def _plain(value: Any) -> Any:
     """A part of a layer's configuration as JSON."""
     if isinstance(value, Layer):

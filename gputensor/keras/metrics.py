@@ -25,11 +25,14 @@ __all__ = [
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "CategoricalHinge",
     "CosineSimilarity",
     "F1Score",
     "FalseNegatives",
     "FalsePositives",
+    "Hinge",
     "KLDivergence",
+    "LogCoshError",
     "Mean",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
@@ -45,19 +48,31 @@ __all__ = [
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
     "TrueNegatives",
     "TruePositives",
     "accuracy",
     "binary_accuracy",
+    "binary_crossentropy",
     "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_hinge",
     "confusion_matrix",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
     "mean_absolute_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
     "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
     "top_k_categorical_accuracy",
 ]
 
@@ -207,6 +222,10 @@ SparseCategoricalCrossentropy = _class(
 )
 KLDivergence = _class("KLDivergence", losses.kl_divergence, "kl_divergence")
 Poisson = _class("Poisson", losses.poisson, "poisson")
+Hinge = _class("Hinge", losses.hinge, "hinge")
+SquaredHinge = _class("SquaredHinge", losses.squared_hinge, "squared_hinge")
+CategoricalHinge = _class("CategoricalHinge", losses.categorical_hinge, "categorical_hinge")
+LogCoshError = _class("LogCoshError", losses.log_cosh, "logcosh")
 
 
 def _cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
@@ -516,6 +535,17 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 MSE = mse = mean_squared_error
 MAE = mae = mean_absolute_error
 mean_absolute_percentage_error = mape = MAPE = losses.mean_absolute_percentage_error
+binary_crossentropy = losses.binary_crossentropy
+categorical_crossentropy = losses.categorical_crossentropy
+sparse_categorical_crossentropy = losses.sparse_categorical_crossentropy
+hinge = losses.hinge
+squared_hinge = losses.squared_hinge
+categorical_hinge = losses.categorical_hinge
+huber = losses.huber
+kl_divergence = losses.kl_divergence
+log_cosh = losses.log_cosh
+mean_squared_logarithmic_error = losses.mean_squared_logarithmic_error
+poisson = losses.poisson
 _CLASSES: dict[str, type[Metric]] = {
     snake_case(name): globals()[name]
     for name in __all__

@@ -1,5 +1,6 @@
 """``keras.ops``: NumPy's functions, of tensors and of symbolic ones."""
 
+import builtins
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,17 @@ from gputensor.autograd import Tensor
 from gputensor.keras import activations, losses
 from gputensor.keras.symbolic import KerasTensor, symbolic
 from gputensor.nn import functional
-from gputensor.ops import creation, data_type, elementwise, linalg, manipulation, statistical
+from gputensor.ops import (
+    creation,
+    data_type,
+    elementwise,
+    linalg,
+    manipulation,
+    statistical,
+    utility,
+)
+from gputensor.ops.choices import where
+from gputensor.ops.indexing import take_along_axis
 from gputensor.ops.nn import log_softmax, logsumexp, softmax
 
 __all__ = ["door"]
@@ -93,19 +104,118 @@ def rsqrt(x: Any) -> Tensor:
     return 1 / elementwise.sqrt(x)
 
 
+def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """The `k` largest along the last axis, and their places."""
+    x = creation.asarray(x)
+    places = ops.argsort(x, axis=-1, descending=True)[..., :k]
+    return take_along_axis(x, places, axis=-1), data_type.astype(places, np.int32)
+
+
+def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
+    """Whether the number of each target is among the `k` largest of its row."""
+    _, places = top_k(predictions, k)
+    return utility.any(
+        places == manipulation.expand_dims(cast(targets, np.int32), axis=-1), axis=-1
+    )
+
+
+def size(x: Any) -> int:
+    """Number of elements."""
+    return creation.asarray(x).size
+
+
+def ndim(x: Any) -> int:
+    """Number of axes."""
+    return len(x.shape) if isinstance(x, KerasTensor) else creation.asarray(x).ndim
+
+
+def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False) -> Any:
+    """Mean and variance along axes."""
+    x = creation.asarray(x)
+    axes = tuple(axes) if isinstance(axes, (list, tuple)) else axes
+    kept: dict[str, Any] = {"axis": axes, "keepdims": keepdims}
+    return statistical.mean(x, **kept), statistical.var(x, **kept)
+
+
+def ravel(x: Any) -> Tensor:
+    """All elements along one axis."""
+    return manipulation.reshape(creation.asarray(x), (-1,))
+
+
+def identity(n: int, dtype: Any = None) -> Tensor:
+    """1 on the diagonal of a matrix (n, n), else 0."""
+    return creation.eye(n, dtype=np.float32 if dtype is None else dtype)
+
+
+def average(x: Any, axis: Any = None, weights: Any = None) -> Tensor:
+    """Mean, or weighted mean along `axis`."""
+    x = creation.asarray(x)
+    if weights is None:
+        return mean(x, axis)
+    weights = creation.asarray(weights)
+    if weights.ndim < x.ndim:
+        sizes = [n if i == axis % x.ndim else 1 for i, n in enumerate(x.shape)]
+        weights = manipulation.reshape(weights, tuple(sizes))
+    both = x * weights
+    return statistical.sum(both, axis=axis) / statistical.sum(weights + 0 * x, axis=axis)
+
+
+def slice(x: Any, start_indices: Any, shape: Any) -> Tensor:
+    """The part of `x` that begins at an index and has a shape."""
+    where = tuple(
+        builtins.slice(int(i), int(i) + int(n)) for i, n in zip(start_indices, shape, strict=True)
+    )
+    found: Tensor = creation.asarray(x)[where]
+    return found
+
+
+def cond(pred: Any, true_fn: Any, false_fn: Any) -> Any:
+    """What one of two functions gives; the condition is read by the host."""
+    return true_fn() if bool(pred) else false_fn()
+
+
+def divide_no_nan(x1: Any, x2: Any) -> Tensor:
+    """``x1 / x2``, 0 where `x2` is 0."""
+    below = creation.asarray(x2)
+    none = below == 0
+    found: Tensor = where(none, 0.0, x1 / where(none, 1.0, below))
+    return found
+
+
 _OWN: dict[str, Callable[..., Any]] = {
+    "absolute": elementwise.abs,
+    "arccos": elementwise.acos,
+    "arccosh": elementwise.acosh,
+    "arcsin": elementwise.asin,
+    "arcsinh": elementwise.asinh,
+    "arctan": elementwise.atan,
+    "arctan2": elementwise.atan2,
+    "arctanh": elementwise.atanh,
+    "average": average,
     "cast": cast,
+    "cond": cond,
     "concatenate": concatenate,
     "convert_to_numpy": convert_to_numpy,
     "convert_to_tensor": convert_to_tensor,
     "divide": elementwise.divide,
+    "divide_no_nan": divide_no_nan,
+    "identity": identity,
+    "in_top_k": in_top_k,
     "mean": mean,
+    "mod": elementwise.remainder,
+    "moments": moments,
+    "ndim": ndim,
     "norm": norm,
     "one_hot": one_hot,
+    "ravel": ravel,
     "rsqrt": rsqrt,
     "shape": shape,
+    "size": size,
+    "slice": slice,
     "stop_gradient": stop_gradient,
+    "top_k": top_k,
     "transpose": transpose,
+    "true_divide": elementwise.divide,
     "amax": statistical.max,
     "amin": statistical.min,
     "array": convert_to_tensor,
@@ -130,7 +240,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'gputensor.keras.ops' has no attribute {name!r}", name=name)
     if (
         not callable(function)
-        or name in ("shape", "convert_to_numpy")
+        or name in ("shape", "ndim", "convert_to_numpy")
         or isinstance(function, type)
     ):
         return function

@@ -22,6 +22,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Lion",
     "Muon",
     "Nadam",
@@ -357,6 +358,18 @@ class AdamW(Optimizer):
     }
 
 
+class Adamax(Optimizer):
+    """Adam by the largest gradient (Kingma & Ba 2015, section 7.1)."""
+
+    _engine_class = keras_form.Adamax
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-7,
+    }
+
+
 class Nadam(Optimizer):
     """Adam with Nesterov's momentum (Dozat 2016)."""
 
@@ -421,7 +434,7 @@ class Muon(Optimizer):
 
 _NAMES: dict[str, type[Optimizer]] = {
     kind.__name__.lower(): kind
-    for kind in (SGD, RMSprop, Adam, AdamW, Nadam, Adagrad, Adadelta, Lion, Muon)
+    for kind in (SGD, RMSprop, Adam, AdamW, Adamax, Nadam, Adagrad, Adadelta, Lion, Muon)
 }
 
 

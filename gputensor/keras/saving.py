@@ -22,12 +22,20 @@ from gputensor import backend
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import configuration, losses, metrics, optimizers
-from gputensor.keras.configuration import registered
+from gputensor.keras.configuration import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    registered,
+)
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.models import Model, Sequential
 from gputensor.keras.naming import snake_case
 
 __all__ = [
+    "CustomObjectScope",
+    "custom_object_scope",
+    "get_custom_objects",
     "load_model",
     "load_weights",
     "register_keras_serializable",

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from gputensor.errors import DatasetError, DTypeError, LabelError
 from gputensor.random import manual_seed
 
 __all__ = [
+    "PyDataset",
+    "Sequence",
+    "array_to_img",
     "get_file",
+    "img_to_array",
     "normalize",
     "pad_sequences",
     "plot_model",
     "set_random_seed",
+    "timeseries_dataset_from_array",
     "to_categorical",
     "to_numerical",
 ]
@@ -86,7 +92,7 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: Many[Any],
     maxlen: int | None = None,
     dtype: Any = "int32",
     padding: str = "pre",
@@ -131,6 +137,149 @@ def pad_sequences(
         else:
             out[i, : len(kept)] = kept
     return out
+
+
+class PyDataset:
+    """Base class of batches by number: a subclass defines ``__getitem__`` and ``__len__``.
+
+    Parameters
+    ----------
+    workers, use_multiprocessing, max_queue_size
+        How Keras fetches batches, not what they hold; here they are fetched one after the other.
+    """
+
+    def __init__(
+        self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
+    ) -> None:
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
+
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} defines no __len__(self)")
+
+    def __iter__(self) -> Iterator[Any]:
+        for i in range(len(self)):
+            yield self[i]
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        """Called after the last batch of an epoch."""
+
+
+Sequence = PyDataset
+
+
+class _Windows(PyDataset):
+    """Batches of windows of series."""
+
+    def __init__(self, starts: Any, offsets: Any, data: Any, targets: Any, **options: Any) -> None:
+        super().__init__()
+        self._starts, self._offsets = starts, offsets
+        self._data, self._targets = data, targets
+        self._size: int = options["batch_size"]
+        self._order = np.random.default_rng(options["seed"]) if options["shuffle"] else None
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        self._rows = np.arange(len(self._starts))
+        if self._order is not None:
+            self._order.shuffle(self._rows)
+
+    on_epoch_end = _shuffle
+
+    def __len__(self) -> int:
+        return -(-len(self._starts) // self._size)
+
+    def __getitem__(self, index: int) -> Any:
+        rows = self._starts[self._rows[index * self._size : (index + 1) * self._size]]
+        windows = self._data[rows[:, None] + self._offsets]
+        return windows if self._targets is None else (windows, self._targets[rows])
+
+
+def timeseries_dataset_from_array(
+    data: Any,
+    targets: Any,
+    sequence_length: int,
+    sequence_stride: int = 1,
+    sampling_rate: int = 1,
+    batch_size: int = 128,
+    shuffle: bool = False,
+    seed: int | None = None,
+    start_index: int | None = None,
+    end_index: int | None = None,
+) -> PyDataset:
+    """Batches of windows over a series.
+
+    Parameters
+    ----------
+    data : array of shape (steps, ...)
+    targets : array of shape (n, ...), or None
+        That of a window stands at the window's first step.
+    sequence_length : int
+        Steps of a window.
+    sequence_stride, sampling_rate : int
+        Steps from window to window, and from step to step within.
+    batch_size : int
+    shuffle, seed : bool, int
+        Whether windows have a random order, and where it begins.
+    start_index, end_index : int, optional
+        Part of the series that is used.
+
+    Returns
+    -------
+    PyDataset
+        Of windows (n, sequence_length, ...), or pairs of them and their targets.
+    """
+    series = np.asarray(data)
+    ends = None if targets is None else np.asarray(targets)
+    first = start_index or 0
+    stop = len(series) if end_index is None else end_index
+    series = series[first:stop]
+    ends = None if ends is None else ends[first:stop]
+    count = len(series) - (sequence_length - 1) * sampling_rate
+    count = count if ends is None else min(count, len(ends))
+    if count < 1:
+        raise ValueError(
+            f"timeseries_dataset_from_array: {len(series)} steps hold no window of "
+            f"sequence_length {sequence_length}"
+        )
+    starts = np.arange(0, count, sequence_stride)
+    offsets = np.arange(sequence_length) * sampling_rate
+    options = {"batch_size": int(batch_size), "shuffle": shuffle, "seed": seed}
+    return _Windows(starts, offsets, series, ends, **options)
+
+
+def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> Array:
+    """An image of Pillow as an array (height, width, channels), float32 by default."""
+    x = np.asarray(img, dtype=np.float32 if dtype is None else dtype)
+    if data_format not in (None, "channels_last"):
+        raise ValueError("img_to_array: only data_format='channels_last' is supported")
+    if x.ndim not in (2, 3):
+        raise ValueError(f"img_to_array: img has shape {x.shape}; it must have 2 or 3 axes")
+    return x[..., None] if x.ndim == 2 else x
+
+
+def array_to_img(
+    x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None
+) -> Any:
+    """An array (height, width, channels) as an image of Pillow, from black to white if `scale`."""
+    from PIL import Image
+
+    values = np.asarray(x, dtype=np.float32 if dtype is None else dtype)
+    if data_format not in (None, "channels_last") or values.ndim != 3:
+        raise ValueError("array_to_img: x must have the axes height, width, channels")
+    if scale:
+        values = values - values.min()
+        most = values.max()
+        values = values / most * 255 if most else values
+    if values.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"array_to_img: x has {values.shape[-1]} channels; allowed are 1, 3, 4")
+    pixels = values.astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def plot_model(model: Any, to_file: str | None = None, **options: Any) -> None:
@@ -220,3 +369,21 @@ def _unpacked(file: Path) -> Path:
         options = {} if file.name.endswith(".zip") else {"filter": "data"}
         shutil.unpack_archive(file, folder, **options)  # type: ignore[arg-type]
     return folder
+
+
+_ELSEWHERE = {
+    "CustomObjectScope": "configuration",
+    "clear_session": "backend",
+    "custom_object_scope": "configuration",
+    "get_custom_objects": "configuration",
+    "register_keras_serializable": "saving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What Keras has in this place, too, and modules above this one define."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    import importlib
+
+    return getattr(importlib.import_module(f"gputensor.keras.{_ELSEWHERE[name]}"), name)

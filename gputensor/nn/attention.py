@@ -14,7 +14,7 @@ from gputensor.ops.manipulation import permute_dims
 from gputensor.ops.nn import softmax
 from gputensor.ops.products import matmul
 from gputensor.ops.statistical import mean
-from gputensor.random import default_generator
+from gputensor.random import Generator, default_generator
 
 __all__ = ["MultiheadAttention", "scaled_dot_product_attention"]
 
@@ -29,6 +29,7 @@ def attention_and_weights(
     dropout: float = 0.0,
     training: bool = True,
     scale: float | None = None,
+    generator: Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Result and weights of :func:`scaled_dot_product_attention`."""
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
@@ -45,7 +46,7 @@ def attention_and_weights(
         kept = mask.dtype.kind == "b"
         scores = where(mask, scores, -math.inf) if kept else scores + mask
     weights = softmax(scores, axis=-1)
-    return matmul(functional.dropout(weights, dropout, training), value), weights
+    return matmul(functional.dropout(weights, dropout, training, generator), value), weights
 
 
 def scaled_dot_product_attention(

@@ -21,7 +21,7 @@ from gputensor.optim.optimizer import Optimizer, add_one
 from gputensor.optim.parts import Launch, Part
 from gputensor.optim.rules import Formula, as_dtype, orthogonal
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "Lion", "Muon", "Nadam", "RMSprop"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "Adamax", "Lion", "Muon", "Nadam", "RMSprop"]
 
 _number = between(0)
 _decay01 = between(0, 1)
@@ -282,6 +282,29 @@ class Adam(KerasForm, Formula):
         s["largest"] = largest = xp.maximum(s["largest"], square)
         pace = _adam_rate(xp, rate, t, group.beta_1, group.beta_2)
         return p - as_dtype(pace, p) * s["mean"] / (xp.sqrt(largest) + group.epsilon)
+
+
+class Adamax(KerasForm, Formula):
+    """Adam with the largest gradient in the place of the mean square (Kingma & Ba 2015, 7.1)."""
+
+    _settings: ClassVar[dict[str, Check]] = {
+        "beta_1": _decay01,
+        "beta_2": _decay01,
+        "epsilon": _number,
+        **_COMMON,
+    }
+
+    def _rule_slots(self, group: Group, part: Part) -> dict[str, float]:
+        return {"mean": 0.0, "largest": 0.0}
+
+    def _formula(
+        self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
+    ) -> Array:
+        one = group.beta_1
+        s["mean"] = one * s["mean"] + (1 - one) * g
+        s["largest"] = xp.maximum(group.beta_2 * s["largest"], abs(g))
+        pace = as_dtype(rate / (1 - one**t), p)
+        return p - pace * s["mean"] / (s["largest"] + group.epsilon)
 
 
 def _adam_means(s: dict[str, Array], g: Array, one: float, two: float) -> Array:

@@ -77,7 +77,8 @@ class Trainer(Evaluator):
         run_eagerly : bool
             Whether steps are never replayed.
         steps_per_execution, jit_compile, auto_scale_loss
-            Of no meaning here, where steps are captured as they are.
+            How Keras runs a step, not what it computes; here ``fit(capture=)`` says it. Callbacks
+            hear of each batch.
         """
         from gputensor.keras import optimizers
 
@@ -90,12 +91,23 @@ class Trainer(Evaluator):
             raise TypeError("compile: loss is missing; for example loss='categorical_crossentropy'")
         if isinstance(metrics, str):
             raise TypeError(f"compile: metrics must be a list; write metrics=[{metrics!r}]")
+        self._check_steps()
         self.optimizer = optimizers.get(optimizer)
         self._eager = bool(run_eagerly)
         self._choice = loss, loss_weights, metrics, weighted_metrics
         self._measures = self._measured(self._output_names())
         if self.parameters():
             self._bind()
+
+    def _check_steps(self) -> None:
+        """Refuse steps of the user's that would not be taken."""
+        for name in ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"):
+            if hasattr(type(self), name):
+                raise TypeError(
+                    f"{type(self).__name__} defines {name}, which fit does not call; write a loop "
+                    "of your own with loss.backward() and optimizer.step(), or the loss as a "
+                    "function for compile"
+                )
 
     def _output_names(self) -> list[str]:
         """Names of the outputs, several or one."""
@@ -295,14 +307,14 @@ class Trainer(Evaluator):
                             watch.look(sums.values.array, batch)
                         if self.stop_training:
                             break
-                    logs = measures.results(sums, done)
+                    logs = dict(sorted(measures.results(sums, done).items()))  # Keras's order
                 seconds = time.perf_counter() - began
                 self.eval()
                 if held is not None and (epoch + 1) % validation_freq == 0:
                     told.on_test_begin({})
                     found = held()
                     told.on_test_end(found)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
+                    logs |= {f"val_{name}": value for name, value in sorted(found.items())}
                 history.seconds.append(seconds)
                 if verbose:
                     print_epoch(title, logs, done, seconds)

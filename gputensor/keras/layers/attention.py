@@ -1,11 +1,12 @@
 """Attention."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras.layers.base import Layer, positive
 from gputensor.keras.layers.core import _unsupported
+from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.nn.attention import attention_and_weights
 from gputensor.ops.choices import logical_and
@@ -17,6 +18,8 @@ __all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
 
 class _Projection(Layer):
     """A product with a weight (features, heads, length) and a bias (heads, length)."""
+
+    _constrained: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(self, shape: Any, bias: Any, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,6 +80,9 @@ class MultiHeadAttention(Layer):
         Length of the result, by default that of the query.
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
+    kernel_constraint, bias_constraint : str or Constraint, optional
+    seed : int or keras.random.SeedGenerator, optional
+        Where the layer's own random numbers begin.
     """
 
     def __init__(
@@ -93,11 +99,15 @@ class MultiHeadAttention(Layer):
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
+        seed: Any = None,
         **kwargs: Any,
     ) -> None:
         name = "MultiHeadAttention"
         _unsupported(name, kwargs)
-        kwargs.pop("seed", None)
+        for key in ("use_gate", "sliding_window"):
+            if kwargs.pop(key, None):
+                raise TypeError(f"{name}: {key} is not supported")
+        limits = {key: kwargs.pop(key, None) for key in ("kernel_constraint", "bias_constraint")}
         super().__init__(**kwargs)
         if attention_axes not in (None, 1, [1], (1,)):
             raise ValueError(f"{name}: attention_axes is {attention_axes}; only the steps' axis is")
@@ -106,6 +116,8 @@ class MultiHeadAttention(Layer):
         self.value_dim = self.key_dim if value_dim is None else positive(name, value_dim=value_dim)
         self.dropout = dropout
         self.use_bias = use_bias
+        self.seed = seed
+        self._generator = generator_of(seed)
         self.length = output_shape[-1] if isinstance(output_shape, (list, tuple)) else output_shape
         self.options = {
             "kernel_initializer": kernel_initializer,
@@ -113,6 +125,7 @@ class MultiHeadAttention(Layer):
             "kernel_regularizer": kernel_regularizer,
             "bias_regularizer": bias_regularizer,
         }
+        self.limits = {key: limit for key, limit in limits.items() if limit is not None}
 
     def _build(self, input_shape: Any) -> None:
         """Wait for the lengths of all inputs: they are seen in the first call."""
@@ -126,7 +139,8 @@ class MultiHeadAttention(Layer):
             ("output", _Joined, (heads, self.value_dim, self.length or query)),
         ):
             bias: Any = (shape[-1],) if kind is _Joined else shape[1:]
-            layer = kind(shape, bias if self.use_bias else None, self.options, name=name)
+            bias = bias if self.use_bias else None
+            layer = kind(shape, bias, self.options, name=name, **self.limits)
             layer._build(None)
             setattr(self, f"{name}_dense", layer)
         super()._build(None)
@@ -191,7 +205,14 @@ class MultiHeadAttention(Layer):
         if seen is not None:  # large numbers, not infinity: a target that sees nothing is no NaN
             seen = (1 - seen.astype(q.dtype)) * -1e9
         found, weights = attention_and_weights(
-            q, k, v, seen, causal=use_causal_mask, dropout=self.dropout, training=self.training
+            q,
+            k,
+            v,
+            seen,
+            causal=use_causal_mask,
+            dropout=self.dropout,
+            training=self.training,
+            generator=self._generator,
         )
         out = self.output_dense(found)
         return (out, weights) if return_attention_scores else out
@@ -213,7 +234,7 @@ class Attention(Layer):
         use_scale: bool = False,
         score_mode: str = "dot",
         dropout: float = 0.0,
-        seed: int | None = None,
+        seed: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -221,6 +242,8 @@ class Attention(Layer):
             raise ValueError(f"Attention: score_mode is {score_mode!r}; only 'dot' is there")
         self.use_scale = use_scale
         self.dropout = dropout
+        self.seed = seed
+        self._generator = generator_of(seed)
         self.scale: Any = None
 
     def build(self, input_shape: Any) -> None:
@@ -253,6 +276,7 @@ class Attention(Layer):
             dropout=self.dropout,
             training=self.training,
             scale=1.0,
+            generator=self._generator,
         )
         return (found, weights) if return_attention_scores else found
 
@@ -276,6 +300,6 @@ class AdditiveAttention(Attention):
         sums = functional.tanh(expand_dims(query, axis=-2) + expand_dims(key, axis=-3))
         scores = (sums if self.scale is None else sums * self.scale).sum(axis=-1)
         weights = functional.softmax(scores)
-        weights = functional.dropout(weights, self.dropout, self.training)
+        weights = functional.dropout(weights, self.dropout, self.training, self._generator)
         found = weights @ value
         return (found, weights) if return_attention_scores else found

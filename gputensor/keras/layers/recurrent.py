@@ -8,11 +8,13 @@ from gputensor.errors import ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer, positive
 from gputensor.keras.layers.core import _unsupported
+from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.ops import recurrent
-from gputensor.ops.creation import ones, zeros
+from gputensor.ops.choices import where
+from gputensor.ops.creation import asarray, ones, zeros
 from gputensor.ops.elementwise import add, multiply
-from gputensor.ops.manipulation import concat, flip, reshape
+from gputensor.ops.manipulation import concat, expand_dims, flip, reshape
 
 __all__ = [
     "GRU",
@@ -42,6 +44,8 @@ class _Cell(Layer):
     kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
     dropout, recurrent_dropout : float
         Of the inputs and of the state while training, the same at every step.
+    seed : int or keras.random.SeedGenerator, optional
+        Where the layer's own random numbers begin.
 
     Attributes
     ----------
@@ -72,6 +76,7 @@ class _Cell(Layer):
         bias_regularizer: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        seed: Any = None,
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
@@ -85,6 +90,8 @@ class _Cell(Layer):
         self.regularizers = (kernel_regularizer, recurrent_regularizer, bias_regularizer)
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.seed = seed
+        self._generator = generator_of(seed)
         self.kernel: Any = None
         self.recurrent_kernel: Any = None
         self.bias: Any = None
@@ -122,9 +129,8 @@ class _Cell(Layer):
         """Products of all inputs, dropped ones left out."""
         if self.training and self.dropout:
             shape = (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])
-            x = multiply(
-                x, functional.dropout(ones(shape, dtype=x.dtype, device=x.device), self.dropout)
-            )
+            whole = ones(shape, dtype=x.dtype, device=x.device)
+            x = multiply(x, functional.dropout(whole, self.dropout, True, self._generator))
         return functional.dense(x, self.kernel, self.bias)
 
     def _step(self) -> recurrent.Step:
@@ -136,7 +142,7 @@ class _Cell(Layer):
         if not self.training or not self.recurrent_dropout:
             return step
         whole = ones((n, self.units), dtype=like.dtype, device=like.device)
-        kept = functional.dropout(whole, self.recurrent_dropout)
+        kept = functional.dropout(whole, self.recurrent_dropout, True, self._generator)
         return lambda x, state: step(x, (multiply(state[0], kept), *state[1:]))
 
     def call(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
@@ -313,6 +319,8 @@ class RNN(Layer):
     go_backwards : bool
     stateful : bool
         Whether a batch begins with the states in which the one before ended.
+    zero_output_for_mask : bool
+        Whether the output of a step that is left out is 0, not that of the step before.
     unroll : bool
         How Keras runs; results are the same.
     """
@@ -329,13 +337,12 @@ class RNN(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if zero_output_for_mask:
-            raise TypeError(f"{type(self).__name__}: zero_output_for_mask is not supported")
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else cell
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
+        self.zero_output_for_mask = bool(zero_output_for_mask)
         self._last: Any = None
 
     def build(self, input_shape: Any) -> None:
@@ -384,6 +391,10 @@ class RNN(Layer):
         last = (
             state[0] if isinstance(self.cell, _Cell) else outputs[:, 0 if self.go_backwards else -1]
         )
+        if mask is not None and self.zero_output_for_mask:
+            seen = expand_dims(asarray(mask), axis=-1)
+            outputs = where(seen, outputs, 0.0)
+            last = where(seen[:, 0 if self.go_backwards else -1], last, 0.0)
         if self.stateful:
             self._last = [s.detach() for s in state]
         if self.go_backwards and self.return_sequences:
@@ -535,6 +546,9 @@ class Bidirectional(Layer):
             backward_layer.name = f"backward_{layer.name}"
             backward_layer.go_backwards = not layer.go_backwards
         self.backward_layer = backward_layer
+        for one in (layer, backward_layer):  # as Keras has it
+            if hasattr(one, "zero_output_for_mask"):
+                one.zero_output_for_mask = one.return_sequences
         self.merge_mode = merge_mode
         if self.input_shape is None:
             self.input_shape = layer.input_shape

@@ -11,7 +11,7 @@ from gputensor.keras.regularizers import L1L2
 from gputensor.ops.choices import where
 from gputensor.ops.creation import ones
 from gputensor.ops.elementwise import multiply
-from gputensor.random import default_generator
+from gputensor.random import Generator, default_generator
 
 __all__ = [
     "ActivityRegularization",
@@ -24,12 +24,20 @@ __all__ = [
 ]
 
 
+def generator_of(seed: Any) -> Generator | None:
+    """A layer's own random numbers where it is given a seed or a ``SeedGenerator``, else None."""
+    return seed if seed is None or isinstance(seed, Generator) else Generator(int(seed))
+
+
 class _Noise(Layer):
-    """Base: `rate` may be set at any time, and takes effect in the next step."""
+    """Base: `rate` may be set at any time, and takes effect in the next step.
+
+    With `seed` the layer draws from a generator of its own, which begins there.
+    """
 
     built = True
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, rate: float, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         name = type(self).__name__
         if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
@@ -38,13 +46,14 @@ class _Noise(Layer):
             raise ValueError(f"{name}: rate is {rate!r}; it must be a number from 0 to 1")
         self.rate = float(rate)
         self.seed = seed
+        self._generator = generator_of(seed)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's shape."""
         return input_shape
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x, self.rate, True)
+        return nn.functional.dropout(x, self.rate, True, self._generator)
 
 
 class Dropout(_Noise):
@@ -56,13 +65,13 @@ class Dropout(_Noise):
         Probability of zero.
     noise_shape : tuple of int, optional
         Of what is drawn, 1 along axes that share it.
-    seed : int, optional
-        Is not used: the numbers come from gputensor's generator, which
+    seed : int or keras.random.SeedGenerator, optional
+        Where the layer's own random numbers begin; by default they are gputensor's, which
         ``keras.utils.set_random_seed`` starts.
     """
 
     def __init__(
-        self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
+        self, rate: float, noise_shape: Any = None, seed: Any = None, **kwargs: Any
     ) -> None:
         super().__init__(rate, seed, **kwargs)
         self.noise_shape = noise_shape
@@ -97,11 +106,13 @@ class GaussianNoise(Layer):
 
     built = True
 
-    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, stddev: float, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not stddev >= 0:
             raise ValueError(f"GaussianNoise: stddev is {stddev}; it must be 0 or more")
         self.stddev = float(stddev)
+        self.seed = seed
+        self._generator = generator_of(seed)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's shape."""
@@ -111,9 +122,8 @@ class GaussianNoise(Layer):
         """Of the shape of `x`."""
         if not self.training or not self.stddev:
             return x
-        return x + self.stddev * default_generator.standard_normal(
-            x.shape, dtype=x.dtype, device=x.device
-        )
+        generator = self._generator or default_generator
+        return x + self.stddev * generator.standard_normal(x.shape, dtype=x.dtype, device=x.device)
 
 
 class GaussianDropout(_Noise):
@@ -124,12 +134,22 @@ class GaussianDropout(_Noise):
         if not self.training or not self.rate:
             return x
         spread = (self.rate / (1 - self.rate)) ** 0.5
-        drawn = default_generator.standard_normal(x.shape, dtype=x.dtype, device=x.device)
+        generator = self._generator or default_generator
+        drawn = generator.standard_normal(x.shape, dtype=x.dtype, device=x.device)
         return multiply(x, 1 + spread * drawn)
 
 
 class AlphaDropout(_Noise):
-    """Dropout that keeps mean and variance of SELU's outputs (Klambauer et al. 2017)."""
+    """Dropout that keeps mean and variance of SELU's outputs (Klambauer et al. 2017).
+
+    Parameters are those of :class:`Dropout`.
+    """
+
+    def __init__(
+        self, rate: float, noise_shape: Any = None, seed: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(rate, seed, **kwargs)
+        self.noise_shape = noise_shape
 
     def call(self, x: Tensor) -> Tensor:
         """Of the shape of `x`."""
@@ -138,7 +158,9 @@ class AlphaDropout(_Noise):
         low = -1.6732632423543772 * 1.0507009873554805
         keep = 1 - self.rate
         a = (keep * (1 + self.rate * low**2)) ** -0.5
-        kept = self._dropped(ones(x.shape, dtype=x.dtype, device=x.device)) > 0
+        sizes = self.noise_shape or x.shape
+        sizes = tuple(n if m is None else m for m, n in zip(sizes, x.shape, strict=True))
+        kept = self._dropped(ones(sizes, dtype=x.dtype, device=x.device)) > 0
         found: Tensor = a * where(kept, x, low) - a * low * self.rate
         return found
 
