@@ -447,8 +447,7 @@ class RawKernel:
         places = {block: self._place(i) for i, block in enumerate(blocks)}
         damaged = [
             f"{places.get(block, 'an array that is no argument')}: {block.label}: {damage}"
-            for block in list(Block.guarded.values())
-            if (damage := block.damage())
+            for block, damage in Block.damaged()
         ]
         if damaged:
             raise RuntimeError(

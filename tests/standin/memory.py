@@ -47,6 +47,8 @@ MAX_DEVICES = 16
 _PATTERN = np.frombuffer((0xFFFFDEAD).to_bytes(4, "little") * (GUARD // 4), np.uint8)
 _PATTERN_BYTES = _PATTERN.tobytes()
 _POISON = 0xFF
+# Held while guards move: threads make and drop arrays while one looks at the guards of all.
+_moving = threading.RLock()
 
 
 class OutOfMemoryError(MemoryError):
@@ -99,16 +101,18 @@ class Block:
 
     def occupy(self, nbytes: int, label: str) -> None:
         """Give the first `nbytes` to an array."""
-        self.label = label
-        self._used = nbytes
-        self._set_guards(nbytes)
-        self.guarded[self.ptr] = self
+        with _moving:
+            self.label = label
+            self._used = nbytes
+            self._set_guards(nbytes)
+            self.guarded[self.ptr] = self
 
     def vacate(self) -> None:
         """Take the memory back; who reads it still gets NaN."""
-        self.bytes[...] = _POISON
-        self._used = 0
-        self.guarded.pop(self.ptr, None)
+        with _moving:
+            self.bytes[...] = _POISON
+            self._used = 0
+            self.guarded.pop(self.ptr, None)
 
     def release(self) -> None:
         """Give the memory to the driver."""
@@ -121,15 +125,17 @@ class Block:
 
     def widen(self, end: int) -> None:
         """Move the guard for a replay, which may write where there was a larger array."""
-        self._set_guards(max(end, self._used))
-        self.guarded[self.ptr] = self
+        with _moving:
+            self._set_guards(max(end, self._used))
+            self.guarded[self.ptr] = self
 
     def narrow(self) -> None:
         """Move the guard back; what a replay left in memory that nobody holds is gone."""
-        if self._used:
-            self._set_guards(self._used)
-        else:
-            self.vacate()
+        with _moving:
+            if self._used:
+                self._set_guards(self._used)
+            else:
+                self.vacate()
 
     def _guards(self) -> tuple[slice, slice]:
         end = self._start + self.end
@@ -139,6 +145,13 @@ class Block:
         self.end = end
         for guard in self._guards():
             self._buffer[guard] = _PATTERN
+
+    @classmethod
+    def damaged(cls) -> "list[tuple[Block, str]]":
+        """The blocks in use whose guards were overwritten, and where; they are mended."""
+        with _moving:
+            found = [(block, block.damage()) for block in cls.guarded.values()]
+        return [(block, damage) for block, damage in found if damage]
 
     def damage(self) -> str | None:
         """Say where the guards were overwritten, and mend them; None if they were not."""
