@@ -314,3 +314,17 @@ def test_weights_are_assigned_to_as_in_keras():
     layer.scale.assign(np.full(6, 2.0)).assign_sub(0.5)
     np.testing.assert_array_equal(layer(ROWS).detach().numpy(), ROWS * np.float32(1.5))
     assert layer.scale.requires_grad
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+def test_classes_of_each_step_after_a_last_softmax(loss, shape):
+    x = RNG.standard_normal((24, *shape, 4)).astype(np.float32)
+    y = RNG.integers(0, 3, (24, *shape))
+    if loss[0] == "c":
+        y = np.eye(3, dtype=np.float32)[y]
+
+    def make(k):
+        return k.Sequential([k.layers.Dense(3, activation="softmax")])
+
+    both(make, x, y, loss=loss)
