@@ -132,7 +132,9 @@ class Head:
                 out, y, label_smoothing=loss.label_smoothing, reduction="none"
             )
         else:
-            each = loss.function(_wrapped(y), widened(out))
+            # Of more axes, and without the softmax that the kernel would take in.
+            whole = nn.functional.softmax(out) if kernel and not loss.from_logits else out
+            each = loss.function(_wrapped(y), widened(whole))
         if (each.ndim > 1 and weight is None) or (each.ndim > 1 and weight.ndim == 1):
             # A loss for each output, or step in time: the mean of a sample's.
             each = mean(each, axis=tuple(range(1, each.ndim)))

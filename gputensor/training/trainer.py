@@ -307,17 +307,20 @@ class Trainer(Evaluator):
                             watch.look(sums.values.array, batch)
                         if self.stop_training:
                             break
-                    logs = dict(sorted(measures.results(sums, done).items()))  # Keras's order
+                    logs = measures.results(sums, done)
                 seconds = time.perf_counter() - began
                 self.eval()
                 if held is not None and (epoch + 1) % validation_freq == 0:
                     told.on_test_begin({})
                     found = held()
                     told.on_test_end(found)
-                    logs |= {f"val_{name}": value for name, value in sorted(found.items())}
+                    logs |= {f"val_{name}": value for name, value in found.items()}
                 history.seconds.append(seconds)
                 if verbose:
                     print_epoch(title, logs, done, seconds)
+                # Keras's order: by name, those of the validation last.
+                order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
+                logs = {name: logs[name] for name in order}
                 told.on_epoch_end(epoch, logs)
                 history.add(epoch, logs)
                 if self.stop_training:
