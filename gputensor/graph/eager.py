@@ -768,10 +768,15 @@ def _overlap(x: Array, value: Value, out: Array) -> bool:
 
 
 def _row(x: Array) -> Array:
-    """The memory of an array from its first element on, as one without gaps."""
+    """The memory of an array from its first element on, as one without gaps.
+
+    It is a place for a kernel, which knows the strides: where elements lie before the first one, only
+    that is in it.
+    """
     if x.flags.c_contiguous:
         return x
     count = math.prod(n for n, stride in zip(x.shape, x.strides, strict=True) if stride)
+    count = count if min(x.strides) >= 0 else 1
     return type(x)((count,), x.dtype, x.data)
 
 

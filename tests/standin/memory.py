@@ -150,7 +150,7 @@ class Block:
     def damaged(cls) -> "list[tuple[Block, str]]":
         """The blocks in use whose guards were overwritten, and where; they are mended."""
         with _moving:
-            found = [(block, block.damage()) for block in cls.guarded.values()]
+            found = [(block, block.damage()) for block in list(cls.guarded.values())]
         return [(block, damage) for block, damage in found if damage]
 
     def damage(self) -> str | None:
