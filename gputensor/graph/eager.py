@@ -770,8 +770,8 @@ def _overlap(x: Array, value: Value, out: Array) -> bool:
 def _row(x: Array) -> Array:
     """The memory of an array from its first element on, as one without gaps.
 
-    It is a place for a kernel, which knows the strides: where elements lie before the first one, only
-    that is in it.
+    It is a place for a kernel, which knows the strides: where elements lie before the first,
+    only that is in it.
     """
     if x.flags.c_contiguous:
         return x
