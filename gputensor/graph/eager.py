@@ -204,17 +204,24 @@ class Plan(NamedTuple):
 
 
 # Numbers that stand for most others: nothing is computed in another way for them.
-_UNLIKE: tuple[tuple[float, int], ...] = ((0.7310585786300049, 97), (2.718281828459045, 109))
+_UNLIKE: tuple[tuple[float, int], ...] = ((0.7310585786300049, 97), (2.718281828459045, 5))
 _BY_VALUE: Any = object()  # in the place of a plan: there is one for each value of the numbers
 
 
 def _is_like_most(x: Any) -> bool:
     """Whether a number is none that operations may have a way of their own for, as for 2 or 0.5."""
     if type(x) is int:
-        return 64 < x < 1 << 31
+        return abs(x) > 2
     if type(x) is not float:
         return False
     return 1e-30 < abs(x) < 1e30 and x * 2 % 1 != 0
+
+
+def _in_place_of(number: Any, unlike: tuple[float, int]) -> Any:
+    """A number of the same type and sign."""
+    if type(number) is float:
+        return unlike[0]
+    return unlike[1] if number > 0 else -unlike[1]
 
 
 def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Plan | None:
@@ -226,6 +233,9 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
     places = [i for i, o in enumerate(operands) if _is_like_most(o)]
     if not places:
         return _planned_by_value(function, operands, attrs)
+    narrow = any(type(o) is Operand and backend.is_narrow(o.dtype) for o in operands)
+    if narrow and any(type(operands[i]) is int for i in places):
+        return _BY_VALUE  # type: ignore[no-any-return]  # which may be more than 16 bits hold
     kernels: list[Generated] = []
     for unlike in _UNLIKE:
         given = [unlike[type(o) is int] + i if i in places else o for i, o in enumerate(operands)]
@@ -246,7 +256,7 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
             i
             for i in places
             if all(
-                isinstance(n, np.generic) and n == type(n)(unlike[type(operands[i]) is int] + i)
+                isinstance(n, np.generic) and n == type(n)(_in_place_of(operands[i], unlike) + i)
                 for n, unlike in zip(pair, _UNLIKE, strict=True)
             )
         )
@@ -254,6 +264,8 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
         if place is None:
             return _BY_VALUE  # type: ignore[no-any-return]
         numbers[k] = place
+    if len(set(numbers.values())) < len(places):  # Python has looked at one
+        return _BY_VALUE  # type: ignore[no-any-return]
     return _plan(found, kernel, operands, numbers)  # type: ignore[arg-type]
 
 
@@ -362,7 +374,11 @@ class Fused:
             return self._plain(*arrays, **attrs)
         blocks = (size - 1) // plan.each + 1
         grid = (blocks if blocks < _BLOCKS else _BLOCKS,)
-        plan.launch(grid, _BLOCK, plan.arguments(arrays, (out,), size))  # type: ignore[misc]
+        try:
+            arguments = plan.arguments(arrays, (out,), size)
+        except OverflowError:  # an int that the dtype has not
+            return self._plain(*arrays, **attrs)
+        plan.launch(grid, _BLOCK, arguments)  # type: ignore[misc]
         return out
 
     def _of_any(self, arrays: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
@@ -389,7 +405,10 @@ class Fused:
         if plan is None or (self._several and _elsewhere(arrays, kind)):
             return self._plain(*arrays, **attrs)
         out = kind(plan.shape, plan.dtypes[0])
-        plan.run(arrays, [out])
+        try:
+            plan.run(arrays, [out])
+        except OverflowError:  # an int that the dtype has not
+            return self._plain(*arrays, **attrs)
         return out
 
     def _by_value(
@@ -438,7 +457,7 @@ def _other(operand: Any) -> Any:
         return None
     kind = type(operand)
     if _is_like_most(operand):
-        return kind
+        return kind if kind is float else (kind, "+" if operand > 0 else "-")
     if kind is float or kind is int or kind is bool:
         return kind, operand if operand else repr(operand)
     if isinstance(operand, np.generic):
