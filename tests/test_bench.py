@@ -236,8 +236,11 @@ def test_the_setting_of_kernels_is_given_back(monkeypatch):
     assert common.config.kernels_setting() == "reference"
 
 
+@pytest.mark.hardware
+@pytest.mark.skipif(
+    importlib.util.find_spec("cupy_backends") is None, reason="CuPy is not installed"
+)
 def test_launches_are_timed_without_a_driver():
-    pytest.importorskip("cupy")
     script = Path(common.__file__).with_name("launch.py")
     done = subprocess.run(
         [sys.executable, script, "--repeats", "1"], capture_output=True, text=True, check=True
