@@ -176,9 +176,9 @@ def cond(pred: Any, true_fn: Any, false_fn: Any) -> Any:
 
 def divide_no_nan(x1: Any, x2: Any) -> Tensor:
     """``x1 / x2``, 0 where `x2` is 0."""
-    below = creation.asarray(x2)
+    above, below = creation.asarray(x1), creation.asarray(x2)
     none = below == 0
-    found: Tensor = where(none, 0.0, x1 / where(none, 1.0, below))
+    found: Tensor = where(none, 0.0, above / where(none, 1.0, below))
     return found
 
 

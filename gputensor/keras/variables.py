@@ -50,18 +50,25 @@ def Variable(
 def _assign(self: Tensor, value: Any) -> Tensor:
     """Give a weight other values, off the tape; it stays where it is."""
     with no_grad():
-        self[...] = value.detach() if isinstance(value, Tensor) else value
+        self[...] = _beside(self, value)
     return self
+
+
+def _beside(weight: Tensor, value: Any) -> Any:
+    """A value off the tape; an array of NumPy's where the weight is."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return asarray(value, device=weight.device) if isinstance(value, np.ndarray) else value
 
 
 def _assign_add(self: Tensor, value: Any) -> Tensor:
     """Add to a weight, off the tape."""
-    return _assign(self, self.detach() + (value.detach() if isinstance(value, Tensor) else value))
+    return _assign(self, self.detach() + _beside(self, value))
 
 
 def _assign_sub(self: Tensor, value: Any) -> Tensor:
     """Take off a weight, off the tape."""
-    return _assign(self, self.detach() - (value.detach() if isinstance(value, Tensor) else value))
+    return _assign(self, self.detach() - _beside(self, value))
 
 
 Tensor.assign = _assign  # type: ignore[attr-defined]
