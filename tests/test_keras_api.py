@@ -225,3 +225,18 @@ def test_warnings_are_given_once_a_model():
         network.evaluate(images, Y, verbose=0)
         network.predict(images, verbose=0)
     assert ["Write" in str(w.message) for w in caught] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: keras.layers.Lambda(abs, mask=abs), "Lambda: mask is not supported"),
+        (
+            lambda: keras.layers.Bidirectional(keras.layers.GRU(2), weights=[1]),
+            "Bidirectional: weights is not supported",
+        ),
+    ],
+)
+def test_settings_that_would_have_no_effect_are_refused(make, text):
+    with pytest.raises(TypeError, match=text):
+        make()

@@ -378,6 +378,8 @@ class Lambda(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if mask is not None:
+            raise TypeError("Lambda: mask is not supported; write a layer with compute_mask")
         self.function = function
         self.arguments = dict(arguments or {})
 

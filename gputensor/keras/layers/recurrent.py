@@ -538,6 +538,11 @@ class Bidirectional(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if weights is not None:
+            raise TypeError(
+                "Bidirectional: weights is not supported; build the layer and call "
+                "layer.set_weights(weights)"
+            )
         if merge_mode not in _MERGES:
             raise ValueError(f"Bidirectional: merge_mode is {merge_mode!r}; allowed are {_MERGES}")
         self.forward_layer = layer
