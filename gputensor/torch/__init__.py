@@ -18,7 +18,6 @@ from gputensor.autograd import enable_grad as enable_grad
 from gputensor.autograd import no_grad
 from gputensor.autograd.modes import GradMode
 from gputensor.autograd.modes import state as _mode
-from gputensor.ops import choices
 from gputensor.torch import autograd as autograd
 from gputensor.torch import (
     creation,
@@ -44,7 +43,7 @@ _METHODS: dict[str, Any] = {
     **products.METHODS,
     **reductions.METHODS,
     **shaping.METHODS,
-    "where": lambda self, condition, other: choices.where(condition, self, other),
+    "where": lambda self, condition, other: elementwise.where(condition, self, other),
 }
 _OWN = ("float", "double", "half", "int", "long", "short", "bool")
 attach(
@@ -69,7 +68,7 @@ _FUNCTIONS: dict[str, Any] = {
     **products.FUNCTIONS,
     **creation.FUNCTIONS,
     **legacy_types(),
-    "where": choices.where,
+    "where": elementwise.where,
     "var_mean": reductions.var_mean,
     "std_mean": reductions.std_mean,
 }
