@@ -27,8 +27,6 @@ _getframe = sys._getframe
 _ref = weakref.ref
 
 
-Scalar: TypeAlias = bool | int | float | complex
-
 _new = object.__new__
 
 accumulating = threading.RLock()  # held while gradients of leaves change: passes may run at once

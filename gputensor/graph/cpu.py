@@ -30,7 +30,7 @@ from gputensor.backend import Array
 from gputensor.graph import loops
 from gputensor.graph.fuse import Group, commits, groups, space
 from gputensor.graph.interpret import array_at, function_of
-from gputensor.graph.ir import Graph, Node, Returned, Value
+from gputensor.graph.ir import Graph, Node, Returned, Value, dense_strides
 from gputensor.graph.loops import Loop
 from gputensor.kernels.runtime import _pool as thread_pool
 from gputensor.kernels.runtime import _threads
@@ -149,13 +149,13 @@ def _sum_layout(node: Node) -> tuple[int, int, int, bool] | None:
     x, out = node.args[0], node.outputs[0]
     if x.dtype != out.dtype or x.dtype.char not in "fd" or x.size == 0:
         return None
-    if out.strides != _dense(out.shape, out.dtype.itemsize):
+    if out.strides != dense_strides(out.shape, out.dtype.itemsize):
         return None
     axis = node.kwargs.get("axis")
     shape, itemsize = x.shape, x.dtype.itemsize
     over = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = sorted(a % len(shape) for a in over)
-    if x.strides != _dense(shape, itemsize):
+    if x.strides != dense_strides(shape, itemsize):
         return None
     first, count = len(shape) - len(axes), len(axes)
     if axes == list(range(first, len(shape))):  # the last axes
@@ -165,14 +165,6 @@ def _sum_layout(node: Node) -> tuple[int, int, int, bool] | None:
         rows = math.prod(shape[:count])
         return rows, x.size // rows, x.size // rows * itemsize, False
     return None
-
-
-def _dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides = []
-    for n in reversed(shape):
-        strides.append(itemsize)
-        itemsize *= n
-    return tuple(reversed(strides))
 
 
 def _joins(group: Group, node: Node) -> bool:
@@ -289,7 +281,9 @@ class Program:
         for i, value in enumerate(self.graph.arguments):
             yield f"objects[{i}] = id(b{value.buffer.number})"
         for number, value in self._fresh.items():
-            plain = value.whole() and value.strides == _dense(value.shape, value.dtype.itemsize)
+            plain = value.whole() and value.strides == dense_strides(
+                value.shape, value.dtype.itemsize
+            )
             shape, dtype = (value.shape, value.dtype) if plain else (value.buffer.nbytes, np.uint8)
             yield f"b{number} = m{number} = empty({shape!r}, {self._name(np.dtype(dtype))})"
             if not plain:

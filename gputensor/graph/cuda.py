@@ -24,7 +24,7 @@ from gputensor.graph import interpret
 from gputensor.graph.eager import launch
 from gputensor.graph.fuse import Group, groups
 from gputensor.graph.generate import Generated, follows, fusable, generated, joins
-from gputensor.graph.interpret import function_of
+from gputensor.graph.interpret import arrays_in, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
 
 __all__ = ["STEPS", "Program", "lane"]
@@ -199,9 +199,7 @@ class _Call(_Step):
 
 
 def _arrays(tree: Any) -> list[Any]:
-    found: list[Any] = []
-    map_values(lambda leaf: found.append(leaf) if backend.is_array(leaf) else None, tree)
-    return [a for a in found if not isinstance(a, np.ndarray)]
+    return [a for a in arrays_in(tree) if not isinstance(a, np.ndarray)]
 
 
 def _adopt(memory: Memory, value: Value, made: Array) -> None:

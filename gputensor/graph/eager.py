@@ -20,7 +20,7 @@ from gputensor.graph import passes
 from gputensor.graph.formulas import INEXACT
 from gputensor.graph.fuse import Group
 from gputensor.graph.generate import PARTS, TICKETS, Generated, fusable, generated
-from gputensor.graph.ir import Graph, Node, Value, map_values
+from gputensor.graph.ir import Graph, Node, Value, dense_strides, map_values
 from gputensor.graph.trace import TRACING, CudaTracer, Recording, Tracer
 from gputensor.kernels.scratch import zeros
 
@@ -72,14 +72,6 @@ class Operand(NamedTuple):
     dtype: "np.dtype[Any]"
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-
-
-def _dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides = []
-    for n in reversed(shape):
-        strides.append(itemsize)
-        itemsize *= n
-    return tuple(reversed(strides))
 
 
 class Outlined(NamedTuple):
@@ -146,7 +138,7 @@ def outlined(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Out
         if leaf.buffer.number not in own:
             if not leaf.dense():
                 raise LookupError
-            return leaf._replace(shape=full, strides=_dense(full, leaf.dtype.itemsize))
+            return leaf._replace(shape=full, strides=dense_strides(full, leaf.dtype.itemsize))
         whole, operand = own[leaf.buffer.number]
         if not leaf.same_place(whole):
             raise LookupError
@@ -290,7 +282,7 @@ def _plan(found: Outlined, kernel: Generated, operands: list[Any], numbers: dict
     # By its address, as an array with gaps, or of another shape than the kernel's, is no argument.
     shape = found.group.shape
     dense = all(
-        o.shape == shape and o.strides == _dense(shape, o.dtype.itemsize)
+        o.shape == shape and o.strides == dense_strides(shape, o.dtype.itemsize)
         for o in operands
         if type(o) is Operand
     )
@@ -435,7 +427,7 @@ class Fused:
         operands: list[Any] = [
             a
             if type(a) is not kind
-            else Operand(a.dtype, shape, _dense(shape, a.dtype.itemsize))
+            else Operand(a.dtype, shape, dense_strides(shape, a.dtype.itemsize))
             if shape
             else Operand(a.dtype, a.shape, a.strides)
             for a in arrays
@@ -620,7 +612,7 @@ class _Step:
         kind, functions = self._kind, self._functions
         rules = functions if len(functions) == len(which) else functions * len(which)
         operands: list[Any] = [
-            Operand(a.dtype, _ANY, _dense(_ANY, a.dtype.itemsize)) if type(a) is kind else a
+            Operand(a.dtype, _ANY, dense_strides(_ANY, a.dtype.itemsize)) if type(a) is kind else a
             for a in arrays
         ]
 
@@ -740,7 +732,7 @@ class Reduced:
         graph = Graph(Device("cuda"))
         source = Value(graph.buffer("argument", x.nbytes), 0, 0, x.shape, x.strides, x.dtype)
         size = math.prod(shape) * dtype.itemsize
-        strides = _dense(shape, dtype.itemsize)
+        strides = dense_strides(shape, dtype.itemsize)
         out = Value(graph.buffer("temporary", size), 1, 0, shape, strides, dtype)
         place = launch.__code__, 0
         node = Node("reduce", self._name, (source,), {"axis": axis, **options}, (out,), place)

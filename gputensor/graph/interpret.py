@@ -124,7 +124,7 @@ def run_node(node: Node, memory: Memory, xp: Any) -> None:
         kwargs = {**kwargs, "out": memory.array(node.outputs[0])}
     found = function_of(node, xp)(*args, **kwargs)
     fresh: list[Any] = []
-    written = {id(a) for a in _arrays((args, kwargs))}
+    written = {id(a) for a in arrays_in((args, kwargs))}
     map_values(lambda leaf: fresh.append(leaf) if id(leaf) not in written else None, found)
     for value, made in zip(
         node.outputs[node.writes :], (a for a in fresh if a is not None), strict=True
@@ -132,7 +132,8 @@ def run_node(node: Node, memory: Memory, xp: Any) -> None:
         memory.array(value)[...] = made
 
 
-def _arrays(tree: Any) -> list[Any]:
+def arrays_in(tree: Any) -> list[Any]:
+    """Raw arrays among the leaves of arguments."""
     found: list[Any] = []
     map_values(lambda leaf: found.append(leaf) if backend.is_array(leaf) else None, tree)
     return found

@@ -10,7 +10,7 @@
 :func:`verify` says what must hold; every pass keeps it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -318,10 +318,10 @@ def verify(graph: Graph) -> None:
         check(value, "the result")
 
 
-def readers(nodes: Iterable[Node]) -> dict[int, int]:
-    """By buffer number, how many times values of it are read."""
-    found: dict[int, int] = {}
-    for node in nodes:
-        for value in node.inputs:
-            found[value.buffer.number] = found.get(value.buffer.number, 0) + 1
-    return found
+def dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Strides of an array in C's order without gaps."""
+    strides = []
+    for n in reversed(shape):
+        strides.append(itemsize)
+        itemsize *= n
+    return tuple(reversed(strides))
