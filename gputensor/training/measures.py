@@ -90,26 +90,25 @@ class Head:
         result: Tensor | None = None
         values: list[Any] = []
         correct: Array | None = None
-        counted = bool(self.summed) and self.summed[0][1] is accuracy
+        rest = self.summed
         rows = len(out.array)
         if loss is not None:
             kernel = fused or (loss.cross_entropy and loss.from_logits)
             whole = getattr(loss, "reduction", "mean") in ("sum_over_batch_size", "mean")
             if kernel and weight is None and whole and out.ndim == 2:
+                counted = bool(rest) and rest[0][1] is accuracy
                 place = None if sums is None else sums.values.array[: 1 + counted]
                 result, found = cross_entropy_and_result(
                     out, y, loss.label_smoothing, "mean", place
                 )
-                values = [found.total if place is None else None]
-                correct = None if place is not None and counted else found.correct
-                counted = counted and place is not None
+                values = [found.total] if place is None else [None] * len(place)
+                correct = found.correct
+                rest = rest[len(values) - 1 :]
             else:
                 result, value = self._weighted(out, y, weight, kernel)
-                values, counted = [value], False
-        else:
-            counted = False
-        for i, (_, metric) in enumerate(self.summed):
-            if metric is accuracy and (correct is not None or (counted and i == 0)):
+                values = [value]
+        for _, metric in rest:
+            if metric is accuracy and correct is not None:
                 values.append(correct)
                 continue
             each = metric(_wrapped(y), _prediction(out, fused))

@@ -74,8 +74,7 @@ class Held:
         ys, weights = _map(wrap, self._ys), _map(wrap, weighted)
 
         alone, first_x = not isinstance(self._xs, (list, dict)), wrap(self.place)
-        labelled = len(ys) == 1 and ys[0] is not None and all(w is None for w in weights)
-        labelled &= alone
+        labelled = alone and len(ys) == 1 and ys[0] is not None and weights[0] is None
         with backend.on_device_of(self.place):
             numbers = ys[0] if labelled else wrap(xp.arange(self._count))
 
