@@ -40,14 +40,23 @@ class Chain(NamedTuple):
         return [np.asarray(rng.standard_normal(s, np.float32)) for s in (shape, shape, self.size)]
 
 
-def gputensor_call(chain: Chain, where: Device) -> Call:
-    leaves = [gt.tensor(a, requires_grad=True, device=where) for a in chain.operands()]
+def total_of(tanh: Any) -> Any:
+    """The function of w, b and z, by a library's tanh."""
+
+    def total(w: Any, b: Any, z: Any) -> Any:
+        for _ in range(10):
+            z = tanh(z * w + b)
+        return z.sum()
+
+    return total
+
+
+def eager_call(tanh: Any, leaves: list[Any]) -> Call:
+    """Value and gradients by a tape."""
+    function = total_of(tanh)
 
     def call() -> Any:
-        w, b, z = leaves
-        for _ in range(10):
-            z = gt.tanh(z * w + b)
-        total = z.sum()
+        total = function(*leaves)
         total.backward()
         found = total, *(leaf.grad for leaf in leaves)
         for leaf in leaves:
@@ -57,13 +66,13 @@ def gputensor_call(chain: Chain, where: Device) -> Call:
     return call
 
 
-def captured_call(chain: Chain, where: Device) -> Call:
-    def total(w: Any, b: Any, z: Any) -> Any:
-        for _ in range(10):
-            z = gt.tanh(z * w + b)
-        return z.sum()
+def gputensor_call(chain: Chain, where: Device) -> Call:
+    operands = chain.operands()
+    return eager_call(gt.tanh, [gt.tensor(a, requires_grad=True, device=where) for a in operands])
 
-    captured = gt.capture(gt.value_and_grad(total, (0, 1, 2)))
+
+def captured_call(chain: Chain, where: Device) -> Call:
+    captured = gt.capture(gt.value_and_grad(total_of(gt.tanh), (0, 1, 2)))
     operands = [gt.tensor(a, device=where) for a in chain.operands()]
     return lambda: captured(*operands)
 
@@ -72,31 +81,14 @@ def pytorch_call(chain: Chain, where: Device) -> Call:
     import torch
 
     leaves = [torch.tensor(a, device=str(where), requires_grad=True) for a in chain.operands()]
-
-    def call() -> Any:
-        w, b, z = leaves
-        for _ in range(10):
-            z = torch.tanh(z * w + b)
-        total = z.sum()
-        total.backward()
-        found = total, *(leaf.grad for leaf in leaves)
-        for leaf in leaves:
-            leaf.grad = None
-        return found
-
-    return call
+    return eager_call(torch.tanh, leaves)
 
 
 def jax_call(chain: Chain) -> Call:
     import jax
     import jax.numpy as jnp
 
-    def total(w: Any, b: Any, z: Any) -> Any:
-        for _ in range(10):
-            z = jnp.tanh(z * w + b)
-        return z.sum()
-
-    compiled = jax.jit(jax.value_and_grad(total, (0, 1, 2)))
+    compiled = jax.jit(jax.value_and_grad(total_of(jnp.tanh), (0, 1, 2)))
     operands = [jnp.asarray(a) for a in chain.operands()]
     return lambda: jax.block_until_ready(compiled(*operands))
 

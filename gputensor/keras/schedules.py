@@ -5,7 +5,7 @@ They are computed where the optimizer is; nothing comes from the host.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from gputensor.autograd import Tensor
 from gputensor.ops.choices import clip, where
@@ -47,52 +47,48 @@ def _positive(kind: str, **numbers: float) -> None:
             raise ValueError(f"{kind}: {name} is {number}; it must be above 0 and finite")
 
 
-class ExponentialDecay(LearningRateSchedule):
+class _Decay(LearningRateSchedule):
+    """A decay by `decay_rate` in each `decay_steps` steps; `staircase` rounds them down."""
+
+    _kind: ClassVar[str]
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str | None = None,
+    ) -> None:
+        _positive(self._kind, decay_steps=decay_steps)
+        self.initial_learning_rate = initial_learning_rate
+        self.decay_steps = decay_steps
+        self.decay_rate = decay_rate
+        self.staircase = staircase
+        self.name = self._kind if name is None else name
+
+    def _done(self, step: Tensor) -> Tensor:
+        """How often `decay_steps` steps were taken."""
+        done = step / self.decay_steps
+        return floor(done) if self.staircase else done
+
+
+class ExponentialDecay(_Decay):
     """``initial_learning_rate * decay_rate ** (step / decay_steps)``; `staircase` rounds down."""
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "ExponentialDecay",
-    ) -> None:
-        _positive("ExponentialDecay", decay_steps=decay_steps)
-        self.initial_learning_rate = initial_learning_rate
-        self.decay_steps = decay_steps
-        self.decay_rate = decay_rate
-        self.staircase = staircase
-        self.name = name
+    _kind = "ExponentialDecay"
 
     def __call__(self, step: Tensor) -> Tensor:
-        exponent = step / self.decay_steps
-        exponent = floor(exponent) if self.staircase else exponent
-        return self.initial_learning_rate * power(self.decay_rate, exponent)
+        return self.initial_learning_rate * power(self.decay_rate, self._done(step))
 
 
-class InverseTimeDecay(LearningRateSchedule):
-    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``."""
+class InverseTimeDecay(_Decay):
+    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``, with `staircase` too."""
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "InverseTimeDecay",
-    ) -> None:
-        _positive("InverseTimeDecay", decay_steps=decay_steps)
-        self.initial_learning_rate = initial_learning_rate
-        self.decay_steps = decay_steps
-        self.decay_rate = decay_rate
-        self.staircase = staircase
-        self.name = name
+    _kind = "InverseTimeDecay"
 
     def __call__(self, step: Tensor) -> Tensor:
-        done = step / self.decay_steps
-        done = floor(done) if self.staircase else done
-        return self.initial_learning_rate / (1 + self.decay_rate * done)
+        return self.initial_learning_rate / (1 + self.decay_rate * self._done(step))
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
