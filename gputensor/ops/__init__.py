@@ -201,11 +201,9 @@ for _name, _method in _METHODS.items():
 class _Elsewhere:
     """A method of PyTorch's: on a tensor an AttributeError that says what to write here."""
 
-    def __init__(self, ours: str) -> None:
-        self.ours = ours
-
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str, ours: str) -> None:
         self.name = name
+        self.ours = ours
 
     def __get__(self, instance: object, owner: type) -> Any:
         raise AttributeError(
@@ -246,8 +244,6 @@ _WORDS = {
 }
 for _ours, _names in _WORDS.items():
     for _name in _names.split():
-        _word = _Elsewhere(_ours)
-        _word.__set_name__(Tensor, _name)
-        setattr(Tensor, _name, _word)
+        setattr(Tensor, _name, _Elsewhere(_name, _ours))
 
 reverse.differentiable_namespace = sys.modules[__name__]

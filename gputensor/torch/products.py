@@ -165,7 +165,6 @@ linalg = SimpleNamespace(
             "svdvals",
             "vecdot",
         ]
-        if hasattr(engine, name)
     },
     norm=_norm,
     vector_norm=_vector_norm,

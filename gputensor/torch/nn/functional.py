@@ -108,7 +108,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
             "group_norm",
             "rms_norm",
         ]
-        if hasattr(engine, name)
     },
     **ACTIVATIONS,
     **LOSSES,

@@ -368,7 +368,7 @@ _ENGINE = [
     "MultiheadAttention",
 ]
 MODULES: dict[str, type[Module]] = {
-    **{name: _door(name) for name in _ENGINE if hasattr(engine, name)},
+    **{name: _door(name) for name in _ENGINE},
     **{
         c.__name__: c
         for c in (
