@@ -37,12 +37,13 @@ __all__ = [
 ]
 
 
+@functools.cache  # asked for by every call, and the environment takes 2 µs to look at
 def device_setting() -> str:
     """Value of ``GPUTENSOR_DEVICE``, ``"auto"`` where unset."""
     return os.environ.get("GPUTENSOR_DEVICE", "").strip().lower() or "auto"
 
 
-@functools.cache  # asked for by every kernel, and the environment takes 2 µs to look at
+@functools.cache  # asked for by every kernel
 def kernels_setting() -> str:
     """Value of ``GPUTENSOR_KERNELS``: ``"auto"`` or ``"reference"``.
 

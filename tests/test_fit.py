@@ -12,6 +12,7 @@ import pytest
 import gputensor as gt
 from gputensor import keras
 from gputensor.keras import callbacks, layers, optimizers
+from gputensor.training import trainer
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(64, 4)).astype(np.float32)
@@ -186,6 +187,20 @@ def test_python_of_the_users_runs_at_each_step_and_is_named(caplog):
         assert "which is yours" in caplog.text
         for a, b in zip(weights(model), weights(expected), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_few_steps_on_the_cpu_are_not_recorded(caplog, monkeypatch):
+    monkeypatch.setattr(trainer, "_WORTH", 41)
+
+    def loss(y, p):  # the log says that it is not captured, where that is tried
+        return gt.mean((y - p) ** 2, axis=-1)
+
+    on_cuda = gt.zeros(1).device != "cpu"
+    for epochs, tried in ((10, on_cuda), (11, True)):  # of 4 steps each
+        with caplog.at_level(logging.INFO, logger="gputensor.keras"):
+            caplog.clear()
+            fit(network("adam", loss), epochs=epochs)
+        assert bool([r for r in caplog.records if r.name == "gputensor.keras"]) == tried
 
 
 @pytest.mark.cpu  # the stand-in for CuPy is not the library's own

@@ -622,7 +622,7 @@ def test_threads_that_record_at_once():
 
 
 def test_a_function_that_is_not_replayed_runs_in_several_threads():
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=120)
 
     @gt.capture
     def meet(x, together):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainer"]
 
+_WORTH = 50  # steps on the CPU that save what their recording costs
+
 
 class Trainer(Evaluator):
     """What a model gets its training loop from.
@@ -216,7 +218,7 @@ class Trainer(Evaluator):
             :func:`gputensor.capture`; the results are the same. With "auto" that is done if
             layers, loss, metrics and schedule are gputensor's own, or captured by their authors:
             what Python does in those of the user would happen in the first steps only. The log
-            says which one it was.
+            says which one it was. On the CPU fewer than 50 steps are not worth a recording.
 
         Returns
         -------
@@ -283,6 +285,9 @@ class Trainer(Evaluator):
         measures = self._measures
         assert measures is not None
         sums = measures.sums(source.place)
+        steps = float("inf") if source.steps is None else source.steps * (epochs[1] - epochs[0])
+        if capture == "auto" and steps < _WORTH and backend.on_cpu(source.place):
+            capture = False
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
         told.on_train_begin({})
