@@ -18,14 +18,14 @@ from gputensor import backend, blas, config, epilogue
 from gputensor.backend import devices, lines
 from gputensor.graph import cuda, draws
 from gputensor.kernels import flags, scratch, source
-from gputensor.training import trainer
+from gputensor.training import steps
 
 # Tests change the environment.
 for name in ("device_setting", "kernels_setting"):
     uncached = getattr(config, name).__wrapped__
     uncached.cache_clear = lambda: None
     setattr(config, name, uncached)
-trainer._WORTH = 0  # the short trainings of tests are recorded, too
+steps._WORTH = 0  # the short trainings of tests are recorded, too
 for libraries in (lines._LIBRARIES, lines._TOOLS):
     libraries.add("standin")  # no user's code, where lines of it are named
 # A machine that is slow, or busy, has no fault.

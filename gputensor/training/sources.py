@@ -14,7 +14,7 @@ from gputensor.training.measures import Sums
 from gputensor.training.steps import Steps
 from gputensor.tree import leaves
 
-__all__ = ["Held", "Streamed"]
+__all__ = ["Held", "Streamed", "training_on_batches", "wrapped"]
 
 
 class Held:
@@ -147,15 +147,7 @@ class Streamed:
 
     def steps_of(self, sums: Sums, capture: Any) -> Any:
         """Function that trains on a batch."""
-        model = self._model
-
-        def step(x: Any, ys: list[Any], weights: list[Any]) -> None:
-            def raw(ts: list[Any]) -> list[Any]:
-                return [None if t is None else t.array for t in ts]
-
-            model._train_on(x, raw(ys), raw(weights), sums)
-
-        return Steps(step, capture, backend.device_of(self.place))
+        return training_on_batches(self._model, sums, capture, self.place)
 
     def begin_epoch(self, shuffle: bool) -> None:
         """Begin with the first batch, or go on."""
@@ -177,7 +169,7 @@ class Streamed:
             rows = model._rows(xs)
             ys, weights = model._targets_of(y, rows), model._weights_of(weight, rows)
             weights = model._with_classes(self._class_weight, ys, weights)
-            run(model._batch(xs, None), _map(wrap, ys), _map(wrap, weights))
+            run(model._batch(xs, None), *wrapped(ys, weights))
             batch += 1
             yield rows
         if not batch:
@@ -186,6 +178,23 @@ class Streamed:
                 "or an iterable that can be begun again"
             )
         self._batches.end_epoch()
+
+
+def training_on_batches(model: Any, sums: Sums, capture: Any, place: Any) -> Steps:
+    """Function of a batch that trains on it, see :func:`wrapped`; on the device of `place`."""
+
+    def step(x: Any, ys: list[Any], weights: list[Any]) -> None:
+        def raw(ts: list[Any]) -> list[Any]:
+            return [None if t is None else t.array for t in ts]
+
+        model._train_on(x, raw(ys), raw(weights), sums)
+
+    return Steps(step, capture, backend.device_of(place))
+
+
+def wrapped(*lists: list[Any]) -> list[Any]:
+    """Lists of arrays, some None, as tensors: what a recording takes."""
+    return [_map(wrap, arrays) for arrays in lists]
 
 
 def _map(function: Any, tree: Any) -> Any:

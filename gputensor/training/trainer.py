@@ -24,15 +24,14 @@ from gputensor.training.evaluator import Evaluator
 from gputensor.training.feeding import Batches, is_iterable_of_batches
 from gputensor.training.history import History
 from gputensor.training.measures import Head, Measures, Sums, by_output
-from gputensor.training.sources import Held, Streamed
+from gputensor.training.sources import Held, Streamed, training_on_batches, wrapped
+from gputensor.training.steps import Singles
 from gputensor.tree import leaves
 
 if TYPE_CHECKING:
     from gputensor.keras.optimizers import Optimizer
 
 __all__ = ["Trainer"]
-
-_WORTH = 50  # steps on the CPU that save what their recording costs
 
 
 class Trainer(Evaluator):
@@ -49,6 +48,7 @@ class Trainer(Evaluator):
     """
 
     _eager = False
+    _singles: Singles | None = None  # for train_on_batch
     optimizer: "Optimizer | None" = None
     history: History | None = None
     stop_training = False
@@ -98,6 +98,7 @@ class Trainer(Evaluator):
         self._eager = bool(run_eagerly)
         self._choice = loss, loss_weights, metrics, weighted_metrics
         self._measures = self._measured(self._output_names())
+        self._singles = Singles()
         if self.parameters():
             self._bind()
 
@@ -218,7 +219,8 @@ class Trainer(Evaluator):
             :func:`gputensor.capture`; the results are the same. With "auto" that is done if
             layers, loss, metrics and schedule are gputensor's own, or captured by their authors:
             what Python does in those of the user would happen in the first steps only. The log
-            says which one it was. On the CPU fewer than 50 steps are not worth a recording.
+            says which one it was. On the CPU the first 50 steps are not recorded: a few steps are
+            not worth it.
 
         Returns
         -------
@@ -285,9 +287,6 @@ class Trainer(Evaluator):
         measures = self._measures
         assert measures is not None
         sums = measures.sums(source.place)
-        steps = float("inf") if source.steps is None else source.steps * (epochs[1] - epochs[0])
-        if capture == "auto" and steps < _WORTH and backend.on_cpu(source.place):
-            capture = False
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
         told.on_train_begin({})
@@ -347,7 +346,10 @@ class Trainer(Evaluator):
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step on a batch; gives the loss and the metrics of that batch, before the step."""
+        """One step on a batch; gives the loss and the metrics of that batch, before the step.
+
+        Steps are replayed as those of :meth:`fit` are, but with ``run_eagerly``.
+        """
         self._compiled()
         xs = self._inputs(x)
         rows = self._rows(xs)
@@ -356,13 +358,21 @@ class Trainer(Evaluator):
         self._bind()
         measures = self._measures
         assert measures is not None
+        assert self._singles is not None
         place = leaves(xs)[0]
         with backend.on_device_of(place):
-            sums = measures.sums(place)
+            sums, run = self._singles.of(place, self._single)
+            sums.clear()
             measures.clear()
             self.train()
             try:
-                self._train_on(self._batch(xs, None), ys, weights, sums)
+                run(self._batch(xs, None), *wrapped(ys, weights))
             finally:
                 self.eval()
             return self._as_results(measures.results(sums, rows), return_dict)
+
+    def _single(self, place: Any) -> tuple[Sums, Any]:
+        """Sums, and the function that trains on a batch and adds to them."""
+        assert self._measures is not None
+        sums = self._measures.sums(place)
+        return sums, training_on_batches(self, sums, not self._eager and "auto", place)
