@@ -17,7 +17,7 @@ from conftest import forget_cupy, on_gpu
 from gputensor import backend
 from gputensor.autograd import watch, wrap
 from gputensor.errors import CaptureError, LabelError
-from gputensor.graph import cuda, eager, ir, passes
+from gputensor.graph import cuda, ir, passes, plans
 from gputensor.graph.cuda import Program
 from gputensor.graph.interpret import Memory, interpret
 from gputensor.graph.ir import Returned
@@ -246,13 +246,13 @@ def test_gradients_of_16_bits_that_meet_have_the_bits_of_the_cpu(device, dtype):
 
 
 def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
-    outlined, made = eager.outlined, []
+    outlined, made = plans.outlined, []
 
     def counting(*args):
         made.append(1)
         return outlined(*args)
 
-    monkeypatch.setattr(eager, "outlined", counting)
+    monkeypatch.setattr(plans, "outlined", counting)
     values = numbers(0, 5)
     x = gt.tensor(values, device="cuda", requires_grad=True)
     count = []
@@ -270,13 +270,13 @@ def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint8", "int64"])
 def test_integers_that_change_are_arguments_of_one_kernel(device, monkeypatch, dtype):
-    outlined, made = eager.outlined, []
+    outlined, made = plans.outlined, []
 
     def counting(*args):
         made.append(1)
         return outlined(*args)
 
-    monkeypatch.setattr(eager, "outlined", counting)
+    monkeypatch.setattr(plans, "outlined", counting)
     values = np.arange(1, 6).astype(dtype)
     x = gt.tensor(values, device="cuda")
     count = []
