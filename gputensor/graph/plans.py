@@ -60,7 +60,8 @@ class Plans(dict[Any, Plan | None]):
     Parameters
     ----------
     make : callable
-        ``make(planned, arrays, attrs, rest)`` gives the plan, by ``planned(function, operands, attrs)``.
+        ``make(planned, arrays, attrs, rest)`` gives the plan, which it has from
+        ``planned(function, operands, attrs)``.
     """
 
     __slots__ = ("_make",)
