@@ -245,7 +245,7 @@ def test_random_programs(drawn, seed):
         ir.verify(short)
         program = Program(short)
         for _ in range(2):
-            program._arena[...] = 0xFF  # NaN
+            program._layout.arena[...] = 0xFF  # NaN
             arrays = operands()
             expected = [bits(t) for t in function(*map(gt.asarray, arrays))]
             assert [bits(t) for t in program.run(*arrays)[0]] == expected

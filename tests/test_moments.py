@@ -45,6 +45,19 @@ def test_a_variance_too_large_for_its_dtype_is_infinite(cupy, device, dtype, lar
         assert gt.std(x).item() == pytest.approx(np.std(np.array(row) / large) * large, rel=1e-5)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("columns", [2, 5, 64, 1030, 16385])
+def test_differences_too_large_for_a_dtype_make_a_variance_infinite(cupy, device, columns):
+    row = np.full(columns, 3e38, np.float32)
+    assert gt.var(gt.tensor(row, device=device)).item() == 0
+    row[1::2] = -3e38
+    assert gt.var(gt.tensor(row, device=device)).item() == np.inf
+    assert gt.var(gt.tensor(-row, device=device)).item() == np.inf
+    for bad in (np.nan, np.inf, -np.inf):
+        row[-1] = bad
+        assert np.isnan(gt.var(gt.tensor(row, device=device)).item())
+
+
 def test_moments_of_numbers_far_from_zero(setting, cupy):
     x = (RNG.normal(size=(2, 40000)) + 1e4).astype(np.float32)
     for array in (x, cupy.asarray(x)):

@@ -5,31 +5,15 @@ import math
 
 import numpy as np
 import pytest
-import test_complex
-import test_fft
-import test_linalg
-import test_ops
 
 import gputensor as gt
+from cases import CHECKS, REAL, every_case
 from gputensor.ops.data_type import checked_dtype
-
-CASES = [
-    pytest.param(
-        check.id.partition("-")[0],
-        function,
-        [np.asarray(x) for x in (inputs if isinstance(inputs, list) else [inputs])],
-        id=f"{module.__name__.removeprefix('test_')}-{check.id}",
-    )
-    for module in (test_ops, test_complex, test_linalg, test_fft)
-    for check in module.CHECKS
-    for function, inputs in [check.values]
-]
-every_case = pytest.mark.parametrize(("name", "function", "arrays"), CASES)
 
 
 def cases_but(*names):
     """The cases of all operations but these."""
-    left = [case for case in CASES if case.values[0] not in names]
+    left = [case for case in CHECKS if case.values[0] not in names]
     return pytest.mark.parametrize(("name", "function", "arrays"), left)
 
 
@@ -133,7 +117,7 @@ def test_layouts_and_kernels_change_nothing(name, function, arrays, monkeypatch)
 
 # One case of each operation is enough, as each layout may compile kernels.
 @pytest.mark.parametrize(
-    ("name", "function", "arrays"), [c for c in CASES if c.id.endswith(("-0", "-0-real"))]
+    ("name", "function", "arrays"), [c for c in CHECKS if c.id.endswith(("-0", "-0-real"))]
 )
 def test_cuda_takes_strided_arrays(cupy, name, function, arrays):
     expected = outcome(function, arrays)
@@ -260,7 +244,7 @@ def test_single_numbers_are_taken_as_arrays_of_one_or_refused(name, function, ar
             assert found[0].dtype == rows[0].dtype
 
 
-ELEMENTWISE = set(gt.ops.elementwise.__all__) & set(test_ops.CASES) - {"where"}
+ELEMENTWISE = set(gt.ops.elementwise.__all__) & set(REAL) - {"where"}
 
 
 def test_softmax_and_logsumexp_of_nothing(cupy):

@@ -168,7 +168,7 @@ def default_device() -> Device:
     return _configured_device(config.device_setting())
 
 
-# Types of arrays on the CPU; recordings have one of their own, see gputensor.graph.trace.
+# Types of arrays on the CPU; recordings have one of their own, see gputensor.graph.tracer.
 HOST_TYPES: list[type] = [np.ndarray]
 
 

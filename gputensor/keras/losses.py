@@ -12,7 +12,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Tensor, wrap
-from gputensor.errors import LabelError, ShapeError
+from gputensor.errors import ShapeError
 from gputensor.keras.naming import snake_case
 from gputensor.nn import functional
 from gputensor.nn.losses import clipped_binary_cross_entropy
@@ -26,6 +26,7 @@ from gputensor.ops.nn import log_softmax
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
+from gputensor.training.checks import check_labels
 
 __all__ = [
     "BinaryCrossentropy",
@@ -65,23 +66,6 @@ __all__ = [
 ]
 
 _TINY = 1e-7  # Keras's backend.epsilon()
-
-
-def check_labels(name: str, labels: Any, classes: int) -> None:
-    """Check that class labels, a raw array of shape (n,), are in range; waits for the device.
-
-    Raises
-    ------
-    LabelError
-        Naming the first row that is not, its label and the range.
-    """
-    bad = (labels < 0) | (labels >= classes)
-    row = int(backend.namespace(labels).argmax(bad)) if len(labels) else 0
-    if len(labels) and bool(bad[row]):
-        raise LabelError(
-            f"{name}: row {row} has label {labels[row].item()}; labels must be in the range 0 to "
-            f"{classes - 1}, as there are {classes} outputs"
-        )
 
 
 def _one_hot(name: str, labels: Any, classes: int, dtype: Any) -> Any:

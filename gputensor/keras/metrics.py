@@ -580,3 +580,22 @@ def get(metric: Any) -> tuple[str, Any]:
     if not callable(metric):
         raise TypeError(f"a metric must be a name or a function, got {type(metric).__name__}")
     return getattr(metric, "__name__", "metric"), metric
+
+
+def function_of(metric: Any) -> Any:
+    """Function of a metric that is a mean over samples; None if it is not."""
+    if not hasattr(metric, "update_state"):
+        return metric.function if hasattr(metric, "cross_entropy") else metric
+    plain = (
+        isinstance(metric, MeanMetricWrapper)
+        and type(metric).result is MeanMetricWrapper.result
+        and type(metric).update_state is MeanMetricWrapper.update_state
+    )
+    return metric.function if plain else None
+
+
+def gathering(metric: Any, name: str) -> Any:
+    """A metric as an object with ``update_state``."""
+    if hasattr(metric, "update_state"):
+        return metric
+    return MeanMetricWrapper(metric.function if hasattr(metric, "cross_entropy") else metric, name)

@@ -10,11 +10,13 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import GraphError
+from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.functional import Graph
 from gputensor.keras.layers import Dense, InputLayer, Layer, Rescaling
 from gputensor.keras.layers.base import Hidden, checked_shape
 from gputensor.keras.symbolic import KerasTensor
 from gputensor.training import History, Trainer
+from gputensor.training.measures import Door
 from gputensor.tree import leaves
 from gputensor.watched import lookup
 
@@ -36,6 +38,14 @@ class Model(Trainer, Layer):
     >>> model = Model(x, y)
     """
 
+    _door = Door(
+        optimizers.get,
+        losses.get,
+        metrics.get,
+        metrics.function_of,
+        metrics.gathering,
+        metrics.accuracy,
+    )
     _graph: Hidden | None = None
 
     def __init__(self, inputs: Any = None, outputs: Any = None, **kwargs: Any) -> None:

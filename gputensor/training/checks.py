@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from gputensor import backend
+from gputensor.errors import LabelError
 from gputensor.training.feeding import is_iterable_of_batches
 
 __all__ = [
     "check_capture",
+    "check_labels",
     "check_share",
     "check_verbose",
     "evaluation_batch",
@@ -63,3 +66,20 @@ def unpacked_validation(data: Any) -> tuple[Any, Any, Any]:
         )
     x, y, weight = (*data, None)[:3]
     return x, y, weight
+
+
+def check_labels(name: str, labels: Any, classes: int) -> None:
+    """Check that class labels, a raw array of shape (n,), are in range; waits for the device.
+
+    Raises
+    ------
+    LabelError
+        Naming the first row that is not, its label and the range.
+    """
+    bad = (labels < 0) | (labels >= classes)
+    row = int(backend.namespace(labels).argmax(bad)) if len(labels) else 0
+    if len(labels) and bool(bad[row]):
+        raise LabelError(
+            f"{name}: row {row} has label {labels[row].item()}; labels must be in the range 0 to "
+            f"{classes - 1}, as there are {classes} outputs"
+        )

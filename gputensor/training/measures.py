@@ -1,7 +1,7 @@
 """Loss and metrics of a model's outputs, added up on the device."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
-__all__ = ["Head", "Measures", "Sums"]
+__all__ = ["Door", "Head", "Measures", "Sums"]
 
 
 class Sums:
@@ -41,6 +41,31 @@ class Sums:
         self.values.array.fill(0)
 
 
+class Door(NamedTuple):
+    """What names and classes that users give stand for; whoever names them says it.
+
+    Attributes
+    ----------
+    optimizer, loss : callable
+        The object for what was given.
+    metric : callable
+        The same, with its name before it.
+    function : callable
+        The function of a metric that is a mean over samples; None if it is not.
+    gathering : callable
+        ``gathering(metric, name)``, as an object with ``update_state``.
+    accuracy : callable
+        The metric that the kernel of the loss measures by the way.
+    """
+
+    optimizer: Callable[[Any], Any]
+    loss: Callable[[Any], Any]
+    metric: Callable[[Any], tuple[str, Any]]
+    function: Callable[[Any], Any]
+    gathering: Callable[[Any, str], Any]
+    accuracy: Any
+
+
 class Head:
     """One output of a model: its loss, that loss's weight, and its metrics.
 
@@ -53,10 +78,16 @@ class Head:
     weight : float
     metrics : list of (str, object, bool)
         Name, function or object with ``update_state``, and whether sample weights count.
+    door : Door
     """
 
     def __init__(
-        self, name: str, loss: Any, weight: float, metrics: list[tuple[str, Any, bool]]
+        self,
+        name: str,
+        loss: Any,
+        weight: float,
+        metrics: list[tuple[str, Any, bool]],
+        door: Door,
     ) -> None:
         self.name = name
         self.loss = loss
@@ -65,9 +96,9 @@ class Head:
         self.gathered: list[tuple[str, Any, bool]] = []
         for label, metric, weighted in metrics:
             label = f"{name}_{label}" if name else label
-            function = _function_of(metric)
+            function = door.function(metric)
             if function is None or weighted:
-                self.gathered.append((label, _gathering(metric, label), weighted))
+                self.gathered.append((label, door.gathering(metric, label), weighted))
             else:
                 self.summed.append((label, function))
 
@@ -153,28 +184,6 @@ def _wrapped(y: Any) -> Any:
 def _prediction(out: Tensor, fused: bool) -> Tensor:
     found = out.detach()
     return nn.functional.softmax(found) if fused else found
-
-
-def _function_of(metric: Any) -> Any:
-    """Function of a metric that is a mean over samples; None if it is not."""
-    if not hasattr(metric, "update_state"):
-        return metric.function if hasattr(metric, "cross_entropy") else metric
-    from gputensor.keras.metrics import MeanMetricWrapper
-
-    plain = (
-        isinstance(metric, MeanMetricWrapper)
-        and type(metric).result is MeanMetricWrapper.result
-        and type(metric).update_state is MeanMetricWrapper.update_state
-    )
-    return metric.function if plain else None
-
-
-def _gathering(metric: Any, name: str) -> Any:
-    from gputensor.keras.metrics import MeanMetricWrapper
-
-    if hasattr(metric, "update_state"):
-        return metric
-    return MeanMetricWrapper(metric.function if hasattr(metric, "cross_entropy") else metric, name)
 
 
 class Measures:

@@ -6,7 +6,7 @@ Batches of a generator are uploaded one by one.
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from gputensor import backend
 from gputensor.autograd import Tensor
@@ -23,13 +23,10 @@ from gputensor.training.display import Display, print_epoch
 from gputensor.training.evaluator import Evaluator
 from gputensor.training.feeding import Batches, is_iterable_of_batches
 from gputensor.training.history import History
-from gputensor.training.measures import Head, Measures, Sums, by_output
+from gputensor.training.measures import Door, Head, Measures, Sums, by_output
 from gputensor.training.sources import Held, Streamed, training_on_batches, wrapped
 from gputensor.training.steps import Singles
 from gputensor.tree import leaves
-
-if TYPE_CHECKING:
-    from gputensor.keras.optimizers import Optimizer
 
 __all__ = ["Trainer"]
 
@@ -48,8 +45,9 @@ class Trainer(Evaluator):
     """
 
     _eager = False
+    _door: ClassVar[Door]  # what names stand for; the class of models sets it
     _singles: Singles | None = None  # for train_on_batch
-    optimizer: "Optimizer | None" = None
+    optimizer: Any = None
     history: History | None = None
     stop_training = False
 
@@ -82,8 +80,6 @@ class Trainer(Evaluator):
             How Keras runs a step, not what it computes; here ``fit(capture=)`` says it. Callbacks
             hear of each batch.
         """
-        from gputensor.keras import optimizers
-
         listed = isinstance(loss_weights, (list, tuple))
         if isinstance(loss_weights, str) or (
             listed and not (loss_weights and all(isinstance(w, (int, float)) for w in loss_weights))
@@ -94,7 +90,7 @@ class Trainer(Evaluator):
         if isinstance(metrics, str):
             raise TypeError(f"compile: metrics must be a list; write metrics=[{metrics!r}]")
         self._check_steps()
-        self.optimizer = optimizers.get(optimizer)
+        self.optimizer = self._door.optimizer(optimizer)
         self._eager = bool(run_eagerly)
         self._choice = loss, loss_weights, metrics, weighted_metrics
         self._measures = self._measured(self._output_names())
@@ -117,9 +113,6 @@ class Trainer(Evaluator):
         return [""]
 
     def _measured(self, names: list[str]) -> Measures:
-        from gputensor.keras import losses
-        from gputensor.keras import metrics as kinds
-
         loss, weights, metrics, weighted = self._choice
         chosen = by_output("loss", loss, names, ())
         factors = by_output("loss_weights", weights, names, ())
@@ -138,10 +131,11 @@ class Trainer(Evaluator):
                 elif given and all(isinstance(m, (list, tuple)) for m in given):
                     mine = given[0]
                 mine = [mine] if mine is not None and not isinstance(mine, (list, tuple)) else mine
-                found += [(*kinds.get(m), counts) for m in mine or ()]
-            head_loss = None if chosen[i] is None else losses.get(chosen[i])
-            heads.append(Head(name, head_loss, 1.0 if factors[i] is None else factors[i], found))
-        return Measures(heads, kinds.accuracy)
+                found += [(*self._door.metric(m), counts) for m in mine or ()]
+            head_loss = None if chosen[i] is None else self._door.loss(chosen[i])
+            weight = 1.0 if factors[i] is None else factors[i]
+            heads.append(Head(name, head_loss, weight, found, self._door))
+        return Measures(heads, self._door.accuracy)
 
     def _bind(self) -> Any:
         """The engine of the optimizer, with all of the model's parameters."""

@@ -127,7 +127,7 @@ def eigh(x: Operand, /) -> EighResult:
     LinAlgError
         If it does not converge.
     """
-    return EighResult(*_eigh(matrix("eigh", x, square=True)))  # type: ignore[misc]
+    return EighResult(*_eigh(matrix("eigh", x, square=True)))
 
 
 def _eigvalsh_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -189,7 +189,7 @@ def eig(x: Operand, /) -> EigResult:
     LinAlgError
         If it does not converge; in a backward pass if a matrix has no basis of eigenvectors.
     """
-    return EigResult(*_eig(matrix("eig", x, square=True)))  # type: ignore[misc]
+    return EigResult(*_eig(matrix("eig", x, square=True)))
 
 
 def eigvals(x: Operand, /) -> Tensor:
@@ -354,4 +354,4 @@ def qr(x: Operand, /, *, mode: str = "reduced") -> QRResult:
     """
     if mode not in ("reduced", "complete"):
         raise ValueError(f"linalg.qr: mode {mode!r} is unknown; allowed are 'reduced', 'complete'")
-    return QRResult(*_qr(matrix("qr", x), mode=mode))  # type: ignore[misc]
+    return QRResult(*_qr(matrix("qr", x), mode=mode))

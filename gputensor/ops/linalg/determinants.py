@@ -166,4 +166,4 @@ def slogdet(x: Operand, /) -> SlogdetResult:
         value 1. There is no gradient where a matrix is singular: a backward pass raises LinAlgError
         for a single one, and in a stack gives NaN for it.
     """
-    return SlogdetResult(*_slogdet(matrix("slogdet", x, square=True)))  # type: ignore[misc]
+    return SlogdetResult(*_slogdet(matrix("slogdet", x, square=True)))
