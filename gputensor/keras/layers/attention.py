@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.core import _unsupported
 from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.nn.attention import attention_and_weights
@@ -78,6 +77,8 @@ class MultiHeadAttention(Layer):
     use_bias : bool
     output_shape : int, optional
         Length of the result, by default that of the query.
+    flash_attention : bool, optional
+        How Keras computes; the result is the same, and nothing else is done here.
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
     kernel_constraint, bias_constraint : str or Constraint, optional
@@ -103,10 +104,8 @@ class MultiHeadAttention(Layer):
         **kwargs: Any,
     ) -> None:
         name = "MultiHeadAttention"
-        _unsupported(name, kwargs)
-        for key in ("use_gate", "sliding_window"):
-            if kwargs.pop(key, None):
-                raise TypeError(f"{name}: {key} is not supported")
+        if flash_attention not in (None, True, False):
+            raise ValueError(f"{name}: flash_attention is {flash_attention!r}; it must be a bool")
         limits = {key: kwargs.pop(key, None) for key in ("kernel_constraint", "bias_constraint")}
         super().__init__(**kwargs)
         if attention_axes not in (None, 1, [1], (1,)):

@@ -6,7 +6,7 @@ from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.core import _unsupported, channels_last
+from gputensor.keras.layers.core import channels_last
 from gputensor.ops import windows
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.pieces import pad
@@ -91,7 +91,6 @@ class _Conv(Layer):
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
-        _unsupported(name, kwargs)
         super().__init__(**kwargs)
         channels_last(name, data_format)
         self.filters = positive(name, filters=filters)
@@ -196,7 +195,6 @@ class DepthwiseConv2D(_Conv):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("DepthwiseConv2D", kwargs)
         super().__init__(
             1,
             kernel_size,
@@ -263,7 +261,6 @@ class SeparableConv2D(_Conv):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("SeparableConv2D", kwargs)
         super().__init__(
             filters,
             kernel_size,

@@ -29,15 +29,6 @@ class _Normalization(Layer):
         return input_shape
 
 
-def _refuse(name: str, kwargs: dict[str, Any]) -> None:
-    for key in ("synchronized", "rms_scaling"):
-        if kwargs.pop(key, None):
-            raise TypeError(f"{name}: {key} is not supported")
-
-
-_RENORM = ("renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size")
-
-
 class BatchNormalization(_Normalization):
     """Batch normalization (Ioffe & Szegedy 2015).
 
@@ -53,6 +44,8 @@ class BatchNormalization(_Normalization):
     epsilon : float
     center, scale : bool
         Whether there are `beta` and `gamma`.
+    synchronized : bool
+        Whether devices share means and variances; a model is on one device, where they do.
 
     Attributes
     ----------
@@ -72,13 +65,13 @@ class BatchNormalization(_Normalization):
         moving_variance_initializer: Any = "ones",
         beta_regularizer: Any = None,
         gamma_regularizer: Any = None,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
-        _refuse("BatchNormalization", kwargs)
-        renorm = {k: kwargs.pop(k) for k in _RENORM if k in kwargs}
-        if renorm.get("renorm") or renorm.get("virtual_batch_size"):
-            raise TypeError("BatchNormalization: renorm and virtual_batch_size are not supported")
+        if kwargs.get("renorm") in (None, False):
+            kwargs = {k: v for k, v in kwargs.items() if k[:6] != "renorm"}
         super().__init__(**kwargs)
+        self.synchronized = bool(synchronized)
         (self.axis,) = axis if isinstance(axis, (list, tuple)) else (axis,)
         self.momentum = momentum
         self.epsilon = epsilon
@@ -148,7 +141,6 @@ class LayerNormalization(_Normalization):
         gamma_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _refuse("LayerNormalization", kwargs)
         super().__init__(**kwargs)
         self.axis = axis
         self.epsilon = epsilon
@@ -235,9 +227,12 @@ class GroupNormalization(_Normalization):
         scale: bool = True,
         beta_initializer: Any = "zeros",
         gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.regularizers = (gamma_regularizer, beta_regularizer)
         self.groups = groups
         self.axis = axis
         self.epsilon = epsilon
@@ -257,9 +252,13 @@ class GroupNormalization(_Normalization):
                 f"GroupNormalization: {channels} channels cannot be cut into {self.groups} groups"
             )
         if self.scale:
-            self.gamma = self.add_weight((channels,), self.initializers[0])
+            self.gamma = self.add_weight(
+                (channels,), self.initializers[0], regularizer=self.regularizers[0]
+            )
         if self.center:
-            self.beta = self.add_weight((channels,), self.initializers[1])
+            self.beta = self.add_weight(
+                (channels,), self.initializers[1], regularizer=self.regularizers[1]
+            )
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
@@ -291,15 +290,23 @@ class Normalization(_Normalization):
     axis : int or None
         That each has its own mean; None for one of all.
     mean, variance : array-like, optional
+    invert : bool
+        Whether to give ``x * sqrt(variance) + mean`` instead.
     """
 
     built = True
 
     def __init__(
-        self, axis: Any = -1, mean: Any = None, variance: Any = None, **kwargs: Any
+        self,
+        axis: Any = -1,
+        mean: Any = None,
+        variance: Any = None,
+        invert: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.axis = axis
+        self.invert = bool(invert)
         self.mean = None if mean is None else asarray(mean)
         self.variance = None if variance is None else asarray(variance)
 
@@ -317,4 +324,6 @@ class Normalization(_Normalization):
         """Of the shape of `x`."""
         if self.mean is None or self.variance is None:
             raise ShapeError("Normalization: it has no mean yet; call adapt(data) first")
-        return (x - self.mean) / maximum(sqrt(self.variance), 1e-7)
+        spread = maximum(sqrt(self.variance), 1e-7)
+        found: Tensor = x * spread + self.mean if self.invert else (x - self.mean) / spread
+        return found
