@@ -38,6 +38,7 @@ from gputensor.ops import *  # noqa: F403
 from gputensor.ops import fft, linalg
 from gputensor.ops.precision import autocast
 from gputensor.random import manual_seed
+from gputensor.serialization import load, save
 from gputensor.transforms import (
     grad,
     gradcheck,
@@ -77,6 +78,7 @@ __all__ = [
     "kernel",
     "kernels",
     "linalg",
+    "load",
     "manual_seed",
     "matmul_precision",
     "memory_summary",
@@ -85,6 +87,7 @@ __all__ = [
     "optim",
     "optimize",
     "random",
+    "save",
     "set_default_dtype",
     "special",
     "sync_debug",

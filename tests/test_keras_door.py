@@ -185,9 +185,7 @@ def test_confusion():
 
 
 def test_settings_without_effect_are_refused():
-    with pytest.raises(
-        TypeError, match="lora_rank is 4; that is not supported"
-    ):
+    with pytest.raises(TypeError, match="lora_rank is 4; that is not supported"):
         L.Dense(3, lora_rank=4)
     with pytest.raises(ValueError, match="constraint 'max' is unknown"):
         L.Dense(3, kernel_constraint="max")

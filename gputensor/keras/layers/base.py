@@ -514,8 +514,6 @@ _ABSENT = {
     "lora_rank": "freeze the layer and add one of two narrow Dense layers beside it",
     "lora_alpha": "it scales what lora_rank makes, which is not there",
     "quantization_config": "use dtype='float16' for weights of half the size",
-    "use_gate": "multiply the result by a Dense layer with activation='sigmoid'",
-    "sliding_window": "give an attention_mask that leaves out what is farther away",
     "renorm": "use LayerNormalization or GroupNormalization for small batches",
     "renorm_clipping": "renorm is not there",
     "renorm_momentum": "renorm is not there",

@@ -1,6 +1,9 @@
 """Normalization."""
 
+import math
 from typing import Any, ClassVar
+
+import numpy as np
 
 from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import ShapeError
@@ -305,25 +308,53 @@ class Normalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if (mean is None) != (variance is None):
+            raise ValueError("Normalization: give both mean and variance, or neither and adapt()")
         self.axis = axis
         self.invert = bool(invert)
-        self.mean = None if mean is None else asarray(mean)
-        self.variance = None if variance is None else asarray(variance)
+        self._mean = None if mean is None else asarray(mean)
+        self._variance = None if variance is None else asarray(variance)
+        self.adapt_mean: Any = None
+        self.adapt_variance: Any = None
+
+    @property
+    def mean(self) -> Any:
+        """Means, given or of the data set."""
+        return self.adapt_mean if self._mean is None else self._mean
+
+    @property
+    def variance(self) -> Any:
+        """Variances, given or of the data set."""
+        return self.adapt_variance if self._variance is None else self._variance
+
+    def _kept(self, ndim: int) -> list[int]:
+        given = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
+        return [] if self.axis is None else sorted(a % ndim for a in given)
 
     def adapt(self, data: Any) -> None:
         """Take mean and variance from a data set."""
         from gputensor.keras.layers.base import _as_tensor
 
-        x = asarray(_as_tensor(data))
-        kept = [] if self.axis is None else [self.axis % x.ndim]
+        x = asarray(_as_tensor(data if hasattr(data, "shape") else np.asarray(data)))
+        kept = self._kept(x.ndim)
         axes = tuple(i for i in range(x.ndim) if i not in kept)
         with no_grad():
-            self.mean, self.variance = mean(x, axis=axes), var(x, axis=axes)
+            if x.dtype.kind in "biu":
+                x = x.astype(np.float32)
+            self.adapt_mean, self.adapt_variance = mean(x, axis=axes), var(x, axis=axes)
+            self._mean = self._variance = None
 
     def call(self, x: Tensor) -> Tensor:
         """Of the shape of `x`."""
         if self.mean is None or self.variance is None:
             raise ShapeError("Normalization: it has no mean yet; call adapt(data) first")
-        spread = maximum(sqrt(self.variance), 1e-7)
-        found: Tensor = x * spread + self.mean if self.invert else (x - self.mean) / spread
+        if x.dtype.kind in "biu":
+            x = x.astype(np.float32)
+        kept = self._kept(x.ndim)
+        shape = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
+        middle, spread = self.mean, maximum(sqrt(self.variance), 1e-7)
+        if middle.size == math.prod(shape):
+            middle, spread = reshape(middle, shape), reshape(spread, shape)
+        middle, spread = middle.astype(x.dtype), spread.astype(x.dtype)
+        found: Tensor = x * spread + middle if self.invert else (x - middle) / spread
         return found
