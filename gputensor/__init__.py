@@ -62,6 +62,8 @@ from gputensor.ops.special import *  # noqa: F403
 from gputensor.ops.statistical import *  # noqa: F403
 from gputensor.ops.utility import *  # noqa: F403
 from gputensor.random import manual_seed as manual_seed
+from gputensor.serialization import load as load
+from gputensor.serialization import save as save
 from gputensor.transforms import grad as grad
 from gputensor.transforms import gradcheck as gradcheck
 from gputensor.transforms import gradgradcheck as gradgradcheck

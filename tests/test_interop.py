@@ -722,3 +722,26 @@ def test_memory_of_pytorchs_bfloat16_is_shared():
         gt.asarray(theirs.requires_grad_())
     with pytest.raises(gt.errors.DTypeError, match=r"elements of torch\.float8_e4m3fn"):
         gt.asarray(torch.ones(2, dtype=torch.float8_e4m3fn))
+
+
+def test_nested_tensors_go_through_a_file_and_back(tmp_path):
+    whole = {
+        "model": {"w": gt.asarray(np.arange(6.0).reshape(2, 3)), "b": gt.zeros(0, dtype=gt.int32)},
+        "step": 3,
+        "parts": [gt.asarray(True), (1.5, None, "text", float("inf"))],
+        "host": np.arange(3),
+    }
+    gt.save(whole, tmp_path / "all.safetensors")
+    found = gt.load(tmp_path / "all.safetensors")
+    np.testing.assert_array_equal(found["model"]["w"].numpy(), np.arange(6.0).reshape(2, 3))
+    assert found["model"]["b"].dtype == gt.int32
+    assert found["model"]["b"].shape == (0,)
+    assert found["step"] == 3
+    assert found["parts"][0].item() is True
+    assert found["parts"][1] == (1.5, None, "text", float("inf"))
+    assert isinstance(found["host"], np.ndarray)
+    with pytest.raises(TypeError, match="layer is a Dense, which would have to be stored as code"):
+        gt.save({"layer": gt.nn.Dense(2, 2)}, tmp_path / "no.safetensors")
+    (tmp_path / "other").write_bytes(b"\x80\x02}q\x00.")
+    with pytest.raises(ValueError, match="no safetensors file"):
+        gt.load(tmp_path / "other")

@@ -155,6 +155,27 @@ def test_rows_that_do_not_count():
         F.nll_loss(gt.zeros((2, 3)), [0, 3], ignore_index=1).item()
 
 
+def test_rows_that_do_not_count_are_left_out_on_the_device_and_in_captured_functions():
+    x = gt.tensor(numbers(4, 3), requires_grad=True)
+    labels = gt.asarray(np.array([0, -100, 2, -100]))
+    half = F.cross_entropy(x.detach()[[0, 2]], [0, 2]).item()
+
+    def step():
+        x.grad = None
+        loss = F.cross_entropy(x, labels, ignore_index=-100)
+        loss.backward()
+        return loss
+
+    captured = gt.capture(step)
+    for _ in range(3):
+        assert captured().item() == pytest.approx(half, rel=1e-5)
+        assert not x.grad.numpy()[[1, 3]].any()
+        assert x.grad.numpy()[[0, 2]].all()
+    assert step().item() == pytest.approx(half, rel=1e-5)
+    labels[1] = 1  # which the graph sees
+    assert captured().item() != pytest.approx(half, rel=1e-5)
+
+
 def test_confusion():
     found = keras.metrics.confusion_matrix([0, 1, 1, 2], [0, 1, 2, 2])
     assert found.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
@@ -164,7 +185,7 @@ def test_confusion():
 
 
 def test_settings_without_effect_are_refused():
-    with pytest.raises(TypeError, match="lora_rank is not supported"):
+    with pytest.raises(TypeError, match="lora_rank is 4; that is not supported"):
         L.Dense(3, lora_rank=4)
     with pytest.raises(ValueError, match="constraint 'max' is unknown"):
         L.Dense(3, kernel_constraint="max")

@@ -26,6 +26,9 @@ def numbers(*shape):
 IMAGES = numbers(3, 9, 8, 4)
 STEPS = numbers(3, 7, 4)
 ROWS = numbers(5, 6)
+VOLUMES = numbers(2, 5, 6, 7, 4)
+FILMS = numbers(2, 3, 6, 5, 4)
+SOUNDS = numbers(2, 3, 8, 4)
 
 LAYERS = [
     ("Dense", {"units": 3, "activation": "tanh"}, ROWS),
@@ -61,6 +64,53 @@ LAYERS = [
     ("Conv1DTranspose", {"filters": 6, "kernel_size": 3, "strides": 2, "padding": "same"}, STEPS),
     ("DepthwiseConv2D", {"kernel_size": 3, "depth_multiplier": 2}, IMAGES),
     ("SeparableConv2D", {"filters": 5, "kernel_size": 3, "padding": "same"}, IMAGES),
+    ("SeparableConv1D", {"filters": 5, "kernel_size": 3, "padding": "same"}, STEPS),
+    ("SeparableConv1D", {"filters": 5, "kernel_size": 2, "depth_multiplier": 2}, STEPS),
+    ("DepthwiseConv1D", {"kernel_size": 3, "depth_multiplier": 2, "activation": "tanh"}, STEPS),
+    ("Conv3D", {"filters": 6, "kernel_size": 3, "padding": "same", "strides": 2}, VOLUMES),
+    ("Conv3D", {"filters": 6, "kernel_size": (2, 3, 1), "activation": "relu"}, VOLUMES),
+    ("Conv3D", {"filters": 6, "kernel_size": 2, "dilation_rate": 2, "groups": 2}, VOLUMES),
+    ("Conv3D", {"filters": 6, "kernel_size": 1, "use_bias": False}, VOLUMES),
+    ("Conv3DTranspose", {"filters": 6, "kernel_size": 3}, VOLUMES),
+    ("Conv3DTranspose", {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same"}, VOLUMES),
+    ("MaxPooling3D", {}, VOLUMES),
+    ("MaxPooling3D", {"pool_size": (2, 3, 3), "strides": 2, "padding": "same"}, VOLUMES),
+    ("AveragePooling3D", {"pool_size": (2, 3, 2)}, VOLUMES),
+    ("GlobalMaxPooling3D", {}, VOLUMES),
+    ("GlobalAveragePooling3D", {"keepdims": True}, VOLUMES),
+    ("ZeroPadding3D", {"padding": ((1, 2), (0, 1), (1, 1))}, VOLUMES),
+    ("Cropping3D", {}, VOLUMES),
+    ("Cropping2D", {}, IMAGES),
+    ("UpSampling3D", {"size": (1, 2, 3)}, VOLUMES),
+    ("UpSampling2D", {"size": (2, 3), "interpolation": "bilinear"}, IMAGES),
+    ("UpSampling2D", {"size": 2, "interpolation": "bicubic"}, IMAGES),
+    ("AdaptiveAveragePooling2D", {"output_size": (4, 3)}, IMAGES),
+    ("AdaptiveAveragePooling1D", {"output_size": 3}, STEPS),
+    ("AdaptiveMaxPooling2D", {"output_size": (3, 5)}, IMAGES),
+    ("AdaptiveMaxPooling3D", {"output_size": 3}, VOLUMES),
+    (
+        "EinsumDense",
+        {"equation": "abc,cd->abd", "output_shape": (7, 5), "bias_axes": "d"},
+        STEPS,
+    ),
+    ("EinsumDense", {"equation": "...x,xy->...y", "output_shape": 5, "activation": "tanh"}, STEPS),
+    (
+        "EinsumDense",
+        {"equation": "abc,cde->adbe", "output_shape": (2, 7, 3), "bias_axes": "de"},
+        STEPS,
+    ),
+    ("EinsumDense", {"equation": "ab...,bc->ac...", "output_shape": 5, "bias_axes": "c"}, STEPS),
+    ("Resizing", {"height": 5, "width": 12}, IMAGES),
+    ("Resizing", {"height": 5, "width": 12, "antialias": True}, IMAGES),
+    ("Resizing", {"height": 14, "width": 5, "interpolation": "bicubic", "antialias": True}, IMAGES),
+    ("Resizing", {"height": 5, "width": 12, "interpolation": "nearest"}, IMAGES),
+    ("Resizing", {"height": 6, "width": 3, "crop_to_aspect_ratio": True}, IMAGES),
+    ("CenterCrop", {"height": 5, "width": 4}, IMAGES),
+    ("Normalization", {"axis": 1, "mean": [1.0] * 7, "variance": [2.0] * 7}, STEPS),
+    ("Normalization", {"mean": 1.0, "variance": 2.0, "axis": None, "invert": True}, ROWS),
+    ("ConvLSTM2D", {"filters": 3, "kernel_size": (3, 2), "return_sequences": True}, FILMS),
+    ("ConvLSTM2D", {"filters": 3, "kernel_size": 3, "padding": "same", "strides": 2}, FILMS),
+    ("ConvLSTM1D", {"filters": 3, "kernel_size": 3, "go_backwards": True}, SOUNDS),
     ("MaxPooling2D", {}, IMAGES),
     ("MaxPooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, IMAGES),
     ("MaxPooling1D", {"pool_size": 2}, STEPS),

@@ -26,6 +26,13 @@ SETTINGS = {
     "Adadelta": [{}, {"rho": 0.5, "epsilon": 0.01}],
     "Lion": [{}, {"weight_decay": 0.1, "beta_1": 0.5}],
     "Muon": [{}, {"nesterov": False, "rms_rate": None, "momentum": 0.5}],
+    "Ftrl": [
+        {},
+        {"learning_rate_power": -0.7, "l1_regularization_strength": 0.1, "beta": 0.1},
+        {"l2_regularization_strength": 0.1, "l2_shrinkage_regularization_strength": 0.2},
+    ],
+    "Lamb": [{}, {"weight_decay": 0.1, "beta_1": 0.5}],
+    "Adafactor": [{}, {"beta_2_decay": -0.5, "clip_threshold": 0.5, "epsilon_2": 0.1}],
 }
 COMMON = [
     {"clipnorm": 0.5},
@@ -156,11 +163,12 @@ def test_a_setting_counts_from_the_next_step_on_captured_or_not(name):
         for i in range(12):
             changes(optimizer, i)
             if i == 8:
-                optimizer.learning_rate = 0.0
+                optimizer.learning_rate = 0.0 if name != "Ftrl" else 0.01  # which divides by it
                 still = [p.detach().numpy().copy() for p in ps]
             run()
         found.append([p.detach().numpy() for p in ps])
-        if not getattr(optimizer, "momentum", 0) or name in ("SGD", "Muon"):
+        moves_on = getattr(optimizer, "momentum", 0) and name not in ("SGD", "Muon")
+        if not moves_on and name != "Ftrl":
             assert all((a == b).all() for a, b in zip(found[-1][2:], still[2:], strict=True))
         assert optimizer.iterations == 12
     for a, b in zip(*found, strict=True):

@@ -20,7 +20,17 @@ RULES = {
     "NAdam": lambda p: optim.NAdam(p, 0.1),
     "Lion": lambda p: optim.Lion(p, 0.1),
     "Muon": lambda p: optim.Muon(p, 0.1),
+    "Adamax": lambda p: optim.Adamax(p, 0.1),
+    "RAdam": lambda p: optim.RAdam(p, 0.1),
+    "Rprop": lambda p: optim.Rprop(p, 0.1),
+    "ASGD": lambda p: optim.ASGD(p, 0.1, t0=2),
+    "SGD dampened": lambda p: optim.SGD(p, 0.1, 0.9, dampening=0.5, maximize=True),
+    "Adam of the largest": lambda p: optim.Adam(p, 0.1, (0.5, 0.5), amsgrad=True, maximize=True),
 }
+# Those of PyTorch's that may be made of a rate alone, and take a decay.
+PYTORCHS = sorted(
+    name for name in RULES if name not in ("Lion", "Muon", "Rprop") and " " not in name
+)
 
 
 def leaf(*shape, seed=0):
@@ -221,8 +231,22 @@ def test_steps_of_a_captured_function_follow_freezing_and_new_optimizers():
     assert step.graphs
 
 
+@pytest.mark.parametrize("kind", RULES)
+def test_a_rule_moves_alike_in_a_captured_function(kind):
+    mine = [leaf(3, 2), leaf(2, 2, seed=1)]
+    twins = [gt.tensor(v, requires_grad=True) for v in values(*mine)]
+    optimizer, plain = RULES[kind](mine), RULES[kind](twins)
+    step = gt.capture(lambda: train(optimizer, mine))
+    for _ in range(6):
+        step()
+        train(plain, twins)
+    assert step.graphs
+    for a, b in zip(values(*mine), values(*twins), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
 @pytest.mark.peers
-@pytest.mark.parametrize("name", sorted(RULES.keys() - {"Lion", "Muon"}))
+@pytest.mark.parametrize("name", PYTORCHS)
 def test_freezing_groups_and_settings_on_the_way_are_pytorchs(name):
     torch = pytest.importorskip("torch")
     start = [

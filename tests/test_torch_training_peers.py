@@ -218,6 +218,28 @@ OPTIMIZERS = {
     "Adagrad": lambda t, p: t.optim.Adagrad(p, lr=0.05, lr_decay=0.01),
     "Adadelta": lambda t, p: t.optim.Adadelta(p, lr=1.0),
     "NAdam": lambda t, p: t.optim.NAdam(p, lr=0.01),
+    "NAdam decoupled": lambda t, p: t.optim.NAdam(
+        p, 0.01, weight_decay=0.3, decoupled_weight_decay=True
+    ),
+    "SGD dampening": lambda t, p: t.optim.SGD(p, 0.05, 0.9, 0.5, 0.1, maximize=True),
+    "SGD maximize": lambda t, p: t.optim.SGD(p, 0.01, 0.9, nesterov=True, maximize=True),
+    "Adam amsgrad": lambda t, p: t.optim.Adam(p, 0.05, (0.5, 0.6), 1e-8, 0.1, True),
+    "Adam decoupled": lambda t, p: t.optim.Adam(
+        p, 0.01, weight_decay=0.3, decoupled_weight_decay=True, foreach=False, capturable=False
+    ),
+    "AdamW amsgrad": lambda t, p: t.optim.AdamW(
+        p, 0.05, (0.5, 0.6), weight_decay=0.3, amsgrad=True, maximize=True
+    ),
+    "RMSprop maximize": lambda t, p: t.optim.RMSprop(p, 0.01, weight_decay=0.1, maximize=True),
+    "Adagrad maximize": lambda t, p: t.optim.Adagrad(p, 0.01, weight_decay=0.1, maximize=True),
+    "Adadelta maximize": lambda t, p: t.optim.Adadelta(p, 1.0, weight_decay=0.1, maximize=True),
+    "Adamax": lambda t, p: t.optim.Adamax(p, 0.01, (0.8, 0.9), weight_decay=0.1),
+    "RAdam": lambda t, p: t.optim.RAdam(p, 0.01, weight_decay=0.1),
+    "RAdam decoupled": lambda t, p: t.optim.RAdam(
+        p, 0.01, (0.8, 0.9), weight_decay=0.1, decoupled_weight_decay=True, maximize=True
+    ),
+    "Rprop": lambda t, p: t.optim.Rprop(p, 0.01),
+    "ASGD": lambda t, p: t.optim.ASGD(p, 0.05, lambd=0.1, t0=4, weight_decay=0.1),
     "LBFGS": lambda t, p: t.optim.LBFGS(p, lr=0.5, max_iter=4),
 }
 
@@ -243,6 +265,48 @@ def test_ten_steps_of_an_optimizer_are_pytorchs(name):
                 optimizer.param_groups[0]["lr"] *= 0.5
         seen.append(list(model.parameters()))
     _close(seen[1], seen[0], 2e-3, 2e-4)
+
+
+def test_dampening_begins_with_the_first_gradient_of_each_parameter():
+    seen = []
+    for library in (theirs, ours):
+        ends = [library.tensor([1.0, 2.0], requires_grad=True) for _ in range(2)]
+        optimizer = library.optim.SGD(ends, lr=0.1, momentum=0.9, dampening=0.5)
+        for i in range(4):
+            optimizer.zero_grad()
+            used = ends if i > 1 else ends[:1]
+            sum((p**2).sum() for p in used).backward()
+            optimizer.step()
+        seen.append(ends)
+    _close(seen[1], seen[0])
+
+
+def test_the_average_of_descent_is_pytorchs():
+    x = _floats(3)
+    seen = []
+    for library in (theirs, ours):
+        p = library.tensor(x, requires_grad=True)
+        optimizer = library.optim.ASGD([p], lr=0.1, t0=1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            (p**3).sum().backward()
+            optimizer.step()
+        seen.append(optimizer)
+    (state,) = seen[0].state.values()
+    np.testing.assert_allclose(
+        seen[1].state_dict()["0.average"], state["ax"].numpy(), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_what_changes_only_the_speed_of_a_step_is_taken_and_the_rest_refused():
+    p = ours.tensor([1.0], requires_grad=True)
+    ours.optim.Adam([p], fused=True, foreach=True, capturable=True, differentiable=False)
+    with pytest.raises(ValueError, match="differentiable=True is not there"):
+        ours.optim.SGD([p], differentiable=True)
+    with pytest.raises(TypeError, match="amsgrad= is unknown"):
+        ours.optim.SGD([p], amsgrad=True)
+    with pytest.raises(ValueError, match="dampening of 0"):
+        ours.optim.SGD([p], momentum=0.9, dampening=0.1, nesterov=True)
 
 
 SCHEDULES = {

@@ -5,10 +5,16 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.nn import functional
-from gputensor.ops.choices import where
-from gputensor.ops.elementwise import exp, minimum
+from gputensor.ops.choices import clip, where
+from gputensor.ops.creation import arange
+from gputensor.ops.elementwise import abs as absolute
+from gputensor.ops.elementwise import exp, maximum, minimum, sqrt
 from gputensor.ops.elementwise import relu as plain_relu
+from gputensor.ops.manipulation import moveaxis
 from gputensor.ops.nn import ACTIVATIONS
+from gputensor.ops.sorting import sort
+from gputensor.ops.statistical import cumulative_sum
+from gputensor.ops.statistical import sum as total
 
 __all__ = [
     "celu",
@@ -18,6 +24,7 @@ __all__ = [
     "gelu",
     "get",
     "glu",
+    "hard_shrink",
     "hard_sigmoid",
     "hard_silu",
     "hard_swish",
@@ -33,12 +40,18 @@ __all__ = [
     "serialize",
     "sigmoid",
     "silu",
+    "soft_shrink",
     "softmax",
     "softplus",
     "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
     "swish",
     "tanh",
     "tanh_shrink",
+    "threshold",
 ]
 
 celu = functional.celu
@@ -95,6 +108,48 @@ def relu(
     else:
         y = where(x >= threshold, x, negative_slope * (x - threshold))
     return y if max_value is None else minimum(y, max_value)
+
+
+def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """`x` beyond the threshold, 0 within."""
+    return where(absolute(x) > threshold, x, 0.0)
+
+
+def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """`x` moved by the threshold towards 0, 0 within."""
+    return x - clip(x, -threshold, threshold)
+
+
+def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
+    """`x` above the threshold, `default_value` elsewhere."""
+    return where(x > threshold, x, default_value)
+
+
+def squareplus(x: Tensor, b: float = 4) -> Tensor:
+    """``(x + sqrt(x**2 + b)) / 2``."""
+    return (x + sqrt(x * x + b)) / 2
+
+
+def sparse_plus(x: Tensor) -> Tensor:
+    """0 below -1, `x` above 1, ``(x + 1)**2 / 4`` between."""
+    return where(x <= -1, 0.0, where(x < 1, (x + 1) ** 2 / 4, x))
+
+
+def sparse_sigmoid(x: Tensor) -> Tensor:
+    """``(x + 1) / 2``, within 0 and 1."""
+    return clip((x + 1) / 2, 0.0, 1.0)
+
+
+def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
+    """The nearest point whose coordinates are 0 or more and add up to 1 (Martins et al. 2016)."""
+    rows = moveaxis(x, axis, -1)
+    ordered = sort(rows, axis=-1, descending=True)
+    counts = arange(1, rows.shape[-1] + 1, dtype=rows.dtype, device=rows.device)
+    chosen = 1 + counts * ordered > cumulative_sum(ordered, axis=-1)
+    taken = where(chosen, ordered, 0.0)
+    size = total(chosen.astype(rows.dtype), axis=-1, keepdims=True)
+    level = (total(taken, axis=-1, keepdims=True) - 1) / size
+    return moveaxis(maximum(rows - level, 0.0), -1, axis)
 
 
 _NAMES: dict[str, Callable[..., Tensor]] = {

@@ -244,8 +244,6 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
         options = {
             k: v for k, v in options.items() if k in taken or v not in (None, False, [], {}, "auto")
         }
-        options.pop("synchronized", None)
-        options.pop("optional", None)
     layer = cls.from_config(options)
     return layer
 

@@ -1,5 +1,6 @@
 """Metrics that are gathered over batches: the base class, and means and sums."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,25 @@ class Metric:
     def result(self) -> Any:
         """The number over all batches since :meth:`reset_state`."""
         raise NotImplementedError(f"{type(self).__name__} defines no result(self)")
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes to make a metric like this one."""
+        found: dict[str, Any] = {"name": self.name}
+        kinds: Any = type(self).__mro__
+        for base in kinds:
+            known = inspect.signature(base.__init__).parameters
+            for key in known:
+                if hasattr(self, key):
+                    value = getattr(self, key)
+                    found[key] = value.tolist() if isinstance(value, np.ndarray) else value
+            if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+                break
+        return found
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Metric":
+        """The metric of :meth:`get_config`."""
+        return cls(**config)
 
     def reset_state(self) -> None:
         """Begin again."""
@@ -117,6 +137,13 @@ class MeanMetricWrapper(Mean):
         super().__init__(name or getattr(fn, "__name__", "metric"), dtype)
         self._fn = fn
         self._options = options
+        for key, value in options.items():
+            setattr(self, key, value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Name and options."""
+        own = {"fn": self._fn} if type(self) is MeanMetricWrapper else {}
+        return {"name": self.name, **own, **self._options}
 
     def function(self, y_true: Any, y_pred: Any) -> Tensor:
         """A number for each sample."""

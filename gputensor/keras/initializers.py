@@ -12,6 +12,7 @@ import numpy as np
 
 from gputensor import random
 from gputensor.autograd import Tensor
+from gputensor.keras.naming import lacking
 from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, eye, full
 from gputensor.ops.elementwise import sign
@@ -279,6 +280,7 @@ _NAMES: dict[str, type[Initializer]] = {
 }
 # Function-like spellings of Keras: keras.initializers.glorot_uniform(seed=1).
 globals().update(_NAMES)
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
 
 
 def get(identifier: Any) -> Any:
@@ -315,3 +317,9 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
         "config": initializer.get_config(),
         "registered_name": None,
     }
+
+
+__getattr__ = lacking(
+    __name__,
+    dict.fromkeys(("STFT", "STFTInitializer", "stft"), "gputensor.fft for spectra of signals"),
+)

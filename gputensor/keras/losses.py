@@ -13,16 +13,16 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, wrap
 from gputensor.errors import ShapeError
-from gputensor.keras.naming import snake_case
+from gputensor.keras.naming import lacking, snake_case
 from gputensor.nn import functional
 from gputensor.nn.losses import clipped_binary_cross_entropy
 from gputensor.ops.choices import clip, where
-from gputensor.ops.creation import asarray
+from gputensor.ops.creation import asarray, eye
 from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import log, maximum, sigmoid, softplus, square
-from gputensor.ops.manipulation import expand_dims, reshape
-from gputensor.ops.nn import log_softmax
+from gputensor.ops.manipulation import expand_dims, permute_dims, reshape
+from gputensor.ops.nn import log_softmax, logsumexp, softmax
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
@@ -32,8 +32,12 @@ __all__ = [
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
+    "Dice",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -46,11 +50,17 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "cosine_similarity",
+    "deserialize",
+    "dice",
     "get",
     "hinge",
     "huber",
@@ -61,8 +71,10 @@ __all__ = [
     "mean_squared_error",
     "mean_squared_logarithmic_error",
     "poisson",
+    "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]
 
 _TINY = 1e-7  # Keras's backend.epsilon()
@@ -263,6 +275,102 @@ def binary_focal_crossentropy(
     if apply_class_balancing:
         each = (target * alpha + (1 - target) * (1 - alpha)) * each
     return _per_sample(each)
+
+
+def categorical_focal_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """Cross-entropy of each row, its terms times ``alpha * (1 - p)**gamma`` (Lin et al. 2017)."""
+    target, y_pred = aligned("categorical_focal_crossentropy", y_true, y_pred)
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / y_pred.shape[-1]
+    p = softmax(y_pred, axis=axis) if from_logits else y_pred
+    p = clip(p / total(p, axis=axis, keepdims=True), _TINY, 1 - _TINY)
+    return -total(alpha * (1 - p) ** gamma * target * log(p), axis=axis)
+
+
+def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0.5) -> Tensor:
+    """``(1 - p**q) / q`` of the right class's probability (Zhang & Sabuncu 2018).
+
+    Parameters
+    ----------
+    y_true : int array of shape (n,) or (n, 1)
+    y_pred : Tensor of shape (n, classes)
+    q : float
+        From 0, as cross-entropy, to 1, as the absolute error.
+    """
+    name = "categorical_generalized_cross_entropy"
+    y_pred = asarray(y_pred)
+    labels = _labels(name, y_true, y_pred)
+    rows = _one_hot(f"{name}: y_true", labels.reshape(-1), y_pred.shape[-1], y_pred.dtype)
+    p = total(y_pred * rows.reshape(y_pred.shape), axis=-1)
+    return (1 - p**q) / q
+
+
+# Overlap
+
+
+def dice(y_true: Any, y_pred: Any, axis: Any = None) -> Tensor:
+    """One less twice the overlap over the sum of both, along `axis` or in all (Dice 1945)."""
+    y_true, y_pred = aligned("dice", y_true, y_pred)
+    both = total(y_true * y_pred, axis=axis)
+    return 1 - 2 * both / (total(y_true, axis=axis) + total(y_pred, axis=axis) + _TINY)
+
+
+def tversky(
+    y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None
+) -> Tensor:
+    """:func:`dice` with weights of what only `y_true` has, `alpha`, and only `y_pred`, `beta`."""
+    y_true, y_pred = aligned("tversky", y_true, y_pred)
+    both = total(y_true * y_pred, axis=axis)
+    lost = total(y_true * (1 - y_pred), axis=axis)
+    added = total(y_pred * (1 - y_true), axis=axis)
+    return 1 - both / (both + alpha * lost + beta * added + _TINY)
+
+
+def circle(
+    y_true: Any,
+    y_pred: Any,
+    ref_labels: Any = None,
+    ref_embeddings: Any = None,
+    remove_diagonal: bool = True,
+    gamma: float = 80.0,
+    margin: float = 0.4,
+) -> Tensor:
+    """Circle loss (Sun et al. 2020): like samples near each other, unlike ones apart.
+
+    Parameters
+    ----------
+    y_true : int array of shape (n,) or (n, 1)
+    y_pred : Tensor of shape (n, features)
+        Each of length 1.
+    ref_labels, ref_embeddings : arrays, optional
+        Other samples to compare with; by default these.
+    remove_diagonal : bool
+        Whether a sample is not compared with itself.
+    gamma, margin : float
+        Scale, and how far like and unlike are to be apart.
+    """
+    y_pred = asarray(y_pred)
+    labels, _ = pair(y_true, y_pred)
+    others = labels if ref_labels is None else pair(ref_labels, y_pred)[0]
+    there = y_pred if ref_embeddings is None else asarray(ref_embeddings)
+    apart = maximum(1 - y_pred @ permute_dims(there, (1, 0)), 0.0)
+    like = wrap(labels.reshape(-1, 1) == others.reshape(1, -1))
+    unlike = wrap(~like.array)
+    if remove_diagonal:
+        n, m = like.shape
+        like = wrap(like.array & (eye(n, m, device=y_pred.device).array == 0))
+    near = maximum(margin + apart, 0.0) * (margin - apart) * -gamma
+    far = maximum(1 + margin - apart, 0.0) * (1 - margin - apart) * gamma
+    parts = [logsumexp(where(m, d, -np.inf), axis=1) for m, d in ((like, near), (unlike, far))]
+    return softplus(parts[0] + parts[1])
 
 
 # Numbers
@@ -509,6 +617,27 @@ CategoricalHinge = _class("CategoricalHinge", categorical_hinge)
 KLDivergence = _class("KLDivergence", kl_divergence)
 Poisson = _class("Poisson", poisson)
 CosineSimilarity = _class("CosineSimilarity", cosine_similarity)
+CategoricalFocalCrossentropy = _class(
+    "CategoricalFocalCrossentropy", categorical_focal_crossentropy
+)
+CategoricalGeneralizedCrossEntropy = _class(
+    "CategoricalGeneralizedCrossEntropy", categorical_generalized_cross_entropy
+)
+Dice = _class("Dice", dice)
+Tversky = _class("Tversky", tversky)
+
+
+def _circle(
+    y_true: Any,
+    y_pred: Any,
+    gamma: float = 80.0,
+    margin: float = 0.4,
+    remove_diagonal: bool = True,
+) -> Tensor:
+    return circle(y_true, y_pred, gamma=gamma, margin=margin, remove_diagonal=remove_diagonal)
+
+
+Circle = _class("Circle", _circle, "circle")
 
 _FUNCTIONS: dict[Callable[..., Tensor], type[Loss]] = {
     categorical_crossentropy: CategoricalCrossentropy,
@@ -527,6 +656,11 @@ _FUNCTIONS: dict[Callable[..., Tensor], type[Loss]] = {
     kl_divergence: KLDivergence,
     poisson: Poisson,
     cosine_similarity: CosineSimilarity,
+    categorical_focal_crossentropy: CategoricalFocalCrossentropy,
+    categorical_generalized_cross_entropy: CategoricalGeneralizedCrossEntropy,
+    dice: Dice,
+    tversky: Tversky,
+    circle: Circle,
 }
 mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
@@ -585,3 +719,27 @@ def get(loss: Any) -> Any:
             "the target; use one of gputensor.keras.losses"
         )
     return _Function(loss, getattr(loss, "name", None))
+
+
+deserialize = get
+
+
+def serialize(loss: Any) -> Any:
+    """Class and settings of a loss, or the name of a function, as :func:`get` takes them."""
+    if not isinstance(loss, Loss):
+        return getattr(loss, "__name__", loss)
+    return {
+        "module": "keras.losses",
+        "class_name": type(loss).__name__,
+        "config": loss.get_config(),
+        "registered_name": None,
+    }
+
+
+__getattr__ = lacking(
+    __name__,
+    dict.fromkeys(
+        ("CTC", "ctc"),
+        "a cross-entropy of aligned labels: series without alignment are not supported",
+    ),
+)

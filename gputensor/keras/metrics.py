@@ -10,26 +10,25 @@ from typing import Any
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Tensor, no_grad, wrap
+from gputensor.autograd import Tensor, wrap
 from gputensor.errors import ShapeError
-from gputensor.keras import losses
+from gputensor.keras import counts, losses, scores
+from gputensor.keras.counts import *  # noqa: F403
 from gputensor.keras.gathering import Mean, MeanMetricWrapper, Metric, Sum
 from gputensor.keras.losses import aligned, pair
 from gputensor.keras.naming import snake_case
-from gputensor.ops.creation import asarray, zeros
+from gputensor.keras.scores import *  # noqa: F403
+from gputensor.ops.statistical import mean, std, var
 
 __all__ = [
-    "AUC",
     "Accuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
     "CategoricalHinge",
+    "ConcordanceCorrelation",
     "CosineSimilarity",
-    "F1Score",
-    "FalseNegatives",
-    "FalsePositives",
     "Hinge",
     "KLDivergence",
     "LogCoshError",
@@ -40,10 +39,8 @@ __all__ = [
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
+    "PearsonCorrelation",
     "Poisson",
-    "Precision",
-    "R2Score",
-    "Recall",
     "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
@@ -51,15 +48,17 @@ __all__ = [
     "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
-    "TrueNegatives",
-    "TruePositives",
     "accuracy",
     "binary_accuracy",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_accuracy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
     "categorical_hinge",
+    "concordance_correlation",
     "confusion_matrix",
+    "deserialize",
     "get",
     "hinge",
     "huber",
@@ -68,12 +67,16 @@ __all__ = [
     "mean_absolute_error",
     "mean_squared_error",
     "mean_squared_logarithmic_error",
+    "pearson_correlation",
     "poisson",
+    "serialize",
     "sparse_categorical_accuracy",
     "sparse_categorical_crossentropy",
     "sparse_top_k_categorical_accuracy",
     "squared_hinge",
     "top_k_categorical_accuracy",
+    *(name for name in counts.__all__ if name != "Counts"),
+    *scores.__all__,
 ]
 
 
@@ -164,6 +167,28 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Te
     return wrap(counts.reshape(classes, classes))
 
 
+def _centred(y: Tensor, axis: int) -> Tensor:
+    return y - mean(y, axis=axis, keepdims=True)
+
+
+def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    """Pearson's coefficient of correlation along `axis`."""
+    pairs = aligned("pearson_correlation", y_true, y_pred)
+    one, other = (_centred(y, axis) for y in pairs)
+    one, other = (y / std(y, axis=axis, keepdims=True) for y in (one, other))
+    found: Tensor = mean(one * other, axis=axis)
+    return found
+
+
+def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    """Lin's coefficient of concordance along `axis`."""
+    y_true, y_pred = aligned("concordance_correlation", y_true, y_pred)
+    both = mean(_centred(y_true, axis) * _centred(y_pred, axis), axis=axis)
+    apart = mean(y_true, axis=axis) - mean(y_pred, axis=axis)
+    found: Tensor = 2 * both / (var(y_true, axis=axis) + var(y_pred, axis=axis) + apart * apart)
+    return found
+
+
 def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanMetricWrapper]:
     options = [p for p in inspect.signature(function).parameters if p not in ("y_true", "y_pred")]
 
@@ -233,6 +258,10 @@ def _cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 
 CosineSimilarity = _class("CosineSimilarity", _cosine, "cosine_similarity")
+PearsonCorrelation = _class("PearsonCorrelation", pearson_correlation, "pearson_correlation")
+ConcordanceCorrelation = _class(
+    "ConcordanceCorrelation", concordance_correlation, "concordance_correlation"
+)
 
 
 class RootMeanSquaredError(MeanMetricWrapper):
@@ -244,282 +273,6 @@ class RootMeanSquaredError(MeanMetricWrapper):
     def result(self) -> Tensor:
         """The root."""
         return super().result() ** 0.5
-
-
-class _Counts(Metric):
-    """Right and wrong answers of two classes, at one threshold or several.
-
-    Parameters
-    ----------
-    thresholds : float or sequence of float, optional
-        0.5 by default; a prediction above it says yes.
-    class_id : int, optional
-        The column that counts; all of them by default.
-    name : str, optional
-    """
-
-    def __init__(
-        self,
-        thresholds: Any = None,
-        top_k: int | None = None,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        if isinstance(thresholds, str):
-            thresholds, name = None, thresholds
-        super().__init__(name, dtype)
-        if top_k is not None:
-            raise TypeError(f"{type(self).__name__}: top_k is not supported")
-        given = 0.5 if thresholds is None else thresholds
-        self._many = isinstance(given, (list, tuple, np.ndarray))
-        self.thresholds = np.atleast_1d(np.asarray(given, np.float64))
-        self.class_id = class_id
-        size = (len(self.thresholds),)
-        self._tp, self._fp, self._fn, self._tn = (self.add_weight(size) for _ in range(4))
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch."""
-        truth, prediction = aligned(type(self).__name__, y_true, y_pred)
-        with no_grad():
-            truth, prediction = truth.detach(), prediction.detach()
-            if self.class_id is not None:
-                truth, prediction = truth[..., self.class_id], prediction[..., self.class_id]
-            self._at(prediction)
-            xp = backend.namespace(prediction.array)
-            weight: Any = 1.0
-            if sample_weight is not None:
-                given = asarray(sample_weight, device=prediction.device).array
-                given = given.reshape(*given.shape, *(1 for _ in prediction.shape[given.ndim :]))
-                weight = xp.broadcast_to(given, prediction.shape).reshape(-1, 1)
-            limits = xp.asarray(self.thresholds)
-            yes = prediction.array.reshape(-1, 1) > limits
-            true = truth.array.reshape(-1, 1) > 0.5
-            for sums, hits in (
-                (self._tp, yes & true),
-                (self._fp, yes & ~true),
-                (self._fn, ~yes & true),
-                (self._tn, ~yes & ~true),
-            ):
-                sums.array += xp.sum(hits * weight, axis=0, dtype=np.float64)
-
-    def _given(self, found: Tensor) -> Tensor:
-        return found if self._many else found[0]
-
-
-def _over(part: Tensor, whole: Tensor) -> Tensor:
-    """Quotient; 0 where there is nothing."""
-    return part / (whole + (whole == 0))
-
-
-class Precision(_Counts):
-    __doc__ = f"Share of right ones among those given yes.{_Counts.__doc__[72:]}"  # type: ignore[index]
-
-    def result(self) -> Tensor:
-        """From 0 to 1."""
-        return self._given(_over(self._tp, self._tp + self._fp))
-
-
-class Recall(_Counts):
-    __doc__ = f"Share of those given yes among the true ones.{_Counts.__doc__[72:]}"  # type: ignore[index]
-
-    def result(self) -> Tensor:
-        """From 0 to 1."""
-        return self._given(_over(self._tp, self._tp + self._fn))
-
-
-class TruePositives(_Counts):
-    """Number of true ones that were given yes."""
-
-    def result(self) -> Tensor:
-        """A number."""
-        return self._given(self._tp + 0)
-
-
-class FalsePositives(_Counts):
-    """Number of others that were given yes."""
-
-    def result(self) -> Tensor:
-        """A number."""
-        return self._given(self._fp + 0)
-
-
-class FalseNegatives(_Counts):
-    """Number of true ones that were given no."""
-
-    def result(self) -> Tensor:
-        """A number."""
-        return self._given(self._fn + 0)
-
-
-class TrueNegatives(_Counts):
-    """Number of others that were given no."""
-
-    def result(self) -> Tensor:
-        """A number."""
-        return self._given(self._tn + 0)
-
-
-class AUC(_Counts):
-    """Area under the curve of true against false positives, by trapezoids.
-
-    Parameters
-    ----------
-    num_thresholds : int
-        Points of the curve.
-    curve : {"ROC", "PR"}
-        "PR" is precision against recall.
-    name : str, optional
-    from_logits : bool
-    """
-
-    def __init__(
-        self,
-        num_thresholds: int = 200,
-        curve: str = "ROC",
-        summation_method: str = "interpolation",
-        name: str | None = "auc",
-        dtype: Any = None,
-        from_logits: bool = False,
-        **options: Any,
-    ) -> None:
-        if (
-            curve not in ("ROC", "PR")
-            or summation_method != "interpolation"
-            or any(options.values())
-        ):
-            raise ValueError(
-                f"AUC: got curve {curve!r}, summation_method {summation_method!r}, {options}; "
-                "supported are curve 'ROC' and 'PR' with 'interpolation'"
-            )
-        inner = [(i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
-        super().__init__([-1e-7, *inner, 1 + 1e-7], name=name)
-        self.curve = curve
-        self.from_logits = from_logits
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch."""
-        if self.from_logits:
-            y_pred = 1 / (1 + np.exp(1.0) ** -asarray(y_pred))
-        super().update_state(y_true, y_pred, sample_weight)
-
-    def result(self) -> Tensor:
-        """From 0 to 1."""
-        tp, fp, fn, tn = self._tp, self._fp, self._fn, self._tn
-        if self.curve == "ROC":
-            y, x = _over(tp, tp + fn), _over(fp, fp + tn)
-            return ((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2).sum()
-        # Davis & Goadrich 2006, as Keras: true positives are interpolated, not the precision.
-        xp = backend.namespace(tp.array)
-        t, p = tp.array, tp.array + fp.array
-        dt, dp = t[:-1] - t[1:], xp.maximum(p[:-1] - p[1:], 0)
-        slope = xp.where(dp > 0, dt / xp.where(dp > 0, dp, 1), 0)
-        intercept = t[1:] - slope * p[1:]
-        both = (p[:-1] > 0) & (p[1:] > 0)
-        ratio = xp.where(both, p[:-1] / xp.where(both, p[1:], 1), 1)
-        whole = t[1:] + fn.array[1:]
-        part = slope * (dt + intercept * xp.log(ratio))
-        return wrap(
-            xp.asarray(xp.sum(xp.where(whole > 0, part / xp.where(whole > 0, whole, 1), 0)))
-        )
-
-
-class F1Score(Metric):
-    """Harmonic mean of precision and recall, of each class.
-
-    Parameters
-    ----------
-    average : {None, "micro", "macro", "weighted"}
-        How classes become one number; None for each by itself.
-    threshold : float, optional
-        What is above says yes; by default it is the largest of a row.
-    name : str
-    """
-
-    def __init__(
-        self,
-        average: str | None = None,
-        threshold: float | None = None,
-        name: str = "f1_score",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name, dtype)
-        if average not in (None, "micro", "macro", "weighted"):
-            raise ValueError(f"F1Score: average is {average!r}")
-        self.average = average
-        self.threshold = threshold
-        self._counts: Any = None
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch."""
-        truth, prediction = aligned("F1Score", y_true, y_pred)
-        raw, true = prediction.array, truth.array
-        xp = backend.namespace(raw)
-        if self._counts is None:
-            size = (3, raw.shape[-1])
-            self._counts = self.add_weight(size)
-        self._at(prediction)
-        if self.threshold is None:
-            yes = (raw == xp.max(raw, axis=-1, keepdims=True)) & (xp.abs(raw) > 1e-9)
-        else:
-            yes = raw > self.threshold
-        weight: Any = 1.0
-        if sample_weight is not None:
-            weight = asarray(sample_weight, device=prediction.device).array.reshape(-1, 1)
-        counts = self._counts.array
-        counts[0] += xp.sum(yes * true * weight, axis=0)
-        counts[1] += xp.sum(yes * (1 - true) * weight, axis=0)
-        counts[2] += xp.sum(~yes * true * weight, axis=0)
-
-    def result(self) -> Tensor:
-        """From 0 to 1: a number, or one for each class."""
-        if self._counts is None:
-            return zeros((), dtype=np.float64)
-        tp, fp, fn = (self._counts[i] for i in range(3))
-        if self.average == "micro":
-            tp, fp, fn = tp.sum(), fp.sum(), fn.sum()
-        precision, recall = _over(tp, tp + fp), _over(tp, tp + fn)
-        score = _over(2 * precision * recall, precision + recall)
-        if self.average == "macro":
-            return score.mean()
-        if self.average == "weighted":
-            return (score * _over(tp + fn, (tp + fn).sum())).sum()
-        return score
-
-
-class R2Score(Metric):
-    """Coefficient of determination ``1 - residuals / variance``, the mean over the outputs."""
-
-    def __init__(self, name: str = "r2_score", dtype: Any = None, **options: Any) -> None:
-        if any(v not in (None, 0, "uniform_average") for v in options.values()):
-            raise ValueError(f"R2Score: {options} is not supported")
-        super().__init__(name, dtype)
-        self._moments: Any = None
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch."""
-        truth, prediction = aligned("R2Score", y_true, y_pred)
-        columns = 1 if truth.ndim < 2 else truth.shape[-1]
-        y = truth.array.reshape(-1, columns).astype(np.float64)
-        d = y - prediction.array.reshape(-1, columns)
-        if self._moments is None:
-            self._moments = self.add_weight((4, columns))
-        self._at(prediction)
-        xp = backend.namespace(y)
-        weight: Any = xp.ones((len(y), 1))
-        if sample_weight is not None:
-            weight = asarray(sample_weight, device=prediction.device).array.reshape(-1, 1)
-        sums = self._moments.array
-        for i, part in enumerate((xp.ones_like(y), y, y * y, d * d)):
-            sums[i] += xp.sum(part * weight, axis=0)
-
-    def result(self) -> Tensor:
-        """At most 1."""
-        if self._moments is None:
-            return zeros((), dtype=np.float64)
-        n, s, q, r = (self._moments[i] for i in range(4))
-        score: Tensor = (1 - r / (q - s * s / n)).mean()
-        return score
 
 
 _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
@@ -538,6 +291,8 @@ mean_absolute_percentage_error = mape = MAPE = losses.mean_absolute_percentage_e
 binary_crossentropy = losses.binary_crossentropy
 categorical_crossentropy = losses.categorical_crossentropy
 sparse_categorical_crossentropy = losses.sparse_categorical_crossentropy
+binary_focal_crossentropy = losses.binary_focal_crossentropy
+categorical_focal_crossentropy = losses.categorical_focal_crossentropy
 hinge = losses.hinge
 squared_hinge = losses.squared_hinge
 categorical_hinge = losses.categorical_hinge
@@ -562,7 +317,7 @@ def get(metric: Any) -> tuple[str, Any]:
     """
     if isinstance(metric, dict) and "class_name" in metric:
         options = metric.get("config") or {}
-        metric = _CLASSES[metric["class_name"]](**{k: v for k, v in options.items() if k == "name"})
+        metric = _CLASSES[metric["class_name"]](**options)
     if isinstance(metric, type) and issubclass(metric, (Metric, losses.Loss)):
         metric = metric()
     if isinstance(metric, (Metric, losses.Loss)):
@@ -599,3 +354,18 @@ def gathering(metric: Any, name: str) -> Any:
     if hasattr(metric, "update_state"):
         return metric
     return MeanMetricWrapper(metric.function if hasattr(metric, "cross_entropy") else metric, name)
+
+
+deserialize = get
+
+
+def serialize(metric: Any) -> Any:
+    """Class and settings of a metric, or the name of a function, as :func:`get` takes them."""
+    if not isinstance(metric, Metric):
+        return getattr(metric, "__name__", metric)
+    return {
+        "module": "keras.metrics",
+        "class_name": type(metric).__name__,
+        "config": metric.get_config(),
+        "registered_name": None,
+    }

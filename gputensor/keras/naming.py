@@ -1,8 +1,10 @@
 """Names of layers and models: dense, dense_1, dense_2 and so on."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
-__all__ = ["auto_name", "forget", "snake_case"]
+__all__ = ["auto_name", "forget", "lacking", "snake_case"]
 
 _counts: dict[str, int] = {}
 
@@ -25,3 +27,20 @@ def auto_name(kind: str) -> str:
 def forget() -> None:
     """Begin again with the first names."""
     _counts.clear()
+
+
+def lacking(module: str, instead: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__``: an error that says what there is instead of a name of Keras's.
+
+    Parameters
+    ----------
+    module : str
+    instead : mapping of str to str
+        By the names that are not there.
+    """
+
+    def __getattr__(name: str) -> NoReturn:
+        hint = f"; use {instead[name]}" if name in instead else ""
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
+
+    return __getattr__

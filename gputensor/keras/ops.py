@@ -10,6 +10,7 @@ import numpy as np
 from gputensor import ops
 from gputensor.autograd import Tensor
 from gputensor.keras import activations, losses
+from gputensor.keras import images as image  # noqa: F401
 from gputensor.keras.symbolic import KerasTensor, symbolic
 from gputensor.nn import functional
 from gputensor.ops import (

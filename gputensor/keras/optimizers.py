@@ -12,6 +12,7 @@ import numpy as np
 
 from gputensor.autograd import Tensor, wrap
 from gputensor.keras import schedules
+from gputensor.keras.naming import lacking
 from gputensor.optim import keras_form
 from gputensor.optim.groups import Group, checked_rate, right_name
 from gputensor.watched import Watched
@@ -19,17 +20,22 @@ from gputensor.watched import Watched
 __all__ = [
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Ftrl",
+    "Lamb",
     "Lion",
     "Muon",
     "Nadam",
     "Optimizer",
     "RMSprop",
+    "deserialize",
     "get",
     "schedules",
+    "serialize",
 ]
 
 _COMMON: dict[str, Any] = {
@@ -224,6 +230,11 @@ class Optimizer(Watched):
 
     # Steps
 
+    def scale_loss(self, loss: Any) -> Any:
+        """`loss` times `loss_scale_factor`, by which gradients are divided before a step."""
+        factor = self._group.loss_scale_factor
+        return loss * factor if factor else loss
+
     def step(self) -> None:
         """Move the parameters by their gradients."""
         self.engine.step()
@@ -400,6 +411,52 @@ class Adadelta(Optimizer):
     _defaults: ClassVar = {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7}
 
 
+class Ftrl(Optimizer):
+    """Follow the regularized leader (McMahan et al. 2013)."""
+
+    _engine_class = keras_form.Ftrl
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "learning_rate_power": -0.5,
+        "initial_accumulator_value": 0.1,
+        "l1_regularization_strength": 0.0,
+        "l2_regularization_strength": 0.0,
+        "l2_shrinkage_regularization_strength": 0.0,
+        "beta": 0.0,
+    }
+
+
+class Lamb(Optimizer):
+    """Adam's step in the length of each parameter (You et al. 2020)."""
+
+    _engine_class = keras_form.Lamb
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-7,
+    }
+
+
+class Adafactor(Optimizer):
+    """Means of squares by rows and columns alone (Shazeer & Stern 2018).
+
+    The means are kept at all places that they are of: its state is as large as Adam's.
+    `relative_step` changes nothing, as in Keras, where the step is bounded by ``1 / sqrt(t)``
+    anyway.
+    """
+
+    _engine_class = keras_form.Adafactor
+    _defaults: ClassVar = {
+        "learning_rate": 0.001,
+        "beta_2_decay": -0.8,
+        "epsilon_1": 1e-30,
+        "epsilon_2": 1e-3,
+        "clip_threshold": 1.0,
+        "relative_step": True,
+    }
+
+
 class Lion(Optimizer):
     """Lion (Chen et al. 2023)."""
 
@@ -434,7 +491,10 @@ class Muon(Optimizer):
 
 _NAMES: dict[str, type[Optimizer]] = {
     kind.__name__.lower(): kind
-    for kind in (SGD, RMSprop, Adam, AdamW, Adamax, Nadam, Adagrad, Adadelta, Lion, Muon)
+    for kind in (
+        *(SGD, RMSprop, Adam, AdamW, Adamax, Nadam, Adagrad, Adadelta, Adafactor, Ftrl, Lamb),
+        *(Lion, Muon),
+    )
 }
 
 
@@ -452,3 +512,29 @@ def get(optimizer: Any) -> Optimizer:
         f"optimizer {optimizer!r} is unknown; allowed are {', '.join(map(repr, _NAMES))} and the "
         "classes of gputensor.keras.optimizers"
     )
+
+
+deserialize = get
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """Class and settings, as :func:`get` takes them."""
+    return {
+        "module": "keras.optimizers",
+        "class_name": type(optimizer).__name__,
+        "config": optimizer.get_config(),
+        "registered_name": None,
+    }
+
+
+__getattr__ = lacking(
+    __name__,
+    {
+        "LossScaleOptimizer": "loss_scale_factor= of each optimizer, or gputensor.optim.GradScaler "
+        "in a loop of your own",
+        "MultiOptimizer": "one optimizer for each part of the parameters, in a loop of your own",
+        "OptimizerMap": "one optimizer for each part of the parameters, in a loop of your own",
+        "ScheduleFreeAdamW": "AdamW with a schedule",
+        "legacy": "the optimizer itself, which takes lr= and decay by a schedule",
+    },
+)

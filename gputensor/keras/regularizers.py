@@ -3,11 +3,28 @@
 from typing import Any
 
 from gputensor.autograd import Tensor
+from gputensor.errors import ShapeError
+from gputensor.nn.functional import normalize
+from gputensor.ops.creation import eye
 from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import add, multiply, square
+from gputensor.ops.manipulation import permute_dims
 from gputensor.ops.statistical import sum as total
 
-__all__ = ["L1", "L1L2", "L2", "Regularizer", "get", "l1", "l1_l2", "l2", "serialize"]
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "deserialize",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+    "serialize",
+]
 
 
 class Regularizer:
@@ -68,7 +85,29 @@ class L2(L1L2):
         return {"l2": self.l2}
 
 
-l1, l2 = L1, L2
+class OrthogonalRegularizer(Regularizer):
+    """Half the mean size of cosines between rows of a matrix, or columns, times `factor`."""
+
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
+        if mode not in ("rows", "columns"):
+            raise ValueError(
+                f"OrthogonalRegularizer: mode is {mode!r}; allowed are 'rows' and 'columns'"
+            )
+        self.factor = float(factor)
+        self.mode = mode
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The penalty."""
+        if x.ndim != 2:
+            raise ShapeError(f"OrthogonalRegularizer: x has shape {x.shape}; it must be a matrix")
+        unit = normalize(x if self.mode == "rows" else permute_dims(x, (1, 0)), axis=1, eps=1e-6)
+        n = unit.shape[0]
+        apart = 1 - eye(n, dtype=x.dtype, device=x.device)
+        cosines = absolute(unit @ permute_dims(unit, (1, 0)) * apart)
+        return total(cosines) * (self.factor / (n * (n - 1)))
+
+
+l1, l2, orthogonal_regularizer = L1, L2, OrthogonalRegularizer
 
 
 def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
@@ -76,7 +115,13 @@ def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
     return L1L2(l1, l2)
 
 
-_NAMES = {"l1": L1, "l2": L2, "l1_l2": L1L2, "L1": L1, "L2": L2, "L1L2": L1L2}
+_NAMES: dict[str, Any] = {
+    "l1": L1,
+    "l2": L2,
+    "l1_l2": L1L2,
+    "orthogonal_regularizer": OrthogonalRegularizer,
+    **{kind.__name__: kind for kind in (L1, L2, L1L2, OrthogonalRegularizer)},
+}
 
 
 def get(identifier: Any) -> Any:
@@ -94,6 +139,9 @@ def get(identifier: Any) -> Any:
     if not callable(identifier):
         raise TypeError(f"a regularizer must be a name or a function, got {identifier!r}")
     return identifier
+
+
+deserialize = get
 
 
 def serialize(regularizer: Any) -> Any:

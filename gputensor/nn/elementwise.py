@@ -181,7 +181,7 @@ CrossEntropyLoss = _loss(
     "CrossEntropyLoss",
     functional.cross_entropy,
     weight=None,
-    ignore_index=-100,
+    ignore_index=None,
     label_smoothing=0.0,
 )
 NLLLoss = _loss("NLLLoss", functional.nll_loss, weight=None, ignore_index=-100)

@@ -301,7 +301,7 @@ def cross_entropy(
     target: Operand,
     weight: Operand | None = None,
     *,
-    ignore_index: int = -100,
+    ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
@@ -317,9 +317,9 @@ def cross_entropy(
         Class labels (integers), or probabilities :math:`q`.
     weight : Tensor of shape (classes,), optional
         Of each class; with labels the mean is over the weights of the targets then.
-    ignore_index : int
-        Label of rows that do not count. On CUDA, and in captured functions, rows of -100 do so only
-        where another number is chosen for them: the host does not look at the labels.
+    ignore_index : int, optional
+        Label of rows that do not count. By default it is -100 where the host may look at the
+        labels; on CUDA, and in captured functions, -100 has to be given, as it costs launches.
     label_smoothing : float
         Share of each target's mass that is spread evenly over the classes, in [0, 1].
     reduction : {"mean", "sum", "none"}
@@ -338,7 +338,9 @@ def cross_entropy(
         If logits and target do not fit.
     """
     x = asarray(logits)
-    plain = weight is None and x.ndim == 2 and not _has_label(target, ignore_index)
+    some_left_out = _has_label(target, ignore_index)
+    plain = weight is None and x.ndim == 2 and not some_left_out
+    ignore_index = -100 if ignore_index is None else ignore_index
     if plain or not x.ndim or (x.ndim == 1 and _axes_of(target)):
         return _fused_cross_entropy(x, target, label_smoothing=label_smoothing, reduction=reduction)
     given = target if isinstance(target, Tensor) else asarray(target, device=x.device)
@@ -376,19 +378,19 @@ def _axes_of(target: Any) -> int:
     return np.ndim(getattr(target, "array", target))
 
 
-def _has_label(target: Any, label: int) -> bool:
+def _has_label(target: Any, label: int | None) -> bool:
     """Whether rows may be left out.
 
-    The host does not look at labels on CUDA, nor while a graph is recorded: there the default
-    label, -100, is an error as others out of range are, and one that was chosen counts.
+    The host does not look at labels on CUDA, nor while a graph is recorded: there -100, unless it
+    is given, is an error as other labels out of range are.
     """
     raw = target.array if isinstance(target, Tensor) else target
     kind = getattr(getattr(raw, "dtype", None), "kind", "")
     if kind in "fVub" and kind:
         return False
     if isinstance(raw, np.ndarray) or not kind:
-        return bool(np.any(np.asarray(raw) == label))
-    return label != -100
+        return bool(np.any(np.asarray(raw) == (-100 if label is None else label)))
+    return label is not None
 
 
 def _weighted(logs: Tensor, weight: Operand | None) -> Tensor:

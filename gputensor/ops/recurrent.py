@@ -10,7 +10,7 @@ from typing import Any
 from gputensor.autograd import Tensor
 from gputensor.ops.choices import where
 from gputensor.ops.elementwise import multiply, sigmoid, tanh
-from gputensor.ops.manipulation import expand_dims, flip, stack
+from gputensor.ops.manipulation import flip, reshape, stack
 from gputensor.ops.pieces import split
 
 __all__ = ["gru_step", "lstm_step", "run", "simple_step"]
@@ -31,19 +31,20 @@ def simple_step(weight: Tensor, bias: Tensor | None = None, activation: Function
 
 
 def lstm_step(
-    weight: Tensor,
+    weight: Tensor | Function,
     bias: Tensor | None = None,
     activation: Function = tanh,
     gate: Function = sigmoid,
 ) -> Step:
     """Long short-term memory (Gers et al. 2000): gates in the order input, forget, cell, output.
 
-    The state is ``(h, c)``.
+    The state is ``(h, c)``; a function `weight` of h stands for the product with a matrix.
     """
+    product: Function = (lambda h: h @ weight) if isinstance(weight, Tensor) else weight
 
     def step(x: Tensor, state: State) -> State:
         h, c = state
-        z = x + h @ weight
+        z = x + product(h)
         if bias is not None:
             z = z + bias
         i, f, g, o = split(z, 4, axis=-1)
@@ -93,6 +94,11 @@ def gru_step(
     return step
 
 
+def _beside(counts: Tensor, state: Tensor) -> Tensor:
+    """What counts, of shape (n,), with as many axes as a state."""
+    return reshape(counts, (*counts.shape, *(1 for _ in state.shape[1:])))
+
+
 def run(
     step: Step, x: Tensor, state: State, *, mask: Any = None, backwards: bool = False
 ) -> tuple[Tensor, State]:
@@ -119,8 +125,9 @@ def run(
     for t in reversed(places) if backwards else places:
         fresh = step(x[:, t], state)
         if mask is not None:
-            counts = expand_dims(mask[:, t], axis=-1)
-            fresh = tuple(where(counts, a, b) for a, b in zip(fresh, state, strict=True))
+            fresh = tuple(
+                where(_beside(mask[:, t], a), a, b) for a, b in zip(fresh, state, strict=True)
+            )
         state = fresh
         outputs.append(state[0])
     found = stack(outputs, axis=1)

@@ -2,6 +2,7 @@
 
 from gputensor.optim import schedules
 from gputensor.optim.groups import Group
+from gputensor.optim.more_rules import ASGD, Adamax, RAdam, Rprop
 from gputensor.optim.optimizer import Optimizer
 from gputensor.optim.optimizers import SGD, Adam, AdamW
 from gputensor.optim.rules import Adadelta, Adagrad, Lion, Muon, NAdam, RMSprop
@@ -9,18 +10,22 @@ from gputensor.optim.scaler import GradScaler
 from gputensor.optim.schedules import Schedule
 
 __all__ = [
+    "ASGD",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "GradScaler",
     "Group",
     "Lion",
     "Muon",
     "NAdam",
     "Optimizer",
+    "RAdam",
     "RMSprop",
+    "Rprop",
     "Schedule",
     "schedules",
 ]

@@ -16,12 +16,25 @@ from gputensor.backend import Array
 from gputensor.kernels import adam_step, clip_norm, sgd_step, squared_norm
 from gputensor.kernels.runtime import widen
 from gputensor.optim.blocks import checked
-from gputensor.optim.groups import Check, Group, between, count, flag, optional
+from gputensor.optim.groups import Check, Group, between, count, flag, number, optional
 from gputensor.optim.optimizer import Optimizer, add_one
 from gputensor.optim.parts import Launch, Part
 from gputensor.optim.rules import Formula, as_dtype, orthogonal
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "Adamax", "Lion", "Muon", "Nadam", "RMSprop"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "Muon",
+    "Nadam",
+    "RMSprop",
+]
 
 _number = between(0)
 _decay01 = between(0, 1)
@@ -429,6 +442,110 @@ class Lion(KerasForm, Formula):
         step = xp.sign(one * s["mean"] + (1 - one) * g)
         s["mean"] = two * s["mean"] + (1 - two) * g
         return p - as_dtype(rate, p) * step
+
+
+class Ftrl(KerasForm, Formula):
+    """Follow the regularized leader (McMahan et al. 2013)."""
+
+    _settings: ClassVar[dict[str, Check]] = {
+        "learning_rate_power": lambda name, value: -number(f"-{name}", -value, 0, math.inf),
+        "initial_accumulator_value": _number,
+        "l1_regularization_strength": _number,
+        "l2_regularization_strength": _number,
+        "l2_shrinkage_regularization_strength": _number,
+        "beta": _number,
+        **_COMMON,
+    }
+
+    def _rule_slots(self, group: Group, part: Part) -> dict[str, float]:
+        return {"sum": group.initial_accumulator_value, "linear": 0.0}
+
+    def _formula(
+        self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
+    ) -> Array:
+        lr, power = as_dtype(rate, p), -group.learning_rate_power
+        l1 = group.l1_regularization_strength
+        l2 = group.l2_regularization_strength + group.beta / (2 * lr)
+        whole = s["sum"] + g * g
+        shrunk = g + 2 * group.l2_shrinkage_regularization_strength * p
+        s["linear"] = s["linear"] + shrunk - (whole**power - s["sum"] ** power) / lr * p
+        s["sum"] = whole
+        return (xp.clip(s["linear"], -l1, l1) - s["linear"]) / (whole**power / lr + 2 * l2)
+
+
+class _ByParameter(KerasForm, Formula):
+    """Base of rules that look at each parameter as a whole, in its shape."""
+
+    def _alike(self, group: Group, one: Any, other: Any) -> bool:
+        return False
+
+    def _update(self, launch: Launch) -> None:
+        shape = launch.part.members[0].leaf.shape
+        states = {name: a.reshape(shape) for name, a in launch.states.items()}
+        p, g = launch.p.reshape(shape), launch.g.reshape(shape)
+        super()._update(launch._replace(p=p, g=g, states=states))
+
+
+class Lamb(_ByParameter):
+    """Adam's step in the length of each parameter (You et al. 2020)."""
+
+    _settings: ClassVar[dict[str, Check]] = {
+        "beta_1": _decay01,
+        "beta_2": _decay01,
+        "epsilon": _number,
+        **_COMMON,
+    }
+
+    def _rule_slots(self, group: Group, part: Part) -> dict[str, float]:
+        return {"mean": 0.0, "square": 0.0}
+
+    def _formula(
+        self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
+    ) -> Array:
+        one, two = group.beta_1, group.beta_2
+        square = _adam_means(s, g, one, two)
+        below = xp.sqrt(square / as_dtype(1 - two**t, p)) + group.epsilon
+        step = s["mean"] / as_dtype(1 - one**t, p) / below
+        mine, its = (xp.sqrt(xp.sum(a * a)) for a in (p, step))
+        both = (mine > 0) & (its > 0)
+        ratio = xp.where(both, mine / xp.where(both, its, xp.ones_like(its)), xp.ones_like(its))
+        return p - as_dtype(rate, p) * ratio * step
+
+
+class Adafactor(_ByParameter):
+    """Means of squares by rows and columns alone (Shazeer & Stern 2018)."""
+
+    _settings: ClassVar[dict[str, Check]] = {
+        "beta_2_decay": lambda name, value: -number(f"-{name}", -value, 0, math.inf),
+        "epsilon_1": _number,
+        "epsilon_2": _number,
+        "clip_threshold": _number,
+        "relative_step": flag,
+        **_COMMON,
+    }
+
+    def _rule_slots(self, group: Group, part: Part) -> dict[str, float]:
+        wide = len(part.members[0].leaf.shape) > 1
+        return {"rows": 0.0, "columns": 0.0} if wide else {"square": 0.0}
+
+    def _formula(
+        self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
+    ) -> Array:
+        squares = g * g + group.epsilon_1
+        keep = as_dtype(1 - t**group.beta_2_decay, p)
+        # Each mean stands at all places that it is of, so that a state has the parameter's shape.
+        for name, axis in (("rows", -1), ("columns", -2)):
+            if name in s:
+                s[name] = keep * s[name] + (1 - keep) * xp.mean(squares, axis=axis, keepdims=True)
+        if "rows" in s:
+            spread = s["rows"] / xp.mean(s["rows"], axis=-2, keepdims=True) * s["columns"]
+        else:
+            s["square"] = spread = keep * s["square"] + (1 - keep) * squares
+        step = g / xp.sqrt(spread)
+        step = step / xp.maximum(1, xp.sqrt(xp.mean(step * step)) / group.clip_threshold)
+        pace = xp.minimum(rate, 1 / xp.sqrt(t))
+        size = xp.maximum(group.epsilon_2, xp.sqrt(xp.mean(p * p)))
+        return p - as_dtype(pace, p) * size * step
 
 
 class Muon(KerasForm, Formula):

@@ -373,9 +373,10 @@ class Optimizer(Watched):
         first, end = start - part.first, stop - part.first
         states = part.states
         whole = first == 0 and end == part.size
+        g = part.block.grads.array[start:stop]
         return Launch(
             part.block.values.array[start:stop],
-            part.block.grads.array[start:stop],
+            -g if "maximize" in self._settings and part.group.maximize else g,
             {k: t.array if whole else t.array[first:end] for k, t in states.items()},
             part,
             part.rate.array,

@@ -3,16 +3,17 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from gputensor.backend import Array
 from gputensor.kernels import adam_step, sgd_step
 from gputensor.optim.groups import Check, Group, between, flag, pair_of_decays
-from gputensor.optim.optimizer import Optimizer
 from gputensor.optim.parts import Launch, Part
+from gputensor.optim.rules import Formula, as_dtype, decayed
 from gputensor.optim.schedules import Schedule
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW"]
 
 
-class SGD(Optimizer):
+class SGD(Formula):
     """Gradient descent, with momentum where asked for.
 
     Parameters
@@ -26,14 +27,19 @@ class SGD(Optimizer):
         Nesterov's form of momentum.
     weight_decay : float
         Times the parameter, added to its gradient.
+    dampening : float
+        What is left out of a gradient where it joins the momentum, from its second step on.
+    maximize : bool
+        Whether to climb.
     """
 
     _settings: ClassVar[dict[str, Check]] = {
         "momentum": between(0, 1),
         "nesterov": flag,
         "weight_decay": between(0),
+        "dampening": between(0),
+        "maximize": flag,
     }
-    _rate_within = False  # whether momentum is of steps, not of gradients
 
     def __init__(
         self,
@@ -43,18 +49,40 @@ class SGD(Optimizer):
         *,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        dampening: float = 0.0,
+        maximize: bool = False,
     ) -> None:
-        if nesterov and not momentum:
-            raise ValueError("nesterov=True needs a momentum above 0")
+        if nesterov and (not momentum or dampening):
+            raise ValueError("nesterov=True needs a momentum above 0 and a dampening of 0")
         super().__init__(
-            parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+            parameters,
+            lr,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            dampening=dampening,
+            maximize=maximize,
         )
 
     def _slots(self, group: Group, part: Part) -> dict[str, float]:
-        return {"velocity": 0.0} if group.momentum else {}
+        if not group.momentum:
+            return {}
+        return {"velocity": 0.0} | ({"begun": 0.0} if group.dampening else {})
+
+    def _formula(
+        self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
+    ) -> Array:
+        keep, g = group.momentum, decayed(group, p, g)
+        later = keep * s["velocity"] + (1 - group.dampening) * g
+        s["velocity"] = xp.where(s["begun"] != 0, later, g)
+        s["begun"] = xp.ones_like(s["begun"])
+        return p - as_dtype(rate, p) * s["velocity"]
 
     def _update(self, launch: Launch) -> None:
         group = launch.part.group
+        if group.momentum and group.dampening:
+            super()._update(launch)
+            return
         sgd_step.raw(
             launch.p,
             launch.g,
@@ -63,12 +91,12 @@ class SGD(Optimizer):
             momentum=group.momentum,
             weight_decay=group.weight_decay,
             nesterov=group.nesterov,
-            within=self._rate_within,
+            within=False,
             skip=launch.skip,
         )
 
 
-class Adam(Optimizer):
+class Adam(Formula):
     """Adam (Kingma & Ba 2015).
 
     Parameters
@@ -82,17 +110,23 @@ class Adam(Optimizer):
         Added to the root of the second mean.
     weight_decay : float
         Times the parameter, added to its gradient.
+    amsgrad : bool
+        Whether to divide by the largest second mean so far (Reddi, Kale & Kumar 2018).
+    maximize : bool
+        Whether to climb.
+    decoupled_weight_decay : bool
+        Whether the decay is taken off the parameter itself, times the learning rate, as AdamW's.
     """
 
     _settings: ClassVar[dict[str, Check]] = {
         "betas": pair_of_decays,
         "eps": between(0),
         "weight_decay": between(0),
+        "amsgrad": flag,
+        "maximize": flag,
+        "decoupled_weight_decay": flag,
     }
-    _counts = True
     _reads_count = True
-    _decoupled = False
-    _hat = False  # whether `eps` is the paper's "epsilon hat", added before bias is taken off
 
     def __init__(
         self,
@@ -101,14 +135,45 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        super().__init__(
+            parameters,
+            lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
 
     def _slots(self, group: Group, part: Part) -> dict[str, float]:
-        return {"mean": 0.0, "square": 0.0}
+        found = {"mean": 0.0, "square": 0.0}
+        return found | {"largest": 0.0} if group.amsgrad else found
+
+    def _formula(
+        self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
+    ) -> Array:
+        one, two = group.betas
+        if group.decoupled_weight_decay:
+            p = p * as_dtype(1 - rate * group.weight_decay, p)
+        else:
+            g = decayed(group, p, g)
+        s["mean"] = one * s["mean"] + (1 - one) * g
+        s["square"] = two * s["square"] + (1 - two) * (g * g)
+        s["largest"] = xp.maximum(s["largest"], s["square"])
+        below = xp.sqrt(s["largest"]) / as_dtype(xp.sqrt(1 - two**t), p) + group.eps
+        return p - as_dtype(rate / (1 - one**t), p) * (s["mean"] / below)
 
     def _update(self, launch: Launch) -> None:
         group = launch.part.group
+        if group.amsgrad:
+            super()._update(launch)
+            return
         beta1, beta2 = group.betas
         adam_step.raw(
             launch.p,
@@ -122,8 +187,8 @@ class Adam(Optimizer):
             beta2=beta2,
             eps=group.eps,
             weight_decay=group.weight_decay,
-            decoupled=self._decoupled,
-            hat=self._hat,
+            decoupled=group.decoupled_weight_decay,
+            hat=False,
             advance=launch.advance,
             skip=launch.skip,
         )
@@ -132,8 +197,6 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019): parameters as for Adam."""
 
-    _decoupled = True
-
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -141,5 +204,9 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(parameters, lr, betas, eps, weight_decay)
+        more = {"maximize": maximize, "decoupled_weight_decay": True}
+        super().__init__(parameters, lr, betas, eps, weight_decay, amsgrad, **more)

@@ -20,7 +20,17 @@ from gputensor.optim.optimizer import Optimizer
 from gputensor.optim.parts import Launch, Part
 from gputensor.optim.schedules import Schedule
 
-__all__ = ["Adadelta", "Adagrad", "Formula", "Lion", "Muon", "NAdam", "RMSprop"]
+__all__ = [
+    "Adadelta",
+    "Adagrad",
+    "Formula",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "RMSprop",
+    "as_dtype",
+    "decayed",
+]
 
 
 class Formula(Optimizer):
@@ -70,7 +80,8 @@ def as_dtype(number: Array, like: Array) -> Array:
     return number.astype(like.dtype)
 
 
-def _decayed(group: Group, p: Array, g: Array) -> Array:
+def decayed(group: Group, p: Array, g: Array) -> Array:
+    """Gradient of a parameter with its weight decay."""
     return g + group.weight_decay * p if group.weight_decay else g
 
 
@@ -90,6 +101,8 @@ class RMSprop(Formula):
     momentum : float
     centered : bool
         Whether the mean's square is taken off the mean of squares.
+    maximize : bool
+        Whether to climb.
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -98,6 +111,7 @@ class RMSprop(Formula):
         "weight_decay": between(0),
         "momentum": between(0),
         "centered": flag,
+        "maximize": flag,
     }
 
     def __init__(
@@ -109,6 +123,8 @@ class RMSprop(Formula):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             parameters,
@@ -118,6 +134,7 @@ class RMSprop(Formula):
             weight_decay=weight_decay,
             momentum=momentum,
             centered=centered,
+            maximize=maximize,
         )
 
     def _slots(self, group: Group, part: Part) -> dict[str, float]:
@@ -127,7 +144,7 @@ class RMSprop(Formula):
     def _formula(
         self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
     ) -> Array:
-        g = _decayed(group, p, g)
+        g = decayed(group, p, g)
         keep = group.alpha
         s["square"] = spread = keep * s["square"] + (1 - keep) * (g * g)
         if group.centered:
@@ -159,6 +176,8 @@ class Adagrad(Formula):
         What the sum of squares begins with.
     eps : float
         Added to the root of the sum.
+    maximize : bool
+        Whether to climb.
     """
 
     _reads_count = True
@@ -167,6 +186,7 @@ class Adagrad(Formula):
         "weight_decay": between(0),
         "initial_accumulator_value": between(0),
         "eps": between(0),
+        "maximize": flag,
     }
 
     def __init__(
@@ -177,6 +197,8 @@ class Adagrad(Formula):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             parameters,
@@ -185,6 +207,7 @@ class Adagrad(Formula):
             weight_decay=weight_decay,
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
+            maximize=maximize,
         )
 
     def _slots(self, group: Group, part: Part) -> dict[str, float]:
@@ -193,7 +216,7 @@ class Adagrad(Formula):
     def _formula(
         self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
     ) -> Array:
-        g = _decayed(group, p, g)
+        g = decayed(group, p, g)
         s["sum"] = s["sum"] + g * g
         lr = as_dtype(rate / (1 + (t - 1) * group.lr_decay), p)
         return p - lr * g / (xp.sqrt(s["sum"]) + group.eps)
@@ -212,12 +235,15 @@ class Adadelta(Formula):
         Added to them below the roots.
     weight_decay : float
         Times the parameter, added to its gradient.
+    maximize : bool
+        Whether to climb.
     """
 
     _settings: ClassVar[dict[str, Check]] = {
         "rho": between(0, 1),
         "eps": between(0),
         "weight_decay": between(0),
+        "maximize": flag,
     }
 
     def __init__(
@@ -227,8 +253,12 @@ class Adadelta(Formula):
         rho: float = 0.9,
         eps: float = 1e-6,
         weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(parameters, lr, rho=rho, eps=eps, weight_decay=weight_decay)
+        super().__init__(
+            parameters, lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize
+        )
 
     def _slots(self, group: Group, part: Part) -> dict[str, float]:
         return {"square": 0.0, "moved": 0.0}
@@ -236,7 +266,7 @@ class Adadelta(Formula):
     def _formula(
         self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
     ) -> Array:
-        g = _decayed(group, p, g)
+        g = decayed(group, p, g)
         keep, eps = group.rho, group.eps
         s["square"] = keep * s["square"] + (1 - keep) * (g * g)
         step = xp.sqrt(s["moved"] + eps) / xp.sqrt(s["square"] + eps) * g
@@ -258,6 +288,10 @@ class NAdam(Formula):
     weight_decay : float
         Times the parameter, added to its gradient.
     momentum_decay : float
+    maximize : bool
+        Whether to climb.
+    decoupled_weight_decay : bool
+        Whether the decay is taken off the parameter itself, times the learning rate.
     """
 
     _reads_count = True
@@ -266,6 +300,8 @@ class NAdam(Formula):
         "eps": between(0),
         "weight_decay": between(0),
         "momentum_decay": between(0),
+        "maximize": flag,
+        "decoupled_weight_decay": flag,
     }
 
     def __init__(
@@ -276,6 +312,9 @@ class NAdam(Formula):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum_decay: float = 0.004,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         super().__init__(
             parameters,
@@ -284,6 +323,8 @@ class NAdam(Formula):
             eps=eps,
             weight_decay=weight_decay,
             momentum_decay=momentum_decay,
+            maximize=maximize,
+            decoupled_weight_decay=decoupled_weight_decay,
         )
 
     def _slots(self, group: Group, part: Part) -> dict[str, float]:
@@ -296,7 +337,10 @@ class NAdam(Formula):
         self, xp: Any, group: Group, p: Array, g: Array, s: dict[str, Array], rate: Array, t: Array
     ) -> Array:
         (one, two), pace = group.betas, group.momentum_decay
-        g = _decayed(group, p, g)
+        if group.decoupled_weight_decay:
+            p = p * as_dtype(1 - rate * group.weight_decay, p)
+        else:
+            g = decayed(group, p, g)
         now = one * (1 - 0.5 * 0.96 ** (t * pace))
         later = one * (1 - 0.5 * 0.96 ** ((t + 1) * pace))
         s["product"] = s["product"] * now

@@ -572,10 +572,16 @@ class TerminateOnNaN(Callback):
 
     The loss so far is copied from the device without waiting for it: training stops a few steps
     later there.
+
+    Parameters
+    ----------
+    raise_error : bool
+        Whether to raise RuntimeError, not to end ``fit``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, raise_error: bool = False) -> None:
         super().__init__()
+        self.raise_error = raise_error
         self._copy: Copy | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -590,10 +596,17 @@ class TerminateOnNaN(Callback):
             bad = not np.isfinite(self._copy.host[0])
             self._copy = None
             if bad:
-                print(f"Batch {batch}: the loss is NaN or infinite, training stops")
-                self.model.stop_training = True
+                self._stop(f"Batch {batch}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Look at the loss of the epoch."""
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            self.model.stop_training = True
+        told = self.model.stop_training and not self.raise_error
+        if not math.isfinite((logs or {}).get("loss", 0.0)) and not told:
+            self._stop(f"Epoch {epoch + 1}")
+
+    def _stop(self, place: str) -> None:
+        text = f"{place}: the loss is NaN or infinite, training stops"
+        if self.raise_error:
+            raise RuntimeError(text)
+        print(text)
+        self.model.stop_training = True

@@ -198,9 +198,13 @@ class Inputs:
             shape = self.output_shape
             if isinstance(shape, list):
                 shape = shape[0] if len(shape) == 1 else None
-            if y is None and heads[0].loss is not None:
-                raise TypeError("y is missing; the loss compares the outputs with it")
+            if y is None:
+                if heads[0].loss is not None:
+                    raise TypeError("y is missing; the loss compares the outputs with it")
+                return [None]
             return [self._targets("y", y, rows, heads[0].loss, shape)]
+        if y is None and all(head.loss is None for head in heads):
+            return [None] * len(heads)
         if isinstance(y, dict):
             y = [y.get(head.name) for head in heads]
         if not isinstance(y, (list, tuple)) or len(y) != len(heads):

@@ -8,6 +8,7 @@ import numpy as np
 from gputensor import backend, nn
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array
+from gputensor.errors import GraphError
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
@@ -249,8 +250,8 @@ class Measures:
     ) -> Tensor:
         """Loss of a batch; what is measured over it is added to `sums`."""
         rows = len(outs[0].array)
-        if len(self.heads) == 1 and not penalties:
-            head = self.heads[0]
+        head = self.heads[0]
+        if len(self.heads) == 1 and not penalties and head.loss is not None:
             place = sums if head.weight == 1.0 else None
             result, values = head.measure(outs[0], ys[0], weights[0], fused, self._accuracy, place)
             assert result is not None
@@ -265,12 +266,16 @@ class Measures:
             if result is not None:
                 part = result if head.weight == 1.0 else result * head.weight
                 whole = part if whole is None else whole + part
-                if len(self.heads) == 1:
+                if len(self.heads) == 1 and head.loss is not None:
                     values = values[1:]
             rest += values
         for penalty in penalties:
             whole = penalty if whole is None else whole + penalty
-        assert whole is not None
+        if whole is None:
+            raise GraphError(
+                "the model has no loss: compile(loss=None) needs layers that call add_loss or have "
+                "a regularizer; give a loss, such as loss='categorical_crossentropy'"
+            )
         sums.add([whole.detach().array.astype(np.float64) * rows, *rest])
         return whole
 

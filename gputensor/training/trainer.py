@@ -68,8 +68,9 @@ class Trainer(Evaluator):
         Parameters
         ----------
         optimizer : str, Optimizer or class of such
-        loss : str, function or Loss; or a list or dict of such, one for each output
-            See :mod:`gputensor.keras.losses`.
+        loss : str, function or Loss, optional; or a list or dict of such, one for each output
+            See :mod:`gputensor.keras.losses`. Without one, the loss is what layers add with
+            ``add_loss`` and by their regularizers.
         loss_weights : list or dict of float, optional
             Of several outputs' losses.
         metrics, weighted_metrics : sequence of str, function or Metric; or one for each output
@@ -85,8 +86,6 @@ class Trainer(Evaluator):
             listed and not (loss_weights and all(isinstance(w, (int, float)) for w in loss_weights))
         ):  # where metrics stood in Keras 2
             loss_weights, metrics = None, loss_weights
-        if loss is None:
-            raise TypeError("compile: loss is missing; for example loss='categorical_crossentropy'")
         if isinstance(metrics, str):
             raise TypeError(f"compile: metrics must be a list; write metrics=[{metrics!r}]")
         self._check_steps()
@@ -148,7 +147,7 @@ class Trainer(Evaluator):
         assert self.optimizer is not None
         self.optimizer.zero_grad()
         if loss.requires_grad:  # else all is frozen
-            loss.backward()
+            self.optimizer.scale_loss(loss).backward()
             self.optimizer.step()
             if self._constrains:
                 self.constrain()

@@ -5,15 +5,23 @@ from typing import Any, ClassVar
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.core import _unsupported
 from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.nn.attention import attention_and_weights
 from gputensor.ops.choices import logical_and
-from gputensor.ops.creation import asarray
+from gputensor.ops.creation import arange, asarray
+from gputensor.ops.elementwise import abs as absolute
+from gputensor.ops.elementwise import sigmoid
 from gputensor.ops.manipulation import expand_dims, permute_dims, reshape
+from gputensor.ops.pieces import repeat
 
-__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
+__all__ = [
+    "AdditiveAttention",
+    "Attention",
+    "GroupQueryAttention",
+    "GroupedQueryAttention",
+    "MultiHeadAttention",
+]
 
 
 class _Projection(Layer):
@@ -78,6 +86,8 @@ class MultiHeadAttention(Layer):
     use_bias : bool
     output_shape : int, optional
         Length of the result, by default that of the query.
+    flash_attention : bool, optional
+        How Keras computes; the result is the same, and nothing else is done here.
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
     kernel_constraint, bias_constraint : str or Constraint, optional
@@ -99,14 +109,14 @@ class MultiHeadAttention(Layer):
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
+        use_gate: bool = False,
+        sliding_window: int | None = None,
         seed: Any = None,
         **kwargs: Any,
     ) -> None:
-        name = "MultiHeadAttention"
-        _unsupported(name, kwargs)
-        for key in ("use_gate", "sliding_window"):
-            if kwargs.pop(key, None):
-                raise TypeError(f"{name}: {key} is not supported")
+        name = type(self).__name__
+        if flash_attention not in (None, True, False):
+            raise ValueError(f"{name}: flash_attention is {flash_attention!r}; it must be a bool")
         limits = {key: kwargs.pop(key, None) for key in ("kernel_constraint", "bias_constraint")}
         super().__init__(**kwargs)
         if attention_axes not in (None, 1, [1], (1,)):
@@ -118,6 +128,10 @@ class MultiHeadAttention(Layer):
         self.use_bias = use_bias
         self.seed = seed
         self._generator = generator_of(seed)
+        self.use_gate = bool(use_gate)
+        self.sliding_window = (
+            None if sliding_window is None else positive(name, sliding_window=sliding_window)
+        )
         self.length = output_shape[-1] if isinstance(output_shape, (list, tuple)) else output_shape
         self.options = {
             "kernel_initializer": kernel_initializer,
@@ -130,14 +144,23 @@ class MultiHeadAttention(Layer):
     def _build(self, input_shape: Any) -> None:
         """Wait for the lengths of all inputs: they are seen in the first call."""
 
+    @property
+    def _sources(self) -> int:
+        """Number of heads of keys and values."""
+        count: int = self.num_heads
+        return count
+
     def _made(self, query: int, value: int, key: int) -> None:
-        heads = self.num_heads
-        for name, kind, shape in (
+        heads, others = self.num_heads, self._sources
+        gate = [("gate", _Split, (query, heads, self.value_dim))] if self.use_gate else []
+        shapes: list[Any] = [
             ("query", _Split, (query, heads, self.key_dim)),
-            ("key", _Split, (key, heads, self.key_dim)),
-            ("value", _Split, (value, heads, self.value_dim)),
+            ("key", _Split, (key, others, self.key_dim)),
+            *gate,
+            ("value", _Split, (value, others, self.value_dim)),
             ("output", _Joined, (heads, self.value_dim, self.length or query)),
-        ):
+        ]
+        for name, kind, shape in shapes:
             bias: Any = (shape[-1],) if kind is _Joined else shape[1:]
             bias = bias if self.use_bias else None
             layer = kind(shape, bias, self.options, name=name, **self.limits)
@@ -149,6 +172,7 @@ class MultiHeadAttention(Layer):
     key_dense: Layer
     value_dense: Layer
     output_dense: Layer
+    gate_dense: Layer
 
     def call(
         self,
@@ -190,8 +214,15 @@ class MultiHeadAttention(Layer):
         if not self.built:
             self._made(query.shape[-1], value.shape[-1], key.shape[-1])
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        each = self.num_heads // self._sources
+        if each > 1:
+            k, v = repeat(k, each, axis=1), repeat(v, each, axis=1)
         seen: Any = None
         masks = []
+        if self.sliding_window is not None:
+            rows, columns = (arange(n, device=q.device) for n in (q.shape[2], k.shape[2]))
+            apart = absolute(expand_dims(rows, axis=-1) - columns)
+            masks.append(reshape(apart < self.sliding_window, (1, 1, *apart.shape)))
         if attention_mask is not None:
             given = asarray(attention_mask).astype(bool)
             masks.append(expand_dims(given, axis=-3) if given.ndim < 4 else given)
@@ -214,8 +245,50 @@ class MultiHeadAttention(Layer):
             training=self.training,
             generator=self._generator,
         )
+        if self.use_gate:
+            found = found * sigmoid(self.gate_dense(query))
         out = self.output_dense(found)
         return (out, weights) if return_attention_scores else out
+
+
+class GroupQueryAttention(MultiHeadAttention):
+    """:class:`MultiHeadAttention` with fewer heads of keys and values (Ainslie et al. 2023).
+
+    Parameters
+    ----------
+    head_dim : int
+        Length of each head's queries, keys and values.
+    num_query_heads, num_key_value_heads : int
+        The first is a multiple of the second.
+    dropout, use_bias, sliding_window, use_gate, ... : as of :class:`MultiHeadAttention`
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_query_heads, head_dim, None, dropout, use_bias, **kwargs)
+        self.num_key_value_heads = positive(
+            "GroupQueryAttention", num_key_value_heads=num_key_value_heads
+        )
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"GroupQueryAttention: num_query_heads {num_query_heads} is no multiple of "
+                f"num_key_value_heads {num_key_value_heads}"
+            )
+
+    @property
+    def _sources(self) -> int:
+        count: int = self.num_key_value_heads
+        return count
+
+
+GroupedQueryAttention = GroupQueryAttention
 
 
 class Attention(Layer):

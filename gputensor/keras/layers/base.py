@@ -20,7 +20,7 @@ __all__ = ["Layer", "Shape"]
 
 Shape = tuple[int, ...]
 _COMMON = ("name", "trainable", "dtype", "kwargs", "input_shape", "input_dim", "batch_input_shape")
-_IGNORED = ("batch_shape", "autocast", "weights", "input_length", "sparse")
+_SHAPES = ("batch_shape", "input_length")  # of older scripts, and of InputLayer
 
 
 def checked_shape(name: str, given: Any) -> Shape | None:
@@ -60,6 +60,8 @@ class Layer(nn.Module):
         Of the weights.
     activity_regularizer : str or Regularizer, optional
         Penalty on the result; its mean over the samples is added to the loss.
+    autocast : bool
+        Whether arrays of float64 come in as the default dtype.
     input_shape : int or tuple of int, optional
         Of a sample, where this is the first layer; `input_dim` is its length if it is a vector.
 
@@ -77,6 +79,7 @@ class Layer(nn.Module):
     input_shape: Any = None
     output_shape: Any = None
     dtype: Any = None
+    autocast = True
     activity_regularizer: Any = None
     _name: str | None = None
     _trainable = True
@@ -105,24 +108,29 @@ class Layer(nn.Module):
         input_dim: Any = None,
         batch_input_shape: Any = None,
         activity_regularizer: Any = None,
+        autocast: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__()
         kind = type(self).__name__
+        if not autocast:
+            self.autocast = False
         limits = {
             at: kwargs.pop(f"{key}_constraint", None) for key, at in self._constrained.items()
         }
         limits = {at: constraints.get(limit) for at, limit in limits.items() if limit is not None}
         if limits:
             self._limits = Hidden((limits, []))
-        if unknown := kwargs.keys() - set(_IGNORED):
+        refuse(kind, kwargs)
+        if unknown := kwargs.keys() - set(_SHAPES):
             raise TypeError(
                 f"{kind}: got an unexpected keyword argument {sorted(unknown)[0]!r}; its arguments "
                 f"are {', '.join(self._arguments())}"
             )
         self.activity_regularizer = regularizers.get(activity_regularizer)
         if input_dim is not None:
-            input_shape = (input_dim,)
+            length = kwargs.get("input_length")
+            input_shape = (input_dim,) if length is None else (length, input_dim)
         whole = batch_input_shape or kwargs.get("batch_shape")
         if whole is not None:
             input_shape = tuple(whole)[1:]
@@ -302,7 +310,7 @@ class Layer(nn.Module):
                 self._nodes = Hidden([])
             self._nodes.value.append(leaves(out)[0].node)
             return out
-        args = map_tree(_as_tensor, args)
+        args = map_tree(_as_tensor if self.autocast else _of_own_dtype, args)
         if not self.built:
             self._build(_shapes_of(args))
         if training is not None and bool(training) != self.training:
@@ -447,7 +455,7 @@ class Layer(nn.Module):
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes to make a layer like this one."""
         own = {*self._positional()} - {"input_shape", "input_length"}
-        left = {*_COMMON, *_IGNORED} - own
+        left = {*_COMMON, *_SHAPES, "autocast", "sparse"} - own
         given = {k: v for k, v in self._given.value.items() if k not in left}
         for key, default in self._defaults().items():  # numbers that were set later
             found = getattr(self, key, None)
@@ -494,6 +502,41 @@ def _as_tensor(x: Any) -> Any:
     if x.dtype == np.float64:
         return asarray(x, dtype=config.default_dtype())
     return asarray(x)
+
+
+def _of_own_dtype(x: Any) -> Any:
+    """Arrays as tensors of their own dtype."""
+    return asarray(x) if isinstance(x, np.ndarray) or backend.is_array(x) else x
+
+
+# Settings of Keras that are not there, and what to do instead.
+_ABSENT = {
+    "lora_rank": "freeze the layer and add one of two narrow Dense layers beside it",
+    "lora_alpha": "it scales what lora_rank makes, which is not there",
+    "quantization_config": "use dtype='float16' for weights of half the size",
+    "renorm": "use LayerNormalization or GroupNormalization for small batches",
+    "renorm_clipping": "renorm is not there",
+    "renorm_momentum": "renorm is not there",
+    "virtual_batch_size": "use a smaller batch_size with gradient_accumulation_steps",
+    "rms_scaling": "use RMSNormalization",
+    "weights": "build the layer, and call its set_weights",
+    "sparse": "tensors are dense; give dense arrays",
+    "ragged": "pad samples to one length, with keras.utils.pad_sequences",
+    "optional": "give each input",
+    "tensor": "call the layer or the model with the tensor",
+    "input_tensor": "call the layer or the model with the tensor",
+}
+
+
+def refuse(kind: str, settings: dict[str, Any]) -> None:
+    """Take those settings out that are not there; an error where one would have an effect."""
+    for key in [key for key in settings if key in _ABSENT]:
+        value = settings.pop(key)
+        if value is not None and value is not False:
+            raise TypeError(
+                f"{kind}: {key} is {value!r}; that is not supported here, leave it away: "
+                f"{_ABSENT[key]}"
+            )
 
 
 def _dtype_of(given: Any) -> Any:

@@ -6,9 +6,10 @@ from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.core import _unsupported, channels_last
-from gputensor.ops import windows
+from gputensor.keras.layers.core import channels_last
+from gputensor.ops import volumes, windows
 from gputensor.ops.manipulation import reshape
+from gputensor.ops.nn import dense
 from gputensor.ops.pieces import pad
 
 __all__ = [
@@ -16,10 +17,20 @@ __all__ = [
     "Conv1DTranspose",
     "Conv2D",
     "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
     "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
+    "Convolution2DTranspose",
+    "Convolution3D",
+    "Convolution3DTranspose",
+    "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "SeparableConv1D",
     "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
 ]
 
 
@@ -91,7 +102,6 @@ class _Conv(Layer):
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
-        _unsupported(name, kwargs)
         super().__init__(**kwargs)
         channels_last(name, data_format)
         self.filters = positive(name, filters=filters)
@@ -139,13 +149,28 @@ class _Conv(Layer):
         """Of shape (n, ..., filters)."""
         return self._convolved(x, self.kernel, self.bias, self.groups)
 
-    def _convolved(self, x: Tensor, kernel: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    def _convolved(
+        self, x: Tensor, kernel: Tensor, bias: Tensor | None, groups: int, active: bool = True
+    ) -> Tensor:
         flat = self._axes == 1
+        activation = self.activation if active else None
         padding: Any = self.padding
         if padding == "causal":
             before = (self.kernel_size[0] - 1) * self.dilation_rate[0]
             x, padding = pad(x, [(0, 0), (before, 0), (0, 0)]), "valid"
-        plain = self.activation is None or isinstance(self.activation, str)
+        plain = activation is None or isinstance(activation, str)
+        if self._axes == 3:
+            y = volumes.convolve(
+                x,
+                kernel,
+                bias,
+                stride=self.strides,  # type: ignore[arg-type]
+                padding=padding,
+                dilation=self.dilation_rate,  # type: ignore[arg-type]
+                groups=groups,
+                activation=activation if plain else None,
+            )
+            return y if plain else activations.applied(activation, y)
         y = windows.convolve(
             with_height(x) if flat else x,
             reshape(kernel, (1, *kernel.shape)) if flat else kernel,
@@ -154,10 +179,10 @@ class _Conv(Layer):
             padding=padding,
             dilation=two(self.dilation_rate),
             groups=groups,
-            activation=self.activation if plain else None,
+            activation=activation if plain else None,
         )
         y = without_height(y) if flat else y
-        return y if plain else activations.applied(self.activation, y)
+        return y if plain else activations.applied(activation, y)
 
 
 class Conv2D(_Conv):
@@ -169,7 +194,12 @@ class Conv1D(_Conv):
     _axes = 1
 
 
-Convolution1D, Convolution2D = Conv1D, Conv2D
+class Conv3D(_Conv):
+    __doc__ = f"Convolution of volumes.{_Conv.__doc__[25:]}"  # type: ignore[index]
+    _axes = 3
+
+
+Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D
 
 
 class DepthwiseConv2D(_Conv):
@@ -196,7 +226,6 @@ class DepthwiseConv2D(_Conv):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("DepthwiseConv2D", kwargs)
         super().__init__(
             1,
             kernel_size,
@@ -213,7 +242,7 @@ class DepthwiseConv2D(_Conv):
             bias_regularizer,
             **kwargs,
         )
-        self.depth_multiplier = positive("DepthwiseConv2D", depth_multiplier=depth_multiplier)
+        self.depth_multiplier = positive(type(self).__name__, depth_multiplier=depth_multiplier)
 
     def build(self, input_shape: Any) -> None:
         """Draw the weights."""
@@ -227,9 +256,15 @@ class DepthwiseConv2D(_Conv):
 
 
 def _depthwise(kernel: Tensor) -> Tensor:
-    """A kernel (height, width, channels, multiplier) as that of as many groups as channels."""
-    high, wide, channels, each = kernel.shape
-    return reshape(kernel, (high, wide, 1, channels * each))
+    """A kernel (..., channels, multiplier) as that of as many groups as channels."""
+    *window, channels, each = kernel.shape
+    return reshape(kernel, (*window, 1, channels * each))
+
+
+class DepthwiseConv1D(DepthwiseConv2D):
+    """:class:`DepthwiseConv2D` of sequences."""
+
+    _axes = 1
 
 
 class SeparableConv2D(_Conv):
@@ -263,7 +298,6 @@ class SeparableConv2D(_Conv):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("SeparableConv2D", kwargs)
         super().__init__(
             filters,
             kernel_size,
@@ -280,7 +314,7 @@ class SeparableConv2D(_Conv):
             bias_regularizer,
             **kwargs,
         )
-        self.depth_multiplier = positive("SeparableConv2D", depth_multiplier=depth_multiplier)
+        self.depth_multiplier = positive(type(self).__name__, depth_multiplier=depth_multiplier)
         self.pointwise = (pointwise_initializer, pointwise_regularizer)
         self.depthwise_kernel: Any = None
         self.pointwise_kernel: Any = None
@@ -295,7 +329,7 @@ class SeparableConv2D(_Conv):
             regularizer=self.regularizers[0],
         )
         self.pointwise_kernel = self.add_weight(
-            (1, 1, channels * each, self.filters),
+            (*(1 for _ in self.kernel_size), channels * each, self.filters),
             self.pointwise[0],
             regularizer=self.pointwise[1],
         )
@@ -309,16 +343,19 @@ class SeparableConv2D(_Conv):
 
     def call(self, x: Tensor) -> Tensor:
         """Of shape (n, ..., filters)."""
-        y = windows.convolve(
-            x,
-            _depthwise(self.depthwise_kernel),
-            stride=two(self.strides),
-            padding=self.padding,
-            dilation=two(self.dilation_rate),
-            groups=x.shape[-1],
-        )
-        y = windows.convolve(y, self.pointwise_kernel, self.bias)
-        return activations.applied(self.activation, y)
+        kernel = _depthwise(self.depthwise_kernel)
+        y = self._convolved(x, kernel, None, x.shape[-1], active=False)
+        rows = reshape(self.pointwise_kernel, self.pointwise_kernel.shape[-2:])
+        return activations.applied(self.activation, dense(y, rows, self.bias))
+
+
+class SeparableConv1D(SeparableConv2D):
+    """:class:`SeparableConv2D` of sequences."""
+
+    _axes = 1
+
+
+SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
 
 
 class _ConvTranspose(_Conv):
@@ -399,6 +436,17 @@ class _ConvTranspose(_Conv):
         """Of shape (n, ..., filters)."""
         flat = self._axes == 1
         cuts, extra = self._cuts()
+        if self._axes == 3:
+            volume = volumes.convolve_transposed(
+                x,
+                self.kernel,
+                self.bias,
+                stride=self.strides,  # type: ignore[arg-type]
+                padding=tuple(cuts),  # type: ignore[arg-type]
+                extra=tuple(extra),  # type: ignore[arg-type]
+                dilation=self.dilation_rate,  # type: ignore[arg-type]
+            )
+            return activations.applied(self.activation, volume)
         if flat:
             cuts, extra = [(0, 0), *cuts], [0, *extra]
         kernel = reshape(self.kernel, (1, *self.kernel.shape)) if flat else self.kernel
@@ -421,3 +469,13 @@ class Conv2DTranspose(_ConvTranspose):
 class Conv1DTranspose(_ConvTranspose):
     __doc__ = f"Transposed convolution of sequences.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
     _axes = 1
+
+
+class Conv3DTranspose(_ConvTranspose):
+    __doc__ = f"Transposed convolution of volumes.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
+    _axes = 3
+
+
+Convolution1DTranspose = Conv1DTranspose
+Convolution2DTranspose = Conv2DTranspose
+Convolution3DTranspose = Conv3DTranspose

@@ -58,11 +58,13 @@ class InputLayer(Layer):
         **kwargs: Any,
     ) -> None:
         if batch_shape is not None:
-            shape = tuple(batch_shape)[1:]
+            batch_size, *rest = batch_shape
+            shape = tuple(rest)
         shape = kwargs.pop("input_shape", None) if shape is None else shape
         super().__init__(shape, name=name, dtype=dtype, **kwargs)
         self.output_shape = self.input_shape
-        spec = KerasTensor((None, *(self.input_shape or ())), dtype, name=self.name)
+        self.batch_size = None if batch_size is None else positive("Input", batch_size=batch_size)
+        spec = KerasTensor((self.batch_size, *(self.input_shape or ())), dtype, name=self.name)
         self._nodes = Hidden([Node(self, (), {}, spec)])
 
     def call(self, x: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ def Input(
     shape : int or tuple of int
         Of a sample; None where a length is not known.
     batch_size : int, optional
-        Is not used: a model takes any number of samples.
+        Number of samples, as the first of the shape; a model takes any number all the same.
     dtype : dtype, optional
     name : str, optional
 
@@ -155,7 +157,6 @@ class Dense(Layer):
         bias_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("Dense", kwargs)
         super().__init__(**kwargs)
         self.units = positive("Dense", units=units)
         self.activation = activations.short(activation)
@@ -194,14 +195,6 @@ class Dense(Layer):
     def logits(self, x: Tensor) -> Tensor:
         """``x @ kernel + bias``, before the activation."""
         return nn.functional.dense(x, self.weight, self.bias)
-
-
-def _unsupported(name: str, kwargs: dict[str, Any]) -> None:
-    """Refuse settings that would have no effect."""
-    for key in ("lora_rank", "quantization_config"):
-        if kwargs.pop(key, None) is not None:
-            raise TypeError(f"{name}: {key} is not supported")
-    kwargs.pop("lora_alpha", None)
 
 
 class Flatten(Layer):
@@ -423,7 +416,6 @@ class Embedding(Layer):
         weights: Any = None,
         **kwargs: Any,
     ) -> None:
-        _unsupported("Embedding", kwargs)
         if input_length is not None and "input_shape" not in kwargs:
             kwargs["input_shape"] = (input_length,)
         super().__init__(**kwargs)

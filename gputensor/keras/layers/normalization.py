@@ -1,6 +1,9 @@
 """Normalization."""
 
+import math
 from typing import Any, ClassVar
+
+import numpy as np
 
 from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import ShapeError
@@ -29,15 +32,6 @@ class _Normalization(Layer):
         return input_shape
 
 
-def _refuse(name: str, kwargs: dict[str, Any]) -> None:
-    for key in ("synchronized", "rms_scaling"):
-        if kwargs.pop(key, None):
-            raise TypeError(f"{name}: {key} is not supported")
-
-
-_RENORM = ("renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size")
-
-
 class BatchNormalization(_Normalization):
     """Batch normalization (Ioffe & Szegedy 2015).
 
@@ -53,6 +47,8 @@ class BatchNormalization(_Normalization):
     epsilon : float
     center, scale : bool
         Whether there are `beta` and `gamma`.
+    synchronized : bool
+        Whether devices share means and variances; a model is on one device, where they do.
 
     Attributes
     ----------
@@ -72,13 +68,13 @@ class BatchNormalization(_Normalization):
         moving_variance_initializer: Any = "ones",
         beta_regularizer: Any = None,
         gamma_regularizer: Any = None,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
-        _refuse("BatchNormalization", kwargs)
-        renorm = {k: kwargs.pop(k) for k in _RENORM if k in kwargs}
-        if renorm.get("renorm") or renorm.get("virtual_batch_size"):
-            raise TypeError("BatchNormalization: renorm and virtual_batch_size are not supported")
+        if kwargs.get("renorm") in (None, False):
+            kwargs = {k: v for k, v in kwargs.items() if k[:6] != "renorm"}
         super().__init__(**kwargs)
+        self.synchronized = bool(synchronized)
         (self.axis,) = axis if isinstance(axis, (list, tuple)) else (axis,)
         self.momentum = momentum
         self.epsilon = epsilon
@@ -148,7 +144,6 @@ class LayerNormalization(_Normalization):
         gamma_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
-        _refuse("LayerNormalization", kwargs)
         super().__init__(**kwargs)
         self.axis = axis
         self.epsilon = epsilon
@@ -235,9 +230,12 @@ class GroupNormalization(_Normalization):
         scale: bool = True,
         beta_initializer: Any = "zeros",
         gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.regularizers = (gamma_regularizer, beta_regularizer)
         self.groups = groups
         self.axis = axis
         self.epsilon = epsilon
@@ -257,9 +255,13 @@ class GroupNormalization(_Normalization):
                 f"GroupNormalization: {channels} channels cannot be cut into {self.groups} groups"
             )
         if self.scale:
-            self.gamma = self.add_weight((channels,), self.initializers[0])
+            self.gamma = self.add_weight(
+                (channels,), self.initializers[0], regularizer=self.regularizers[0]
+            )
         if self.center:
-            self.beta = self.add_weight((channels,), self.initializers[1])
+            self.beta = self.add_weight(
+                (channels,), self.initializers[1], regularizer=self.regularizers[1]
+            )
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
@@ -291,30 +293,68 @@ class Normalization(_Normalization):
     axis : int or None
         That each has its own mean; None for one of all.
     mean, variance : array-like, optional
+    invert : bool
+        Whether to give ``x * sqrt(variance) + mean`` instead.
     """
 
     built = True
 
     def __init__(
-        self, axis: Any = -1, mean: Any = None, variance: Any = None, **kwargs: Any
+        self,
+        axis: Any = -1,
+        mean: Any = None,
+        variance: Any = None,
+        invert: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if (mean is None) != (variance is None):
+            raise ValueError("Normalization: give both mean and variance, or neither and adapt()")
         self.axis = axis
-        self.mean = None if mean is None else asarray(mean)
-        self.variance = None if variance is None else asarray(variance)
+        self.invert = bool(invert)
+        self._mean = None if mean is None else asarray(mean)
+        self._variance = None if variance is None else asarray(variance)
+        self.adapt_mean: Any = None
+        self.adapt_variance: Any = None
+
+    @property
+    def mean(self) -> Any:
+        """Means, given or of the data set."""
+        return self.adapt_mean if self._mean is None else self._mean
+
+    @property
+    def variance(self) -> Any:
+        """Variances, given or of the data set."""
+        return self.adapt_variance if self._variance is None else self._variance
+
+    def _kept(self, ndim: int) -> list[int]:
+        given = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
+        return [] if self.axis is None else sorted(a % ndim for a in given)
 
     def adapt(self, data: Any) -> None:
         """Take mean and variance from a data set."""
         from gputensor.keras.layers.base import _as_tensor
 
-        x = asarray(_as_tensor(data))
-        kept = [] if self.axis is None else [self.axis % x.ndim]
+        x = asarray(_as_tensor(data if hasattr(data, "shape") else np.asarray(data)))
+        kept = self._kept(x.ndim)
         axes = tuple(i for i in range(x.ndim) if i not in kept)
         with no_grad():
-            self.mean, self.variance = mean(x, axis=axes), var(x, axis=axes)
+            if x.dtype.kind in "biu":
+                x = x.astype(np.float32)
+            self.adapt_mean, self.adapt_variance = mean(x, axis=axes), var(x, axis=axes)
+            self._mean = self._variance = None
 
     def call(self, x: Tensor) -> Tensor:
         """Of the shape of `x`."""
         if self.mean is None or self.variance is None:
             raise ShapeError("Normalization: it has no mean yet; call adapt(data) first")
-        return (x - self.mean) / maximum(sqrt(self.variance), 1e-7)
+        if x.dtype.kind in "biu":
+            x = x.astype(np.float32)
+        kept = self._kept(x.ndim)
+        shape = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
+        middle, spread = self.mean, maximum(sqrt(self.variance), 1e-7)
+        if middle.size == math.prod(shape):
+            middle, spread = reshape(middle, shape), reshape(spread, shape)
+        middle, spread = middle.astype(x.dtype), spread.astype(x.dtype)
+        found: Tensor = x * spread + middle if self.invert else (x - middle) / spread
+        return found

@@ -6,37 +6,55 @@ from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
 from gputensor.keras.layers.core import channels_last
-from gputensor.ops import windows
+from gputensor.ops import volumes, windows
 from gputensor.ops.data_type import astype
 from gputensor.ops.manipulation import expand_dims
 from gputensor.ops.pieces import pad, repeat
+from gputensor.ops.resizing import adaptive, resized
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
 __all__ = [
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "AveragePooling1D",
     "AveragePooling2D",
+    "AveragePooling3D",
     "AvgPool1D",
     "AvgPool2D",
+    "AvgPool3D",
     "Cropping1D",
     "Cropping2D",
+    "Cropping3D",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
+    "GlobalAveragePooling3D",
     "GlobalAvgPool1D",
     "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
     "GlobalMaxPool1D",
     "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D",
     "MaxPool1D",
     "MaxPool2D",
+    "MaxPool3D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "MaxPooling3D",
     "UpSampling1D",
     "UpSampling2D",
+    "UpSampling3D",
     "ZeroPadding1D",
     "ZeroPadding2D",
+    "ZeroPadding3D",
 ]
 
 
@@ -77,6 +95,9 @@ class _Pooling(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         """Of shape (n, ..., channels)."""
+        if self._axes == 3:
+            deep = volumes.average_pool if self._average else volumes.largest_pool
+            return deep(x, self.pool_size, self.strides, self.padding)  # type: ignore[arg-type]
         pool = windows.average_pool if self._average else windows.largest_pool
         images = with_height(x) if self._axes == 1 else x
         y = pool(images, two(self.pool_size), two(self.strides), self.padding)
@@ -101,6 +122,74 @@ class AveragePooling1D(_Pooling):
     __doc__ = f"The mean of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
     _axes = 1
     _average = True
+
+
+class MaxPooling3D(_Pooling):
+    __doc__ = f"The largest element of each window of volumes.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    _axes = 3
+
+
+class AveragePooling3D(_Pooling):
+    __doc__ = f"The mean of each window of volumes.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    _axes = 3
+    _average = True
+
+
+class _AdaptivePooling(Layer):
+    """What pooling to a size shares.
+
+    Parameters
+    ----------
+    output_size : int or sequence of int
+        Number of windows along each axis; they cover all, and may overlap by one.
+    """
+
+    built = True
+    _axes = 2
+    _reduction: Any = staticmethod(mean)
+
+    def __init__(self, output_size: Any, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        name = type(self).__name__
+        channels_last(name, data_format)
+        self.output_size = sizes_of(name, "output_size", output_size, self._axes)
+
+    def call(self, x: Tensor) -> Tensor:
+        """Of shape (n, *output_size, channels)."""
+        for axis, size in enumerate(self.output_size, start=1):
+            x = adaptive(x, axis, size, type(self)._reduction)
+        return x
+
+
+class AdaptiveAveragePooling1D(_AdaptivePooling):
+    __doc__ = f"Means of so many windows of sequences.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    _axes = 1
+
+
+class AdaptiveAveragePooling2D(_AdaptivePooling):
+    __doc__ = f"Means of so many windows of images.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+
+
+class AdaptiveAveragePooling3D(_AdaptivePooling):
+    __doc__ = f"Means of so many windows of volumes.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    _axes = 3
+
+
+class AdaptiveMaxPooling1D(_AdaptivePooling):
+    __doc__ = f"Largest elements of so many windows of sequences.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    _axes = 1
+    _reduction = staticmethod(largest)
+
+
+class AdaptiveMaxPooling2D(_AdaptivePooling):
+    __doc__ = f"Largest elements of so many windows of images.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    _reduction = staticmethod(largest)
+
+
+class AdaptiveMaxPooling3D(_AdaptivePooling):
+    __doc__ = f"Largest elements of so many windows of volumes.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    _axes = 3
+    _reduction = staticmethod(largest)
 
 
 class _GlobalPooling(Layer):
@@ -159,6 +248,19 @@ class GlobalAveragePooling1D(_GlobalPooling):
         return sums / total(counts, axis=1, keepdims=self.keepdims)
 
 
+class GlobalMaxPooling3D(_GlobalPooling):
+    """The largest element of each channel of volumes."""
+
+    _axes = (1, 2, 3)
+
+
+class GlobalAveragePooling3D(_GlobalPooling):
+    """The mean of each channel of volumes."""
+
+    _axes = (1, 2, 3)
+    _average = True
+
+
 class _Edges(Layer):
     """What padding and cropping share: numbers for the beginning and the end of each axis."""
 
@@ -197,13 +299,21 @@ class ZeroPadding1D(ZeroPadding2D):
     _axes = 1
 
 
+class ZeroPadding3D(ZeroPadding2D):
+    """Zeros around volumes: `padding` is an int, or for each axis an int or (before, after)."""
+
+    _axes = 3
+
+
 class Cropping2D(_Edges):
     """Images without their edges: `cropping` is as the padding of :class:`ZeroPadding2D`."""
 
-    def __init__(self, cropping: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
+    _default: Any = 0
+
+    def __init__(self, cropping: Any = None, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         channels_last(type(self).__name__, data_format)
-        self.cropping = self._pairs(cropping)
+        self.cropping = self._pairs(self._default if cropping is None else cropping)
 
     def call(self, x: Tensor) -> Tensor:
         """Smaller by the cropping."""
@@ -212,9 +322,17 @@ class Cropping2D(_Edges):
 
 
 class Cropping1D(Cropping2D):
-    """Sequences without their ends: `cropping` is an int or (before, after)."""
+    """Sequences without their ends: `cropping` is an int or (before, after), 1 by default."""
 
     _axes = 1
+    _default = 1
+
+
+class Cropping3D(Cropping2D):
+    """Volumes without their edges, 1 by default; otherwise as :class:`Cropping2D`."""
+
+    _axes = 3
+    _default = 1
 
 
 class UpSampling2D(Layer):
@@ -223,7 +341,7 @@ class UpSampling2D(Layer):
     Parameters
     ----------
     size : int or (int, int)
-    interpolation : "nearest"
+    interpolation : {"nearest", "bilinear", "bicubic"}
     """
 
     built = True
@@ -239,12 +357,21 @@ class UpSampling2D(Layer):
         super().__init__(**kwargs)
         name = type(self).__name__
         channels_last(name, data_format)
-        if interpolation != "nearest":
-            raise ValueError(f"{name}: interpolation is {interpolation!r}; only 'nearest' is there")
+        if interpolation not in ("nearest", "bilinear", "bicubic") or (
+            interpolation != "nearest" and self._axes != 2
+        ):
+            raise ValueError(
+                f"{name}: interpolation is {interpolation!r}; allowed are 'nearest', and for "
+                "images 'bilinear' and 'bicubic'"
+            )
+        self.interpolation = interpolation
         self.size = sizes_of(name, "size", size, self._axes)
 
     def call(self, x: Tensor) -> Tensor:
         """Larger by `size`."""
+        if self.interpolation != "nearest":
+            high, wide = (n * m for n, m in zip(x.shape[1:3], self.size, strict=True))
+            return resized(x, (high, wide), self.interpolation)
         for axis, n in enumerate(self.size, start=1):
             x = repeat(x, n, axis=axis)
         return x
@@ -255,8 +382,21 @@ class UpSampling1D(UpSampling2D):
 
     _axes = 1
 
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        super().__init__(size, **kwargs)
 
-AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
-MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
+
+class UpSampling3D(UpSampling2D):
+    """Planes, rows and columns of volumes repeated."""
+
+    _axes = 3
+
+    def __init__(self, size: Any = 2, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(size, data_format, **kwargs)
+
+
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
 GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D
 GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D
+GlobalMaxPool3D, GlobalAvgPool3D = GlobalMaxPooling3D, GlobalAveragePooling3D

@@ -7,7 +7,6 @@ from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.core import _unsupported
 from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.ops import recurrent
@@ -80,7 +79,6 @@ class _Cell(Layer):
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
-        _unsupported(name, kwargs)
         super().__init__(**kwargs)
         self.units: int = positive(name, units=units)
         self.activation = activations.get(activation)
@@ -443,7 +441,7 @@ class _OwnCell(RNN):
             raise ValueError(f"{type(self).__name__}: implementation must be 0, 1 or 2")
         masked = kwargs.pop("zero_output_for_mask", False)
         own: tuple[str, ...] = ("name", "trainable", "activity_regularizer")
-        own += ("input_shape", "input_dim", "batch_input_shape", "batch_shape")
+        own += ("input_shape", "input_dim", "batch_input_shape", "batch_shape", "autocast")
         shape = {key: kwargs.pop(key) for key in own if key in kwargs}
         length = kwargs.pop("input_length", None)
         if length is not None and "input_dim" in shape:

@@ -7,6 +7,7 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
+from gputensor.keras.layers.core import channels_last
 from gputensor.keras.regularizers import L1L2
 from gputensor.ops.choices import where
 from gputensor.ops.creation import ones
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianNoise",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "SpatialDropout3D",
 ]
 
 
@@ -99,6 +101,16 @@ class SpatialDropout1D(_Noise):
 
 class SpatialDropout2D(SpatialDropout1D):
     """Drops whole channels of images (n, height, width, channels) while training."""
+
+    def __init__(
+        self, rate: float, data_format: str | None = None, seed: Any = None, **kwargs: Any
+    ) -> None:
+        channels_last(type(self).__name__, data_format)
+        super().__init__(rate, seed, **kwargs)
+
+
+class SpatialDropout3D(SpatialDropout2D):
+    """Drops whole channels of volumes (n, depth, height, width, channels) while training."""
 
 
 class GaussianNoise(Layer):

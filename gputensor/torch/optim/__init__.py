@@ -1,6 +1,5 @@
 """``torch.optim``: the engine's optimizers with PyTorch's arguments."""
 
-import inspect
 from typing import Any
 
 from gputensor import optim as engine
@@ -11,8 +10,8 @@ __all__ = ["LBFGS", "Optimizer", "lr_scheduler"]
 
 Optimizer = engine.Optimizer
 
-# How PyTorch computes a step, which changes no result here.
-_WITHOUT_MEANING = ("foreach", "fused", "capturable", "differentiable")
+# How PyTorch computes a step, which changes no result.
+_WITHOUT_MEANING = ("foreach", "fused", "capturable")
 
 
 _ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
@@ -21,21 +20,19 @@ _ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
 def _optimizer(name: str, defaults: dict[str, Any]) -> Any:
     """The engine's optimizer with PyTorch's order of arguments and defaults."""
     base: Any = getattr(engine, name)
-    known = inspect.signature(base.__init__).parameters
 
     def start(self: Any, params: Any, *args: Any, **options: Any) -> None:
         given = dict(zip(defaults, args, strict=False)) | options
         for key in _WITHOUT_MEANING:
             given.pop(key, None)
+        if given.pop("differentiable", False):
+            raise ValueError(
+                f"{name}: differentiable=True is not there: no gradient passes through a step; "
+                "write the update as operations on tensors instead"
+            )
         if unknown := given.keys() - defaults.keys():
             raise TypeError(f"{name}: {min(unknown)}= is unknown; allowed are {list(defaults)}")
-        settings = defaults | given
-        for key in list(settings):
-            if key != "lr" and key not in known:
-                if settings[key] != defaults[key]:
-                    raise ValueError(f"{name}: {key}={settings[key]} is not there yet")
-                del settings[key]
-        base.__init__(self, params, **settings)
+        base.__init__(self, params, **(defaults | given))
 
     return type(base)(
         name,
@@ -53,7 +50,13 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "nesterov": False,
         "maximize": False,
     },
-    "Adam": {**_ADAM, "weight_decay": 0.0, "amsgrad": False, "maximize": False},
+    "Adam": {
+        **_ADAM,
+        "weight_decay": 0.0,
+        "amsgrad": False,
+        "maximize": False,
+        "decoupled_weight_decay": False,
+    },
     "AdamW": {**_ADAM, "weight_decay": 1e-2, "amsgrad": False, "maximize": False},
     "RMSprop": {
         "lr": 1e-2,
@@ -80,6 +83,32 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "momentum_decay": 4e-3,
         "decoupled_weight_decay": False,
         "maximize": False,
+    },
+    "Adamax": {**_ADAM, "lr": 2e-3, "weight_decay": 0.0, "maximize": False},
+    "RAdam": {
+        **_ADAM,
+        "weight_decay": 0.0,
+        "decoupled_weight_decay": False,
+        "maximize": False,
+    },
+    "Rprop": {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50), "maximize": False},
+    "ASGD": {
+        "lr": 1e-2,
+        "lambd": 1e-4,
+        "alpha": 0.75,
+        "t0": 1e6,
+        "weight_decay": 0.0,
+        "maximize": False,
+    },
+    "Muon": {
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "momentum": 0.95,
+        "nesterov": True,
+        "ns_coefficients": (3.4445, -4.775, 2.0315),
+        "eps": 1e-7,
+        "ns_steps": 5,
+        "adjust_lr_fn": None,
     },
 }
 _OPTIMIZERS = {name: _optimizer(name, defaults) for name, defaults in _DEFAULTS.items()}
