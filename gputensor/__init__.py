@@ -11,6 +11,7 @@ __path__ = [
 ]
 
 from gputensor import (
+    checkpoints,
     errors,
     interop,
     kernels,
@@ -59,6 +60,7 @@ __all__ = [
     "autocast",
     "capture",
     "checkpoint",
+    "checkpoints",
     "cuda_status",
     "custom_vjp",
     "detect_anomaly",

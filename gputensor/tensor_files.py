@@ -5,6 +5,7 @@ go into one as the arrays, by their path, and the structure around them as JSON.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ _CODES = {
     "C64": "complex64",
 }
 NAMES = set(_CODES.values())
+ARRAYS = ("tensor", "array", "complex tensor", "complex array")  # kinds in a plan
 
 
 def specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -92,7 +94,7 @@ def loads(content: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        found = deserialize(content)
+        found = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError(f"it is no safetensors file, or damaged: {error}") from None
     length = int.from_bytes(content[:8], "little")
@@ -144,18 +146,22 @@ def plan(
     """
     if isinstance(value, (Tensor, np.ndarray)) or backend.is_array(value):
         raw = value.array if isinstance(value, Tensor) else value
+        kind = "tensor" if isinstance(value, Tensor) else "array"
+        if raw.dtype == np.complex128:  # which the format has not
+            raw, kind = backend.namespace(raw).stack([raw.real, raw.imag], -1), f"complex {kind}"
         if raw.dtype.name not in NAMES:
             raise TypeError(f"{what}: {path or 'the tensor'} is {raw.dtype}, which has no form")
         name = path or "tensor"
         while name in arrays:  # as of keys with a dot in them
             name += "_"
         arrays[name] = copy(raw)
-        return {"tensor" if isinstance(value, Tensor) else "array": name}
+        return {kind: name}
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float, np.number, np.bool_)):
         number = value.item() if isinstance(value, np.generic) else value
-        return number if np.isfinite(number) else {"float": repr(float(number))}
+        known = isinstance(number, int) or math.isfinite(number)
+        return number if known else {"float": repr(float(number))}
     if isinstance(value, np.dtype):
         return {"dtype": value.name}
     below = path + "." if path else ""
@@ -196,6 +202,9 @@ def built(
         return tensor(arrays[value])
     if kind == "array":
         return arrays[value]
+    if kind.startswith("complex"):
+        whole = np.ascontiguousarray(arrays[value]).view(np.complex128)[..., 0]
+        return tensor(whole) if kind == "complex tensor" else whole
     if kind == "float":
         return float(value)
     if kind == "dtype":
