@@ -303,8 +303,8 @@ def _relu(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
         test = "GreaterOrEqual" if layer.negative_slope else "Greater"
         y = g.add("Where", [g.add(test, [x, bound]), x, low])
     if layer.max_value is not None:
-        y = g.add("Min", [y, g.constant(np.float32(layer.max_value))])
-    return y
+        y = str(g.add("Min", [y, g.constant(np.float32(layer.max_value))]))
+    return str(y)
 
 
 def _channels_first(rank: int) -> list[int]:
@@ -421,7 +421,8 @@ def _cropping(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
 
 def _upsampling(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
     scales = g.constant(np.array([1, *layer.size, 1], np.float32))
-    options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    options: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric"}
+    options["nearest_mode"] = "floor"
     found: str = g.add("Resize", [xs[0], "", scales], mode="nearest", **options)
     return found
 
@@ -684,7 +685,7 @@ def _multi_head_attention(g: _Graph, layer: Any, xs: Names, given: list[Any]) ->
 
     def projected(x: str, part: Any, rows: int) -> str:
         kernel = backend.to_host(part.kernel.detach().array)
-        y = g.add("MatMul", [x, g.constant(kernel.reshape(rows, -1))])
+        y: str = g.add("MatMul", [x, g.constant(kernel.reshape(rows, -1))])
         if part.bias is not None:
             y = g.add("Add", [y, g.constant(_host(part.bias, 0, 0).reshape(-1))])
         return y
