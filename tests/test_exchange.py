@@ -235,3 +235,18 @@ def test_what_does_not_fit_is_refused_and_nothing_changed():
         "x.bias",
         "x.weight",
     ]
+
+
+@pytest.mark.cpu
+@pytest.mark.peers
+def test_arrays_cross_in_the_same_memory_both_ways():
+    torch = pytest.importorskip("torch")
+    jax = pytest.importorskip("jax")
+    ours = gt.tensor(numbers(64, 64), device="cpu")
+    theirs = torch.from_dlpack(ours)
+    assert theirs.data_ptr() == ours.array.ctypes.data
+    assert gt.from_dlpack(theirs).array.ctypes.data == theirs.data_ptr()
+    for made in (jax.dlpack.from_dlpack(ours), jax.numpy.from_dlpack(ours)):
+        assert made.unsafe_buffer_pointer() == ours.array.ctypes.data
+    made = jax.numpy.ones((64, 64))
+    assert gt.from_dlpack(made).array.ctypes.data == made.unsafe_buffer_pointer()
