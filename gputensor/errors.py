@@ -9,6 +9,7 @@ import numpy as np
 __all__ = [
     "AnomalyError",
     "CaptureError",
+    "CheckpointError",
     "CompileError",
     "DTypeError",
     "DatasetError",
@@ -113,6 +114,10 @@ class OutOfMemoryError(GPUTensorError, MemoryError):
 
 class ParityError(GPUTensorError, AssertionError):
     """Implementations of one kernel that give different results."""
+
+
+class CheckpointError(GPUTensorError, ValueError):
+    """A checkpoint that is damaged, is none, or is of something else."""
 
 
 class DatasetError(GPUTensorError, RuntimeError):

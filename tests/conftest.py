@@ -48,6 +48,9 @@ def pytest_addoption(parser):
         help="take device memory from the driver, not from CuPy's pool, which would hide "
         "accesses out of bounds from compute-sanitizer",
     )
+    parser.addoption(
+        "--kills", type=int, default=1, help="how often the tests of test_kills.py kill a run"
+    )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
     parser.addoption(
         "--ran",

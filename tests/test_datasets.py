@@ -413,7 +413,7 @@ def slow_savez(stream, **arrays):
     stream.write(body.getvalue()[:half])
     stream.flush()
     deadline = time.monotonic() + 120
-    while len(list(pathlib.Path(stream.name).parent.glob("*.tmp"))) < 2:
+    while len(list(pathlib.Path(stream.name).parents[1].glob("*.tmp"))) < 2:
         assert time.monotonic() < deadline, "the other process did not write at the same time"
         time.sleep(0.005)
     time.sleep(0.1)

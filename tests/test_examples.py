@@ -76,3 +76,16 @@ def test_the_hand_written_loop_learns(monkeypatch, capsys):
     spec.loader.exec_module(module)
     assert module.main(samples=1500, epochs=3, batch_size=128) > 0.95
     assert "epoch 3" in capsys.readouterr().out
+
+
+@pytest.mark.cpu
+@pytest.mark.peers
+def test_gradients_cross_the_border_to_pytorch_and_back(capsys):
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("across", EXAMPLES / "across_libraries.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert max(module.main()) < 1e-6
+    losses = re.findall(r"loss (\S+) -> (\S+)", capsys.readouterr().out)
+    assert len(losses) == 2
+    assert all(float(after) < float(before) for before, after in losses)

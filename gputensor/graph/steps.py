@@ -124,5 +124,7 @@ def sum_layout(node: Node) -> tuple[int, int, int, bool] | None:
         return x.size // max(columns, 1), columns, columns * itemsize, True
     if axes == list(range(count)):  # the first
         rows = math.prod(shape[:count])
+        if rows == x.size:  # axes of length 1 are left: it is all in one piece
+            return 1, rows, rows * itemsize, True
         return rows, x.size // rows, x.size // rows * itemsize, False
     return None

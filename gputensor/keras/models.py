@@ -363,6 +363,8 @@ class Sequential(Model):
         if not _as_made(self, Sequential):
             found: Tensor = self(x)
             return found
+        if not layers:
+            return x
         for layer in layers[:-1]:
             x = layer(x)
         last = layers[-1]

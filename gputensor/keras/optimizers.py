@@ -284,6 +284,14 @@ class Optimizer(Watched):
         """Copy state back."""
         self.engine.load_state_dict(state)
 
+    def live_state(self) -> dict[str, Any]:
+        """What a checkpoint has of the bound optimizer."""
+        return self.engine.live_state()
+
+    def load_live_state(self, state: Any) -> None:
+        """Copy back what :meth:`live_state` gave."""
+        self.engine.load_live_state(state)
+
     # Configuration
 
     def get_config(self) -> dict[str, Any]:

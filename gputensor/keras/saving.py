@@ -1,14 +1,13 @@
 """Models in files: ``.keras`` and ``.h5`` as Keras writes them, and ``.safetensors``.
 
 A ``.keras`` file is a zip archive of ``config.json`` and ``model.weights.h5``; it and ``.h5`` need
-h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing. None holds code, and
+h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing more. None holds code, and
 nothing in a file is executed.
 """
 
 import io
 import json
 import os
-import struct
 import time
 import warnings
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, files, tensor_files
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import configuration, losses, metrics, optimizers
@@ -151,45 +150,13 @@ def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
         layer.set_weights([state.get(id(w), w) for w in layer.weights])
 
 
-# Safetensors: 8 bytes with the length of a JSON header, the header, the elements
-
-_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"}
-_CODES |= {"int32": "I32", "uint8": "U8", "bool": "BOOL", "int8": "I8", "uint32": "U32"}
-
-
-def _write_safetensors(file: Any, model: Layer, metadata: dict[str, str]) -> None:
-    header: dict[str, Any] = {"__metadata__": metadata}
-    parts, at = [], 0
-    for path, layer in _places(model):
-        for i, w in enumerate(_own_weights(layer)):
-            raw = np.ascontiguousarray(backend.to_host(w.array))
-            header[f"{path}/{i}".lstrip("/")] = {
-                "dtype": _CODES[w.dtype.name],
-                "shape": list(w.shape),
-                "data_offsets": [at, at + raw.nbytes],
-            }
-            at += raw.nbytes
-            parts.append(raw.tobytes())
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    _put(file, struct.pack("<Q", len(text)) + text + b"".join(parts))
-
-
-def _read_safetensors(file: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    raw = Path(file).read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    if length > len(raw) - 8:
-        raise ValueError(f"{file}: it is no safetensors file, or cut off")
-    header = json.loads(raw[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-    names = {code: name for name, code in _CODES.items()}
-    arrays = {}
-    for name, entry in header.items():
-        start, stop = entry["data_offsets"]
-        part = raw[8 + length + start : 8 + length + stop]
-        dtype = np.dtype(names[entry["dtype"]])
-        arrays[name] = np.frombuffer(part, dtype).reshape(entry["shape"])
-    return arrays, metadata
+def _write_safetensors(file: Path, model: Layer, metadata: dict[str, str]) -> None:
+    arrays = {
+        f"{path}/{i}".lstrip("/"): backend.to_host(w.array)
+        for path, layer in _places(model)
+        for i, w in enumerate(_own_weights(layer))
+    }
+    tensor_files.write(file, arrays, metadata)
 
 
 def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> None:
@@ -201,17 +168,6 @@ def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> No
         if keys:
             found.append((layer, [arrays[key] for key in keys]))
     _assign(found, source)
-
-
-def _put(file: Any, content: bytes) -> None:
-    """Write a file in one step."""
-    path = Path(file)
-    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # How a model was compiled
@@ -315,7 +271,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
             archive.writestr("metadata.json", json.dumps(metadata))
             archive.writestr("config.json", json.dumps(config))
             archive.writestr("model.weights.h5", stream.getvalue())
-        _put(path, out.getvalue())
+        files.write(path, out.getvalue())
     elif path.suffix in (".h5", ".hdf5"):
         stream = io.BytesIO()
         with _h5py().File(stream, "w") as file:
@@ -323,7 +279,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
             file.attrs["backend"] = "gputensor"
             file.attrs["model_config"] = json.dumps(config)
             _write_old(file.create_group("model_weights"), model)
-        _put(path, stream.getvalue())
+        files.write(path, stream.getvalue())
     else:
         raise ValueError(
             f"save: {filepath} must end in .keras, .h5 or .safetensors; for example "
@@ -395,7 +351,7 @@ def load_model(
     if not path.exists():
         raise FileNotFoundError(f"load_model: there is no file {path}")
     if path.suffix == ".safetensors":
-        arrays, metadata = _read_safetensors(path)
+        arrays, metadata = tensor_files.read(path)
         if "config" not in metadata:
             raise ValueError(f"{path}: it holds weights and no model; use load_weights")
         config = json.loads(metadata["config"])
@@ -442,7 +398,7 @@ def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
             _write(file, model)
         else:
             _write_old(file, model)
-    _put(path, stream.getvalue())
+    files.write(path, stream.getvalue())
 
 
 def load_weights(model: Any, filepath: Any, **options: Any) -> None:
@@ -451,7 +407,7 @@ def load_weights(model: Any, filepath: Any, **options: Any) -> None:
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")
     if path.suffix == ".safetensors":
-        _assign_safetensors(_read_safetensors(path)[0], model, str(path))
+        _assign_safetensors(tensor_files.read(path)[0], model, str(path))
         return
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -12,6 +12,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, changed, leaf_of
 from gputensor.backend import Device
+from gputensor.copies import host_copy
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.random import Generator, default_generator
 from gputensor.watched import Watched
@@ -220,10 +221,18 @@ class Module(Watched):
 
     def state_dict(self) -> dict[str, "np.ndarray[Any, Any]"]:
         """Copies of all parameters and buffers on the host, by name, and of generators' states."""
-        state = {n: np.array(backend.to_host(t.array)) for n, t in self._tensors()}
+        return {name: host_copy(array) for name, array in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Any]:
+        """As :meth:`state_dict`, the arrays themselves."""
+        state = {name: t.array for name, t in self._tensors()}
         for name, generator in self._generators():
             state[name] = np.array(generator.state, np.uint64)
         return state
+
+    def load_live_state(self, state: Mapping[str, Any]) -> None:
+        """Copy a state back, of :meth:`live_state`."""
+        Module.load_state_dict(self, state)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.named_parameters()

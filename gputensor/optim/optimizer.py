@@ -525,6 +525,35 @@ class Optimizer(Watched):
         self._stretches()
         return state.copied(self)
 
+    def live_state(self) -> dict[str, Any]:
+        """What a checkpoint has: the state's own arrays, and the settings but for schedules."""
+        self._stretches()
+        settings = [
+            {name: group[name] for name in group.names() if not callable(group[name])}
+            for group in self.param_groups
+        ]
+        return {"class": type(self).__name__, "settings": settings, "state": state.arrays(self)}
+
+    def load_live_state(self, found: Mapping[str, Any]) -> None:
+        """Copy back what :meth:`live_state` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another class, or of other groups. Nothing is changed then.
+        """
+        if found["class"] != type(self).__name__:
+            raise ValueError(f"it is of {found['class']}, not of {type(self).__name__}")
+        settings = found["settings"]
+        if [sorted(s) for s in settings] != [sorted(s) for s in self.live_state()["settings"]]:
+            raise ValueError("its groups, or their settings, are others")
+        for group, values in zip(self.param_groups, settings, strict=True):
+            for name, value in values.items():
+                if group[name] != value:
+                    group[name] = value
+        rates = {key: group.lr for key, group in state.named_rates(self)}
+        state.load(self, {**found["state"], **rates})
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy state back, also from ``numpy.load`` of what ``numpy.savez(**state)`` wrote.
 

@@ -9,7 +9,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, changed, wrap
 from gputensor.backend import Array, Device
-from gputensor.copies import Copy
+from gputensor.copies import Copy, host_copy
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
@@ -197,10 +197,15 @@ class GradScaler(Watched):
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of scale and count of good steps, on the host."""
-        return {
-            "scale": np.array(backend.to_host(self._scale.array)),
-            "streak": np.array(backend.to_host(self._streak.array)),
-        }
+        return {name: host_copy(array) for name, array in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Any]:
+        """As :meth:`state_dict`, the arrays themselves."""
+        return {"scale": self._scale.array, "streak": self._streak.array}
+
+    def load_live_state(self, state: dict[str, Any]) -> None:
+        """Copy back what :meth:`live_state` gave."""
+        self.load_state_dict(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy state back.

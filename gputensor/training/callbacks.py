@@ -35,9 +35,20 @@ class Callback:
         ``epochs``, ``steps`` and ``verbose``.
     """
 
+    _kept: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint has
+
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
         self._model: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has of the callback: numbers, texts, arrays, and trees of them."""
+        return {name: getattr(self, name) for name in self._kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; called after ``on_train_begin``."""
+        for name in self._kept:
+            setattr(self, name, state[name])
 
     @property
     def model(self) -> Any:
@@ -266,6 +277,8 @@ class EarlyStopping(_Monitor):
         Epochs before that one are not looked at.
     """
 
+    _kept = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -348,6 +361,8 @@ class ModelCheckpoint(_Monitor):
         What has to be surpassed at first.
     """
 
+    _kept = ("best", "_epoch", "_batches")
+
     def __init__(
         self,
         filepath: Any,
@@ -426,6 +441,8 @@ class ReduceLROnPlateau(_Monitor):
         Epochs after a change that are not counted.
     min_lr : float
     """
+
+    _kept = ("best", "wait", "cooldown_counter")
 
     def __init__(
         self,
@@ -549,6 +566,20 @@ class CSVLogger(Callback):
                 writer.writerow(["epoch", *self._keys])
         writer.writerow([epoch, *(logs.get(key, "NA") for key in self._keys)])
         self._file.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The columns, and what is in the file."""
+        with open(self.filename, newline="") as file:
+            return {"keys": self._keys, "text": file.read()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Write the rows again that were there."""
+        self._keys = state["keys"]
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(state["text"])
+        self._file.flush()
+        self._headed = bool(state["text"])
 
     def on_train_end(self, logs: Any = None) -> None:
         """Close the file."""

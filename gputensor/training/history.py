@@ -33,3 +33,7 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
+
+    def latest(self) -> dict[str, Any]:
+        """The values of the last epoch."""
+        return {name: column[-1] for name, column in self.history.items() if column}

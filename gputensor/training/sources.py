@@ -7,7 +7,8 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import wrap
 from gputensor.kernels import next_batch
-from gputensor.random import default_generator
+from gputensor.random import Generator, default_generator
+from gputensor.random.everywhere import set_shared_state
 from gputensor.training.callbacks import CallbackList
 from gputensor.training.feeding import Batches
 from gputensor.training.measures import Sums
@@ -40,6 +41,8 @@ class Held:
         self._class_weight = class_weight
         self._size = size
         self._most = steps
+        self.batch = 0
+        self._drawn: tuple[int, int] | None = None  # the generator before the order was drawn
         self._set(count)
 
     def _set(self, count: int) -> None:
@@ -94,25 +97,72 @@ class Held:
 
     def begin_epoch(self, shuffle: bool) -> None:
         """Begin with the first row, in a new order; with steps of an epoch given, go on first."""
+        self.batch = 0
         if self._most is not None and self._next < self._count:
             return
         if shuffle:
-            device = backend.device_of(self.place)
-            drawn = default_generator.permutation(self._count, device=device)
-            self._order.array[...] = drawn.array
+            self._drawn = default_generator.state
+            self._draw(default_generator)
         self._at.array.fill(0)
         self._next = 0
 
+    def _draw(self, generator: Any) -> None:
+        """A new order."""
+        drawn = generator.permutation(self._count, device=backend.device_of(self.place))
+        self._order.array[...] = drawn.array
+
+    def end_epoch(self) -> None:
+        """Say that the epoch is over."""
+        self.batch = 0
+
+    def state(self) -> dict[str, Any]:
+        """What the order and the place in it come from."""
+        return {
+            "samples": self._count,
+            "batch_size": self._size,
+            "steps": self.steps,
+            "batch": self.batch,
+            "next": self._next,
+            "drawn": self._drawn,
+        }
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take the same order and place.
+
+        Raises
+        ------
+        ValueError
+            In the middle of an order of other data.
+        """
+        mine, names = self.state(), ("samples", "batch_size", "steps")
+        if state.get("samples") is None:
+            raise ValueError("fit: the checkpoint was made with batches, x is an array")
+        others = [f"{n} {state[n]}, here {mine[n]}" for n in names if state[n] != mine[n]]
+        amid = state["batch"] or (self._most is not None and state["next"] < state["samples"])
+        if others and amid:
+            raise ValueError(
+                f"fit: the checkpoint is one in the middle of an epoch of other data: "
+                f"{'; '.join(others)}. Give the same, or go on from the end of an epoch"
+            )
+        self.batch, self._drawn = state["batch"], state["drawn"]
+        self._next = self._count if others else state["next"]
+        if others:
+            return
+        if self._drawn is not None:
+            generator = Generator(0)
+            generator.state = self._drawn
+            self._draw(generator)
+        self._at.array.fill(self._next)
+
     def batches(self, run: Any, told: CallbackList) -> Any:
         """Train on the batches of an epoch; gives how many rows were in one, or in several."""
-        batch = 0
-        while batch < self.steps and self._next < self._count:
+        while self.batch < self.steps and self._next < self._count:
             left = self._count - self._next
             rows = min(self._size, left)
-            told.on_train_batch_begin(batch, {})
-            most = 1 if told.follows_batches else min(left // rows, self.steps - batch)
+            told.on_train_batch_begin(self.batch, {})
+            most = 1 if told.follows_batches else min(left // rows, self.steps - self.batch)
             done = run.next(rows, most)
-            batch += done
+            self.batch += done
             self._next += rows * done
             yield rows * done
 
@@ -127,10 +177,13 @@ class Streamed:
         self.steps = batches.steps
         self.rows: int | None = None
         self.place: Any = None
+        self.batch = 0
         self._first: Any = None
 
-    def begin(self) -> None:
+    def begin(self, resumed: dict[str, Any] | None) -> None:
         """Read the first batch, which says where and in what shapes samples are."""
+        if resumed is not None and resumed.get("begun") is not None:
+            set_shared_state(resumed["begun"])  # from which an iterator makes its batches
         stream = iter(self._batches)
         try:
             first = next(stream)
@@ -151,12 +204,13 @@ class Streamed:
 
     def begin_epoch(self, shuffle: bool) -> None:
         """Begin with the first batch, or go on."""
+        self.batch = 0
         if self._first is None:
             self._stream = iter(self._batches)
 
     def batches(self, run: Any, told: CallbackList) -> Any:
         """Train on the batches of an epoch; gives how many rows each had."""
-        model, batch = self._model, 0
+        model, none = self._model, not self.batch
         while True:
             given, self._first = self._first, None
             if given is None:
@@ -164,20 +218,38 @@ class Streamed:
             if given is None:
                 break
             x, y, weight = given
-            told.on_train_batch_begin(batch, {})
+            none = False
+            told.on_train_batch_begin(self.batch, {})
             xs = model._inputs(x)
             rows = model._rows(xs)
             ys, weights = model._targets_of(y, rows), model._weights_of(weight, rows)
             weights = model._with_classes(self._class_weight, ys, weights)
             run(model._batch(xs, None), *wrapped(ys, weights))
-            batch += 1
+            self.batch += 1
             yield rows
-        if not batch:
+        if none:
             raise ValueError(
                 "fit: x gives no batch any more; give a generator without end and steps_per_epoch, "
                 "or an iterable that can be begun again"
             )
         self._batches.end_epoch()
+
+    def end_epoch(self) -> None:
+        """Say that the epoch is over."""
+        self.batch = 0
+
+    def state(self) -> dict[str, Any]:
+        """Where the batches are."""
+        return {"batch": self.batch, **self._batches.state()}
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take the batches to where they were."""
+        if "taken" not in state:
+            raise ValueError("fit: the checkpoint was made with arrays, x gives batches")
+        self.batch, self._first = state["batch"], None
+        if self.batch or not self._batches.begins_anew or state["own"] is not None:
+            self._batches.go_on(state)
+            self._stream = self._batches.going(self.batch)
 
 
 def training_on_batches(model: Any, sums: Sums, capture: Any, place: Any) -> Steps:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from gputensor import backend
 from gputensor.autograd import Tensor
+from gputensor.checkpoints import Checkpointer
+from gputensor.checkpoints.checkpointer import Opened
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
     check_capture,
@@ -24,6 +26,7 @@ from gputensor.training.evaluator import Evaluator
 from gputensor.training.feeding import Batches, is_iterable_of_batches
 from gputensor.training.history import History
 from gputensor.training.measures import Door, Head, Measures, Sums, by_output
+from gputensor.training.progress import Clock, Interrupts, Progress, chosen
 from gputensor.training.sources import Held, Streamed, training_on_batches, wrapped
 from gputensor.training.steps import Singles
 from gputensor.tree import leaves
@@ -174,6 +177,7 @@ class Trainer(Evaluator):
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
         capture: bool | str = "auto",
+        resume: Any = None,
     ) -> History:
         """Train.
 
@@ -214,6 +218,10 @@ class Trainer(Evaluator):
             what Python does in those of the user would happen in the first steps only. The log
             says which one it was. On the CPU the first 50 steps are not recorded: a few steps are
             not worth it.
+        resume : path-like, Checkpointer or True, optional
+            Save checkpoints in a folder, and go on from the latest one there, if there is one:
+            with the same bits as if training had not been interrupted. True goes on from the
+            :class:`gputensor.checkpoints.Checkpointer` among the callbacks. Ctrl-C saves, then.
 
         Returns
         -------
@@ -225,6 +233,9 @@ class Trainer(Evaluator):
             If the data do not fit the model. Nothing is trained then.
         CaptureError
             With ``capture=True``, if a step cannot be captured.
+        CheckpointError
+            If the checkpoint is damaged, or of another model, optimizer or other data. Nothing is
+            changed then.
         """
         self._compiled()
         check_capture(capture)
@@ -233,11 +244,12 @@ class Trainer(Evaluator):
         epochs = positive("fit", "epochs", epochs)
         check_verbose("fit", verbose)
         check_share("fit", "validation_split", validation_split)
+        saver, opened, callbacks = chosen(resume, callbacks)
         if is_iterable_of_batches(x):
             if y is not None:
                 raise ValueError("fit: y must not be given where x gives batches, which have it")
             source: Any = Streamed(self, Batches(x, steps_per_epoch), class_weight)
-            source.begin()
+            source.begin(None if opened is None else opened.value("fit")["source"])
         else:
             source = Held(self, x, y, sample_weight, class_weight, batch_size, steps_per_epoch)
         held: Any = None
@@ -248,9 +260,11 @@ class Trainer(Evaluator):
             held = source.split(validation_split, size, validation_steps)
         params = {"epochs": epochs, "steps": source.steps, "verbose": verbose}
         history = self.history = History(params)
-        told = CallbackList(callbacks or (), self, params)
+        told = CallbackList(callbacks, self, params)
         history.set_model(self)
         self._bind()
+        if opened is not None:
+            opened.check({"model": self, "optimizer": self.optimizer})
         self.stop_training = False
         with backend.on_device_of(source.place):
             return self._run(
@@ -263,6 +277,8 @@ class Trainer(Evaluator):
                 shuffle,
                 capture,
                 validation_freq,
+                saver,
+                opened,
             )
 
     def _run(
@@ -276,58 +292,104 @@ class Trainer(Evaluator):
         shuffle: bool,
         capture: Any,
         validation_freq: int,
+        saver: Checkpointer | None,
+        opened: Opened | None,
     ) -> History:
         measures = self._measures
         assert measures is not None
         sums = measures.sums(source.place)
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
+        progress = Progress(self, source, sums, measures, history, told)
+        progress.epoch = epochs[0]
+        progress.step = (saver and saver.last) or 0
         told.on_train_begin({})
-        logs: dict[str, Any] = {}
+        if opened is not None:
+            if opened.value("fit")["source"]["batch"]:
+                told.on_epoch_begin(opened.value("fit")["epoch"], {})
+            assert saver is not None
+            saver.put(opened, progress.objects())
+        clock = Clock(saver, progress.step)
+        amid = bool(source.batch)
+        logs = history.latest()
         try:
-            for epoch in range(*epochs):
-                told.on_epoch_begin(epoch, {})
-                began = time.perf_counter()
-                self.train()
-                source.begin_epoch(shuffle)
-                sums.clear()
-                measures.clear()
-                done = 0
-                title = f"Epoch {epoch + 1}/{epochs[1]}"
-                with Display(source.rows, title, verbose, sums) as display:
-                    for batch, rows in enumerate(source.batches(run, told)):
-                        done += rows
-                        display.update(rows)
-                        if told.wants_batches:
-                            told.on_train_batch_end(batch, measures.results(sums, done))
-                        for watch in watches:
-                            watch.look(sums.values.array, batch)
-                        if self.stop_training:
-                            break
-                    logs = measures.results(sums, done)
-                seconds = time.perf_counter() - began
-                self.eval()
-                if held is not None and (epoch + 1) % validation_freq == 0:
-                    told.on_test_begin({})
-                    found = held()
-                    told.on_test_end(found)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
-                history.seconds.append(seconds)
-                if verbose:
-                    print_epoch(title, logs, done, seconds)
-                # Keras's order: by name, those of the validation last.
-                order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
-                logs = {name: logs[name] for name in order}
-                told.on_epoch_end(epoch, logs)
-                history.add(epoch, logs)
-                if self.stop_training:
-                    break
+            with Interrupts(saver is not None) as interrupts:
+                while progress.epoch < epochs[1] and not progress.stopped:
+                    epoch = progress.epoch
+                    if not amid:
+                        told.on_epoch_begin(epoch, {})
+                    self.train()
+                    if not amid:
+                        source.begin_epoch(shuffle)
+                        sums.clear()
+                        measures.clear()
+                        progress.rows, progress.seconds = 0, 0.0
+                    amid = False
+                    began = time.perf_counter() - progress.seconds
+                    title = f"Epoch {epoch + 1}/{epochs[1]}"
+                    with Display(source.rows, title, verbose, sums) as display:
+                        display.update(progress.rows)
+                        before = source.batch
+                        for rows in source.batches(run, told):
+                            batch = source.batch - 1
+                            progress.step += source.batch - before
+                            before = source.batch
+                            progress.rows += rows
+                            display.update(rows)
+                            if told.wants_batches:
+                                found = measures.results(sums, progress.rows)
+                                told.on_train_batch_end(batch, found)
+                            for watch in watches:
+                                watch.look(sums.values.array, batch)
+                            if self.stop_training:
+                                break
+                            if interrupts.wished or clock.due(progress.step):
+                                progress.seconds = time.perf_counter() - began
+                                self._save(saver, progress, {}, interrupts.wished)
+                        logs = measures.results(sums, progress.rows)
+                    seconds = time.perf_counter() - began
+                    self.eval()
+                    if held is not None and (epoch + 1) % validation_freq == 0:
+                        told.on_test_begin({})
+                        found = held()
+                        told.on_test_end(found)
+                        logs |= {f"val_{name}": value for name, value in found.items()}
+                    history.seconds.append(seconds)
+                    if verbose:
+                        print_epoch(title, logs, progress.rows, seconds)
+                    # Keras's order: by name, those of the validation last.
+                    order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
+                    logs = {name: logs[name] for name in order}
+                    told.on_epoch_end(epoch, logs)
+                    history.add(epoch, logs)
+                    progress.epoch, progress.stopped = epoch + 1, self.stop_training
+                    source.end_epoch()
+                    if saver is not None:
+                        self._save(saver, progress, logs, interrupts.wished)
             if self.optimizer is not None:
                 self.optimizer.finalize_variable_values()
             told.on_train_end(logs)
         finally:
             self.eval()
+            if saver is not None:
+                saver.wait()
         return history
+
+    def _save(
+        self, saver: Checkpointer | None, progress: Progress, logs: dict[str, Any], wished: bool
+    ) -> None:
+        """Save a checkpoint, and end training if that is wished."""
+        assert saver is not None
+        progress.save(saver, logs)
+        if wished:
+            saver.wait()
+            step = saver.latest
+            if step == progress.step:
+                print(
+                    f"Interrupted: step {step} is saved. The same fit with "
+                    f"resume={str(saver.folder)!r} goes on from there."
+                )
+            raise KeyboardInterrupt
 
     # Single batches
 
