@@ -11,6 +11,7 @@ __path__ = [
 ]
 
 from gputensor import (
+    distributed,
     errors,
     interop,
     kernels,
@@ -63,6 +64,7 @@ __all__ = [
     "custom_vjp",
     "detect_anomaly",
     "device",
+    "distributed",
     "enable_grad",
     "errors",
     "explain",

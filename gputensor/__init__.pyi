@@ -1,5 +1,6 @@
 # ruff: noqa: F403
 # The public names, for type checkers: mypy does not follow the lists of names in __init__.py.
+from gputensor import distributed as distributed
 from gputensor import errors as errors
 from gputensor import kernels as kernels
 from gputensor import nn as nn

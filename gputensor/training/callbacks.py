@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gputensor.copies import Copy
+from gputensor.distributed.api import is_first
 
 __all__ = [
     "CSVLogger",
@@ -33,7 +34,11 @@ class Callback:
         What is trained.
     params : dict
         ``epochs``, ``steps`` and ``verbose``.
+    writes_files : bool
+        Whether all it does is to write files: where several processes train, the first does it.
     """
+
+    writes_files = False
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
@@ -133,6 +138,8 @@ class CallbackList(Callback):
         if isinstance(callbacks, Callback) or callable(getattr(callbacks, "on_epoch_end", None)):
             callbacks = [callbacks]
         self.callbacks = list(callbacks)
+        if not is_first():  # each of the others would write the same file
+            self.callbacks = [c for c in self.callbacks if not getattr(c, "writes_files", False)]
         for i, callback in enumerate(self.callbacks):
             if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
                 what = callback.__name__ if isinstance(callback, type) else type(callback).__name__
@@ -316,10 +323,10 @@ class EarlyStopping(_Monitor):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Put the best weights back."""
-        if self.stopped_epoch and self.verbose:
+        if self.stopped_epoch and self.verbose and is_first():
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
-            if self.verbose:
+            if self.verbose and is_first():
                 print(f"Weights are those of epoch {self.best_epoch + 1}, the best one")
             self.model.load_state_dict(self.best_weights)
 
@@ -347,6 +354,8 @@ class ModelCheckpoint(_Monitor):
     initial_value_threshold : float, optional
         What has to be surpassed at first.
     """
+
+    writes_files = True
 
     def __init__(
         self,
@@ -396,7 +405,7 @@ class ModelCheckpoint(_Monitor):
             value = self._value(logs)
             if value is None or not self._is_better(value, self.best):
                 return
-            if self.verbose:
+            if self.verbose and is_first():
                 print(f"Epoch {epoch + 1}: {self.monitor} {value:.5f}, it was {self.best:.5f}")
             self.best = value
         path = self.filepath.format(epoch=epoch + 1, **logs)
@@ -406,7 +415,7 @@ class ModelCheckpoint(_Monitor):
             self.model.save_weights(path)
         else:
             self.model.save(path)
-        if self.verbose:
+        if self.verbose and is_first():
             print(f"Epoch {epoch + 1}: saved {path}")
 
 
@@ -471,7 +480,7 @@ class ReduceLROnPlateau(_Monitor):
             if self.wait >= self.patience and old > np.float32(self.min_lr):
                 new = max(old * self.factor, self.min_lr)
                 optimizer.learning_rate = new
-                if self.verbose:
+                if self.verbose and is_first():
                     print(f"Epoch {epoch + 1}: the learning rate is {new:g} from here on")
                 self.cooldown_counter = self.cooldown
                 self.wait = 0
@@ -504,7 +513,7 @@ class LearningRateScheduler(Callback):
                 f"LearningRateScheduler: schedule must return a number, it returned {new!r}"
             )
         self.model.optimizer.learning_rate = float(new)
-        if self.verbose:
+        if self.verbose and is_first():
             print(f"Epoch {epoch + 1}: the learning rate is {float(new):g}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -523,6 +532,8 @@ class CSVLogger(Callback):
     append : bool
         Whether rows are added to those that are there.
     """
+
+    writes_files = True
 
     def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
         super().__init__()

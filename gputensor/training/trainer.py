@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gputensor import backend
 from gputensor.autograd import Tensor
+from gputensor.distributed import training as ranks
+from gputensor.distributed.api import is_first
+from gputensor.distributed.group import Part, group
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
     check_capture,
@@ -146,12 +149,18 @@ class Trainer(Evaluator):
         self._look_for_penalties()
         return self.optimizer.bind(self.parameters())
 
-    def _train_on(self, x: Any, ys: list[Any], weights: list[Any], sums: Sums) -> Tensor:
-        loss = self._loss_of(x, ys, weights, sums)
+    def _train_on(
+        self, x: Any, ys: list[Any], weights: list[Any], sums: Sums, part: Part | None = None
+    ) -> Tensor:
+        """A step on a batch, or on this rank's part of one."""
+        loss = self._loss_of(x, ys, weights, sums, 1.0 if part is None else part.factor)
         assert self.optimizer is not None
         self.optimizer.zero_grad()
         if loss.requires_grad:  # else all is frozen
-            loss.backward()
+            if part is None:
+                loss.backward()
+            else:
+                ranks.backward(loss, self.optimizer.engine, part.share)
             self.optimizer.step()
             if self._constrains:
                 self.constrain()
@@ -246,14 +255,16 @@ class Trainer(Evaluator):
         held: Any = None
         size = evaluation_batch("fit", validation_batch_size)
         if validation_data is not None:
-            held = self._evaluated(*unpacked_validation(validation_data), size, validation_steps)
+            given = unpacked_validation(validation_data)
+            held = self._evaluated(*given, size, validation_steps, group())
         elif validation_split:
             held = source.split(validation_split, size, validation_steps)
+        verbose = verbose if is_first() else 0
         params = {"epochs": epochs, "steps": source.steps, "verbose": verbose}
         history = self.history = History(params)
         told = CallbackList(callbacks or (), self, params)
         history.set_model(self)
-        self._bind()
+        team = ranks.Team(self, self._bind())
         self.stop_training = False
         with backend.on_device_of(source.place):
             return self._run(
@@ -261,6 +272,7 @@ class Trainer(Evaluator):
                 held,
                 history,
                 told,
+                team,
                 (initial_epoch, epochs),
                 verbose,
                 shuffle,
@@ -274,6 +286,7 @@ class Trainer(Evaluator):
         held: Any,
         history: History,
         told: CallbackList,
+        team: ranks.Team,
         epochs: tuple[int, int],
         verbose: int | str,
         shuffle: bool,
@@ -285,6 +298,7 @@ class Trainer(Evaluator):
         sums = measures.sums(source.place)
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
+        team.begin(told)
         told.on_train_begin({})
         logs: dict[str, Any] = {}
         try:
@@ -293,6 +307,7 @@ class Trainer(Evaluator):
                 began = time.perf_counter()
                 self.train()
                 source.begin_epoch(shuffle)
+                team.begin_epoch()
                 sums.clear()
                 measures.clear()
                 done = 0
@@ -301,15 +316,16 @@ class Trainer(Evaluator):
                     for batch, rows in enumerate(source.batches(run, told)):
                         done += rows
                         display.update(rows)
-                        if told.wants_batches:
-                            told.on_train_batch_end(batch, measures.results(sums, done))
-                        for watch in watches:
+                        if team.wants_batches:
+                            told.on_train_batch_end(batch, measures.results(sums, done, team.group))
+                        for watch in watches if team.group is None else ():
                             watch.look(sums.values.array, batch)
-                        if self.stop_training:
+                        if team.stops(self.stop_training, within=True):
                             break
-                    logs = measures.results(sums, done)
+                    logs = measures.results(sums, done, team.group)
                 seconds = time.perf_counter() - began
                 self.eval()
+                team.end_epoch()
                 if held is not None and (epoch + 1) % validation_freq == 0:
                     told.on_test_begin({})
                     found = held()
@@ -318,15 +334,17 @@ class Trainer(Evaluator):
                 history.seconds.append(seconds)
                 if verbose:
                     print_epoch(title, logs, done, seconds)
+                logs = team.same(logs)
                 # Keras's order: by name, those of the validation last.
                 order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
                 logs = {name: logs[name] for name in order}
                 told.on_epoch_end(epoch, logs)
                 history.add(epoch, logs)
-                if self.stop_training:
+                if team.stops(self.stop_training):
                     break
             if self.optimizer is not None:
                 self.optimizer.finalize_variable_values()
+            team.end()
             told.on_train_end(logs)
         finally:
             self.eval()
@@ -342,22 +360,28 @@ class Trainer(Evaluator):
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step on a batch; gives the loss and the metrics of that batch, before the step."""
+        """One step on a batch; gives the loss and the metrics of that batch, before the step.
+
+        Where several processes train, each takes its part of the batch, which all are given.
+        """
         self._compiled()
         xs = self._inputs(x)
         rows = self._rows(xs)
         ys, weights = self._targets_of(y, rows), self._weights_of(sample_weight, rows)
         weights = self._with_classes(class_weight, ys, weights)
-        self._bind()
+        team = ranks.Team(self, self._bind())
+        part, xs, ys, weights = team.own("train_on_batch: rows", rows, xs, ys, weights)
         measures = self._measures
         assert measures is not None
         place = leaves(xs)[0]
         with backend.on_device_of(place):
-            sums = measures.sums(place)
+            sums = measures.sums(place, part is None or part.counts)
             measures.clear()
             self.train()
             try:
-                self._train_on(self._batch(xs, None), ys, weights, sums)
+                self._train_on(self._batch(xs, None), ys, weights, sums, part)
             finally:
                 self.eval()
-            return self._as_results(measures.results(sums, rows), return_dict)
+            if not sums.counts:
+                sums.clear()
+            return self._as_results(measures.results(sums, rows, team.group), return_dict)

@@ -53,6 +53,9 @@ class BatchNormalization(_Normalization):
     epsilon : float
     center, scale : bool
         Whether there are `beta` and `gamma`.
+    synchronized : bool
+        Whether the means of a batch are those of the parts that all processes have of it, see
+        :mod:`gputensor.distributed`.
 
     Attributes
     ----------
@@ -72,9 +75,9 @@ class BatchNormalization(_Normalization):
         moving_variance_initializer: Any = "ones",
         beta_regularizer: Any = None,
         gamma_regularizer: Any = None,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
-        _refuse("BatchNormalization", kwargs)
         renorm = {k: kwargs.pop(k) for k in _RENORM if k in kwargs}
         if renorm.get("renorm") or renorm.get("virtual_batch_size"):
             raise TypeError("BatchNormalization: renorm and virtual_batch_size are not supported")
@@ -84,6 +87,7 @@ class BatchNormalization(_Normalization):
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
+        self.synchronized = bool(synchronized)
         self.initializers = (
             gamma_initializer,
             beta_initializer,
@@ -114,6 +118,7 @@ class BatchNormalization(_Normalization):
         if not self.training or not self._trainable:
             options["statistics"] = (self.moving_mean, self.moving_variance)
             return functional.batch_norm(x, self.gamma, self.beta, **options)[0]
+        options["synchronized"] = self.synchronized
         y, mean_of, variance = functional.batch_norm(x, self.gamma, self.beta, **options)
         share = 1 - self.momentum
         with no_grad():
