@@ -6,7 +6,6 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Tensor, wrap
-from gputensor.distributed import gradients
 from gputensor.distributed.group import group
 from gputensor.options import number
 
@@ -143,8 +142,10 @@ def average_gradients(optimizer: Any, share: float | None = None) -> None:
         Weight of this process's gradients: rows of its batch over rows of all. By default all
         count the same, which is wrong where batches differ in length.
     """
+    from gputensor.distributed import gradients
+
     found = group()
     if share is not None:
         share = number("average_gradients", "share", share)
     if found is not None:
-        gradients.add_up(found, optimizer, 1 / found.size if share is None else share)
+        gradients.add_up(found, optimizer, 1 / found.size if share is None else share).wait()

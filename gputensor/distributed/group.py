@@ -78,11 +78,19 @@ class Group:
         self._host, self._device = host, device
         self._watch = watch
         self._line: _Line | None = None
+        self._started: list[int] = []  # numbers of the calls of the line, or of the device's
 
     # Arrays
 
     def _run(self, what: str, array: Array, call: Callable[[Any, Array], object]) -> None:
         """Call an engine with an array that it takes, which has the result afterwards."""
+        line = self._line
+        if line is not None and line.busy and threading.current_thread() is not line.thread:
+            line.join(line.put(lambda: self._do(what, array, call)))  # in the order of all ranks
+        else:
+            self._do(what, array, call)
+
+    def _do(self, what: str, array: Array, call: Callable[[Any, Array], object]) -> None:
         on_host = isinstance(array, np.ndarray)
         with self._watch.entered(f"{what} of {array.size} {array.dtype}"):
             if on_host and self._host is None:  # by way of the device
@@ -141,20 +149,37 @@ class Group:
         if isinstance(array, np.ndarray) and self._host is not None and self._host.threads:
             if self._line is None:
                 self._line = _Line()
-            self._line.put(lambda: self._timed(array))
+            self._started.append(self._line.put(lambda: self._timed(array)))
         elif isinstance(array, np.ndarray) or self._device is None:
             self.all_reduce(array)
+            self._started.append(-1)
         else:
-            self._device.start(self._device.reducing(array, "sum"))
+            self._started.append(self._device.start(self._device.reducing(array, "sum")))
 
-    def join(self) -> None:
-        """Wait, or let the current stream wait, for all that was started."""
-        if self._line is not None:
-            began = time.perf_counter()
-            self._line.join()
-            self.waited += time.perf_counter() - began
-        if self._device is not None:
-            self._device.join()
+    def join(self, count: int | None = None) -> None:
+        """Wait, or let the current stream wait, for what was started.
+
+        Parameters
+        ----------
+        count : int, optional
+            For the first so many since all were waited for; else for all.
+        """
+        waits = self._started if count is None else self._started[:count]
+        last = max(waits, default=-1)
+        if len(waits) == len(self._started):
+            self._started = []
+        if last < 0:
+            return
+        if self._line is None:
+            self._device.join(last)
+            return
+        began = time.perf_counter()
+        self._line.join(last)
+        self.waited += time.perf_counter() - began
+
+    # Seen by graphs, which keep the order of what is shared with other ranks.
+    all_reduce.shared = "whole"  # type: ignore[attr-defined]
+    start.shared = "begins"  # type: ignore[attr-defined]
 
     def _timed(self, array: Array) -> None:
         began = time.perf_counter()
@@ -227,22 +252,28 @@ class _Line:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._count = 0
-        threading.Thread(target=self._work, name="gputensor distributed", daemon=True).start()
+        self._count = self._over = 0
+        self.thread = threading.Thread(target=self._work, name="gputensor distributed", daemon=True)
+        self.thread.start()
 
-    def put(self, call: Callable[[], None]) -> None:
-        """Have a call done."""
+    @property
+    def busy(self) -> bool:
+        """Whether there are calls that nobody has waited for."""
+        return self._over < self._count
+
+    def put(self, call: Callable[[], None]) -> int:
+        """Have a call done; its number."""
         self._count += 1
         self._calls.put(call)
+        return self._count - 1
 
-    def join(self) -> None:
-        """Wait for all; raises what one of them raised."""
-        error: BaseException | None = None
-        while self._count:
-            error = self._done.get() or error
-            self._count -= 1
-        if error is not None:
-            raise error
+    def join(self, number: int) -> None:
+        """Wait until a call is done, and those before it; raises what one of them raised."""
+        while self._over <= number:
+            error = self._done.get()
+            self._over += 1
+            if error is not None:
+                raise error
 
     def _work(self) -> None:
         while True:

@@ -69,22 +69,30 @@ class Nccl:
         with cupy.cuda.Device(device):
             self._comm = self._nccl.NcclCommunicator(size, bytes.fromhex(number), rank)
             self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._ends: list[Any] = []  # events after calls
 
-    def start(self, *calls: Callable[[int], object]) -> None:
-        """Give calls to the stream, after what the current one was given so far."""
+    def start(self, call: Callable[[int], object]) -> int:
+        """Give a call to the stream, after what the current one was given so far; its number."""
         import cupy
 
         with cupy.cuda.Device(self.device):
             self._stream.wait_event(cupy.cuda.get_current_stream().record())
-            for call in calls:
-                call(self._stream.ptr)
+            call(self._stream.ptr)
+            self._ends.append(self._stream.record())
+        return len(self._ends) - 1
 
-    def join(self) -> None:
-        """Let the current stream wait for all that was started."""
+    def join(self, number: int) -> None:
+        """Let the current stream wait for a call, and those before it."""
         import cupy
 
         with cupy.cuda.Device(self.device):
-            cupy.cuda.get_current_stream().wait_event(self._stream.record())
+            cupy.cuda.get_current_stream().wait_event(self._ends[number])
+        if number == len(self._ends) - 1:
+            self._ends.clear()
+
+    def _now(self, call: Callable[[int], object]) -> None:
+        """Give a call to the stream, which the current one waits for."""
+        self.join(self.start(call))
 
     def kill(self) -> None:
         """Give up what is under way, so that the process can end."""
@@ -99,15 +107,13 @@ class Nccl:
 
     def all_reduce(self, array: Array, op: str) -> None:
         """Reduce over the ranks, in place."""
-        self.start(self.reducing(array, op))
-        self.join()
+        self._now(self.reducing(array, op))
 
     def broadcast(self, array: Array, root: int) -> None:
         """Copy the array of one rank, in place."""
         self._check(array)
         place, nbytes = array.data.ptr, array.nbytes
-        self.start(lambda s: self._comm.broadcast(place, place, nbytes, _DTYPES["uint8"], root, s))
-        self.join()
+        self._now(lambda s: self._comm.broadcast(place, place, nbytes, _DTYPES["uint8"], root, s))
 
     def reduce_parts(self, array: Array, bounds: Sequence[int]) -> None:
         """Sum over the ranks where it is the rank's part: from its bound to the next one."""
@@ -121,8 +127,7 @@ class Nccl:
                 self._comm.reduce(place, place, b - a, dtype, _OPS["sum"], root, stream)
             self._nccl.groupEnd()
 
-        self.start(call)
-        self.join()
+        self._now(call)
 
     def gather_parts(self, array: Array, bounds: Sequence[int]) -> None:
         """Copy each rank's part, from its bound to the next one, in place."""
@@ -135,8 +140,7 @@ class Nccl:
                 self._comm.broadcast(place, place, nbytes, _DTYPES["uint8"], root, stream)
             self._nccl.groupEnd()
 
-        self.start(call)
-        self.join()
+        self._now(call)
 
     def _check(self, array: Array) -> None:
         if array.device.id != self.device:

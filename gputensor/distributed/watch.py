@@ -50,7 +50,8 @@ def fault(heard: _Heard, ages: dict[int, float], size: int, timeout: float) -> s
         return ""
     furthest = max(said["count"] for said in late.values())
     what = next(said["what"] for said in late.values() if said["count"] == furthest)
-    missing = [r for r in range(size) if r not in late or late[r]["count"] < furthest]
+    idle = [r for r in range(size) if r not in heard or heard[r]["waiting"] is None]
+    missing = idle or [r for r in range(size) if heard[r]["count"] < furthest]
     if missing:
         reasons = sorted({_doing(heard.get(r)) for r in missing})
         return (
