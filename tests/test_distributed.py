@@ -403,3 +403,131 @@ def test_a_job_that_ends_leaves_nothing_behind(tmp_path):
     )
     done, _ = start(2, path)
     assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["0", "1"], "")
+
+
+# The launcher
+
+
+LAUNCH = [sys.executable, "-m", "gputensor", "launch"]
+
+
+def launched(*arguments, seconds=60, **variables):
+    env = environment() | variables
+    return subprocess.run(
+        [*LAUNCH, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@needs_mpi
+def test_launch_starts_processes_with_the_arguments_of_the_script(tmp_path):
+    path = script(
+        tmp_path,
+        """
+        import sys
+        import gputensor as gt
+        gt.distributed.init()
+        total = gt.distributed.all_reduce(gt.distributed.rank())
+        if gt.distributed.is_first():
+            print(gt.distributed.size(), total, sys.argv[1:])
+        """,
+    )
+    done = launched("-n", 3, path, "--epochs", 4, "-n", 7)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "3 3 ['--epochs', '4', '-n', '7']"
+
+
+@needs_mpi
+def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_file(tmp_path):
+    """As often as it is told; the weights are those of a run that was not interrupted."""
+    path = script(
+        tmp_path,
+        """
+        import os, signal, sys
+        from pathlib import Path
+        import numpy as np
+        import gputensor as gt
+        from gputensor import keras
+        gt.distributed.init(timeout=20)
+        gt.manual_seed(1)
+        folder, deadly = Path(sys.argv[1]), sys.argv[2:]
+        x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+        model = keras.Sequential([keras.layers.Dense(2, input_shape=(4,))])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        done = 0
+        for file in sorted(folder.glob("*.npz")):
+            model.load_state_dict(dict(np.load(file)))
+            done = int(file.stem)
+        for epoch in range(done, 4):
+            restart = os.environ.get("GPUTENSOR_RESTART")
+            if deadly and f"{epoch}" == deadly[0] and restart == "0" and gt.distributed.rank():
+                os.kill(os.getpid(), signal.SIGKILL)
+            model.fit(x, x[:, :2], initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
+            if gt.distributed.is_first():
+                np.savez(folder / f"{epoch + 1}.npz", **model.state_dict())
+            gt.distributed.barrier()
+        """,
+    )
+    for name, deadly in (("whole", ()), ("broken", ("2",))):
+        (tmp_path / name).mkdir()
+        done = launched("-n", 2, "--restarts", 1, path, tmp_path / name, *deadly)
+        assert done.returncode == 0, done.stderr
+        assert ("they start again, 1 of 1" in done.stderr) == bool(deadly)
+    whole, broken = (dict(np.load(tmp_path / n / "4.npz")) for n in ("whole", "broken"))
+    for key in whole:
+        np.testing.assert_array_equal(whole[key], broken[key])
+
+
+@needs_mpi
+def test_launch_gives_up_after_so_many_starts(tmp_path):
+    path = script(tmp_path, "import sys; print('start', flush=True); sys.exit(5)")
+    done = launched("-n", 1, "--restarts", 2, path)
+    assert done.returncode == 5
+    assert done.stdout.split() == ["start"] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-n", "0", __file__), "'0' is not a number from 1 on"),
+        (("-n", "2", "no/such.py"), "there is no script no/such.py"),
+        ((__file__,), "the following arguments are required: -n"),
+    ],
+)
+def test_launch_checks_its_arguments(arguments, message):
+    done = launched(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_processes_side_by_side_end_together(tmp_path):
+    """Without MPI: one that fails ends the others, at once."""
+    path = script(
+        tmp_path,
+        """
+        import os, sys, time
+        os.write(1, f"{os.environ['RANK']} {os.environ['WORLD_SIZE']}\\n".encode())
+        if os.environ["RANK"] == "1":
+            sys.exit(3)
+        time.sleep(60 if len(sys.argv) > 1 else 0)
+        """,
+    )
+    began = time.monotonic()
+    code = f"""
+from gputensor.backend import devices
+from gputensor.distributed import launch
+launch.backend.cuda_status = lambda: devices.CudaStatus(True, "", 4)
+launch.backend.default_device = lambda: devices.Device("cuda")
+launch._mpiexec = lambda: None
+raise SystemExit(launch.launch(3, [{str(path)!r}, "wait"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert sorted(done.stdout.split("\n")) == ["", "0 3", "1 3", "2 3"]
+    assert time.monotonic() - began < 30
