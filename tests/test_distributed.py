@@ -13,7 +13,7 @@ import pytest
 
 import gputensor as gt
 from distributed_cases import CASES
-from gputensor.distributed import watch
+from gputensor.distributed import gradients, group, watch
 from gputensor.distributed.group import Group
 
 HERE = Path(__file__).parent
@@ -221,9 +221,9 @@ def test_variables_of_torchrun_without_cuda_are_refused_with_the_way_to_mpi(tmp_
 @pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 8, 100, 101])
 def test_parts_of_rows_are_all_rows_once(size, rows):
     groups = [Group.__new__(Group) for _ in range(size)]
-    for rank, group in enumerate(groups):
-        group.rank, group.size = rank, size
-    parts = [group.part(rows) for group in groups]
+    for rank, made in enumerate(groups):
+        made.rank, made.size = rank, size
+    parts = [made.part(rows) for made in groups]
     assert sum(part.share for part in parts) == pytest.approx(1)
     counted = [i for p in parts if p.counts for i in range(p.start, p.stop)]
     assert counted == list(range(rows))
@@ -232,6 +232,50 @@ def test_parts_of_rows_are_all_rows_once(size, rows):
         # A mean over a part counts by its share; a sum stands for its rows.
         whole = part.factor * part.share * (1 if rows >= size else size)
         assert whole == pytest.approx(1)
+
+
+# What runs behind what
+
+
+class Engine:
+    """Of one rank, as if there were more."""
+
+    rank, size, threads = 0, 1, False
+
+    def all_reduce(self, array, op):
+        pass
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_sums_begin_as_soon_as_their_gradients_are_there(clips, monkeypatch):
+    """And a step of parameters waits for their own sums alone, if nothing is clipped."""
+    monkeypatch.setattr(gradients, "_BUCKET", {"cpu": 512})
+    made = Group(Engine(), None, 0, watch.Watch(0, 1, 60.0))
+    monkeypatch.setattr(group, "_group", made)
+    model = gt.nn.Sequential(*(gt.nn.Linear(16, 16) for _ in range(3)))
+    optimizer = gt.optim.Adam(model.parameters(), lr=0.1)
+    x = gt.ones((4, 16))
+
+    @gt.capture
+    def step():
+        optimizer.zero_grad()
+        gradients.backward(made, optimizer, gt.tanh(model(x)).mean(), 1.0)
+        if clips:
+            optimizer.clip_grad_norm(1.0)
+        optimizer.step()
+
+    step()
+    step()
+    ((replay,),) = step._local.replays.values()
+    names = [n.name for i in replay.program.items for n in getattr(i, "nodes", [i])]
+    calls = [n for n in names if n in ("start", "join", "matmul", "adam_step")]
+    starts = [i for i, n in enumerate(calls) if n == "start"]
+    products = [i for i, n in enumerate(calls) if n == "matmul"]
+    assert len(starts) == 3
+    assert starts[0] < starts[1] < products[-1] < starts[2]
+    ends = [n for n in calls if n in ("join", "adam_step")]
+    assert ends == (["join", "adam_step"] if clips else ["join", "adam_step"] * 3)
+    assert calls[-len(ends) :] == ends
 
 
 # Faults

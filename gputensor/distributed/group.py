@@ -416,6 +416,9 @@ def _device_of(local_rank: int) -> int | None:
             )
         os.environ["GPUTENSOR_DEVICE"] = f"cuda:{local_rank}"
         where = backend.default_device()
+    import cupy  # type: ignore[import-not-found, unused-ignore]
+
+    cupy.cuda.Device(where.index).use()
     return where.index
 
 
