@@ -13,6 +13,7 @@ __path__ = [
 
 # The public names, one for whoever runs this and for type checkers.
 from gputensor import checkpoints as checkpoints
+from gputensor import distributed as distributed
 from gputensor import errors as errors
 from gputensor import interop as _interop
 from gputensor import kernels as kernels
@@ -107,7 +108,19 @@ _WORDS = {
 }
 
 if not _typing.TYPE_CHECKING:  # where any name would be taken for one
-    _rooms = (checkpoints, errors, fft, kernels, linalg, nn, optim, optimize, random, special)
+    _rooms = (
+        checkpoints,
+        distributed,
+        errors,
+        fft,
+        kernels,
+        linalg,
+        nn,
+        optim,
+        optimize,
+        random,
+        special,
+    )
     __all__ = [
         name
         for name, value in globals().copy().items()

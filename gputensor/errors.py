@@ -15,6 +15,7 @@ __all__ = [
     "DatasetError",
     "DeviceError",
     "DeviceMismatchError",
+    "DistributedError",
     "GPUTensorError",
     "GradcheckError",
     "GraphError",
@@ -34,6 +35,10 @@ __all__ = [
 
 class GPUTensorError(Exception):
     """Base class of gputensor's own exceptions."""
+
+
+class DistributedError(GPUTensorError, RuntimeError):
+    """Processes that cannot be brought together, or that do not do the same."""
 
 
 class ShapeError(GPUTensorError, ValueError):

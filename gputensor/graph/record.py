@@ -350,6 +350,8 @@ class _Door:
         recording = backend.recording()
         if recording is not None:
             getattr(recording, self._put)(owner, value)
+            if isinstance(value, Tracer) and not recording.live:
+                value = value.value
         self._slot.__set__(owner, value)
 
 

@@ -86,7 +86,8 @@ class Counts(Metric):
                 (self._fn, ~yes & true),
                 (self._tn, ~yes & ~true),
             ):
-                sums.array += xp.sum(hits * weight, axis=0, dtype=np.float64)
+                counts = sums.array
+                counts += xp.sum(hits * weight, axis=0, dtype=np.float64)
 
     def _given(self, found: Tensor) -> Tensor:
         return found if self._many else found[0]

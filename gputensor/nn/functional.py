@@ -175,6 +175,7 @@ def batch_norm(
     axis: int = 1,
     statistics: tuple[Tensor, Tensor] | None = None,
     eps: float = 1e-5,
+    synchronized: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalization ``(x - mean) / sqrt(variance + eps) * weight + bias``.
 
@@ -188,6 +189,9 @@ def batch_norm(
     statistics : (mean, variance), optional
         Of shape (channels,); by default those of `x`.
     eps : float
+    synchronized : bool
+        Whether those are of the `x` of all ranks together, see :mod:`gputensor.distributed`; each
+        rank has to call it then.
 
     Returns
     -------
@@ -218,7 +222,7 @@ def batch_norm(
     last = axis == x.ndim - 1
     order = [*range(axis), *range(axis + 1, x.ndim), axis]
     moved = x if last else permute_dims(x, tuple(order))
-    y, mean, variance = _batch_norm(moved, weight, bias, eps)
+    y, mean, variance = _batch_norm(moved, weight, bias, eps, synchronized)
     if not last:
         y = permute_dims(y, (*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)))
     return y, mean, variance

@@ -121,6 +121,7 @@ class KerasForm(Optimizer):
         if self._is_plain(stretches):
             super()._step(stretches, skip)
             return
+        self._arrive()
         self._set_rates(stretches)
         flags: dict[int, Array | None] = dict(self._flags(stretches, skip))
         self._wait(stretches, flags)

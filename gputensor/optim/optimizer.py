@@ -327,11 +327,16 @@ class Optimizer(Watched):
         return loss
 
     def _step(self, stretches: list[tuple[Part, int, int]], skip: Array | None) -> None:
+        arriving = vars(self).pop("_arriving", None)
+        if arriving is not None:
+            stretches = arriving.cut(stretches)
         last = {id(part.count): i for i, (part, _, _) in enumerate(stretches)}
         clocked = self._set_rates(stretches) or self._one_count
         flags = self._flags(stretches, skip)
         for i, (part, start, stop) in enumerate(stretches):
             block = part.block
+            if arriving is not None:
+                arriving.wait_for(block, start, stop)
             with backend.on_device_of(block.values.array):
                 there = flags.get(id(part.rate))
                 self._update(self._launch(part, start, stop, last[id(part.count)] == i, there))
@@ -396,11 +401,18 @@ class Optimizer(Watched):
         """Device of the first parameter."""
         return self._parts[0].block.values.device
 
+    def _arrive(self) -> None:
+        """Wait for gradients that are being added up over several processes."""
+        arriving = vars(self).pop("_arriving", None)
+        if arriving is not None:
+            arriving.wait()
+
     def _gradients(self, change: bool = False) -> list[Array]:
         """Stretches of the flat buffers that hold gradients; with `change` they may be written.
 
         Tensors that ``.grad`` has given then keep the values that they have.
         """
+        self._arrive()
         stretches = self._stretches()
         found = [part.block.grads.array[start:stop] for part, start, stop in stretches]
         for leaf in (m.leaf for part in self._parts for m in part.members if change):

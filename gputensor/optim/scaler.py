@@ -104,7 +104,9 @@ class GradScaler(Watched):
         """`loss` times the scale; call ``backward()`` of that."""
         if not isinstance(loss, Tensor):
             raise TypeError(f"scale: loss must be a Tensor, got {type(loss).__name__}")
-        return multiply(loss, wrap(self._scale_on(loss.device).reshape(())))
+        with backend.on_device_of(loss.array):
+            scale = wrap(self._scale_on(loss.device).reshape(()))
+        return multiply(loss, scale)
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the scale, before they are clipped or looked at.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gputensor.copies import Copy
+from gputensor.distributed.api import is_first
 
 __all__ = [
     "CSVLogger",
@@ -33,9 +34,12 @@ class Callback:
         What is trained.
     params : dict
         ``epochs``, ``steps`` and ``verbose``.
+    writes_files : bool
+        Whether all it does is to write files: where several processes train, the first does it.
     """
 
     _kept: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint has
+    writes_files = False
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
@@ -144,6 +148,8 @@ class CallbackList(Callback):
         if isinstance(callbacks, Callback) or callable(getattr(callbacks, "on_epoch_end", None)):
             callbacks = [callbacks]
         self.callbacks = list(callbacks)
+        if not is_first():  # each of the others would write the same file
+            self.callbacks = [c for c in self.callbacks if not getattr(c, "writes_files", False)]
         for i, callback in enumerate(self.callbacks):
             if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
                 what = callback.__name__ if isinstance(callback, type) else type(callback).__name__
@@ -329,10 +335,10 @@ class EarlyStopping(_Monitor):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Put the best weights back."""
-        if self.stopped_epoch and self.verbose:
+        if self.stopped_epoch and self.verbose and is_first():
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
-            if self.verbose:
+            if self.verbose and is_first():
                 print(f"Weights are those of epoch {self.best_epoch + 1}, the best one")
             self.model.load_state_dict(self.best_weights)
 
@@ -362,6 +368,7 @@ class ModelCheckpoint(_Monitor):
     """
 
     _kept = ("best", "_epoch", "_batches")
+    writes_files = True
 
     def __init__(
         self,
@@ -411,7 +418,7 @@ class ModelCheckpoint(_Monitor):
             value = self._value(logs)
             if value is None or not self._is_better(value, self.best):
                 return
-            if self.verbose:
+            if self.verbose and is_first():
                 print(f"Epoch {epoch + 1}: {self.monitor} {value:.5f}, it was {self.best:.5f}")
             self.best = value
         path = self.filepath.format(epoch=epoch + 1, **logs)
@@ -421,7 +428,7 @@ class ModelCheckpoint(_Monitor):
             self.model.save_weights(path)
         else:
             self.model.save(path)
-        if self.verbose:
+        if self.verbose and is_first():
             print(f"Epoch {epoch + 1}: saved {path}")
 
 
@@ -488,7 +495,7 @@ class ReduceLROnPlateau(_Monitor):
             if self.wait >= self.patience and old > np.float32(self.min_lr):
                 new = max(old * self.factor, self.min_lr)
                 optimizer.learning_rate = new
-                if self.verbose:
+                if self.verbose and is_first():
                     print(f"Epoch {epoch + 1}: the learning rate is {new:g} from here on")
                 self.cooldown_counter = self.cooldown
                 self.wait = 0
@@ -521,7 +528,7 @@ class LearningRateScheduler(Callback):
                 f"LearningRateScheduler: schedule must return a number, it returned {new!r}"
             )
         self.model.optimizer.learning_rate = float(new)
-        if self.verbose:
+        if self.verbose and is_first():
             print(f"Epoch {epoch + 1}: the learning rate is {float(new):g}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -540,6 +547,8 @@ class CSVLogger(Callback):
     append : bool
         Whether rows are added to those that are there.
     """
+
+    writes_files = True
 
     def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
         super().__init__()

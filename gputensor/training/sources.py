@@ -6,6 +6,8 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import wrap
+from gputensor.distributed.group import Part, group
+from gputensor.distributed.training import rows_of_part
 from gputensor.kernels import next_batch
 from gputensor.random import Generator, default_generator
 from gputensor.random.everywhere import set_shared_state
@@ -32,6 +34,7 @@ class Held:
         steps: int | None,
     ) -> None:
         self._model = model
+        self._group = group()
         self._xs = model._inputs(x)
         count = model._rows(self._xs)
         self.place = leaves(self._xs)[0]
@@ -62,38 +65,52 @@ class Held:
         xs, ys, weights = (_map(lambda a: a[keep:], part) for part in parts)
         self._xs, self._ys, self._weights = (_map(lambda a: a[:keep], part) for part in parts)
         self._set(keep)
-        model = self._model
-        return lambda: model._evaluate(xs, ys, weights, size, steps)
+        model, team = self._model, self._group
+        return lambda: model._evaluate(xs, ys, weights, size, steps, team)
 
     def steps_of(self, sums: Sums, capture: Any) -> Any:
         """Function that trains on the next rows of the order."""
         model, xp = self._model, backend.namespace(self.place)
         device = backend.device_of(self.place)
         with backend.on_device_of(self.place):
-            self._order = order = wrap(xp.arange(self._count))
+            self._order = order = wrap(self._own(xp.arange(self._count)))
             self._at = at = wrap(xp.zeros(1, np.int64))
             weighted = model._with_classes(self._class_weight, self._ys, self._weights)
         xs = _map(wrap, self._xs)
         ys, weights = _map(wrap, self._ys), _map(wrap, weighted)
 
         alone, first_x = not isinstance(self._xs, (list, dict)), wrap(self.place)
+        team, uncounted = self._group, model._measures.sums(self.place, counts=False)
         labelled = alone and len(ys) == 1 and ys[0] is not None and weights[0] is None
         with backend.on_device_of(self.place):
             numbers = ys[0] if labelled else wrap(xp.arange(self._count))
 
         def step(rows: int) -> None:
+            part = None if team is None else team.part(rows)
+            rows = rows if part is None else part.stop - part.start
+            into = sums if part is None or part.counts else uncounted
             # One kernel: the first array's rows, and the labels or else the rows' numbers.
             operands = first_x.array, numbers.array, order.array, at.array
             first, found = next_batch.raw(*operands, rows=rows, **model._conversion(alone))
             if labelled:
-                model._train_on(wrap(first), [found], [None], sums)
+                model._train_on(wrap(first), [found], [None], into, part)
                 return
             x = wrap(first) if alone else model._batch_of(_map(lambda t: t.array, xs), first, found)
             y = [None if t is None else t.array[found] for t in ys]
             w = [None if t is None else t.array[found] for t in weights]
-            model._train_on(x, y, w, sums)
+            model._train_on(x, y, w, into, part)
 
         return Steps(step, capture, device)
+
+    def _own(self, order: Any) -> Any:
+        """Rows of an order that are this rank's, batch by batch."""
+        if self._group is None:
+            return order
+        starts = range(0, self._count, self._size)
+        parts = [
+            (start, self._group.part(min(self._size, self._count - start))) for start in starts
+        ]
+        return order[np.concatenate([np.arange(s + p.start, s + p.stop) for s, p in parts])]
 
     def begin_epoch(self, shuffle: bool) -> None:
         """Begin with the first row, in a new order; with steps of an epoch given, go on first."""
@@ -108,8 +125,10 @@ class Held:
 
     def _draw(self, generator: Any) -> None:
         """A new order."""
-        drawn = generator.permutation(self._count, device=backend.device_of(self.place))
-        self._order.array[...] = drawn.array
+        drawn = generator.permutation(self._count, device=backend.device_of(self.place)).array
+        if self._group is not None:
+            self._group.broadcast(drawn)
+        self._order.array[...] = self._own(drawn)
 
     def end_epoch(self) -> None:
         """Say that the epoch is over."""
@@ -172,6 +191,7 @@ class Streamed:
 
     def __init__(self, model: Any, batches: Batches, class_weight: Any) -> None:
         self._model = model
+        self._group = group()
         self._batches = batches
         self._class_weight = class_weight
         self.steps = batches.steps
@@ -216,15 +236,23 @@ class Streamed:
             if given is None:
                 given = next(self._stream, None)
             if given is None:
+                if self._group is not None:
+                    self._group.agree(f"fit: rows of batch {self.batch} (0 where there is none)", 0)
                 break
             x, y, weight = given
             none = False
             told.on_train_batch_begin(self.batch, {})
             xs = model._inputs(x)
             rows = model._rows(xs)
+            part = None
+            if self._group is not None:
+                self._group.agree(f"fit: rows of batch {self.batch} (0 where there is none)", rows)
+                part = self._group.part(rows)
             ys, weights = model._targets_of(y, rows), model._weights_of(weight, rows)
             weights = model._with_classes(self._class_weight, ys, weights)
-            run(model._batch(xs, None), *wrapped(ys, weights))
+            if part is not None:
+                xs, ys, weights = (rows_of_part(part, tree) for tree in (xs, ys, weights))
+            run(model._batch(xs, None), *wrapped(ys, weights), part)
             self.batch += 1
             yield rows
         if none:
@@ -254,12 +282,14 @@ class Streamed:
 
 def training_on_batches(model: Any, sums: Sums, capture: Any, place: Any) -> Steps:
     """Function of a batch that trains on it, see :func:`wrapped`; on the device of `place`."""
+    uncounted = model._measures.sums(place, counts=False)
 
-    def step(x: Any, ys: list[Any], weights: list[Any]) -> None:
+    def step(x: Any, ys: list[Any], weights: list[Any], part: Part | None) -> None:
         def raw(ts: list[Any]) -> list[Any]:
             return [None if t is None else t.array for t in ts]
 
-        model._train_on(x, raw(ys), raw(weights), sums)
+        into = sums if part is None or part.counts else uncounted
+        model._train_on(x, raw(ys), raw(weights), into, part)
 
     return Steps(step, capture, backend.device_of(place))
 

@@ -12,6 +12,10 @@ from gputensor import backend
 from gputensor.autograd import Tensor
 from gputensor.checkpoints import Checkpointer
 from gputensor.checkpoints.checkpointer import Opened
+from gputensor.distributed import training as ranks
+from gputensor.distributed.api import is_first
+from gputensor.distributed.group import Part, group
+from gputensor.errors import CheckpointError
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
     check_capture,
@@ -145,12 +149,19 @@ class Trainer(Evaluator):
         self._look_for_penalties()
         return self.optimizer.bind(self.parameters())
 
-    def _train_on(self, x: Any, ys: list[Any], weights: list[Any], sums: Sums) -> Tensor:
-        loss = self._loss_of(x, ys, weights, sums)
+    def _train_on(
+        self, x: Any, ys: list[Any], weights: list[Any], sums: Sums, part: Part | None = None
+    ) -> Tensor:
+        """A step on a batch, or on this rank's part of one."""
+        loss = self._loss_of(x, ys, weights, sums, 1.0 if part is None else part.factor)
         assert self.optimizer is not None
         self.optimizer.zero_grad()
         if loss.requires_grad:  # else all is frozen
-            self.optimizer.scale_loss(loss).backward()
+            loss = self.optimizer.scale_loss(loss)
+            if part is None:
+                loss.backward()
+            else:
+                ranks.backward(loss, self.optimizer.engine, part.share)
             self.optimizer.step()
             if self._constrains:
                 self.constrain()
@@ -255,14 +266,16 @@ class Trainer(Evaluator):
         held: Any = None
         size = evaluation_batch("fit", validation_batch_size)
         if validation_data is not None:
-            held = self._evaluated(*unpacked_validation(validation_data), size, validation_steps)
+            given = unpacked_validation(validation_data)
+            held = self._evaluated(*given, size, validation_steps, group())
         elif validation_split:
             held = source.split(validation_split, size, validation_steps)
+        verbose = verbose if is_first() else 0
         params = {"epochs": epochs, "steps": source.steps, "verbose": verbose}
         history = self.history = History(params)
         told = CallbackList(callbacks, self, params)
         history.set_model(self)
-        self._bind()
+        team = ranks.Team(self, self._bind())
         if opened is not None:
             opened.check({"model": self, "optimizer": self.optimizer})
         self.stop_training = False
@@ -272,6 +285,7 @@ class Trainer(Evaluator):
                 held,
                 history,
                 told,
+                team,
                 (initial_epoch, epochs),
                 verbose,
                 shuffle,
@@ -287,6 +301,7 @@ class Trainer(Evaluator):
         held: Any,
         history: History,
         told: CallbackList,
+        team: ranks.Team,
         epochs: tuple[int, int],
         verbose: int | str,
         shuffle: bool,
@@ -300,6 +315,7 @@ class Trainer(Evaluator):
         sums = measures.sums(source.place)
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
+        team.begin(told)
         progress = Progress(self, source, sums, measures, history, told)
         progress.epoch = epochs[0]
         progress.step = (saver and saver.last) or 0
@@ -309,6 +325,11 @@ class Trainer(Evaluator):
                 told.on_epoch_begin(opened.value("fit")["epoch"], {})
             assert saver is not None
             saver.put(opened, progress.objects())
+            if source.batch and team.group is not None:
+                raise CheckpointError(
+                    f"fit: {saver.path(opened.step)} is from within an epoch; several processes go "
+                    "on from the end of one"
+                )
         clock = Clock(saver, progress.step)
         amid = bool(source.batch)
         logs = history.latest()
@@ -321,6 +342,7 @@ class Trainer(Evaluator):
                     self.train()
                     if not amid:
                         source.begin_epoch(shuffle)
+                        team.begin_epoch()
                         sums.clear()
                         measures.clear()
                         progress.rows, progress.seconds = 0, 0.0
@@ -336,19 +358,22 @@ class Trainer(Evaluator):
                             before = source.batch
                             progress.rows += rows
                             display.update(rows)
-                            if told.wants_batches:
-                                found = measures.results(sums, progress.rows)
+                            if team.wants_batches:
+                                found = measures.results(sums, progress.rows, team.group)
                                 told.on_train_batch_end(batch, found)
-                            for watch in watches:
+                            for watch in watches if team.group is None else ():
                                 watch.look(sums.values.array, batch)
-                            if self.stop_training:
+                            if team.stops(self.stop_training, within=True):
                                 break
-                            if interrupts.wished or clock.due(progress.step):
+                            if team.group is None and (
+                                interrupts.wished or clock.due(progress.step)
+                            ):
                                 progress.seconds = time.perf_counter() - began
                                 self._save(saver, progress, {}, interrupts.wished)
-                        logs = measures.results(sums, progress.rows)
+                        logs = measures.results(sums, progress.rows, team.group)
                     seconds = time.perf_counter() - began
                     self.eval()
+                    team.end_epoch()
                     if held is not None and (epoch + 1) % validation_freq == 0:
                         told.on_test_begin({})
                         found = held()
@@ -357,17 +382,19 @@ class Trainer(Evaluator):
                     history.seconds.append(seconds)
                     if verbose:
                         print_epoch(title, logs, progress.rows, seconds)
+                    logs = team.same(logs)
                     # Keras's order: by name, those of the validation last.
                     order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
                     logs = {name: logs[name] for name in order}
                     told.on_epoch_end(epoch, logs)
                     history.add(epoch, logs)
-                    progress.epoch, progress.stopped = epoch + 1, self.stop_training
+                    progress.epoch, progress.stopped = epoch + 1, team.stops(self.stop_training)
                     source.end_epoch()
                     if saver is not None:
-                        self._save(saver, progress, logs, interrupts.wished)
+                        self._save(saver, progress, logs, team.stops(interrupts.wished))
             if self.optimizer is not None:
                 self.optimizer.finalize_variable_values()
+            team.end()
             told.on_train_end(logs)
         finally:
             self.eval()
@@ -380,11 +407,12 @@ class Trainer(Evaluator):
     ) -> None:
         """Save a checkpoint, and end training if that is wished."""
         assert saver is not None
-        progress.save(saver, logs)
+        if is_first():
+            progress.save(saver, logs)
         if wished:
             saver.wait()
             step = saver.latest
-            if step == progress.step:
+            if step == progress.step and is_first():
                 print(
                     f"Interrupted: step {step} is saved. The same fit with "
                     f"resume={str(saver.folder)!r} goes on from there."
@@ -403,14 +431,16 @@ class Trainer(Evaluator):
     ) -> Any:
         """One step on a batch; gives the loss and the metrics of that batch, before the step.
 
-        Steps are replayed as those of :meth:`fit` are, but with ``run_eagerly``.
+        Steps are replayed as those of :meth:`fit` are, but with ``run_eagerly``. Where several
+        processes train, each takes its part of the batch, which all are given.
         """
         self._compiled()
         xs = self._inputs(x)
         rows = self._rows(xs)
         ys, weights = self._targets_of(y, rows), self._weights_of(sample_weight, rows)
         weights = self._with_classes(class_weight, ys, weights)
-        self._bind()
+        team = ranks.Team(self, self._bind())
+        part, xs, ys, weights = team.own("train_on_batch: rows", rows, xs, ys, weights)
         measures = self._measures
         assert measures is not None
         assert self._singles is not None
@@ -421,10 +451,10 @@ class Trainer(Evaluator):
             measures.clear()
             self.train()
             try:
-                run(self._batch(xs, None), *wrapped(ys, weights))
+                run(self._batch(xs, None), *wrapped(ys, weights), part)
             finally:
                 self.eval()
-            return self._as_results(measures.results(sums, rows), return_dict)
+            return self._as_results(measures.results(sums, rows, team.group), return_dict)
 
     def _single(self, place: Any) -> tuple[Sums, Any]:
         """Sums, and the function that trains on a batch and adds to them."""

@@ -48,7 +48,8 @@ class BatchNormalization(_Normalization):
     center, scale : bool
         Whether there are `beta` and `gamma`.
     synchronized : bool
-        Whether devices share means and variances; a model is on one device, where they do.
+        Whether the means of a batch are those of the parts that all processes have of it, see
+        :mod:`gputensor.distributed`.
 
     Attributes
     ----------
@@ -80,6 +81,7 @@ class BatchNormalization(_Normalization):
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
+        self.synchronized = bool(synchronized)
         self.initializers = (
             gamma_initializer,
             beta_initializer,
@@ -110,6 +112,7 @@ class BatchNormalization(_Normalization):
         if not self.training or not self._trainable:
             options["statistics"] = (self.moving_mean, self.moving_variance)
             return functional.batch_norm(x, self.gamma, self.beta, **options)[0]
+        options["synchronized"] = self.synchronized
         y, mean_of, variance = functional.batch_norm(x, self.gamma, self.beta, **options)
         share = 1 - self.momentum
         with no_grad():
