@@ -1,6 +1,5 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
-import sys
 from os import path as _path
 from typing import Any
 
@@ -20,6 +19,7 @@ from gputensor import (
     optimize,
     random,
     special,
+    words,
 )
 from gputensor.autograd import Tensor, detect_anomaly, enable_grad, no_grad
 from gputensor.backend import Device, cuda_status, device, synchronize
@@ -94,41 +94,9 @@ __all__ = [
     "vjp",
 ]
 
-# What other libraries call otherwise, besides NumPy's names that ``interop`` knows.
-_WORDS = {
-    "FloatTensor": "tensor",
-    "LongTensor": "tensor(data, dtype=gt.int64)",
-    "addmm": "matmul, and +",
-    "array": "tensor (a copy) or gt.asarray",
-    "bmm": "matmul",
-    "cat": "concat",
-    "chunk": "split",
-    "clamp": "clip",
-    "cuda": "cuda_status() or gt.device('cuda')",
-    "div": "divide",
-    "eq": "equal",
-    "from_numpy": "asarray",
-    "gather": "take_along_axis",
-    "mm": "matmul",
-    "mul": "multiply",
-    "neg": "negative",
-    "numel": "asarray(x).size",
-    "permute": "permute_dims",
-    "rand": "random.default_generator.random(shape)",
-    "randint": "random.default_generator.integers(low, high, shape)",
-    "randn": "random.default_generator.standard_normal(shape)",
-    "randperm": "random.default_generator.permutation(n)",
-    "sub": "subtract",
-    "unbind": "unstack",
-    "unsqueeze": "expand_dims",
-}
+_unknown = words.unknown("gputensor", {k: f"gt.{v}" for k, v in interop.NAMES.items()})
 
 
 def __getattr__(name: str) -> Any:
     """Refuse a name that is missing, with the one that it has here."""
-    ours = interop.NAMES.get(name) or _WORDS.get(name)
-    raise AttributeError(
-        f"module 'gputensor' has no attribute {name!r}" + (f"; write gt.{ours}" if ours else ""),
-        name=name,
-        obj=sys.modules[__name__],
-    )
+    _unknown(name)

@@ -64,6 +64,23 @@ def _positions(name: str, argnums: ArgNums, args: Sequence[Any]) -> tuple[int, .
     return positions
 
 
+def _check_function(name: str, function: Any, argnums: Any = 0) -> None:
+    """Refuse a value in the place of the function that computes it, as PyTorch's ``grad`` takes."""
+    if not callable(function):
+        form = {"vjp": "f, x)", "jvp": "f, (x,), (v,))", "hvp": "f, (x,), (v,))"}.get(name, "f)(x)")
+        raise TypeError(
+            f"{name}: function must be callable, got {type(function).__name__}; write "
+            f"gt.{name}({form}. For a loss that is computed already write loss.backward(), and "
+            "read x.grad"
+        )
+    given = argnums if isinstance(argnums, (tuple, list)) else [argnums]
+    if any(isinstance(i, Tensor) for i in given):
+        raise TypeError(
+            f"{name}: argnums says by number which arguments to differentiate by, got a Tensor; "
+            f"write gt.{name}(f)(x)"
+        )
+
+
 def _checked_tensor(name: str, what: str, x: Any) -> Tensor:
     given = asarray(x)
     if given.dtype.kind not in "fcV":
@@ -267,6 +284,8 @@ def value_and_grad(
     tensor(-0.841471, dtype=float32)
     """
 
+    _check_function("value_and_grad", function, argnums)
+
     def transformed(*args: Any, **kwargs: Any) -> Any:
         positions = _positions("grad", argnums, args)
         pull = _Pullback("grad", function, args, positions, kwargs, has_aux)
@@ -286,6 +305,7 @@ def grad(
 
     As :func:`value_and_grad` otherwise.
     """
+    _check_function("grad", function, argnums)
     both = value_and_grad(function, argnums, has_aux)
 
     def transformed(*args: Any, **kwargs: Any) -> Any:
@@ -323,6 +343,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     >>> pull(gt.tensor(2.0))
     (tensor(2., dtype=float32),)
     """
+    _check_function("vjp", function)
     pull = _Pullback("vjp", function, primals, tuple(range(len(primals))), {}, has_aux)
 
     def vjp_function(gradient: Any) -> Any:
@@ -366,6 +387,7 @@ def jvp(
     ShapeError, ValueError
         If a tangent does not fit its primal.
     """
+    _check_function("jvp", function)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("jvp: primals and tangents must be tuples, such as (x,) and (v,)")
     pull = _Pullback("jvp", function, primals, tuple(range(len(primals))), {}, has_aux)
@@ -417,6 +439,8 @@ def jacobian(
         If a result is complex: take its real and imaginary parts.
     """
 
+    _check_function("jacobian", function, argnums)
+
     def transformed(*args: Any, **kwargs: Any) -> Any:
         positions = _positions("jacobian", argnums, args)
         pull = _Pullback("jacobian", function, args, positions, kwargs, has_aux)
@@ -462,6 +486,7 @@ def hessian(
     Where a function is made of parts with a kink, such as ``norm(x)**2`` at 0, they are what the
     parts' own derivatives there make of them (0), although the whole is smooth.
     """
+    _check_function("hessian", function, argnums)
     return jacobian(grad(function, argnums, has_aux), argnums, has_aux)
 
 
@@ -485,6 +510,7 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     tuple
         A tree like each of `primals`.
     """
+    _check_function("hvp", function)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("hvp: primals and tangents must be tuples, such as (x,) and (v,)")
     every = tuple(range(len(primals)))

@@ -272,6 +272,11 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     if casting.dtype is not None:
         x, w, b = lowered("dense", x, w, b)
     if not x.dtype == w.dtype == b.dtype:
+        if x.dtype == np.float64 and w.dtype == np.float32:
+            backend.warn_user(
+                "dense: x is float64 and the weight float32, so all that follows is float64, at "
+                "half the speed; write x.astype(gt.float32), or give the layers dtype=gt.float64"
+            )
         return ACTIVATIONS[activation](x @ w + b)  # by the rules of promotion
     rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
     if activation in FROM_RESULT:

@@ -4,6 +4,9 @@ Methods and their arguments are those of ``numpy.random.Generator``, in the same
 of distributions may be tensors; then the numbers are functions of them, with gradients.
 """
 
+from typing import TYPE_CHECKING
+
+from gputensor import words
 from gputensor.random.discrete import Discrete
 
 __all__ = [
@@ -50,3 +53,7 @@ def default_rng(seed: int | None = None) -> Generator:
 def manual_seed(seed: int) -> Generator:
     """Start gputensor's own generator, which layers and dropout draw from, again from `seed`."""
     return default_generator.manual_seed(seed)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = words.unknown("gputensor.random")

@@ -1,5 +1,7 @@
 """Checks of the arguments of training loops."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from gputensor.training.feeding import is_iterable_of_batches
 
 __all__ = [
+    "about",
     "check_capture",
     "check_share",
     "check_verbose",
@@ -63,3 +66,13 @@ def unpacked_validation(data: Any) -> tuple[Any, Any, Any]:
         )
     x, y, weight = (*data, None)[:3]
     return x, y, weight
+
+
+@contextlib.contextmanager
+def about(argument: str) -> Iterator[None]:
+    """Context whose errors begin with the name of an argument."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.args = (f"{argument}: {error}", *error.args[1:])
+        raise

@@ -12,6 +12,7 @@ from gputensor import backend
 from gputensor.autograd import Tensor
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
+    about,
     check_capture,
     check_share,
     check_verbose,
@@ -246,7 +247,9 @@ class Trainer(Evaluator):
         held: Any = None
         size = evaluation_batch("fit", validation_batch_size)
         if validation_data is not None:
-            held = self._evaluated(*unpacked_validation(validation_data), size, validation_steps)
+            validation = unpacked_validation(validation_data)
+            with about("validation_data"):
+                held = self._evaluated(*validation, size, validation_steps)
         elif validation_split:
             held = source.split(validation_split, size, validation_steps)
         params = {"epochs": epochs, "steps": source.steps, "verbose": verbose}

@@ -1,0 +1,41 @@
+"""What models, optimizers and histories look like when they are printed, as text and as HTML."""
+
+import html
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["call_text", "settings", "table"]
+
+_PLAIN = (bool, int, float, str, tuple)
+
+
+def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Plain values by name that the constructor takes and that are not its defaults."""
+    found = inspect.signature(kind).parameters
+    return {
+        name: values[name]
+        for name, p in found.items()
+        if name in values and isinstance(values[name], _PLAIN) and values[name] != p.default
+    }
+
+
+def call_text(name: str, values: dict[str, Any], before: Iterable[str] = ()) -> str:
+    """Text such as ``Adam(lr=0.001)``."""
+    parts = [*before, *(f"{key}={value!r}" for key, value in values.items())]
+    return f"{name}({', '.join(parts)})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
+    """A table of HTML: the first column text, the others on the right."""
+
+    def line(cells: Sequence[Any], tag: str) -> str:
+        sides = ["left"] + ["right"] * (len(cells) - 1)
+        return "".join(
+            f'<{tag} style="text-align: {side}">{html.escape(str(cell))}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return f"<table>{title}<thead><tr>{line(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
