@@ -5,6 +5,7 @@ from gputensor import kernels as kernels
 from gputensor import nn as nn
 from gputensor import optim as optim
 from gputensor import optimize as optimize
+from gputensor import plot as plot
 from gputensor import random as random
 from gputensor import special as special
 from gputensor.autograd import Tensor as Tensor

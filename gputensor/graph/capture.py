@@ -492,6 +492,32 @@ def _settings() -> Hashable:
 
 
 def capture(function: Any = None, /, *, device: str | Device | None = None) -> Any:
+    """Record a function of tensors at its first call, and replay the record from then on.
+
+    The results are those of the function, bit for bit. What no graph repeats, such as ``x.item()``,
+    is run as it is; the log and ``reason`` name the line.
+
+    Parameters
+    ----------
+    function : callable
+        Its arguments are trees of tensors and of plain values; there is a record for each shape,
+        dtype and plain value.
+    device : str or Device, optional
+        Where it computes; by default where the first tensor is.
+
+    Returns
+    -------
+    Captured
+        Takes what the function takes; without a function, a decorator.
+
+    Examples
+    --------
+    >>> @gt.capture
+    ... def step(x):
+    ...     return gt.exp(-x * x) + 1
+    >>> step(gt.zeros(2)), step(gt.ones(2)), step.graphs
+    (tensor([2., 2.], dtype=float32), tensor([1.3678794, 1.3678794], dtype=float32), 1)
+    """
     if function is None:
         return lambda f: Captured(f, device)
     return Captured(function, device)

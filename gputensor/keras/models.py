@@ -34,9 +34,12 @@ class Model(Trainer, Layer):
 
     Examples
     --------
+    >>> from gputensor.keras.layers import Dense
     >>> x = keras.Input((784,))
     >>> y = Dense(10, activation="softmax")(Dense(512, activation="relu")(x))
-    >>> model = Model(x, y)
+    >>> model = keras.Model(x, y)
+    >>> model.count_params()
+    407050
     """
 
     _graph: Hidden | None = None
@@ -265,10 +268,14 @@ class Sequential(Model):
 
     Examples
     --------
-    >>> model = Sequential([Dense(512, activation="relu", input_shape=(784,)),
-    ...                     Dense(10, activation="softmax")])
+    >>> from gputensor.keras.layers import Dense
+    >>> model = keras.Sequential([Dense(8, activation="relu", input_shape=(4,)),
+    ...                           Dense(3, activation="softmax")])
     >>> model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    >>> model.fit(x_train, y_train, epochs=10, batch_size=256)
+    >>> x, y = np.random.rand(32, 4), np.eye(3)[np.arange(32) % 3]
+    >>> history = model.fit(x, y, epochs=2, batch_size=16, verbose=0)
+    >>> model.predict(x).shape
+    (32, 3)
     """
 
     def __init__(

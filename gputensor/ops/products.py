@@ -344,7 +344,9 @@ def einsum(subscripts: Any, /, *operands: Any) -> Tensor:
 
     Examples
     --------
-    >>> gt.einsum("bij,bjk->bik", x, y)  # a batch of matrix products
+    >>> x, y = gt.ones((2, 3, 4)), gt.ones((2, 4, 5))
+    >>> gt.einsum("bij,bjk->bik", x, y).shape  # a batch of matrix products
+    (2, 3, 5)
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _from_lists((subscripts, *operands))  # type: ignore[assignment]
