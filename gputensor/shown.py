@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["call_text", "settings", "table"]
+__all__ = ["call_text", "retold", "settings", "table"]
 
 _PLAIN = (bool, int, float, str, tuple)
 
@@ -18,6 +18,12 @@ def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:
         for name, p in found.items()
         if name in values and isinstance(values[name], _PLAIN) and values[name] != p.default
     }
+
+
+def retold(kind: type, summary: str) -> str:
+    """A class's docstring with another first line, for a subclass that differs in few words."""
+    text = kind.__doc__ or ""
+    return summary + text[text.index("\n") :]
 
 
 def call_text(name: str, values: dict[str, Any], before: Iterable[str] = ()) -> str:

@@ -140,9 +140,10 @@ def explain(function: Callable[..., Any]) -> Callable[..., Explanation]:
     Returns
     -------
     callable
-        Takes the function's arguments, and gives an :class:`Explanation`: each kernel with the
-        operations that it holds and their lines, what it reads and writes, and the generated
-        source. If there is no recording for such arguments yet, the function is called.
+        Takes the function's arguments, and gives an
+        :class:`~gputensor.graph.explain.Explanation`: each kernel with the operations that it
+        holds and their lines, what it reads and writes, and the generated source. If there is no
+        recording for such arguments yet, the function is called.
 
     Examples
     --------

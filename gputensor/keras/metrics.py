@@ -17,6 +17,7 @@ from gputensor.keras.gathering import Mean, MeanMetricWrapper, Metric, Sum
 from gputensor.keras.losses import aligned, pair
 from gputensor.keras.naming import snake_case
 from gputensor.ops.creation import asarray, zeros
+from gputensor.shown import retold
 
 __all__ = [
     "AUC",
@@ -176,7 +177,9 @@ def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanM
         title = values.pop("name", None) or label
         MeanMetricWrapper.__init__(self, function, title, **values)
 
-    doc = f"Mean of :func:`{getattr(function, '__name__', name)}` over all samples."
+    measure = getattr(function, "__name__", "_")
+    known = f":func:`~{function.__module__}.{measure}`"
+    doc = f"Mean of {label.replace('_', ' ') if measure[0] == '_' else known} over all samples."
     return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc})
 
 
@@ -313,7 +316,7 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 class Precision(_Counts):
-    __doc__ = f"Share of right ones among those given yes.{_Counts.__doc__[72:]}"  # type: ignore[index]
+    __doc__ = retold(_Counts, "Share of right ones among those given yes.")
 
     def result(self) -> Tensor:
         """From 0 to 1."""
@@ -321,7 +324,7 @@ class Precision(_Counts):
 
 
 class Recall(_Counts):
-    __doc__ = f"Share of those given yes among the true ones.{_Counts.__doc__[72:]}"  # type: ignore[index]
+    __doc__ = retold(_Counts, "Share of those given yes among the true ones.")
 
     def result(self) -> Tensor:
         """From 0 to 1."""

@@ -161,7 +161,7 @@ class Model(Trainer, Layer):
         raise ValueError(f"get_layer: no layer is named {name!r}; there are {names}")
 
     def to_json(self, **_: Any) -> str:
-        """The architecture as JSON, see :func:`gputensor.keras.models.model_from_json`."""
+        """The architecture as JSON, see ``gputensor.keras.models.model_from_json``."""
         text: str = _door("configuration").to_json(self)
         return text
 

@@ -8,6 +8,7 @@ from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import images
 from gputensor.nn.modules import Module, _check_sizes, evenly
+from gputensor.shown import retold
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -106,11 +107,11 @@ class _Conv(Module):
 
 
 class Conv2d(_Conv):
-    __doc__ = f"Convolution of images (n, channels, height, width).{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(_Conv, "Convolution of images (n, channels, height, width).")
 
 
 class Conv1d(_Conv):
-    __doc__ = f"Convolution of sequences (n, channels, length).{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(_Conv, "Convolution of sequences (n, channels, length).")
     _axes = 1
 
 
@@ -151,8 +152,9 @@ class _ConvTranspose(_Conv):
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """Transposed convolution of images; `weight` has shape (in_channels, out_channels / groups,
-    *kernel_size). Parameters are those of :class:`Conv2d` and `output_padding`.
+    """Transposed convolution of images; parameters of :class:`Conv2d`, and `output_padding`.
+
+    `weight` has shape (in_channels, out_channels / groups, kernel height, kernel width).
     """
 
 

@@ -13,6 +13,7 @@ from gputensor.nn import functional
 from gputensor.nn.module import Module
 from gputensor.nn.modules import _check_sizes
 from gputensor.ops.creation import ones, parameter, zeros
+from gputensor.shown import retold
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm2d", "LayerNorm", "RMSNorm"]
 
@@ -195,15 +196,11 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = (
-        f"Batch normalization of (n, channels) or (n, channels, length).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_BatchNorm, "Batch normalization of (n, channels) or (n, channels, length).")
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = (
-        f"Batch normalization of images (n, channels, height, width).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_BatchNorm, "Batch normalization of images (n, channels, height, width).")
     _axes = (4,)
 
 

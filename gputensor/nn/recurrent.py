@@ -13,6 +13,7 @@ from gputensor.ops.creation import parameter, zeros
 from gputensor.ops.elementwise import relu, tanh
 from gputensor.ops.manipulation import concat, permute_dims, stack
 from gputensor.random import default_generator
+from gputensor.shown import retold
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -180,7 +181,7 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    __doc__ = f"Long short-term memory (Hochreiter & Schmidhuber 1997).{_Recurrent.__doc__[21:]}"  # type: ignore[index]
+    __doc__ = retold(_Recurrent, "Long short-term memory (Hochreiter & Schmidhuber 1997).")
     _gates = 4
     _states = 2
 
@@ -189,7 +190,7 @@ class LSTM(_Recurrent):
 
 
 class GRU(_Recurrent):
-    __doc__ = f"Gated recurrent units (Cho et al. 2014).{_Recurrent.__doc__[21:]}"  # type: ignore[index]
+    __doc__ = retold(_Recurrent, "Gated recurrent units (Cho et al. 2014).")
     _gates = 3
 
     def _step(self, weight: Tensor, bias: Tensor | None) -> recurrent.Step:

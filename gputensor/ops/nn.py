@@ -85,7 +85,7 @@ _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 
 def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
+    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`gputensor.sum`.
 
     Of no elements it is minus infinity. Where it is infinite the elements that are so share the
     gradient.
