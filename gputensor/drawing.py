@@ -17,7 +17,14 @@ _MOST = 200  # boxes of a drawing
 
 
 class Drawing(str):
-    """A text of SVG: ``save`` writes it, a notebook shows it."""
+    """A text of SVG: ``save`` writes it, a notebook shows it.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> isinstance(gt.plot.tape(w * 2), gt.plot.Drawing)
+    True
+    """
 
     __slots__ = ()
 

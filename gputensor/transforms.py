@@ -304,6 +304,13 @@ def grad(
     """Function that returns the gradient of `function`, or ``(gradient, aux)`` with `has_aux`.
 
     As :func:`value_and_grad` otherwise.
+
+    Examples
+    --------
+    >>> gt.grad(gt.sin)(gt.tensor(0.0))
+    tensor(1., dtype=float32)
+    >>> gt.grad(lambda x, y: x * y, argnums=1)(gt.tensor(3.0), gt.tensor(4.0))
+    tensor(3., dtype=float32)
     """
     _check_function("grad", function, argnums)
     both = value_and_grad(function, argnums, has_aux)
@@ -386,6 +393,11 @@ def jvp(
     ------
     ShapeError, ValueError
         If a tangent does not fit its primal.
+
+    Examples
+    --------
+    >>> gt.jvp(gt.sin, (gt.tensor(0.0),), (gt.tensor(2.0),))
+    (tensor(0., dtype=float32), tensor(2., dtype=float32))
     """
     _check_function("jvp", function)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
@@ -437,6 +449,12 @@ def jacobian(
     ------
     DTypeError
         If a result is complex: take its real and imaginary parts.
+
+    Examples
+    --------
+    >>> gt.jacobian(lambda x: x * x)(gt.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]], dtype=float32)
     """
 
     _check_function("jacobian", function, argnums)
@@ -485,6 +503,12 @@ def hessian(
 
     Where a function is made of parts with a kink, such as ``norm(x)**2`` at 0, they are what the
     parts' own derivatives there make of them (0), although the whole is smooth.
+
+    Examples
+    --------
+    >>> gt.hessian(lambda x: (x**3).sum())(gt.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]], dtype=float32)
     """
     _check_function("hessian", function, argnums)
     return jacobian(grad(function, argnums, has_aux), argnums, has_aux)
@@ -509,6 +533,11 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     -------
     tuple
         A tree like each of `primals`.
+
+    Examples
+    --------
+    >>> gt.hvp(lambda x: (x**3).sum(), (gt.tensor([1.0, 2.0]),), (gt.ones(2),))
+    (tensor([ 6., 12.], dtype=float32),)
     """
     _check_function("hvp", function)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
@@ -559,6 +588,12 @@ def gradcheck(
         Naming the input, the element and both gradients, if one differs.
     DTypeError
         If an input is of lower precision: differences would be rounding noise.
+
+    Examples
+    --------
+    >>> x = gt.tensor([0.5, 2.0], dtype=gt.float64, requires_grad=True)
+    >>> gt.gradcheck(lambda x: gt.exp(x) / x, x)
+    True
     """
     for i, x in enumerate(inputs):
         if x.dtype not in (np.float64, np.complex128):
@@ -611,6 +646,12 @@ def gradgradcheck(
 
     The gradient is that of a sum of the results with weights, which are an input, too. Parameters,
     result and errors are those of :func:`gradcheck`.
+
+    Examples
+    --------
+    >>> x = gt.tensor([0.5, 2.0], dtype=gt.float64, requires_grad=True)
+    >>> gt.gradgradcheck(gt.sin, x)
+    True
     """
     if not any(x.requires_grad for x in inputs):
         raise GraphError("gradgradcheck: no input requires a gradient")

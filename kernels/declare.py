@@ -35,6 +35,11 @@ class Kernel:
     The columns are the setting ``GPUTENSOR_KERNELS``. The reference also takes over where an array
     is empty, not C-contiguous or of a dtype that the others do not take, and where floating point
     dtypes differ.
+
+    Examples
+    --------
+    >>> gt.kernels.row_softmax
+    <kernel row_softmax>
     """
 
     def __init__(

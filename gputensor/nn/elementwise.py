@@ -55,7 +55,13 @@ __all__ = [
 
 
 class Identity(Module):
-    """What comes goes."""
+    """What comes goes.
+
+    Examples
+    --------
+    >>> gt.nn.Identity()(gt.tensor([1.0]))
+    tensor([1.], dtype=float32)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -141,6 +147,11 @@ class PReLU(Module):
     init : float
     dtype : floating point dtype, optional
     device : str or Device, optional
+
+    Examples
+    --------
+    >>> gt.nn.PReLU()(gt.tensor([-1.0, 2.0])).detach()
+    tensor([-0.25,  2.  ], dtype=float32)
     """
 
     def __init__(

@@ -40,6 +40,11 @@ class LayerNorm(Module):
     ----------
     weight, bias : Tensor of shape `features`
         Ones and zeros at first.
+
+    Examples
+    --------
+    >>> gt.nn.LayerNorm(2)(gt.tensor([[1.0, 3.0]])).detach()
+    tensor([[-0.999995,  0.999995]], dtype=float32)
     """
 
     def __init__(
@@ -87,6 +92,11 @@ class RMSNorm(Module):
     ----------
     weight : Tensor of shape (features,)
         Ones at first.
+
+    Examples
+    --------
+    >>> gt.nn.RMSNorm(2)(gt.tensor([[3.0, 4.0]])).detach()
+    tensor([[0.8485278, 1.1313704]], dtype=float32)
     """
 
     def __init__(
@@ -214,6 +224,11 @@ class GroupNorm(Module):
     affine : bool
     dtype : floating point dtype, optional
     device : str or Device, optional
+
+    Examples
+    --------
+    >>> gt.nn.GroupNorm(2, 4)(gt.ones((2, 4, 3))).shape
+    (2, 4, 3)
     """
 
     def __init__(
@@ -239,7 +254,13 @@ class GroupNorm(Module):
 
 
 class InstanceNorm2d(GroupNorm):
-    """:class:`GroupNorm` with a group for each channel; without parameters by default."""
+    """:class:`GroupNorm` with a group for each channel; without parameters by default.
+
+    Examples
+    --------
+    >>> gt.nn.InstanceNorm2d(3)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 8, 8)
+    """
 
     def __init__(
         self,

@@ -160,6 +160,12 @@ class RNN(_Recurrent):
     """Elman's recurrent layer ``h = tanh(x @ W.T + b + h @ U.T + c)``; see the parameters of LSTM.
 
     `nonlinearity` is "tanh" or "relu".
+
+    Examples
+    --------
+    >>> out, state = gt.nn.RNN(4, 8)(gt.ones((5, 2, 4)))
+    >>> out.shape, state.shape
+    ((5, 2, 8), (1, 2, 8))
     """
 
     def __init__(
@@ -243,14 +249,27 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """One step of :class:`RNN`."""
+    """One step of :class:`RNN`.
+
+    Examples
+    --------
+    >>> gt.nn.RNNCell(4, 8)(gt.ones((2, 4))).shape
+    (2, 8)
+    """
 
     def _step(self) -> recurrent.Step:
         return recurrent.simple_step(self.weight_hh.T, self.bias_hh)
 
 
 class LSTMCell(_Cell):
-    """One step of :class:`LSTM`."""
+    """One step of :class:`LSTM`.
+
+    Examples
+    --------
+    >>> h, c = gt.nn.LSTMCell(4, 8)(gt.ones((2, 4)))
+    >>> h.shape, c.shape
+    ((2, 8), (2, 8))
+    """
 
     _gates = 4
     _states = 2
@@ -260,7 +279,13 @@ class LSTMCell(_Cell):
 
 
 class GRUCell(_Cell):
-    """One step of :class:`GRU`."""
+    """One step of :class:`GRU`.
+
+    Examples
+    --------
+    >>> gt.nn.GRUCell(4, 8)(gt.ones((2, 4))).shape
+    (2, 8)
+    """
 
     _gates = 3
 

@@ -64,6 +64,14 @@ class Optimizer(Watched):
         Settings by group: ``optimizer.param_groups[0]["lr"] = 0.1``.
     lr : float or Schedule
         May be set. It is kept on the device, where steps read it.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.1)
+    >>> optimizer.lr = 0.01
+    >>> optimizer.param_groups[0].lr
+    0.01
     """
 
     _settings: ClassVar[dict[str, Check]] = {}

@@ -26,6 +26,15 @@ class SGD(Optimizer):
         Nesterov's form of momentum.
     weight_decay : float
         Times the parameter, added to its gradient.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.8], dtype=float32)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -82,6 +91,15 @@ class Adam(Optimizer):
         Added to the root of the second mean.
     weight_decay : float
         Times the parameter, added to its gradient.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.9], dtype=float32)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -130,7 +148,14 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): parameters as for Adam."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): parameters as for Adam.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.AdamW([w], lr=0.1)
+    AdamW(1 parameter, lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)
+    """
 
     _decoupled = True
 

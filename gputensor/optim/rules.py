@@ -90,6 +90,12 @@ class RMSprop(Formula):
     momentum : float
     centered : bool
         Whether the mean's square is taken off the mean of squares.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.RMSprop([w], lr=0.1)
+    RMSprop(1 parameter, lr=0.1, ...)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -159,6 +165,12 @@ class Adagrad(Formula):
         What the sum of squares begins with.
     eps : float
         Added to the root of the sum.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Adagrad([w], lr=0.1)
+    Adagrad(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -212,6 +224,12 @@ class Adadelta(Formula):
         Added to them below the roots.
     weight_decay : float
         Times the parameter, added to its gradient.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Adadelta([w])
+    Adadelta(1 parameter, lr=1.0, rho=0.9, eps=1e-06, weight_decay=0.0)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -258,6 +276,12 @@ class NAdam(Formula):
     weight_decay : float
         Times the parameter, added to its gradient.
     momentum_decay : float
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.NAdam([w], lr=0.1)
+    NAdam(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -320,6 +344,12 @@ class Lion(Formula):
         Weight of the mean in the step, and its decay, in [0, 1).
     weight_decay : float
         Times learning rate and parameter, taken off it.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Lion([w], lr=0.1)
+    Lion(1 parameter, lr=0.1, betas=(0.9, 0.99), weight_decay=0.0)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -385,6 +415,12 @@ class Muon(Formula):
     ns_steps : int
     adjust_lr_fn : {None, "original", "match_rms_adamw"}
         The rate is multiplied by ``sqrt(max(1, m / n))``, or by ``0.2 * sqrt(max(m, n))``.
+
+    Examples
+    --------
+    >>> w = gt.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    >>> gt.optim.Muon([w], lr=0.1)
+    Muon(1 parameter, lr=0.1, ...)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
