@@ -1,6 +1,5 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
-import sys as _sys
 import types as _types
 import typing as _typing
 from os import path as _path
@@ -20,8 +19,10 @@ from gputensor import kernels as kernels
 from gputensor import nn as nn
 from gputensor import optim as optim
 from gputensor import optimize as optimize
+from gputensor import plot as plot
 from gputensor import random as random
 from gputensor import special as special
+from gputensor import words as _words
 from gputensor.autograd import Tensor as Tensor
 from gputensor.autograd import detect_anomaly as detect_anomaly
 from gputensor.autograd import enable_grad as enable_grad
@@ -78,35 +79,6 @@ from gputensor.transforms import vjp as vjp
 
 __version__ = "0.1.0"
 
-# What other libraries call otherwise, besides NumPy's names that ``interop`` knows.
-_WORDS = {
-    "FloatTensor": "tensor",
-    "LongTensor": "tensor(data, dtype=gt.int64)",
-    "addmm": "matmul, and +",
-    "array": "tensor (a copy) or gt.asarray",
-    "bmm": "matmul",
-    "cat": "concat",
-    "chunk": "split",
-    "clamp": "clip",
-    "cuda": "cuda_status() or gt.device('cuda')",
-    "div": "divide",
-    "eq": "equal",
-    "from_numpy": "asarray",
-    "gather": "take_along_axis",
-    "mm": "matmul",
-    "mul": "multiply",
-    "neg": "negative",
-    "numel": "asarray(x).size",
-    "permute": "permute_dims",
-    "rand": "random.default_generator.random(shape)",
-    "randint": "random.default_generator.integers(low, high, shape)",
-    "randn": "random.default_generator.standard_normal(shape)",
-    "randperm": "random.default_generator.permutation(n)",
-    "sub": "subtract",
-    "unbind": "unstack",
-    "unsqueeze": "expand_dims",
-}
-
 if not _typing.TYPE_CHECKING:  # where any name would be taken for one
     _rooms = (
         checkpoints,
@@ -118,6 +90,7 @@ if not _typing.TYPE_CHECKING:  # where any name would be taken for one
         nn,
         optim,
         optimize,
+        plot,
         random,
         special,
     )
@@ -128,12 +101,4 @@ if not _typing.TYPE_CHECKING:  # where any name would be taken for one
     ]
     __all__ += ["__array_api_version__", "__array_namespace_info__"]  # noqa: F405
 
-    def __getattr__(name: str) -> _typing.Any:
-        """Refuse a name that is missing, with the one that it has here."""
-        ours = _interop.NAMES.get(name) or _WORDS.get(name)
-        raise AttributeError(
-            f"module 'gputensor' has no attribute {name!r}"
-            + (f"; write gt.{ours}" if ours else ""),
-            name=name,
-            obj=_sys.modules[__name__],
-        )
+    __getattr__ = _words.unknown("gputensor", {k: f"gt.{v}" for k, v in _interop.NAMES.items()})

@@ -162,7 +162,9 @@ def memory_summary(device: str | Device | None = None) -> MemorySummary:
 
     Examples
     --------
-    >>> print(gt.memory_summary())
+    >>> summary = gt.memory_summary()
+    >>> summary.tensors >= 0
+    True
     """
     where = backend.device(device)
     live = _live(where)

@@ -103,11 +103,15 @@ def no_grad(function: Any = None, /) -> Any:
 
     Examples
     --------
+    >>> x = gt.tensor(2.0, requires_grad=True)
     >>> with gt.no_grad():
-    ...     prediction = model(x)
+    ...     print(gt.sin(x).requires_grad)
+    False
     >>> @gt.no_grad
     ... def predict(x):
-    ...     return model(x)
+    ...     return 3 * x
+    >>> predict(x)
+    tensor(6., dtype=float32)
     """
     mode = GradMode("no_grad", False)
     return mode if function is None else mode(function)

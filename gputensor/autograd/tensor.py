@@ -136,6 +136,13 @@ class Tensor(Values):
     elsewhere, by an array, a detached tensor or an operation that has saved it. Views by indexing,
     reshaping and permuting follow. A backward pass that needs a value which was changed after it
     was saved is refused, too.
+
+    Examples
+    --------
+    >>> x = gt.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "_frozen", "_node", "_view", "_views", "array")

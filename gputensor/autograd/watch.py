@@ -42,9 +42,12 @@ class detect_anomaly(Mode):
 
     Examples
     --------
+    >>> x = gt.tensor([4.0, 9.0], requires_grad=True)
     >>> with gt.detect_anomaly():
     ...     loss = gt.sqrt(x).sum()
     ...     loss.backward()
+    >>> x.grad
+    tensor([0.25      , 0.16666667], dtype=float32)
     """
 
     name = "detect_anomaly"

@@ -201,7 +201,9 @@ def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanM
         title = values.pop("name", None) or label
         MeanMetricWrapper.__init__(self, function, title, **values)
 
-    doc = f"Mean of :func:`{getattr(function, '__name__', name)}` over all samples."
+    measure = getattr(function, "__name__", "_")
+    known = f":func:`~{function.__module__}.{measure}`"
+    doc = f"Mean of {label.replace('_', ' ') if measure[0] == '_' else known} over all samples."
     return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc})
 
 

@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gputensor import optim
 from gputensor.autograd import Tensor, wrap
 from gputensor.keras import schedules
 from gputensor.keras.naming import lacking
 from gputensor.optim import keras_form
 from gputensor.optim.groups import Group, checked_rate, right_name
+from gputensor.shown import call_text
 from gputensor.watched import Watched
 
 __all__ = [
@@ -130,6 +132,11 @@ class Optimizer(Watched):
         members["_engine"] = None
         members["_steps"] = 0  # to begin with, once it is bound
         members["name"] = name or kind
+
+    def __repr__(self) -> str:
+        config = {name: value for name, value in self.get_config().items() if name != "name"}
+        plain = {k: v for k, v in config.items() if v is not None and v != _COMMON.get(k)}
+        return call_text(type(self).__name__, plain)
 
     @property
     def engine(self) -> keras_form.KerasForm:
@@ -516,6 +523,12 @@ def get(optimizer: Any) -> Optimizer:
         return _NAMES[optimizer.lower()]()
     if isinstance(optimizer, dict) and str(optimizer.get("class_name")).lower() in _NAMES:
         return _NAMES[optimizer["class_name"].lower()].from_config(optimizer["config"])
+    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
+    if issubclass(kind, optim.Optimizer):
+        raise TypeError(
+            f"optimizer is gputensor.optim.{kind.__name__}, which is for loops of one's own; write "
+            f"optimizer=gputensor.keras.optimizers.{kind.__name__}(...)"
+        )
     raise ValueError(
         f"optimizer {optimizer!r} is unknown; allowed are {', '.join(map(repr, _NAMES))} and the "
         "classes of gputensor.keras.optimizers"

@@ -15,6 +15,7 @@ from gputensor.backend import Device
 from gputensor.copies import host_copy
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.random import Generator, default_generator
+from gputensor.shown import call_text, settings, table
 from gputensor.watched import Watched
 
 __all__ = ["Module", "Names"]
@@ -93,6 +94,35 @@ class Module(Watched):
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name}; the name is {close[0]}"
             )
+
+    # What is shown
+
+    def __repr__(self) -> str:
+        """The module's own tensors and settings, and the modules inside."""
+        own = [
+            f"{name}: {value.shape}"
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and name[0] != "_"
+        ]
+        children = [f"({name}): {child!r}" for name, child in self.children()]
+        text = call_text(type(self).__name__, settings(type(self), vars(self)), own)
+        if not children:
+            return text
+        inner = "\n".join(children).replace("\n", "\n  ")
+        return f"{text.removesuffix(')')}\n  {inner}\n)"
+
+    def _repr_html_(self) -> str:
+        """A table of the parameters, in a notebook."""
+        rows = [
+            (name, p.shape, p.dtype, f"{p.size:,}", "yes" if p.requires_grad else "no")
+            for name, p in self.named_parameters()
+        ]
+        total = sum(p.size for p in self.parameters())
+        return table(
+            ("Parameter", "Shape", "Type", "Elements", "Trained"),
+            rows,
+            f"{type(self).__name__}: {total:,} elements",
+        )
 
     # What is inside
 

@@ -13,6 +13,7 @@ from gputensor.nn import functional
 from gputensor.nn.module import Module
 from gputensor.nn.modules import _check_sizes
 from gputensor.ops.creation import ones, parameter, zeros
+from gputensor.shown import retold
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm2d", "LayerNorm", "RMSNorm"]
 
@@ -39,6 +40,11 @@ class LayerNorm(Module):
     ----------
     weight, bias : Tensor of shape `features`
         Ones and zeros at first.
+
+    Examples
+    --------
+    >>> gt.nn.LayerNorm(2)(gt.tensor([[1.0, 3.0]])).detach()
+    tensor([[-0.999995,  0.999995]], dtype=float32)
     """
 
     def __init__(
@@ -86,6 +92,11 @@ class RMSNorm(Module):
     ----------
     weight : Tensor of shape (features,)
         Ones at first.
+
+    Examples
+    --------
+    >>> gt.nn.RMSNorm(2)(gt.tensor([[3.0, 4.0]])).detach()
+    tensor([[0.8485278, 1.1313704]], dtype=float32)
     """
 
     def __init__(
@@ -195,15 +206,11 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = (
-        f"Batch normalization of (n, channels) or (n, channels, length).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_BatchNorm, "Batch normalization of (n, channels) or (n, channels, length).")
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = (
-        f"Batch normalization of images (n, channels, height, width).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_BatchNorm, "Batch normalization of images (n, channels, height, width).")
     _axes = (4,)
 
 
@@ -217,6 +224,11 @@ class GroupNorm(Module):
     affine : bool
     dtype : floating point dtype, optional
     device : str or Device, optional
+
+    Examples
+    --------
+    >>> gt.nn.GroupNorm(2, 4)(gt.ones((2, 4, 3))).shape
+    (2, 4, 3)
     """
 
     def __init__(
@@ -242,7 +254,13 @@ class GroupNorm(Module):
 
 
 class InstanceNorm2d(GroupNorm):
-    """:class:`GroupNorm` with a group for each channel; without parameters by default."""
+    """:class:`GroupNorm` with a group for each channel; without parameters by default.
+
+    Examples
+    --------
+    >>> gt.nn.InstanceNorm2d(3)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 8, 8)
+    """
 
     def __init__(
         self,

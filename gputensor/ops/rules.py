@@ -24,8 +24,18 @@ Unary: TypeAlias = Callable[[Operand], Tensor]
 Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 
 
+def _examples(example: str) -> str:
+    """The section of a docstring, as deep as the others."""
+    lines = ["Examples", "--------", *example.splitlines(), ""]
+    return "\n" + "\n".join("    " + line for line in lines) if example else ""
+
+
 def unary(
-    name: str, text: str, rule: Rule | None, forward: Callable[..., Any] | None = None
+    name: str,
+    text: str,
+    rule: Rule | None,
+    forward: Callable[..., Any] | None = None,
+    example: str = "",
 ) -> Unary:
     rules = None if rule is None else (rule,)
     function = Primitive(name, forward, rules, elementwise=True).unary()
@@ -41,12 +51,16 @@ def unary(
     -------
     Tensor
         Of the shape of `x`.
-    """
+    """ + _examples(example)
     return function
 
 
 def binary(
-    name: str, text: str, rules: tuple[Rule, Rule] | None, forward: Callable[..., Any] | None = None
+    name: str,
+    text: str,
+    rules: tuple[Rule, Rule] | None,
+    forward: Callable[..., Any] | None = None,
+    example: str = "",
 ) -> Binary:
     function = Primitive(name, forward, rules, elementwise=True).binary()
     function.__name__ = function.__qualname__ = name
@@ -69,7 +83,7 @@ def binary(
         If the shapes do not broadcast.
     DeviceMismatchError
         If the operands are on different devices.
-    """
+    """ + _examples(example)
     return function
 
 

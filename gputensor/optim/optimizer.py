@@ -20,7 +20,9 @@ from gputensor.optim.blocks import Block, checked, lay, place_of, state_like
 from gputensor.optim.groups import Check, Group, number, right_name
 from gputensor.optim.parts import Count, Launch, Member, Part, split
 from gputensor.optim.schedules import Schedule
+from gputensor.shown import call_text
 from gputensor.watched import Watched
+from gputensor.words import refuse_keywords
 
 __all__ = ["Optimizer"]
 
@@ -62,6 +64,14 @@ class Optimizer(Watched):
         Settings by group: ``optimizer.param_groups[0]["lr"] = 0.1``.
     lr : float or Schedule
         May be set. It is kept on the device, where steps read it.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.1)
+    >>> optimizer.lr = 0.01
+    >>> optimizer.param_groups[0].lr
+    0.01
     """
 
     _settings: ClassVar[dict[str, Check]] = {}
@@ -74,9 +84,18 @@ class Optimizer(Watched):
     _parts: tuple[Part, ...]
     _clocks: dict[str, Count]
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Optimizer":
+        """Refuse settings that other libraries call otherwise, before Python does."""
+        refuse_keywords(cls.__init__, cls.__name__, kwargs)
+        return super().__new__(cls)
+
     def __init__(self, parameters: Any, lr: float | Schedule, **settings: Any) -> None:
         if isinstance(parameters, Tensor):
             raise TypeError("parameters must be an iterable of tensors; write [x] for one tensor")
+        if hasattr(parameters, "parameters"):
+            raise TypeError("parameters is a model; write model.parameters()")
+        if callable(parameters):
+            raise TypeError("parameters is a function; call it, as in model.parameters()")
         groups = list(parameters)
         if not groups:
             raise ValueError("parameters is empty; give at least one tensor")
@@ -86,6 +105,15 @@ class Optimizer(Watched):
         self._begin({name: base[name] for name in base.names()})
         for group in groups:
             self.add_param_group(group)
+
+    def __repr__(self) -> str:
+        groups = self.param_groups
+        first = {name: groups[0][name] for name in groups[0].names()} if groups else {}
+        count = sum(len(group.params) for group in groups)
+        more = f", {len(groups)} groups" if len(groups) > 1 else ""
+        return call_text(
+            type(self).__name__, first, [f"{count} parameter{'s' * (count != 1)}{more}"]
+        )
 
     def _begin(self, defaults: dict[str, Any]) -> None:
         members = vars(self)

@@ -44,13 +44,15 @@ class GradScaler(Watched):
 
     Examples
     --------
+    >>> model, x, labels = gt.nn.Dense(4, 3), gt.ones((2, 4)), gt.tensor([0, 2])
+    >>> optimizer = gt.optim.SGD(model.parameters(), lr=0.1)
     >>> scaler = gt.optim.GradScaler()
     >>> with gt.autocast("float16"):
     ...     loss = gt.nn.functional.cross_entropy(model(x), labels)
     >>> optimizer.zero_grad()
     >>> scaler.scale(loss).backward()
     >>> scaler.unscale(optimizer)  # only where gradients are looked at, or clipped, before the step
-    >>> optimizer.clip_grad_norm(1.0)
+    >>> norm = optimizer.clip_grad_norm(1.0)
     >>> scaler.step(optimizer)
     >>> scaler.update()
     """

@@ -1,5 +1,7 @@
 """Checks of the arguments of training loops."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from gputensor.errors import LabelError
 from gputensor.training.feeding import is_iterable_of_batches
 
 __all__ = [
+    "about",
     "check_capture",
     "check_labels",
     "check_share",
@@ -83,3 +86,13 @@ def check_labels(name: str, labels: Any, classes: int) -> None:
             f"{name}: row {row} has label {labels[row].item()}; labels must be in the range 0 to "
             f"{classes - 1}, as there are {classes} outputs"
         )
+
+
+@contextlib.contextmanager
+def about(argument: str) -> Iterator[None]:
+    """Context whose errors begin with the name of an argument."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.args = (f"{argument}: {error}", *error.args[1:])
+        raise

@@ -17,6 +17,11 @@ __all__ = ["Display", "lines_of", "print_epoch"]
 _WIDTH = 80
 
 
+def _is_watched() -> bool:
+    """Whether a line that is written over again is seen: on a terminal, and in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
 class Display:
     """Progress bar with the loss so far, on a terminal and where it is wanted.
 
@@ -37,7 +42,7 @@ class Display:
             leave=False,
             mininterval=0.25,
             ncols=min(_WIDTH, shutil.get_terminal_size().columns),
-            disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
+            disable=verbose not in (1, "auto") or not _is_watched(),
         )
         self._sums = None if self._bar.disable else sums
         self._rows = 0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gputensor.shown import table
 from gputensor.training.callbacks import Callback
 
 __all__ = ["History"]
@@ -27,6 +28,22 @@ class History(Callback):
         self.epoch: list[int] = []
         self.seconds: list[float] = []
         self.params = params or {}
+
+    def __repr__(self) -> str:
+        if not self.epoch:
+            return "History of no epochs"
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items())
+        count = len(self.epoch)
+        return f"History of {count} epoch{'s' * (count != 1)}; the last: {last}"
+
+    def _repr_html_(self) -> str:
+        """A row for each epoch, in a notebook."""
+        names = list(self.history)
+        rows = [
+            (epoch + 1, *(f"{self.history[name][i]:.4g}" for name in names), f"{seconds:.2f} s")
+            for i, (epoch, seconds) in enumerate(zip(self.epoch, self.seconds, strict=False))
+        ]
+        return table(("Epoch", *names, "Time"), rows, "History")
 
     def add(self, epoch: int, values: dict[str, Any]) -> None:
         """Append an epoch's values."""

@@ -18,6 +18,7 @@ from gputensor.distributed.group import Part, group
 from gputensor.errors import CheckpointError
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
+    about,
     check_capture,
     check_share,
     check_verbose,
@@ -267,7 +268,8 @@ class Trainer(Evaluator):
         size = evaluation_batch("fit", validation_batch_size)
         if validation_data is not None:
             given = unpacked_validation(validation_data)
-            held = self._evaluated(*given, size, validation_steps, group())
+            with about("validation_data"):
+                held = self._evaluated(*given, size, validation_steps, group())
         elif validation_split:
             held = source.split(validation_split, size, validation_steps)
         verbose = verbose if is_first() else 0

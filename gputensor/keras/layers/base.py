@@ -14,6 +14,7 @@ from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.naming import auto_name
 from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
 from gputensor.ops.creation import asarray, parameter
+from gputensor.shown import call_text
 from gputensor.tree import leaves, map_tree
 
 __all__ = ["Layer", "Shape"]
@@ -140,6 +141,12 @@ class Layer(nn.Module):
         self.dtype = _dtype_of(dtype)
         if not trainable:
             self._trainable = False
+
+    def __repr__(self) -> str:
+        given = {
+            k: v for k, v in self._given.value.items() if isinstance(v, (int, float, str, tuple))
+        }
+        return call_text(type(self).__name__, given | {"name": self.name})
 
     @classmethod
     def _positional(cls) -> list[str]:

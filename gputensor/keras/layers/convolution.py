@@ -11,6 +11,7 @@ from gputensor.ops import volumes, windows
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.nn import dense
 from gputensor.ops.pieces import pad
+from gputensor.shown import retold
 
 __all__ = [
     "Conv1D",
@@ -186,11 +187,11 @@ class _Conv(Layer):
 
 
 class Conv2D(_Conv):
-    __doc__ = f"Convolution of images.{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(_Conv, "Convolution of images.")
 
 
 class Conv1D(_Conv):
-    __doc__ = f"Convolution of sequences.{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(_Conv, "Convolution of sequences.")
     _axes = 1
 
 
@@ -463,11 +464,11 @@ class _ConvTranspose(_Conv):
 
 
 class Conv2DTranspose(_ConvTranspose):
-    __doc__ = f"Transposed convolution of images.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
+    __doc__ = retold(_ConvTranspose, "Transposed convolution of images.")
 
 
 class Conv1DTranspose(_ConvTranspose):
-    __doc__ = f"Transposed convolution of sequences.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
+    __doc__ = retold(_ConvTranspose, "Transposed convolution of sequences.")
     _axes = 1
 
 

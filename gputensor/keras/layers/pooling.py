@@ -14,6 +14,7 @@ from gputensor.ops.resizing import adaptive, resized
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
+from gputensor.shown import retold
 
 __all__ = [
     "AdaptiveAveragePooling1D",
@@ -105,21 +106,21 @@ class _Pooling(Layer):
 
 
 class MaxPooling2D(_Pooling):
-    __doc__ = f"The largest element of each window of images.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(_Pooling, "The largest element of each window of images.")
 
 
 class MaxPooling1D(_Pooling):
-    __doc__ = f"The largest element of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(_Pooling, "The largest element of each window of sequences.")
     _axes = 1
 
 
 class AveragePooling2D(_Pooling):
-    __doc__ = f"The mean of each window of images.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(_Pooling, "The mean of each window of images.")
     _average = True
 
 
 class AveragePooling1D(_Pooling):
-    __doc__ = f"The mean of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(_Pooling, "The mean of each window of sequences.")
     _axes = 1
     _average = True
 

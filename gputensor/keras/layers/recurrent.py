@@ -14,6 +14,7 @@ from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, ones, zeros
 from gputensor.ops.elementwise import add, multiply
 from gputensor.ops.manipulation import concat, expand_dims, flip, reshape
+from gputensor.shown import retold
 
 __all__ = [
     "GRU",
@@ -472,23 +473,17 @@ class _OwnCell(RNN):
 
 
 class SimpleRNN(_OwnCell):
-    __doc__ = (
-        f"Elman's recurrent layer; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_Cell, "Elman's recurrent layer; parameters are those of :class:`RNN` and:")
     _cell = SimpleRNNCell
 
 
 class LSTM(_OwnCell):
-    __doc__ = (
-        f"Long short-term memory; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_Cell, "Long short-term memory; parameters are those of :class:`RNN` and:")
     _cell = LSTMCell
 
 
 class GRU(_OwnCell):
-    __doc__ = (
-        f"Gated recurrent units; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
-    )
+    __doc__ = retold(_Cell, "Gated recurrent units; parameters are those of :class:`RNN` and:")
     _cell = GRUCell
 
 
