@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["call_text", "retold", "settings", "table"]
+__all__ = ["call_text", "examples", "retold", "settings", "table"]
 
 _PLAIN = (bool, int, float, str, tuple)
 
@@ -20,10 +20,16 @@ def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def retold(kind: type, summary: str) -> str:
+def examples(example: str) -> str:
+    """The section of a docstring for an example, as deep as the others."""
+    lines = ["Examples", "--------", *example.splitlines(), ""]
+    return "\n" + "\n".join("    " + line for line in lines) if example else ""
+
+
+def retold(kind: type, summary: str, example: str = "") -> str:
     """A class's docstring with another first line, for a subclass that differs in few words."""
     text = kind.__doc__ or ""
-    return summary + text[text.index("\n") :]
+    return summary + text[text.index("\n") :] + examples(example)
 
 
 def call_text(name: str, values: dict[str, Any], before: Iterable[str] = ()) -> str:

@@ -92,6 +92,11 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     y_pred : array of shape (n, classes)
         With one column it is the probability of the second of two classes, as in
         :func:`binary_accuracy`.
+
+    Examples
+    --------
+    >>> keras.metrics.accuracy([1, 0], [1, 1])
+    tensor([ True, False])
     """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
@@ -118,13 +123,24 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
     """Whether each prediction, above `threshold` or not, is the target, 1 or 0; of its shape.
 
     A target that is neither is never met: numbers of a regression have no accuracy.
+
+    Examples
+    --------
+    >>> keras.metrics.binary_accuracy([[1.0, 0.0]], [[0.9, 0.8]])
+    tensor([[ True, False]])
     """
     truth, prediction = aligned("binary_accuracy", y_true, y_pred)
     return wrap((prediction.array > threshold) == truth.array)
 
 
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
-    """Whether the target's class is among the `k` largest predictions; bool, shape (n,)."""
+    """Whether the target's class is among the `k` largest predictions; bool, shape (n,).
+
+    Examples
+    --------
+    >>> keras.metrics.sparse_top_k_categorical_accuracy([1], [[0.2, 0.5, 0.3]], k=1)
+    tensor([ True])
+    """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
     xp = backend.namespace(raw)
@@ -150,6 +166,12 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Te
     Returns
     -------
     Tensor of int64 of shape (classes, classes)
+
+    Examples
+    --------
+    >>> keras.metrics.confusion_matrix([0, 1, 1], [0, 1, 0])
+    tensor([[1, 0],
+            [1, 1]])
     """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
@@ -179,7 +201,14 @@ def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanM
 
     measure = getattr(function, "__name__", "_")
     known = f":func:`~{function.__module__}.{measure}`"
-    doc = f"Mean of {label.replace('_', ' ') if measure[0] == '_' else known} over all samples."
+    mean = label.replace("_", " ") if measure[0] == "_" else known
+    doc = f"""Mean of {mean} over all samples.
+
+    Examples
+    --------
+    >>> keras.metrics.{name}().name
+    {label!r}
+    """
     return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc})
 
 
@@ -239,7 +268,15 @@ CosineSimilarity = _class("CosineSimilarity", _cosine, "cosine_similarity")
 
 
 class RootMeanSquaredError(MeanMetricWrapper):
-    """Root of the mean squared difference over all samples."""
+    """Root of the mean squared difference over all samples.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.RootMeanSquaredError()
+    >>> metric.update_state([[0.0], [0.0]], [[3.0], [3.0]])
+    >>> float(metric.result().item())
+    3.0
+    """
 
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(losses.mean_squared_error, name, dtype)
@@ -316,7 +353,14 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 class Precision(_Counts):
-    __doc__ = retold(_Counts, "Share of right ones among those given yes.")
+    __doc__ = retold(
+        _Counts,
+        "Share of right ones among those given yes.",
+        ">>> metric = keras.metrics.Precision()\n"
+        ">>> metric.update_state([0, 1, 1], [0.9, 0.9, 0.1])\n"
+        ">>> float(metric.result().item())\n"
+        "0.5",
+    )
 
     def result(self) -> Tensor:
         """From 0 to 1."""
@@ -324,7 +368,14 @@ class Precision(_Counts):
 
 
 class Recall(_Counts):
-    __doc__ = retold(_Counts, "Share of those given yes among the true ones.")
+    __doc__ = retold(
+        _Counts,
+        "Share of those given yes among the true ones.",
+        ">>> metric = keras.metrics.Recall()\n"
+        ">>> metric.update_state([0, 1, 1], [0.9, 0.9, 0.1])\n"
+        ">>> float(metric.result().item())\n"
+        "0.5",
+    )
 
     def result(self) -> Tensor:
         """From 0 to 1."""
@@ -332,7 +383,13 @@ class Recall(_Counts):
 
 
 class TruePositives(_Counts):
-    """Number of true ones that were given yes."""
+    """Number of true ones that were given yes.
+
+    Examples
+    --------
+    >>> keras.metrics.TruePositives().name
+    'true_positives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -340,7 +397,13 @@ class TruePositives(_Counts):
 
 
 class FalsePositives(_Counts):
-    """Number of others that were given yes."""
+    """Number of others that were given yes.
+
+    Examples
+    --------
+    >>> keras.metrics.FalsePositives().name
+    'false_positives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -348,7 +411,13 @@ class FalsePositives(_Counts):
 
 
 class FalseNegatives(_Counts):
-    """Number of true ones that were given no."""
+    """Number of true ones that were given no.
+
+    Examples
+    --------
+    >>> keras.metrics.FalseNegatives().name
+    'false_negatives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -356,7 +425,13 @@ class FalseNegatives(_Counts):
 
 
 class TrueNegatives(_Counts):
-    """Number of others that were given no."""
+    """Number of others that were given no.
+
+    Examples
+    --------
+    >>> keras.metrics.TrueNegatives().name
+    'true_negatives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -374,6 +449,13 @@ class AUC(_Counts):
         "PR" is precision against recall.
     name : str, optional
     from_logits : bool
+
+    Examples
+    --------
+    >>> metric = keras.metrics.AUC()
+    >>> metric.update_state([0, 1], [0.2, 0.9])
+    >>> round(float(metric.result().item()), 3)
+    1.0
     """
 
     def __init__(
@@ -437,6 +519,11 @@ class F1Score(Metric):
     threshold : float, optional
         What is above says yes; by default it is the largest of a row.
     name : str
+
+    Examples
+    --------
+    >>> keras.metrics.F1Score(average="macro").name
+    'f1_score'
     """
 
     def __init__(
@@ -491,7 +578,13 @@ class F1Score(Metric):
 
 
 class R2Score(Metric):
-    """Coefficient of determination ``1 - residuals / variance``, the mean over the outputs."""
+    """Coefficient of determination ``1 - residuals / variance``, the mean over the outputs.
+
+    Examples
+    --------
+    >>> keras.metrics.R2Score().name
+    'r2_score'
+    """
 
     def __init__(self, name: str = "r2_score", dtype: Any = None, **options: Any) -> None:
         if any(v not in (None, 0, "uniform_average") for v in options.values()):
