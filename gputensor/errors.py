@@ -34,7 +34,13 @@ __all__ = [
 
 
 class GPUTensorError(Exception):
-    """Base class of gputensor's own exceptions."""
+    """Base class of gputensor's own exceptions.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.ShapeError, gt.errors.GPUTensorError)
+    True
+    """
 
 
 class DistributedError(GPUTensorError, RuntimeError):
@@ -42,7 +48,13 @@ class DistributedError(GPUTensorError, RuntimeError):
 
 
 class ShapeError(GPUTensorError, ValueError):
-    """Operands whose shapes or axes do not fit the operation."""
+    """Operands whose shapes or axes do not fit the operation.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.ShapeError, ValueError)
+    True
+    """
 
 
 class AxisError(ShapeError, IndexError):
@@ -50,7 +62,13 @@ class AxisError(ShapeError, IndexError):
 
 
 class DTypeError(GPUTensorError, TypeError):
-    """An operand whose dtype the operation does not take."""
+    """An operand whose dtype the operation does not take.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DTypeError, TypeError)
+    True
+    """
 
 
 class IndexTypeError(DTypeError, IndexError):
@@ -70,11 +88,23 @@ class LabelError(GPUTensorError, ValueError):
 
 
 class OutOfRangeError(GPUTensorError, IndexError):
-    """An index outside the axis that it is for."""
+    """An index outside the axis that it is for.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.OutOfRangeError, IndexError)
+    True
+    """
 
 
 class DeviceError(GPUTensorError, RuntimeError):
-    """A device that is not there, or a name that is not a device's."""
+    """A device that is not there, or a name that is not a device's.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DeviceError, RuntimeError)
+    True
+    """
 
 
 class DeviceMismatchError(GPUTensorError, ValueError):

@@ -94,6 +94,11 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     y_pred : array of shape (n, classes)
         With one column it is the probability of the second of two classes, as in
         :func:`binary_accuracy`.
+
+    Examples
+    --------
+    >>> keras.metrics.accuracy([1, 0], [1, 1])
+    tensor([ True, False])
     """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
@@ -120,13 +125,24 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
     """Whether each prediction, above `threshold` or not, is the target, 1 or 0; of its shape.
 
     A target that is neither is never met: numbers of a regression have no accuracy.
+
+    Examples
+    --------
+    >>> keras.metrics.binary_accuracy([[1.0, 0.0]], [[0.9, 0.8]])
+    tensor([[ True, False]])
     """
     truth, prediction = aligned("binary_accuracy", y_true, y_pred)
     return wrap((prediction.array > threshold) == truth.array)
 
 
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
-    """Whether the target's class is among the `k` largest predictions; bool, shape (n,)."""
+    """Whether the target's class is among the `k` largest predictions; bool, shape (n,).
+
+    Examples
+    --------
+    >>> keras.metrics.sparse_top_k_categorical_accuracy([1], [[0.2, 0.5, 0.3]], k=1)
+    tensor([ True])
+    """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
     xp = backend.namespace(raw)
@@ -152,6 +168,12 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Te
     Returns
     -------
     Tensor of int64 of shape (classes, classes)
+
+    Examples
+    --------
+    >>> keras.metrics.confusion_matrix([0, 1, 1], [0, 1, 0])
+    tensor([[1, 0],
+            [1, 1]])
     """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
@@ -203,7 +225,14 @@ def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanM
 
     measure = getattr(function, "__name__", "_")
     known = f":func:`~{function.__module__}.{measure}`"
-    doc = f"Mean of {label.replace('_', ' ') if measure[0] == '_' else known} over all samples."
+    mean = label.replace("_", " ") if measure[0] == "_" else known
+    doc = f"""Mean of {mean} over all samples.
+
+    Examples
+    --------
+    >>> keras.metrics.{name}().name
+    {label!r}
+    """
     return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc})
 
 
@@ -267,7 +296,15 @@ ConcordanceCorrelation = _class(
 
 
 class RootMeanSquaredError(MeanMetricWrapper):
-    """Root of the mean squared difference over all samples."""
+    """Root of the mean squared difference over all samples.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.RootMeanSquaredError()
+    >>> metric.update_state([[0.0], [0.0]], [[3.0], [3.0]])
+    >>> float(metric.result().item())
+    3.0
+    """
 
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(losses.mean_squared_error, name, dtype)

@@ -250,6 +250,11 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
         Ends in ``.keras``, ``.h5`` or ``.safetensors``.
     overwrite : bool
         Whether a file that is there may be replaced.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> keras.saving.save_model(model, "model.keras")
     """
     path = Path(os.path.expanduser(filepath))
     _check_new(path, overwrite)
@@ -346,6 +351,13 @@ def load_model(
     ------
     ValueError
         If the file is none of these, or holds a layer that is not known.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.save("model.keras")
+    >>> keras.saving.load_model("model.keras").count_params()
+    3
     """
     path = Path(os.path.expanduser(filepath))
     if not path.exists():
@@ -384,7 +396,13 @@ def _built(model: Any, config: Mapping[str, Any]) -> Any:
 
 
 def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
-    """Write a model's weights alone: to ``.weights.h5`` as Keras, or to ``.safetensors``."""
+    """Write a model's weights alone: to ``.weights.h5`` as Keras, or to ``.safetensors``.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> keras.saving.save_weights(model, "model.weights.h5")
+    """
     path = Path(os.path.expanduser(filepath))
     _check_new(path, overwrite)
     if path.suffix == ".safetensors":
@@ -402,7 +420,14 @@ def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
 
 
 def load_weights(model: Any, filepath: Any, **options: Any) -> None:
-    """Read weights into a model of the same architecture; nothing is changed if they do not fit."""
+    """Read weights into a model of the same architecture; nothing is changed if they do not fit.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.save_weights("model.weights.h5")
+    >>> model.load_weights("model.weights.h5")
+    """
     path = Path(os.path.expanduser(filepath))
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")

@@ -107,11 +107,19 @@ class _Conv(Module):
 
 
 class Conv2d(_Conv):
-    __doc__ = retold(_Conv, "Convolution of images (n, channels, height, width).")
+    __doc__ = retold(
+        _Conv,
+        "Convolution of images (n, channels, height, width).",
+        ">>> gt.nn.Conv2d(3, 4, 3, padding=1)(gt.ones((2, 3, 8, 8))).shape\n(2, 4, 8, 8)",
+    )
 
 
 class Conv1d(_Conv):
-    __doc__ = retold(_Conv, "Convolution of sequences (n, channels, length).")
+    __doc__ = retold(
+        _Conv,
+        "Convolution of sequences (n, channels, length).",
+        ">>> gt.nn.Conv1d(3, 4, 3)(gt.ones((2, 3, 8))).shape\n(2, 4, 6)",
+    )
     _axes = 1
 
 

@@ -1,6 +1,7 @@
 """Activations and losses as modules: a function with its options kept."""
 
 from collections.abc import Callable
+from inspect import Parameter, Signature
 from typing import Any
 
 from gputensor.autograd import Tensor
@@ -71,9 +72,13 @@ class Identity(Module):
         return x
 
 
-def _made(name: str, members: dict[str, Any]) -> type[Module]:
+def _made(name: str, members: dict[str, Any], options: dict[str, Any]) -> type[Module]:
+    parameters = [
+        Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value)
+        for key, value in options.items()
+    ]
     kind: Any = type(Module)
-    found: type[Module] = kind(name, (Module,), members)
+    found: type[Module] = kind(name, (Module,), members | {"__signature__": Signature(parameters)})
     return found
 
 
@@ -95,9 +100,15 @@ def _activation(
     def forward(self: Any, x: Tensor) -> Tensor:
         return function(x, *(getattr(self, key) for key in defaults))
 
-    about = f"See :func:`gputensor.nn.functional.{called}`."
+    about = f"""See :func:`gputensor.nn.functional.{called}`.
+
+    Examples
+    --------
+    >>> gt.nn.{name}()(gt.tensor([-1.0, 0.5, 2.0, 3.0])).shape
+    ({2 if name == "GLU" else 4},)
+    """
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return _made(name, members)
+    return _made(name, members, defaults)
 
 
 ReLU = _activation("ReLU", functional.relu)
@@ -191,9 +202,15 @@ def _loss(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[M
     def forward(self: Any, *operands: Tensor) -> Tensor:
         return function(*operands, **{key: getattr(self, key) for key in options})
 
-    about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
+    about = f"""See :func:`gputensor.nn.functional.{function.__name__}`.
+
+    Examples
+    --------
+    >>> gt.nn.{name}(reduction="sum")
+    {name}(reduction='sum')
+    """
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return _made(name, members)
+    return _made(name, members, options)
 
 
 CrossEntropyLoss = _loss(

@@ -40,6 +40,14 @@ class Module(Watched):
     ----------
     training : bool
         Whether layers such as dropout act; see :meth:`train` and :meth:`eval`.
+
+    Examples
+    --------
+    >>> net = gt.nn.Sequential(gt.nn.Dense(4, 3), gt.nn.Dropout(0.5))
+    >>> [name for name, _ in net.named_parameters()]
+    ['0.weight', '0.bias']
+    >>> net.eval().training
+    False
     """
 
     training = True

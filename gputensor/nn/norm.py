@@ -206,11 +206,19 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = retold(_BatchNorm, "Batch normalization of (n, channels) or (n, channels, length).")
+    __doc__ = retold(
+        _BatchNorm,
+        "Batch normalization of (n, channels) or (n, channels, length).",
+        ">>> gt.nn.BatchNorm1d(3)(gt.ones((8, 3))).shape\n(8, 3)",
+    )
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = retold(_BatchNorm, "Batch normalization of images (n, channels, height, width).")
+    __doc__ = retold(
+        _BatchNorm,
+        "Batch normalization of images (n, channels, height, width).",
+        ">>> gt.nn.BatchNorm2d(3)(gt.ones((2, 3, 8, 8))).shape\n(2, 3, 8, 8)",
+    )
     _axes = (4,)
 
 

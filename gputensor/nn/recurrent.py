@@ -187,7 +187,13 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    __doc__ = retold(_Recurrent, "Long short-term memory (Hochreiter & Schmidhuber 1997).")
+    __doc__ = retold(
+        _Recurrent,
+        "Long short-term memory (Hochreiter & Schmidhuber 1997).",
+        ">>> out, (h, c) = gt.nn.LSTM(4, 8)(gt.ones((5, 2, 4)))\n"
+        ">>> out.shape, h.shape\n"
+        "((5, 2, 8), (1, 2, 8))",
+    )
     _gates = 4
     _states = 2
 
@@ -196,7 +202,13 @@ class LSTM(_Recurrent):
 
 
 class GRU(_Recurrent):
-    __doc__ = retold(_Recurrent, "Gated recurrent units (Cho et al. 2014).")
+    __doc__ = retold(
+        _Recurrent,
+        "Gated recurrent units (Cho et al. 2014).",
+        ">>> out, state = gt.nn.GRU(4, 8)(gt.ones((5, 2, 4)))\n"
+        ">>> out.shape, state.shape\n"
+        "((5, 2, 8), (1, 2, 8))",
+    )
     _gates = 3
 
     def _step(self, weight: Tensor, bias: Tensor | None) -> recurrent.Step:

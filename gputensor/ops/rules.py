@@ -7,6 +7,7 @@ import numpy as np
 
 from gputensor.autograd import Operand, Primitive, Rule, Tensor
 from gputensor.kernels.runtime import widen
+from gputensor.shown import examples
 
 __all__ = [
     "Binary",
@@ -22,12 +23,6 @@ __all__ = [
 Unary: TypeAlias = Callable[[Operand], Tensor]
 
 Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
-
-
-def _examples(example: str) -> str:
-    """The section of a docstring, as deep as the others."""
-    lines = ["Examples", "--------", *example.splitlines(), ""]
-    return "\n" + "\n".join("    " + line for line in lines) if example else ""
 
 
 def unary(
@@ -51,7 +46,7 @@ def unary(
     -------
     Tensor
         Of the shape of `x`.
-    """ + _examples(example)
+    """ + examples(example)
     return function
 
 
@@ -83,7 +78,7 @@ def binary(
         If the shapes do not broadcast.
     DeviceMismatchError
         If the operands are on different devices.
-    """ + _examples(example)
+    """ + examples(example)
     return function
 
 

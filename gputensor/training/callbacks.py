@@ -36,6 +36,15 @@ class Callback:
         ``epochs``, ``steps`` and ``verbose``.
     writes_files : bool
         Whether all it does is to write files: where several processes train, the first does it.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile("sgd", "mse")
+    >>> calls = keras.callbacks.Callback()
+    >>> history = model.fit(np.ones((4, 2)), np.ones(4), callbacks=[calls], verbose=0)
+    >>> calls.model is model
+    True
     """
 
     _kept: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint has
@@ -139,7 +148,13 @@ def _answers(callback: Any, *names: str) -> bool:
 
 
 class CallbackList(Callback):
-    """Several callbacks as one."""
+    """Several callbacks as one.
+
+    Examples
+    --------
+    >>> keras.callbacks.CallbackList([keras.callbacks.History()]).callbacks[0]
+    History of no epochs
+    """
 
     def __init__(
         self, callbacks: Iterable[Any] = (), model: Any = None, params: dict[str, Any] | None = None
@@ -281,6 +296,11 @@ class EarlyStopping(_Monitor):
         Whether the weights of the best epoch are put back.
     start_from_epoch : int
         Epochs before that one are not looked at.
+
+    Examples
+    --------
+    >>> keras.callbacks.EarlyStopping(monitor="val_loss", patience=3).patience
+    3
     """
 
     _kept = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
@@ -365,6 +385,11 @@ class ModelCheckpoint(_Monitor):
         A number is of batches.
     initial_value_threshold : float, optional
         What has to be surpassed at first.
+
+    Examples
+    --------
+    >>> keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True).monitor
+    'val_loss'
     """
 
     _kept = ("best", "_epoch", "_batches")
@@ -447,6 +472,11 @@ class ReduceLROnPlateau(_Monitor):
     cooldown : int
         Epochs after a change that are not counted.
     min_lr : float
+
+    Examples
+    --------
+    >>> keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=2).factor
+    0.5
     """
 
     _kept = ("best", "wait", "cooldown_counter")
@@ -509,6 +539,10 @@ class LearningRateScheduler(Callback):
     schedule : callable
         ``schedule(epoch, lr)`` or ``schedule(epoch)`` gives it; the first epoch is 0.
     verbose : {0, 1}
+
+    Examples
+    --------
+    >>> halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     """
 
     def __init__(self, schedule: Callable[..., Any], verbose: int = 0) -> None:
@@ -546,6 +580,10 @@ class CSVLogger(Callback):
     separator : str
     append : bool
         Whether rows are added to those that are there.
+
+    Examples
+    --------
+    >>> log = keras.callbacks.CSVLogger("log.csv")
     """
 
     writes_files = True
@@ -596,7 +634,14 @@ class CSVLogger(Callback):
 
 
 class LambdaCallback(Callback):
-    """Functions that are called on the way, by the names of a callback's methods."""
+    """Functions that are called on the way, by the names of a callback's methods.
+
+    Examples
+    --------
+    >>> told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch))
+    >>> told.on_epoch_end(3, {})
+    3
+    """
 
     def __init__(self, **functions: Any) -> None:
         super().__init__()
@@ -617,6 +662,10 @@ class TerminateOnNaN(Callback):
     ----------
     raise_error : bool
         Whether to raise RuntimeError, not to end ``fit``.
+
+    Examples
+    --------
+    >>> stop = keras.callbacks.TerminateOnNaN()
     """
 
     def __init__(self, raise_error: bool = False) -> None:

@@ -20,6 +20,14 @@ class History(Callback):
         Time that each epoch took, without validation.
     params : dict
         ``epochs``, ``steps`` (batches of an epoch) and ``verbose``.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(np.ones((4, 2)), np.ones(4), epochs=3, verbose=0)
+    >>> history.epoch, list(history.history)
+    ([0, 1, 2], ['loss'])
     """
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:

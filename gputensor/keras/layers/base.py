@@ -73,6 +73,12 @@ class Layer(nn.Module):
     built : bool
     training : bool
         Whether it acts as in training; by default not.
+
+    Examples
+    --------
+    >>> layer = keras.layers.Dense(3, name="first")
+    >>> layer.name, layer.built
+    ('first', False)
     """
 
     training = False
