@@ -686,7 +686,8 @@ def _class(
     def call(self: Any, y_true: Any, y_pred: Any, **more: Any) -> Tensor:
         return function(y_true, y_pred, **({key: getattr(self, key) for key in options} | more))
 
-    labels = "[1]" if facts.get("sparse") else "[[0.0, 1.0]]"
+    by_class = facts.get("sparse") or "Generalized" in name
+    labels = "[1]" if by_class else "[[0.0, 1.0]]"
     doc = f"""See :func:`{function.__name__}`; `reduction` and `name` are those of :class:`Loss`.
 
     Examples

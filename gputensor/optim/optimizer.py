@@ -108,7 +108,8 @@ class Optimizer(Watched):
 
     def __repr__(self) -> str:
         groups = self.param_groups
-        first = {name: groups[0][name] for name in groups[0].names()} if groups else {}
+        values = {name: groups[0][name] for name in groups[0].names()} if groups else {}
+        first = {name: value for name, value in values.items() if value is not False}
         count = sum(len(group.params) for group in groups)
         more = f", {len(groups)} groups" if len(groups) > 1 else ""
         return call_text(

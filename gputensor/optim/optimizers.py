@@ -219,7 +219,7 @@ class AdamW(Adam):
     --------
     >>> w = gt.tensor([1.0], requires_grad=True)
     >>> gt.optim.AdamW([w], lr=0.1)
-    AdamW(1 parameter, lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)
+    AdamW(1 parameter, lr=0.1, ...)
     """
 
     def __init__(
