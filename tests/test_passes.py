@@ -134,6 +134,26 @@ def test_a_copy_is_read_once_its_source_is_written_over():
     ]
 
 
+def test_the_first_of_several_writes_to_the_source_counts():
+    made = Made()
+    x = made.memory("outside")
+    y = made.add("copy", x, "C")
+    made.add("assign", 1.0, into=x)
+    a = made.add("exp", y)
+    made.add("assign", 2.0, into=x)
+    assert after(made.give(a), passes.copies)[2] == "t2.1 = exp(t1.1)"
+
+
+def test_calls_without_results_read_copies_too():
+    made = Made()
+    x = made.add("exp", made.memory("argument"))
+    y = made.add("copy", x, "C")
+    made.graph.nodes.append(Node("call", "shape", (y,), {}, (), PLACE))
+    graph = made.give(x)
+    passes.copies(graph)
+    assert graph.nodes[-1].args == (x,)
+
+
 def test_what_writes_over_the_source_reads_the_copy():
     made = Made()
     x = made.memory("outside")
@@ -390,9 +410,11 @@ def test_what_is_computed_from_other_values_is_another_thing():
         made.add("add", part(x, 0, 2), 1, shape=(2,)),
         made.add("add", part(x, 2, 2), 1, shape=(2,)),
         made.add("add", 1, x),
+        made.add("assign", 1.0),
+        made.add("assign", 1.0, shape=(3,)),
     ]
     roots = [made.add("negative", v, shape=v.shape, dtype=v.dtype) for v in values]
-    assert len(after(made.give(*roots), passes.repeated)) == 20
+    assert len(after(made.give(*roots), passes.repeated)) == 24
 
 
 def test_the_version_of_an_operand_counts():
@@ -477,6 +499,18 @@ def test_writes_outside_and_errors_stay():
     made.add("log", x, into=y)
     made.add("exp", x, raises=True)
     assert len(after(made.give(x), passes.unread)) == 2
+
+
+def test_of_several_results_one_is_enough():
+    made = Made()
+    x = made.memory("argument")
+    first = made.add("modf", x, kind="call")
+    second = made.memory("temporary")._replace(version=1)
+    made.graph.nodes[-1].outputs = first, second
+    made.graph.nodes.append(Node("call", "shape", (x,), {}, (), PLACE))
+    graph = made.give(second)
+    passes.unread(graph)
+    assert [n.name for n in graph.nodes] == ["modf"]
 
 
 def test_what_is_written_over_whole_is_left_out():
