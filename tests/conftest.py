@@ -170,6 +170,13 @@ def numbers(request):
         rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
+@pytest.fixture(params=["auto", "reference"])
+def setting(request, monkeypatch):
+    """Whether fused kernels run, or their plain form."""
+    monkeypatch.setenv("GPUTENSOR_KERNELS", request.param)
+    return request.param
+
+
 @pytest.fixture(params=["forward", "compare"])
 def cupy(request, monkeypatch):
     """CuPy; where the session has no GPU its stand-in, with two orders of blocks and threads."""

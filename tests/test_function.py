@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import double_leaf as leaf
 from gputensor.autograd import watch
 from gputensor.nn import functional as F
 
 RNG = np.random.default_rng(3)
-
-
-def leaf(values):
-    return gt.tensor(np.asarray(values, np.float64), requires_grad=True)
 
 
 W, X = RNG.normal(size=(4, 4)), RNG.normal(size=(3, 4))

@@ -8,12 +8,9 @@ import pytest
 
 import gputensor as gt
 from cases import REAL
+from checks import leaf
 from gputensor import autograd
 from gputensor.errors import GraphError
-
-
-def leaf(values):
-    return gt.tensor(values, requires_grad=True)
 
 
 def memories(*tensors):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gputensor as gt
+from checks import bits
 from gputensor.graph import fuse, ir, loops, passes
 from gputensor.graph.cpu import Program
 from gputensor.graph.interpret import Memory, interpret
@@ -44,11 +45,6 @@ def interpreted(graph, *arrays):
         memory.put(value.buffer, array)
     found = interpret(graph, memory)
     return found.value if isinstance(found, Returned) else found
-
-
-def bits(x):
-    x = x.detach().numpy() if isinstance(x, gt.Tensor) else x
-    return x.dtype, x.shape, x.tobytes()
 
 
 # Loops of NumPy

@@ -6,13 +6,14 @@ import threading
 
 import numpy as np
 import pytest
-import test_registry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_graph import programs
 
 import gputensor as gt
 import standin
+from cases import every_case
+from checks import weights_of
 from conftest import forget_cupy, on_gpu
 from gputensor import backend
 from gputensor.autograd import watch, wrap
@@ -91,7 +92,7 @@ NOT_RECORDED = {
 }
 
 
-@test_registry.every_case
+@every_case
 def test_programs_do_what_the_operation_does(device, name, function, arrays):
     def step(*tensors):
         leaves = [t.detach() for t in tensors]
@@ -99,7 +100,7 @@ def test_programs_do_what_the_operation_does(device, name, function, arrays):
             leaf.requires_grad = True
         out = function(*leaves)
         if out.requires_grad:
-            weights = test_registry.weights_of(out).astype(out.dtype)
+            weights = weights_of(out).astype(out.dtype)
             out.backward(gt.asarray(weights, device=out.device))
         return [None if t is None else t.detach() for t in (out, *(t.grad for t in leaves))]
 

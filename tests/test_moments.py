@@ -16,12 +16,6 @@ RNG = np.random.default_rng(29)
 SHAPES = [(1, 1), (5, 3), (9, 64), (3, 1030), (2, 16384), (2, 16385), (1, 50000)]
 
 
-@pytest.fixture(params=["auto", "reference"])
-def setting(request, monkeypatch):
-    monkeypatch.setenv("GPUTENSOR_KERNELS", request.param)
-    return request.param
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 def test_moments(setting, cupy, shape, dtype):

@@ -14,16 +14,13 @@ from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
 from cases import REAL, X
+from checks import double_leaf as leaf
 
 RNG = np.random.default_rng(7)
 
 
 def array(*shape, low=-2.0, high=2.0):
     return RNG.uniform(low, high, shape)
-
-
-def leaf(values):
-    return gt.tensor(np.asarray(values, dtype=np.float64), requires_grad=True)
 
 
 UNARY = {

@@ -8,6 +8,7 @@ import pytest
 
 import gputensor as gt
 from cases import CHECKS, REAL, every_case
+from checks import assert_near, outcome, weights_of
 from gputensor.ops.data_type import checked_dtype
 
 
@@ -15,34 +16,6 @@ def cases_but(*names):
     """The cases of all operations but these."""
     left = [case for case in CHECKS if case.values[0] not in names]
     return pytest.mark.parametrize(("name", "function", "arrays"), left)
-
-
-def weights_of(out):
-    weights = np.cos(np.arange(out.size) + 0.5).reshape(out.shape)
-    return weights * (1 + 0.5j) if out.dtype.kind == "c" else weights
-
-
-def outcome(function, arrays):
-    """Values, and the gradients of their sum with changing weights, of arrays as they lie there."""
-    tensors = [gt.asarray(a) for a in arrays]
-    for t in tensors:
-        t.requires_grad = True
-    out = function(*tensors)
-    if out.requires_grad:
-        out.backward(gt.asarray(weights_of(out).astype(out.dtype), device=out.device))
-    return [
-        None if t is None else t.detach().cpu().numpy() for t in (out, *(t.grad for t in tensors))
-    ]
-
-
-def assert_near(found, expected, tolerance):
-    """Errors are relative to the largest element."""
-    for a, b in zip(found, expected, strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            assert a.shape == b.shape
-            scale = max(1, np.max(np.abs(b), initial=0, where=np.isfinite(b)))
-            np.testing.assert_allclose(a.astype(b.dtype), b, rtol=0, atol=tolerance * scale)
 
 
 # Memory layouts: an array of the same elements, and the memory that is looked at

@@ -1,7 +1,6 @@
 """The backward pass."""
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import Any
@@ -13,18 +12,16 @@ from gputensor.autograd import changes, watch
 from gputensor.autograd.changes import check_unchanged, line_of, was_changed
 from gputensor.autograd.modes import state
 from gputensor.autograd.operands import ndarray
-from gputensor.autograd.primitive import Primitive, identity, outputs
+from gputensor.autograd.primitive import identity, outputs
 from gputensor.autograd.tape import NO_ATTRS, Node, Several
 from gputensor.autograd.tensor import (
     Leaf,
     Tensor,
     accumulating,
     as_raw,
-    copied,
-    seed_gradient,
     wrap,
 )
-from gputensor.backend import NAMESPACES, Array, Device
+from gputensor.backend import NAMESPACES, Array
 from gputensor.errors import (
     AnomalyError,
     GraphError,
@@ -32,7 +29,6 @@ from gputensor.errors import (
 )
 
 _HOST = NAMESPACES[ndarray]
-_getrefcount = sys.getrefcount
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
@@ -427,31 +423,6 @@ def _raw_parts(g: Any) -> tuple[Any, Array]:
     return g, next(a for a in g if a is not None)
 
 
-def _references(found: dict[Any, Any]) -> int:
-    _, g = found.popitem()
-    return _getrefcount(g)
-
-
-_ALONE = _references({0: np.empty(0)})  # references to an array that nobody else has
-
-
-def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
-    """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
-
-    No other has its memory: no other gradient, hook or tensor of the user's. It is in C's order.
-    """
-    g = found.pop(entry, None)
-    if isinstance(g, Tensor):
-        result: Tensor = differentiable_namespace.positive(g)
-        return result
-    if g is None:
-        return None
-    if g.base is None and _getrefcount(g) <= _ALONE and g.flags.c_contiguous:
-        return wrap(g)
-    with backend.on_device_of(g):
-        return wrap(copied(g))
-
-
 def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
     """A gradient in the dtype of what it is towards; the real part for what is real."""
     return xp.astype(xp.real(g) if g.dtype.kind == "c" != dtype.kind else g, dtype)
@@ -530,77 +501,3 @@ def _through_reference(
     root = result._node, conjugate(g)
     found = propagate([root], [e for e in entries if e is not None], create_graph=True)
     return [None if e not in found else conjugate(found[e]) for e in entries]
-
-
-def _transfer_back(xp: Any, g: Any, _out: Any, _x: Any, where: Device, here: Device) -> Any:
-    return g.to(here) if isinstance(g, Tensor) else backend.to_device(g, here)
-
-
-_transfer = Primitive(
-    "to", lambda xp, x, where, here: backend.to_device(x, where), (_transfer_back,)
-)
-
-
-def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
-    purpose = f"saved by {node.primitive.name} for its gradient"
-    for value in (*(node.saved or ()), node.out, *node.attrs.values()):
-        yield purpose, value
-        if isinstance(value, tuple):  # a kernel's results
-            yield from ((purpose, part) for part in value)
-
-
-memory.HOLDERS[Node] = _held_by_node
-
-memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
-
-memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
-
-
-def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-    """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
-
-    Parameters
-    ----------
-    gradient : Tensor, optional
-        Gradient of the final result with respect to this tensor, of its shape; 1 for a
-        real tensor of one element.
-    retain_graph : bool
-        Keep the saved values for another backward pass.
-
-    Raises
-    ------
-    GraphError
-        If nothing here requires a gradient, the saved values are freed already, or
-        `gradient` is missing for a tensor of several elements or a complex one.
-    ShapeError
-        If `gradient` has another shape.
-    DTypeError
-        If `gradient` is complex and this tensor is not.
-    """
-    node = self._node
-    if node is None:
-        raise GraphError(
-            "backward: this tensor was computed from nothing that requires a gradient; make "
-            "an input with requires_grad=True, and compute outside gt.no_grad()"
-        )
-    g = seed_gradient(self, gradient)
-    found = propagate([(node, g)], retain_graph=retain_graph)
-    with accumulating:
-        while found:
-            leaf, value = found.popitem()
-            own = value.base is None and _getrefcount(value) <= _ALONE
-            leaf.accumulate(value, own, found)  # type: ignore[union-attr]
-
-
-def _to(self: Tensor, where: str | Device) -> Tensor:
-    """Same values on another device; the tensor itself if it is there. Differentiable.
-
-    A copy has its axes in the same order in memory.
-    """
-    target = backend.device(where)
-    return self if self.device == target else _transfer(self, where=target, here=self.device)
-
-
-# Tensor is below the backward pass, which makes tensors.
-Tensor.backward = _backward  # type: ignore[assignment, method-assign]
-Tensor.to = _to  # type: ignore[assignment, method-assign]
