@@ -31,6 +31,7 @@ def _floats(*shape):
 
 
 IMAGES, ROWS, SERIES = _floats(2, 3, 8, 8), _floats(5, 6), _floats(4, 3, 6)
+VOLUMES = _floats(2, 2, 5, 6, 4)
 LAYERS = {
     "Linear": (lambda t: t.nn.Linear(6, 4), [ROWS]),
     "Linear of series": (lambda t: t.nn.Linear(6, 4, bias=False), [SERIES]),
@@ -78,6 +79,65 @@ LAYERS = {
         ),
         [SERIES],
     ),
+    "TransformerDecoderLayer": (
+        lambda t: t.nn.TransformerDecoderLayer(6, 2, 8, dropout=0.0, norm_first=True),
+        [SERIES, SERIES[::-1].copy()],
+    ),
+    "TransformerDecoder": (
+        lambda t: t.nn.TransformerDecoder(
+            t.nn.TransformerDecoderLayer(6, 3, 8, dropout=0.0, batch_first=True), 2
+        ),
+        [SERIES, SERIES[:, ::-1].copy()],
+    ),
+    "Transformer": (
+        lambda t: t.nn.Transformer(6, 2, 1, 2, 8, dropout=0.0, batch_first=True),
+        [SERIES, SERIES[:, :2].copy()],
+    ),
+    "Conv3d": (lambda t: t.nn.Conv3d(2, 4, 3, stride=(1, 2, 1), padding=1, groups=2), [VOLUMES]),
+    "Conv3d same": (lambda t: t.nn.Conv3d(2, 3, (1, 3, 2), padding="same"), [VOLUMES]),
+    "ConvTranspose3d": (lambda t: t.nn.ConvTranspose3d(2, 4, 3, 2, 1, 1, groups=2), [VOLUMES]),
+    "MaxPool3d": (lambda t: t.nn.MaxPool3d(3, 2, padding=1), [VOLUMES]),
+    "AvgPool3d": (lambda t: t.nn.AvgPool3d((2, 3, 2), padding=1), [VOLUMES]),
+    "AdaptiveAvgPool2d uneven": (lambda t: t.nn.AdaptiveAvgPool2d((3, None)), [IMAGES]),
+    "AdaptiveMaxPool1d": (lambda t: t.nn.AdaptiveMaxPool1d(4), [SERIES]),
+    "AdaptiveAvgPool3d": (lambda t: t.nn.AdaptiveAvgPool3d((2, 3, 1)), [VOLUMES]),
+    "BatchNorm3d": (lambda t: t.nn.BatchNorm3d(2), [VOLUMES]),
+    "InstanceNorm1d": (lambda t: t.nn.InstanceNorm1d(SERIES.shape[1]), [SERIES]),
+    "InstanceNorm2d": (lambda t: t.nn.InstanceNorm2d(3, 1e-5, 0.1, True), [IMAGES]),
+    "PixelShuffle": (lambda t: t.nn.PixelShuffle(2), [IMAGES.repeat(4, axis=1)]),
+    "PixelUnshuffle": (lambda t: t.nn.PixelUnshuffle(2), [IMAGES[:, :, :4, :4].copy()]),
+    "ChannelShuffle": (lambda t: t.nn.ChannelShuffle(2), [IMAGES.repeat(2, axis=1)]),
+    "ConstantPad2d": (lambda t: t.nn.ConstantPad2d((1, 0, 2, 1), 0.5), [IMAGES]),
+    "ReflectionPad1d": (lambda t: t.nn.ReflectionPad1d(2), [SERIES]),
+    "ReplicationPad3d": (lambda t: t.nn.ReplicationPad3d(1), [VOLUMES]),
+    "CircularPad2d": (lambda t: t.nn.CircularPad2d((1, 2, 0, 1)), [IMAGES]),
+    "ZeroPad1d": (lambda t: t.nn.ZeroPad1d((1, 2)), [SERIES]),
+    "Softmax2d": (lambda t: t.nn.Softmax2d(), [IMAGES]),
+    "LocalResponseNorm": (lambda t: t.nn.LocalResponseNorm(2, alpha=0.5), [IMAGES]),
+    "AlphaDropout eval": (lambda t: t.nn.AlphaDropout(0.5).eval(), [ROWS]),
+    "RReLU eval": (lambda t: t.nn.RReLU().eval(), [ROWS]),
+    "Unfold": (lambda t: t.nn.Unfold((2, 3), padding=1, stride=2), [IMAGES]),
+    "Fold": (lambda t: t.nn.Fold((4, 5), 2), [_floats(2, 12, 12)]),
+    "PairwiseDistance": (lambda t: t.nn.PairwiseDistance(keepdim=True), [ROWS, ROWS[::-1].copy()]),
+    **{
+        f"Upsample {mode} {options}": (
+            lambda t, mode=mode, options=options: t.nn.Upsample(mode=mode, **options),
+            [{"linear": SERIES, "trilinear": VOLUMES}.get(mode, IMAGES)],
+        )
+        for mode, options in (
+            ("nearest", {"scale_factor": 1.7}),
+            ("nearest-exact", {"size": (9, 3)}),
+            ("bilinear", {"scale_factor": 2}),
+            ("bilinear", {"size": (9, 3), "align_corners": True}),
+            ("bilinear", {"scale_factor": 1.7, "recompute_scale_factor": True}),
+            ("bicubic", {"scale_factor": (1.3, 2.1)}),
+            ("bicubic", {"size": (9, 11), "align_corners": True}),
+            ("linear", {"size": 9}),
+            ("trilinear", {"scale_factor": 1.5}),
+            ("area", {"size": (3, 2)}),
+        )
+    },
+    "UpsamplingBilinear2d": (lambda t: t.nn.UpsamplingBilinear2d(scale_factor=2), [IMAGES]),
     "PReLU": (lambda t: t.nn.PReLU(), [ROWS]),
     "Sequential": (
         lambda t: t.nn.Sequential(t.nn.Linear(6, 8), t.nn.ReLU(), t.nn.Linear(8, 2)),

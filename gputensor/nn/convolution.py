@@ -6,22 +6,29 @@ from typing import Any
 from gputensor.autograd import Tensor
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
-from gputensor.nn import images
+from gputensor.nn import images, volumes
 from gputensor.nn.modules import Module, _check_sizes, evenly
 from gputensor.shown import retold
 
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "ConvTranspose3d",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
 ]
 
 Size = images.Size
@@ -101,9 +108,10 @@ class _Conv(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, out_channels, ...)."""
-        function = images.conv1d if self._axes == 1 else images.conv2d
+        function: Any = (images.conv1d, images.conv2d, volumes.conv3d)[self._axes - 1]
         options = (self.stride, self.padding, self.dilation, self.groups)
-        return function(x, self.weight, self.bias, *options)
+        found: Tensor = function(x, self.weight, self.bias, *options)
+        return found
 
 
 class Conv2d(_Conv):
@@ -121,6 +129,11 @@ class Conv1d(_Conv):
         ">>> gt.nn.Conv1d(3, 4, 3)(gt.ones((2, 3, 8))).shape\n(2, 4, 6)",
     )
     _axes = 1
+
+
+class Conv3d(_Conv):
+    __doc__ = f"Convolution of volumes (n, channels, depth, height, width).{_Conv.__doc__[25:]}"  # type: ignore[index]
+    _axes = 3
 
 
 class _ConvTranspose(_Conv):
@@ -154,9 +167,10 @@ class _ConvTranspose(_Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, out_channels, ...)."""
-        function = images.conv_transpose1d if self._axes == 1 else images.conv_transpose2d
+        kinds: Any = (images.conv_transpose1d, images.conv_transpose2d, volumes.conv_transpose3d)
         options = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return function(x, self.weight, self.bias, *options)  # type: ignore[arg-type]
+        found: Tensor = kinds[self._axes - 1](x, self.weight, self.bias, *options)
+        return found
 
 
 class ConvTranspose2d(_ConvTranspose):
@@ -181,6 +195,12 @@ class ConvTranspose1d(_ConvTranspose):
     """
 
     _axes = 1
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """Transposed convolution of volumes; see :class:`ConvTranspose2d`."""
+
+    _axes = 3
 
 
 class _Pool(Module):
@@ -231,6 +251,15 @@ class MaxPool1d(MaxPool2d):
         return images.max_pool1d(x, *options)
 
 
+class MaxPool3d(MaxPool2d):
+    """:class:`MaxPool2d` of volumes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (n, channels, ...)."""
+        options = (self.kernel_size, self.stride, self.padding, self.dilation)
+        return volumes.max_pool3d(x, *options)
+
+
 class AvgPool2d(_Pool):
     """The mean of each window: see :func:`gputensor.nn.functional.avg_pool2d`.
 
@@ -269,6 +298,15 @@ class AvgPool1d(AvgPool2d):
         """Of shape (n, channels, ...)."""
         options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
         return images.avg_pool1d(x, *options)
+
+
+class AvgPool3d(AvgPool2d):
+    """:class:`AvgPool2d` of volumes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (n, channels, ...)."""
+        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
+        return volumes.avg_pool3d(x, *options)
 
 
 class AdaptiveAvgPool2d(Module):
@@ -315,3 +353,27 @@ class AdaptiveMaxPool2d(AdaptiveAvgPool2d):
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, *output_size)."""
         return images.adaptive_max_pool2d(x, self.output_size)
+
+
+class AdaptiveMaxPool1d(AdaptiveAvgPool2d):
+    """Largest elements of `output_size` windows of sequences."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (n, channels, output_size)."""
+        return images.adaptive_max_pool1d(x, self.output_size)
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
+    """Means of `output_size` windows of volumes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (n, channels, *output_size)."""
+        return images.adaptive_avg_pool3d(x, self.output_size)
+
+
+class AdaptiveMaxPool3d(AdaptiveAvgPool2d):
+    """Largest elements of `output_size` windows of volumes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (n, channels, *output_size)."""
+        return images.adaptive_max_pool3d(x, self.output_size)

@@ -11,13 +11,17 @@ from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.ops import windows
 from gputensor.ops.manipulation import permute_dims, reshape
+from gputensor.ops.resizing import adaptive
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
     "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "avg_pool1d",
     "avg_pool2d",
     "conv1d",
@@ -358,22 +362,22 @@ def avg_pool2d(
 
 def _adaptive(name: str, axes: int, x: Tensor, size: Any, reduction: Any) -> Tensor:
     sizes = [*size] if isinstance(size, (list, tuple)) else [size] * axes
-    lengths = x.shape[-axes:]
-    wanted = [n if m is None else int(m) for n, m in zip(lengths, sizes, strict=True)]
-    if any(n % m for n, m in zip(lengths, wanted, strict=True)):
+    if len(sizes) != axes or x.ndim < axes + 1:
         raise ShapeError(
-            f"{name}: {lengths} cannot be cut into {tuple(wanted)} windows of one size"
+            f"{name}: output_size is {size!r} and x has shape {x.shape}; it takes an int or {axes} "
+            f"of them, and {axes} axes behind the channels"
         )
-    shape = [*x.shape[:-axes]]
-    for n, m in zip(lengths, wanted, strict=True):
-        shape += [m, n // m]
-    within = tuple(range(len(shape) - 2 * axes + 1, len(shape), 2))
-    found: Tensor = reduction(reshape(x, tuple(shape)), axis=within)
-    return found
+    first = x.ndim - axes
+    for axis, length in enumerate(sizes, start=first):
+        if length is not None:
+            x = adaptive(x, axis, int(length), reduction)
+    return x
 
 
 def adaptive_avg_pool1d(x: Tensor, output_size: Any) -> Tensor:
-    """Means of as many windows as asked for, along the last axis, whose length they divide.
+    """Means of as many windows as asked for, along the last axis.
+
+    Window i is from ``floor(i * n / output_size)`` to ``ceil((i + 1) * n / output_size)``.
 
     Examples
     --------
@@ -384,7 +388,7 @@ def adaptive_avg_pool1d(x: Tensor, output_size: Any) -> Tensor:
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """Means of as many windows as asked for, along the last two axes, whose lengths they divide.
+    """:func:`adaptive_avg_pool1d` along the last two axes; None keeps a length.
 
     Examples
     --------
@@ -392,6 +396,16 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
     (2, 3, 1, 1)
     """
     return _adaptive("adaptive_avg_pool2d", 2, x, output_size, mean)
+
+
+def adaptive_avg_pool3d(x: Tensor, output_size: Any) -> Tensor:
+    """:func:`adaptive_avg_pool1d` along the last three axes; None keeps a length."""
+    return _adaptive("adaptive_avg_pool3d", 3, x, output_size, mean)
+
+
+def adaptive_max_pool1d(x: Tensor, output_size: Any) -> Tensor:
+    """Largest elements of as many windows; as :func:`adaptive_avg_pool1d`."""
+    return _adaptive("adaptive_max_pool1d", 1, x, output_size, largest)
 
 
 def adaptive_max_pool2d(x: Tensor, output_size: Any) -> Tensor:
@@ -403,3 +417,8 @@ def adaptive_max_pool2d(x: Tensor, output_size: Any) -> Tensor:
     (2, 3, 2, 2)
     """
     return _adaptive("adaptive_max_pool2d", 2, x, output_size, largest)
+
+
+def adaptive_max_pool3d(x: Tensor, output_size: Any) -> Tensor:
+    """Largest elements of as many windows; as :func:`adaptive_avg_pool3d`."""
+    return _adaptive("adaptive_max_pool3d", 3, x, output_size, largest)

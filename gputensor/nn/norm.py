@@ -15,7 +15,17 @@ from gputensor.nn.modules import _check_sizes
 from gputensor.ops.creation import ones, parameter, zeros
 from gputensor.shown import retold
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm2d", "LayerNorm", "RMSNorm"]
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "RMSNorm",
+]
 
 
 def _constant(make: Any, size: int, dtype: Any, device: Any) -> Tensor:
@@ -222,6 +232,11 @@ class BatchNorm2d(_BatchNorm):
     _axes = (4,)
 
 
+class BatchNorm3d(_BatchNorm):
+    __doc__ = f"Batch normalization of volumes.{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    _axes = (5,)
+
+
 class GroupNorm(Module):
     """Normalization by groups of channels: see :func:`gputensor.nn.functional.group_norm`.
 
@@ -264,6 +279,18 @@ class GroupNorm(Module):
 class InstanceNorm2d(GroupNorm):
     """:class:`GroupNorm` with a group for each channel; without parameters by default.
 
+    Parameters
+    ----------
+    num_features : int
+    eps : float
+    momentum : float
+        Is not used: there are no running means.
+    affine : bool
+    track_running_stats : bool
+        Must be False.
+    dtype : floating point dtype, optional
+    device : str or Device, optional
+
     Examples
     --------
     >>> gt.nn.InstanceNorm2d(3)(gt.ones((2, 3, 8, 8))).shape
@@ -274,9 +301,24 @@ class InstanceNorm2d(GroupNorm):
         self,
         num_features: int,
         eps: float = 1e-5,
+        momentum: float = 0.1,
         affine: bool = False,
+        track_running_stats: bool = False,
         *,
         dtype: Any = None,
         device: str | Device | None = None,
     ) -> None:
+        if track_running_stats:
+            raise ValueError(
+                f"{type(self).__name__}: track_running_stats is True; running means are not there, "
+                "use False, or BatchNorm"
+            )
         super().__init__(num_features, num_features, eps, affine, dtype=dtype, device=device)
+
+
+class InstanceNorm1d(InstanceNorm2d):
+    """:class:`InstanceNorm2d` of sequences."""
+
+
+class InstanceNorm3d(InstanceNorm2d):
+    """:class:`InstanceNorm2d` of volumes."""

@@ -1,5 +1,5 @@
-"""torchvision's names: data sets, transforms, pictures of many images."""
+"""torchvision's names: data sets, transforms, models, pictures of many images."""
 
-from gputensor.torchvision import datasets, transforms, utils
+from gputensor.torchvision import datasets, models, transforms, utils
 
-__all__ = ["datasets", "transforms", "utils"]
+__all__ = ["datasets", "models", "transforms", "utils"]

@@ -1,6 +1,15 @@
 """``torch.nn``."""
 
-from gputensor.torch.nn import activations, functional, init, layers, losses, transformer, utils
+from gputensor.torch.nn import (
+    activations,
+    functional,
+    init,
+    layers,
+    losses,
+    more_layers,
+    transformer,
+    utils,
+)
 from gputensor.torch.nn.containers import (
     ModuleDict,
     ModuleList,
@@ -11,7 +20,13 @@ from gputensor.torch.nn.containers import (
 from gputensor.torch.nn.module import Module
 from gputensor.torch.tensor import Parameter
 
-_MODULES = {**activations.MODULES, **losses.MODULES, **layers.MODULES, **transformer.MODULES}
+_MODULES = {
+    **activations.MODULES,
+    **losses.MODULES,
+    **layers.MODULES,
+    **more_layers.MODULES,
+    **transformer.MODULES,
+}
 globals().update(_MODULES)
 
 __all__ = [

@@ -8,8 +8,9 @@ from gputensor.nn import functional as engine
 from gputensor.nn.attention import scaled_dot_product_attention as _attention
 from gputensor.torch.creation import one_hot
 from gputensor.torch.nn.activations import FUNCTIONS as ACTIVATIONS
-from gputensor.torch.nn.layers import channel_dropout, embedding, interpolate, pad
+from gputensor.torch.nn.layers import channel_dropout, embedding, pad
 from gputensor.torch.nn.losses import FUNCTIONS as LOSSES
+from gputensor.torch.nn.more_layers import FUNCTIONS as MORE
 from gputensor.torch.tensor import ours
 
 __all__ = ["FUNCTIONS"]
@@ -105,17 +106,28 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
             "adaptive_avg_pool1d",
             "adaptive_avg_pool2d",
             "adaptive_max_pool2d",
+            "adaptive_avg_pool3d",
+            "adaptive_max_pool1d",
+            "adaptive_max_pool3d",
+            "conv3d",
+            "conv_transpose3d",
+            "max_pool3d",
+            "avg_pool3d",
             "group_norm",
             "rms_norm",
         ]
     },
     **ACTIVATIONS,
     **LOSSES,
+    **MORE,
+    "upsample": MORE["interpolate"],
+    "dropout1d": dropout2d,
+    "dropout3d": dropout2d,
     **{
         f.__name__: f
         for f in (
             *(linear, dropout, dropout2d, normalize, cosine_similarity, pairwise_distance),
-            *(layer_norm, pad, interpolate, embedding, one_hot),
+            *(layer_norm, pad, embedding, one_hot),
             scaled_dot_product_attention,
         )
     },

@@ -16,6 +16,20 @@ __all__ = ["MODULES"]
 # Shown before the names of the others in the text of a layer, and without a name.
 _FIRST = {"in_channels", "out_channels", "num_features", "num_embeddings", "embedding_dim"}
 _BOTH_WAYS = ("bias", "batch_first", "dropout", "bidirectional")
+# Settings of PyTorch that are not there, and what they may be.
+_ABSENT: dict[str, Any] = {
+    "add_bias_kv": False,
+    "add_zero_attn": False,
+    "bias": True,
+    "ceil_mode": False,
+    "divisor_override": None,
+    "elementwise_affine": True,
+    "kdim": None,
+    "nonlinearity": "tanh",
+    "proj_size": 0,
+    "return_indices": False,
+    "vdim": None,
+}
 _NOT_SHOWN = {"dtype", "device", "generator"}
 
 
@@ -52,6 +66,13 @@ def _door(name: str) -> type[Module]:
     def start(self: Any, *args: Any, **options: Any) -> None:
         """Take by position what the engine takes by name."""
         options |= dict(zip(order, args[taken:], strict=False))
+        if "normalized_shape" in options and not args:
+            args = (options.pop("normalized_shape"),)
+        for key in [k for k in options if k in _ABSENT and k not in known]:
+            if options.pop(key) != _ABSENT[key]:
+                raise ValueError(
+                    f"{name}: {key} is not supported here; leave it away, or give {_ABSENT[key]!r}"
+                )
         if "device" in known:
             options["device"] = as_device(options.get("device"))
         base.__init__(self, *args[:taken], **options)
@@ -224,50 +245,6 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
-class Upsample(Module):
-    """Images in another size, by the nearest element."""
-
-    def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> None:
-        super().__init__()
-        self.size, self.scale_factor, self._kind = size, scale_factor, mode
-
-    def forward(self, input: Any) -> Any:
-        """Tensor of the same axes."""
-        return interpolate(input, self.size, self.scale_factor, self._kind)
-
-    def extra_repr(self) -> str:
-        return f"scale_factor={self.scale_factor}, mode={self._kind!r}"
-
-
-class ZeroPad2d(Module):
-    """Zeros around images: one width, or left, right, top, bottom."""
-
-    _mode = "constant"
-
-    def __init__(self, padding: Any) -> None:
-        super().__init__()
-        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
-
-    def forward(self, input: Any) -> Any:
-        """Larger images."""
-        return pad(input, self.padding, self._mode)
-
-    def extra_repr(self) -> str:
-        return str(self.padding)
-
-
-class ReflectionPad2d(ZeroPad2d):
-    """What is behind the border around images."""
-
-    _mode = "reflect"
-
-
-class ReplicationPad2d(ZeroPad2d):
-    """The border itself around images."""
-
-    _mode = "replicate"
-
-
 class Bilinear(Module):
     """``x1 @ weight[k] @ x2 + bias[k]`` for each k."""
 
@@ -309,25 +286,6 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     return ours(ops.pad(input, widths, names.get(mode, mode)))
 
 
-def interpolate(
-    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest"
-) -> Any:
-    """Images (n, channels, height, width) in another size, by the nearest element."""
-    if mode != "nearest":
-        raise ValueError(f"interpolate: mode is {mode!r}; allowed is 'nearest'")
-    shape = input.array.shape[2:]
-    if size is None:
-        one = not isinstance(scale_factor, (tuple, list))
-        factors = [scale_factor] * len(shape) if one else scale_factor
-        size = [int(n * f) for n, f in zip(shape, factors, strict=True)]
-    elif isinstance(size, int):
-        size = [size] * len(shape)
-    for axis, (old, new) in enumerate(zip(shape, size, strict=True), 2):
-        places = ops.floor_divide(ops.multiply(ops.arange(new, device=input.device), old), new)
-        input = ops.take(input, places, axis=axis)
-    return ours(input)
-
-
 class CosineSimilarity(Module):
     """Cosine of the angle along an axis."""
 
@@ -346,19 +304,29 @@ _ENGINE = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "Conv3d",
+    "ConvTranspose3d",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "LayerNorm",
     "RMSNorm",
     "GroupNorm",
+    "InstanceNorm1d",
     "InstanceNorm2d",
+    "InstanceNorm3d",
     "RNN",
     "LSTM",
     "GRU",
@@ -383,11 +351,11 @@ MODULES: dict[str, type[Module]] = {
                 Dropout3d,
                 Embedding,
             ),
-            *(Bilinear, CosineSimilarity, Upsample, ZeroPad2d, ReflectionPad2d, ReplicationPad2d),
+            *(Bilinear, CosineSimilarity),
         )
     },
 }
-for _name in ("BatchNorm1d", "BatchNorm2d"):
+for _name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"):
     if _name in MODULES:
         MODULES[_name]._buffer_names = {
             "running_mean": True,
