@@ -3,6 +3,7 @@
 from gputensor.keras.layers import (
     activation,
     attention,
+    augmentation,
     convolution,
     core,
     merging,
@@ -13,6 +14,7 @@ from gputensor.keras.layers import (
 )
 from gputensor.keras.layers.activation import *  # noqa: F403
 from gputensor.keras.layers.attention import *  # noqa: F403
+from gputensor.keras.layers.augmentation import *  # noqa: F403
 from gputensor.keras.layers.base import Layer, Shape
 from gputensor.keras.layers.convolution import *  # noqa: F403
 from gputensor.keras.layers.core import *  # noqa: F403
@@ -27,6 +29,7 @@ __all__ = [
     "Shape",
     *activation.__all__,
     *attention.__all__,
+    *augmentation.__all__,
     *convolution.__all__,
     *core.__all__,
     *merging.__all__,
