@@ -1,5 +1,7 @@
 """Convolutions on the CPU go through a few images at a time: every gradient, and the same bits."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -42,11 +44,12 @@ def test_bits_do_not_depend_on_threads(function, x_shape, w_shape, options, monk
     x, w, b = operands(x_shape, w_shape, "float32")
     gradients = gt.grad(total(function, options), (0, 1, 2))
     found = []
-    for threads in (1, 3):
-        monkeypatch.setattr(runtime, "_threads", lambda n=threads: n)
-        monkeypatch.setattr(runtime, "_pool", runtime._pool.__wrapped__)
-        results = function(x, w, b, **options), *gradients(x, w, b)
-        found.append([t.detach().numpy() for t in results])
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(runtime, "_pool", lambda: pool)
+        for threads in (1, 3):
+            monkeypatch.setattr(runtime, "_threads", lambda n=threads: n)
+            results = function(x, w, b, **options), *gradients(x, w, b)
+            found.append([t.detach().numpy() for t in results])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
 
