@@ -104,7 +104,7 @@ MISTAKES = [
         TypeError,
         "optimizer=gputensor.keras.optimizers.Adam(...)",
     ),
-    ("[model.compile('adam'), model.fit(X, Y)]", gt.errors.GraphError, "give a loss, such as loss="),
+    ("[model.compile('adam'), model.fit(X, Y)]", gt.errors.GraphError, "give a loss, such as"),
     ("model.compile('adam', 'mse', metrics='mae')", TypeError, "write metrics=['mae']"),
     ("model.fit(X)", TypeError, "y is missing; the loss compares the outputs with it"),
     ("model.fit(X, None)", TypeError, "y is missing; the loss compares the outputs with it"),

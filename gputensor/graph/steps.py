@@ -68,7 +68,8 @@ def steps_of(node: Node) -> list[Step] | None:
         if node.op == "where":
             condition, *both = node.args
             dtype = np.result_type(*(b.dtype if isinstance(b, Value) else b for b in both))
-            loop = loops.find_choice(dtype.itemsize)
+            numbers = tuple(i for i, b in enumerate(node.args) if not isinstance(b, Value))
+            loop = loops.find_choice(dtype.itemsize, numbers)
             operands = [converted(condition, np.dtype(bool)), *(converted(b, dtype) for b in both)]
         else:
             ufunc = getattr(_HOST, node.op)

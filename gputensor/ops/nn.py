@@ -22,6 +22,7 @@ from gputensor.kernels import (
     softmax_cross_entropy,
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
+from gputensor.kernels.gelu import gelu as elementwise_gelu
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.axes import any_zero, checked_axis, kept_shape, one_axis
@@ -200,7 +201,11 @@ def _dense_rule(
         b_grad = xp.empty(b.shape, b.dtype) if into_b is None else into_b
         epilogue.product(epilogue.COLUMN_SUMS, x.T, g, b_grad, w_grad, _parameter_gradients)
         return x_grad, w_grad, b_grad
-    w_grad = None if needs[1] is False else product(xp, x.T, g, out=into_w)
+    w_grad = None
+    if needs[1] is not False:
+        # In the order of the weight in memory, which then takes it as it is.
+        across = into_w is None and backend.on_cpu(g) and not w.flags.c_contiguous
+        w_grad = product(xp, g.T, x).T if across else product(xp, x.T, g, out=into_w)
     if not kind:
         b_grad = None if needs[2] is False else _column_sums(xp, g, into_b)
     return x_grad, w_grad, b_grad
@@ -228,11 +233,16 @@ def _dense_reference(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
 
 
 _bias_activation = bias_activation.primitive
+_gelu = elementwise_gelu.primitive
 _dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_reference)
 
 
 def gelu(x: Operand, /) -> Tensor:
     """Gaussian error linear unit ``x * Phi(x)``, exact (Hendrycks & Gimpel 2016)."""
+    x = as_array("gelu", x)
+    if x.dtype.kind in "fV":
+        found: Tensor = _gelu(x)
+        return found
     return multiply(0.5 * x, erfc(-x * math.sqrt(0.5)))
 
 

@@ -160,6 +160,8 @@ class Optimizer(Watched):
             self.param_groups.append(group)
             vars(group)["_owner"] = weakref.ref(self)
         group.params.extend(found)
+        if found[0].device.kind == "cpu":
+            memory.keep_freed()
         with memory.explained(type(self).__name__, found[0].device):
             lay(found)
             self._parts = (*self._parts, *self._parts_of(group, found))
