@@ -278,7 +278,7 @@ def test_schedulers_of_the_torch_door_go_on(tmp_path):
             schedulers[1].step(1.0)
             saver.save(step + 1, **what)
         saver.wait()
-        return [p.detach().numpy() for p in model.state_dict().values()]
+        return [p.detach().cpu().numpy() for p in model.state_dict().values()]
 
     expected = run(Checkpointer(tmp_path / "a"))
     run(Checkpointer(tmp_path / "b"), 7)
