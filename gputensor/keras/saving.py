@@ -140,7 +140,7 @@ _SLOTS: dict[str, list[list[str]]] = {
 
 def _optimizer_state(model: Any) -> list[tuple[str, Any]] | None:
     """Names here and values of what Keras's optimizer has; None if there is nothing to tell."""
-    optimizer = getattr(model, "optimizer", None)
+    optimizer: Any = getattr(model, "optimizer", None)
     slots = None if optimizer is None else _SLOTS.get(type(optimizer).__name__)
     if slots is None or optimizer._engine is None or optimizer._group.gradient_accumulation_steps:
         return None
