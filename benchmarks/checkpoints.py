@@ -4,7 +4,6 @@
 """
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -17,6 +16,7 @@ import numpy as np
 
 import gputensor as gt
 
+_FIGURES = ("plain", "durable", "written", "call", "step")
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -50,15 +50,20 @@ def train(model: Any, optimizer: Any, x: Any) -> Any:
     return step
 
 
-def plain_write(path: Path, arrays: list[Any]) -> float:
-    """Seconds to write arrays' bytes and sync them."""
+def plain_write(path: Path, arrays: list[Any]) -> tuple[float, float]:
+    """Seconds to write arrays' bytes and sync them; and until they are in their place, for good."""
     began = time.perf_counter()
     with open(path, "wb") as file:
         for array in arrays:
             file.write(memoryview(array.reshape(-1).view(np.uint8)))
         file.flush()
         os.fsync(file.fileno())
-    return time.perf_counter() - began
+    written = time.perf_counter() - began
+    os.replace(path, path.with_suffix(".done"))
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    return written, time.perf_counter() - began
 
 
 def measure(size: int, folder: Path, rounds: int, rows: int) -> dict[str, Any]:
@@ -74,15 +79,15 @@ def measure(size: int, folder: Path, rounds: int, rows: int) -> dict[str, Any]:
     saver.save(1, **what)
     saver.wait()
     arrays = list(saver._staging.arrays.values())
-    found: dict[str, list[float]] = {name: [] for name in ("plain", "written", "call", "step")}
+    found: dict[str, list[float]] = {name: [] for name in _FIGURES}
     busy: list[float] = []
     number = 1
     for _ in range(rounds):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(folder / "plain")
         os.sync()
-        found["plain"].append(plain_write(folder / "plain", arrays))
-        os.unlink(folder / "plain")
+        written, durable = plain_write(folder / "plain", arrays)
+        found["plain"].append(written)
+        found["durable"].append(durable)
+        os.unlink(folder / "plain.done")
         os.sync()
         number += 1
         began = time.perf_counter()
@@ -107,9 +112,12 @@ def measure(size: int, folder: Path, rounds: int, rows: int) -> dict[str, Any]:
     return {
         "bytes": sum(a.nbytes for a in arrays),
         "write_and_sync_s": median["plain"],
+        "write_move_and_sync_s": median["durable"],
         "save_s": median["written"],
         "save_over_write": median["written"] / median["plain"],
-        "best_save_over_write": least["written"] / least["plain"],
+        "save_over_write_and_move": median["written"] / median["durable"],
+        "least_save_over_write": least["written"] / least["plain"],
+        "least_save_over_write_and_move": least["written"] / least["durable"],
         "save_call_s": median["call"],
         "step_s": median["step"],
         "step_while_writing_s": during,
@@ -138,7 +146,9 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for size in args.size:
-            results[size] = measure(size, Path(folder), args.rounds, args.rows)
+            place = Path(folder) / str(size)
+            place.mkdir()
+            results[size] = measure(size, place, args.rounds, args.rows)
             print(json.dumps(results[size], indent=1))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--batch-size", type=positive, default=256)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--data", type=Path, help="mnist.npz, or a folder with the IDX files")
+    options.add_argument("--resume", type=Path, help="save checkpoints here, and go on from here")
     options.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
     return options
 
@@ -58,13 +59,17 @@ def main() -> None:
         model.summary()
         model.compile(Adam(0.001), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         began = time.perf_counter()
-        history = model.fit(
-            x_train,
-            y_train,
-            batch_size=args.batch_size,
-            epochs=args.epochs,
-            validation_data=(flat_test, y_test),
-        )
+        try:
+            history = model.fit(
+                x_train,
+                y_train,
+                batch_size=args.batch_size,
+                epochs=args.epochs,
+                validation_data=(flat_test, y_test),
+                resume=args.resume,
+            )
+        except KeyboardInterrupt:
+            options.exit(130, "Interrupted\n")
         seconds = time.perf_counter() - began
         scores = model.evaluate(flat_test, y_test, verbose=0, return_dict=True)
         probabilities = model.predict(flat_test)

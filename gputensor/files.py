@@ -44,7 +44,11 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(written, path)
         _sync(path.parent)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.unlink(folder / _LOCK)
+            os.rmdir(folder)
+        except OSError:  # after an error there is more in it
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 

@@ -48,10 +48,10 @@ def keras_model():
     return model
 
 
-def fitted(saver, capture="auto", epochs=6, extra=(), feed=None, **options):
+def fitted(saver, capture="auto", epochs=6, extra=(), feed=None, patience=5, **options):
     gt.manual_seed(0)
     model = keras_model()
-    stop = callbacks.EarlyStopping("loss", patience=5, restore_best_weights=True)
+    stop = callbacks.EarlyStopping("loss", patience=patience, restore_best_weights=True)
     data = (X, Y) if feed is None else (feed(),)
     history = model.fit(
         *data,
@@ -127,11 +127,19 @@ def looped(saver, capture=True, steps=48, every=3, at=None):
 
 if __name__ == "__main__":
     folder, every, kind = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    print("started", flush=True)
+
+    def started(*_):
+        global told
+        if not told:
+            print("started", flush=True)
+            told = True
+
+    told = False
     if kind == "loop":
         checkpoints = gt.checkpoints.Checkpointer(folder)
-        end = looped(checkpoints, every=every)
+        end = looped(checkpoints, steps=480, every=every, at=started)
     else:
         checkpoints = gt.checkpoints.Checkpointer(folder, every=every)
-        end = fitted(checkpoints, capture=True, epochs=60)
+        extra = [callbacks.LambdaCallback(on_train_batch_end=started)]
+        end = fitted(checkpoints, capture=True, epochs=40, patience=99, extra=extra)
     (folder / "end").write_text(end)

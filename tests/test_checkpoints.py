@@ -64,6 +64,19 @@ def test_fit_that_was_cut_off_many_times_ends_the_same(tmp_path):
     assert fitted(Checkpointer(tmp_path)) == fitted(None)
 
 
+def test_backup_and_restore_is_keras_name_for_it(tmp_path):
+    def backup():
+        return callbacks.BackupAndRestore(tmp_path, save_freq=3)
+
+    with pytest.raises(ZeroDivisionError):
+        fitted(None, extra=[backup(), Stop(20)])
+    assert 12 <= Checkpointer(tmp_path).latest <= 19
+    assert fitted(None, extra=[backup()]) == fitted(None)
+    assert Checkpointer(tmp_path).latest is None
+    with pytest.raises(ValueError, match="save_freq is 'batch'"):
+        callbacks.BackupAndRestore(tmp_path, save_freq="batch")
+
+
 def test_fit_that_has_ended_is_not_done_again(tmp_path):
     first = fitted(Checkpointer(tmp_path))
     began = []
@@ -278,7 +291,7 @@ def test_schedulers_of_the_torch_door_go_on(tmp_path):
             schedulers[1].step(1.0)
             saver.save(step + 1, **what)
         saver.wait()
-        return [p.detach().numpy() for p in model.state_dict().values()]
+        return [p.detach().cpu().numpy() for p in model.state_dict().values()]
 
     expected = run(Checkpointer(tmp_path / "a"))
     run(Checkpointer(tmp_path / "b"), 7)

@@ -63,6 +63,8 @@ class Checkpointer:
     >>> checkpoints.wait()
     """
 
+    resumes = False  # whether ``fit`` goes on from the latest without being asked
+
     def __init__(
         self,
         folder: "str | os.PathLike[str]",
@@ -96,6 +98,9 @@ class Checkpointer:
 
     def __repr__(self) -> str:
         return f"Checkpointer({str(self.folder)!r}, steps={self.steps})"
+
+    def ended(self) -> None:
+        """What is done when ``fit`` has ended by itself: nothing."""
 
     # What is there
 

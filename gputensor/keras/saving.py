@@ -117,6 +117,85 @@ def _write(group: Any, model: Layer) -> None:
             variables.attrs["name"] = layer.name
         for i, w in enumerate(_own_weights(layer)):
             variables.create_dataset(str(i), data=backend.to_host(w.array))
+    if (state := _optimizer_state(model)) is not None:
+        variables = group.create_group("optimizer/vars")
+        for i, (_, value) in enumerate(state):
+            variables.create_dataset(str(i), data=value)
+
+
+# Slots of optimizers, in Keras's order: those of an inner list stand together for each weight.
+_SLOTS: dict[str, list[list[str]]] = {
+    "SGD": [["velocity"]],
+    "RMSprop": [["square"], ["velocity"], ["mean"]],
+    "Adam": [["mean", "square"], ["largest"]],
+    "AdamW": [["mean", "square"], ["largest"]],
+    "Adamax": [["mean", "largest"]],
+    "Nadam": [["mean", "square"]],
+    "Adagrad": [["sum"]],
+    "Adadelta": [["square", "moved"]],
+    "Lion": [["mean"]],
+    "Muon": [["mean", "square"]],
+}
+
+
+def _optimizer_state(model: Any) -> list[tuple[str, Any]] | None:
+    """Names here and values of what Keras's optimizer has; None if there is nothing to tell."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    slots = None if optimizer is None else _SLOTS.get(type(optimizer).__name__)
+    if slots is None or optimizer._engine is None or optimizer._group.gradient_accumulation_steps:
+        return None
+    state = optimizer.engine.state_dict()
+    numbers = {id(p): i for i, p in enumerate(optimizer.engine.param_groups[0].params)}
+    order = [numbers[id(w)] for w in model.trainable_weights if id(w) in numbers]
+    if len(order) != len(model.trainable_weights):
+        return None
+    found = [("step", np.array(optimizer.iterations, np.int64))]
+    sign = _sign(optimizer)
+    if "lr" in state:
+        found.append(("lr", np.array(state["lr"], np.float32)))
+    for names in [["average"], *slots]:
+        for i in order:
+            keys = [f"{i}.{name}" for name in names]
+            found += [(key, sign * state[key]) for key in keys if key in state]
+    if type(optimizer).__name__ == "Nadam":
+        found.append(("product", np.array(state[f"{order[0]}.product"][0], np.float32)))
+    return found
+
+
+def _sign(optimizer: Any) -> int:
+    """Of state arrays: what is taken off a parameter here is added to it there by SGD."""
+    return -1 if type(optimizer).__name__ == "SGD" else 1
+
+
+def _read_optimizer(group: Any, model: Any, source: str) -> None:
+    """Take over the state of an optimizer, if there is one that fits."""
+    held = group.get("optimizer/vars")
+    if held is None or not len(held) or getattr(model, "optimizer", None) is None:
+        return
+    if model.parameters():
+        model._bind()
+    mine = _optimizer_state(model)
+    values = [np.asarray(held[str(i)]) for i in range(len(held))]
+    if mine is None or [v.shape for _, v in mine] != [v.shape for v in values]:
+        warnings.warn(
+            f"{source}: the state of its optimizer is not taken over, it does not fit that of "
+            f"{type(model.optimizer).__name__}",
+            stacklevel=3,
+        )
+        return
+    engine = model.optimizer.engine
+    state = engine.state_dict()
+    for (key, _), value in zip(mine, values, strict=True):
+        if key == "step":
+            state |= {k: value.reshape(1) for k in state if k.endswith(".step")}
+        elif key == "product":
+            state |= {k: value.reshape(1) for k in state if k.endswith(".product")}
+        elif key == "lr":  # a float32 there
+            state[key] = state[key] if np.float32(state[key]) == value else value
+        else:
+            state[key] = _sign(model.optimizer) * value
+    del state["random"]
+    engine.load_state_dict(state)
 
 
 def _read(group: Any, model: Layer, source: str) -> None:
@@ -134,6 +213,7 @@ def _read(group: Any, model: Layer, source: str) -> None:
             )
         found.append((layer, [np.asarray(held[str(i)]) for i in range(count)]))
     _assign(found, source)
+    _read_optimizer(group, model, source)
 
 
 def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
@@ -374,8 +454,11 @@ def load_model(
             config = json.loads(archive.read("config.json"))
             raw = io.BytesIO(archive.read("model.weights.h5"))
         model = _built(configuration.deserialize(config, custom_objects), config)
+        if compile:
+            _compile(model, config.get("compile_config"))
         with _h5py().File(raw, "r") as file:
             _read(file, model, str(path))
+        return model
     else:
         with _h5py().File(path, "r") as file:
             if "model_config" not in file.attrs:

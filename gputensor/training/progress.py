@@ -41,6 +41,7 @@ def chosen(resume: Any, callbacks: Any) -> tuple[Checkpointer | None, Opened | N
     if not savers:
         return None, None, rest
     saver = savers[0]
+    resume = True if resume is None and saver.resumes else resume
     if resume is None or resume is False:
         if saver.last is None and saver.latest is not None:
             raise ValueError(

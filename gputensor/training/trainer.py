@@ -402,6 +402,8 @@ class Trainer(Evaluator):
             self.eval()
             if saver is not None:
                 saver.wait()
+        if saver is not None:
+            saver.ended()
         return history
 
     def _save(
