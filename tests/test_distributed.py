@@ -541,42 +541,42 @@ def test_launch_starts_processes_with_the_arguments_of_the_script(tmp_path):
 
 
 @needs_mpi
-def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_file(tmp_path):
-    """As often as it is told; the weights are those of a run that was not interrupted."""
+@pytest.mark.parametrize("shards", [False, True])
+def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_checkpoint(shards, tmp_path):
+    """With the bits of a run that was not interrupted, dropout and all."""
     path = script(
         tmp_path,
         """
         import os, signal, sys
-        from pathlib import Path
         import numpy as np
         import gputensor as gt
         from gputensor import keras
-        gt.distributed.init(timeout=20)
+        gt.distributed.init(timeout=20, shard_state=sys.argv[2] == "True")
         gt.manual_seed(1)
-        folder, deadly = Path(sys.argv[1]), sys.argv[2:]
-        x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
-        model = keras.Sequential([keras.layers.Dense(2, input_shape=(4,))])
-        model.compile(keras.optimizers.SGD(0.1), "mse")
-        done = 0
-        for file in sorted(folder.glob("*.npz")):
-            model.load_state_dict(dict(np.load(file)))
-            done = int(file.stem)
-        for epoch in range(done, 4):
-            restart = os.environ.get("GPUTENSOR_RESTART")
-            if deadly and f"{epoch}" == deadly[0] and restart == "0" and gt.distributed.rank():
-                os.kill(os.getpid(), signal.SIGKILL)
-            model.fit(x, x[:, :2], initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
-            if gt.distributed.is_first():
-                np.savez(folder / f"{epoch + 1}.npz", **model.state_dict())
-            gt.distributed.barrier()
+        folder, deadly = sys.argv[1], sys.argv[3:]
+
+        class Kill(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                again = os.environ["GPUTENSOR_RESTART"] != "0"
+                if [str(epoch)] == deadly and not again and gt.distributed.rank():
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        x = np.random.default_rng(0).normal(size=(66, 4)).astype(np.float32)
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dropout(0.2), keras.layers.Dense(2)]
+        )
+        model.compile("adam", "mse")
+        options = {"epochs": 4, "batch_size": 16, "verbose": 0}
+        model.fit(x, x[:, :2], resume=folder, callbacks=[Kill()], **options)
+        if gt.distributed.is_first():
+            np.savez(folder + ".npz", **model.state_dict())
         """,
     )
     for name, deadly in (("whole", ()), ("broken", ("2",))):
-        (tmp_path / name).mkdir()
-        done = launched("-n", 2, "--restarts", 1, path, tmp_path / name, *deadly)
+        done = launched("-n", 2, "--restarts", 1, path, tmp_path / name, shards, *deadly)
         assert done.returncode == 0, done.stderr
         assert ("they start again, 1 of 1" in done.stderr) == bool(deadly)
-    whole, broken = (dict(np.load(tmp_path / n / "4.npz")) for n in ("whole", "broken"))
+    whole, broken = (dict(np.load(tmp_path / f"{n}.npz")) for n in ("whole", "broken"))
     for key in whole:
         np.testing.assert_array_equal(whole[key], broken[key])
 

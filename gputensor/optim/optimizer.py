@@ -545,6 +545,11 @@ class Optimizer(Watched):
                 g[...] = backend.namespace(g).clip(g, -most, most)
             changed(g, "clip_grad_value")
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether each process keeps a part of the state, see :mod:`gputensor.distributed`."""
+        return self._shard is not None
+
     # Settings
 
     def __getattr__(self, name: str) -> Any:
