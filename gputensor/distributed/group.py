@@ -338,6 +338,10 @@ def init(timeout: float = 60.0, *, shard_state: bool = False) -> None:
     ------
     DistributedError
         If the ranks cannot be brought together.
+
+    Examples
+    --------
+    >>> gt.distributed.init()
     """
     global _group
     if not timeout > 0:
