@@ -186,7 +186,7 @@ def average_gradients(optimizer: Any, share: float | None = None) -> None:
 
     Examples
     --------
-    >>> w = gt.ones((2,), requires_grad=True)
+    >>> w = gt.tensor([1.0, 1.0], requires_grad=True)
     >>> optimizer = gt.optim.SGD([w], lr=0.5)
     >>> (w * w).sum().backward()
     >>> gt.distributed.average_gradients(optimizer)
