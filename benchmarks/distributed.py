@@ -2,11 +2,12 @@
 
     python -m benchmarks.distributed [--processes 2] [--rounds 7] [--json FILE]
 
-Both train the same network with the same batches, in turns, round by round. What is quoted is the
+All train the same network with the same batches, in turns, round by round. What is quoted is the
 median of the rounds' quotients, as other work on the machine slows both alike at best.
 
-A sum of gradients is hidden as far as nobody waits for it: 1 less the time that the step waits,
-over the time that the sums take on their thread.
+In each round the processes train once more without sums of gradients, each for itself. What an
+epoch takes longer with them is what they cost: sums, and waiting for each other. The same sums are
+timed with nothing else to do, too. They are hidden as far as they cost less than that.
 """
 
 import argparse
@@ -17,7 +18,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 
 def network(kind):  # type: ignore[no-untyped-def]
@@ -42,28 +45,60 @@ def network(kind):  # type: ignore[no-untyped-def]
     return model, x, rng.integers(0, 10, len(x))
 
 
+def sums(team: Any, model: Any) -> float:
+    """Seconds that the sums of a step take with nothing else to do."""
+    import numpy as np
+
+    from gputensor.distributed import gradients
+
+    engine = model.optimizer.engine
+    pieces = [
+        np.zeros(stop - start, np.float32)
+        for part in engine._parts
+        for start, stop in gradients._buckets(part, part.first, part.first + part.size)
+    ]
+    found = []
+    for _ in range(51):
+        team.barrier()
+        began = time.perf_counter()
+        for piece in pieces:
+            team.start(piece)
+        team.join()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
 def work(kind: str, batch: int) -> None:
     """Be one of the processes: train an epoch for each line of the input, and print figures."""
     import gputensor as gt
-    from gputensor.distributed.group import group
+    from gputensor.distributed.group import Group, group
 
     gt.distributed.init()
     gt.manual_seed(0)
     model, x, y = network(kind)
     model.compile("adam", "sparse_categorical_crossentropy")
-    model.fit(x, y, batch_size=batch, epochs=1, verbose=0, capture=True)
-    team = group()
+
+    def epoch() -> float:
+        gt.distributed.barrier()
+        options: dict[str, Any] = {"epochs": 1, "verbose": 0, "capture": True}
+        seconds: float = model.fit(x, y, batch_size=batch, **options).seconds[0]
+        return seconds
+
+    def nothing(self: Group, array: Any) -> None:
+        self._started.append(-1)
+
+    epoch()
+    team, start = group(), Group.start
     rounds = int(sys.stdin.readline()) if gt.distributed.is_first() else 0
     for _ in range(gt.distributed.broadcast(rounds)):
         if gt.distributed.is_first():
             sys.stdin.readline()
-        gt.distributed.barrier()
+        found = [epoch(), len(x)]
         if team is not None:
-            team.communicated = team.waited = 0.0
-        history = model.fit(x, y, batch_size=batch, epochs=1, verbose=0, capture=True)
-        found = [len(x) / history.seconds[0]]
-        if team is not None:
-            found += [team.communicated, team.waited, history.seconds[0]]
+            Group.start = nothing  # type: ignore[assignment, method-assign]
+            found.append(epoch())
+            Group.start = start  # type: ignore[method-assign]
+            found.append(sums(team, model) * -(-len(x) // batch))
         if gt.distributed.is_first():
             print(json.dumps(found), flush=True)
 
@@ -101,26 +136,27 @@ class Trainers:
         return found
 
 
-def measure(kind: str, batch: int, processes: int, rounds: int) -> dict[str, object]:
+def measure(kind: str, batch: int, processes: int, rounds: int) -> dict[str, Any]:
     """Figures of both, in turns: images per second, and shares of the time of an epoch."""
     one, several = (Trainers(n, kind, batch, rounds) for n in (1, processes))
     alone, together = [], []
     for _ in range(rounds):
         alone.append(one.train())
         together.append(several.train())
-    quotients = [b[0] / a[0] for a, b in zip(alone, together, strict=True)]
-    hidden = [1 - waited / max(taken, 1e-9) for _, taken, waited, _ in together]
+    quotients = [a[0] / b[0] for a, b in zip(alone, together, strict=True)]
+    cost = [with_sums - without for with_sums, _, without, _ in together]
     return {
         "network": kind,
         "batch": batch,
         "processes": processes,
-        "alone": statistics.median(a[0] for a in alone),
-        "together": statistics.median(b[0] for b in together),
+        "alone": statistics.median(count / seconds for seconds, count in alone),
+        "together": statistics.median(count / seconds for seconds, count, *_ in together),
         "quotient": statistics.median(quotients),
         "quotients": quotients,
-        "sums": statistics.median(b[1] / b[3] for b in together),
-        "waits": statistics.median(b[2] / b[3] for b in together),
-        "hidden": statistics.median(hidden),
+        "sums": statistics.median(b[3] / b[0] for b in together),
+        "cost": statistics.median(c / b[0] for c, b in zip(cost, together, strict=True)),
+        "hidden": 1 - statistics.median(c / b[3] for c, b in zip(cost, together, strict=True)),
+        "seconds": {"alone": alone, "together": together},
     }
 
 
@@ -144,8 +180,8 @@ def main() -> None:
         print(
             f"{kind:13} batch {batch:4}: {figures['alone']:8.0f} images/s alone, "
             f"{figures['together']:8.0f} with {args.processes} processes, "
-            f"{figures['quotient']:.2f} times; sums take {figures['sums']:.1%} of a step, "
-            f"{figures['hidden']:.0%} of that hidden",
+            f"{figures['quotient']:.2f} times; sums are {figures['sums']:.1%} of an epoch and "
+            f"cost {figures['cost']:.1%}: {figures['hidden']:.0%} hidden",
             flush=True,
         )
     if args.json:

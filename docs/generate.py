@@ -103,6 +103,12 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
         "",
         [("gt.kernel and gt.kernels", "gputensor.kernels", "")],
     ),
+    (
+        "distributed",
+        "Several processes",
+        "",
+        [("gt.distributed", "gputensor.distributed", "")],
+    ),
     ("plot", "Pictures", "", [("gt.plot", "gputensor.plot", "")]),
     ("errors", "Errors", "", [("gt.errors", "gputensor.errors", "")]),
     (

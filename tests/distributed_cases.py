@@ -9,6 +9,7 @@ whose names begin with "own" may differ from rank to rank, those with "ranks" fr
 import contextlib
 import io
 import itertools
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -336,6 +337,29 @@ def values_of_all():
     return found
 
 
+@case
+def state_that_is_saved_and_loaded():
+    """Training goes on with another optimizer of the same state, which is that of one process."""
+    x, y = data(rows=40)
+    model = gt.nn.Sequential(gt.nn.Linear(12, 9), gt.nn.Tanh(), gt.nn.Linear(9, 4))
+    gt.distributed.broadcast(model)
+    optimizer = gt.optim.Adam(model.parameters(), lr=0.01)
+    rank, size = gt.distributed.rank(), gt.distributed.size()
+    own = slice(40 * rank // size, 40 * (rank + 1) // size)
+    for step in range(6):
+        if step == 3:
+            state = optimizer.state_dict()
+            optimizer = gt.optim.Adam(model.parameters(), lr=0.5)
+            optimizer.load_state_dict(state)
+        optimizer.zero_grad()
+        gt.nn.functional.cross_entropy(model(gt.tensor(x[own])), gt.tensor(y[own])).backward()
+        gt.distributed.average_gradients(optimizer)
+        optimizer.step()
+    state = {k: v for k, v in optimizer.state_dict().items() if k != "random"}
+    held = sum(t.size for part in optimizer._parts for t in part.states.values())
+    return weights(model) | state | {"own held": np.array([held])}
+
+
 # Random numbers
 
 
@@ -501,7 +525,7 @@ def main(folder, *names):
     """Run cases, all without names."""
     global FOLDER
     FOLDER = Path(folder)
-    gt.distributed.init(timeout=30)
+    gt.distributed.init(timeout=30, shard_state="GPUTENSOR_TEST_SHARDS" in os.environ)
     rank, size = gt.distributed.rank(), gt.distributed.size()
     for name in names or CASES:
         gt.manual_seed(11)

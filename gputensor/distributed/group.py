@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,10 @@ from gputensor.backend import Array
 from gputensor.distributed.watch import Watch
 from gputensor.errors import DistributedError, DTypeError
 
-__all__ = ["Group", "Part", "group", "init", "noted"]
+if TYPE_CHECKING:
+    from gputensor.distributed.shards import Shard
+
+__all__ = ["Group", "Part", "group", "init", "noted", "shard_of_state", "sums_under_way"]
 
 _MPI_STARTED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MPI_LOCALRANKID", "PALS_RANKID")
 
@@ -66,6 +70,8 @@ class Group:
     local_rank : int
         Number among the ranks of this machine.
     timeout : float
+    shards_state : bool
+        Whether each keeps a part of the state of optimizers.
     communicated, waited : float
         Seconds that overlapped operations on the CPU took, and that were waited for them.
     """
@@ -75,6 +81,7 @@ class Group:
         self.rank, self.size, self.local_rank = either.rank, either.size, local_rank
         self.timeout = watch.timeout
         self.communicated = self.waited = 0.0
+        self.shards_state = False
         self._host, self._device = host, device
         self._watch = watch
         self._line: _Line | None = None
@@ -190,9 +197,6 @@ class Group:
 
     def share(self, thing: Any, root: int = 0) -> Any:
         """A Python object of one rank, as a copy on the others."""
-        with self._watch.entered("share"):
-            if self._host is not None:
-                return self._host.share(thing, root)
         data = pickle.dumps(thing) if self.rank == root else b""
         size = np.array([len(data)], np.int64)
         self.broadcast(size, root)
@@ -289,6 +293,9 @@ class _Line:
 # Beginning
 
 _group: Group | None = None
+# Gradients that are being added up, by their optimizer: no attribute of it, which a recording would
+# note.
+sums_under_way: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
 
 
 def group() -> Group | None:
@@ -296,7 +303,16 @@ def group() -> Group | None:
     return _group
 
 
-def init(timeout: float = 60.0) -> None:
+def shard_of_state() -> "Shard | None":
+    """A rank's share of the state of a new optimizer; None where each rank has all of it."""
+    if _group is None or not _group.shards_state:
+        return None
+    from gputensor.distributed.shards import Shard
+
+    return Shard(_group)
+
+
+def init(timeout: float = 60.0, *, shard_state: bool = False) -> None:
     """Bring the processes of a job together, if a launcher started several.
 
     What started this process is seen in the environment: ``mpiexec`` or ``srun`` with MPI, then
@@ -313,11 +329,19 @@ def init(timeout: float = 60.0) -> None:
     ----------
     timeout : float
         Seconds that a rank may keep others waiting before the job ends with an error.
+    shard_state : bool
+        Whether optimizers that are made afterwards keep a part of their state on each rank, for
+        models whose state does not fit. ``optimizer.state_dict()`` is collective then. Not of
+        Muon, whose rule takes whole matrices.
 
     Raises
     ------
     DistributedError
         If the ranks cannot be brought together.
+
+    Examples
+    --------
+    >>> gt.distributed.init()
     """
     global _group
     if not timeout > 0:
@@ -333,6 +357,7 @@ def init(timeout: float = 60.0) -> None:
     if made is None:
         return
     _group = made
+    made.shards_state = bool(shard_state)
     made._watch.begin()
     atexit.register(made.end)
     sys.excepthook = _ending_all(made, sys.excepthook)

@@ -70,8 +70,9 @@ def copy_optimizer(group: Group, optimizer: "Optimizer", root: int = 0) -> None:
     arrays: list[Array] = []
     signature: list[Any] = [type(optimizer).__name__]
     for part in optimizer._parts:
-        own = [*part.states.items(), *part.scalars.items(), ("count", part.count.value)]
-        signature += [(name, t.shape, t.dtype.name) for name, t in own if name in part.states]
+        states = [] if optimizer._shard is not None else part.states.items()
+        own = [*states, *part.scalars.items(), ("count", part.count.value)]
+        signature += [(name, t.dtype.name) for name, t in part.states.items()]
         signature.append((part.first, part.size, *sorted(name for name, _ in own)))
         arrays += [t.array for _, t in own]
     arrays += [clock.value.array for clock in optimizer._clocks.values()]

@@ -1,6 +1,7 @@
 """Collective operations of arrays on the host, by MPI through mpi4py."""
 
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from gputensor.errors import DistributedError
 
 __all__ = ["Mpi"]
 
+# An operation is asked so often whether it is done, and then again after so many seconds: MPI's own
+# waiting keeps a core busy, which another rank may need to come.
+_LOOKS, _PAUSE = 50, 2e-5
 _OPS = {"sum": "SUM", "max": "MAX", "min": "MIN"}
 
 
@@ -42,12 +46,8 @@ class Mpi:
         self.threads = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
 
     def share(self, thing: Any, root: int = 0) -> Any:
-        """A Python object of one rank."""
+        """A Python object of one rank, to begin with."""
         return self._comm.bcast(thing, root)
-
-    def barrier(self) -> None:
-        """Wait for all."""
-        self._comm.Barrier()
 
     def kill(self) -> None:
         """End all processes."""
@@ -60,11 +60,12 @@ class Mpi:
             self.all_reduce(wide, op)
             array[...] = wide.astype(array.dtype)
             return
-        self._comm.Allreduce(self._mpi.IN_PLACE, _numbers(array), getattr(self._mpi, _OPS[op]))
+        numbers, function = _numbers(array), getattr(self._mpi, _OPS[op])
+        _wait(self._comm.Iallreduce(self._mpi.IN_PLACE, numbers, function))
 
     def broadcast(self, array: Array, root: int) -> None:
         """Copy the array of one rank, in place."""
-        self._comm.Bcast(array.reshape(-1).view(np.uint8), root)
+        _wait(self._comm.Ibcast(array.reshape(-1).view(np.uint8), root))
 
     def reduce_parts(self, array: Array, bounds: Sequence[int]) -> None:
         """Sum over the ranks where it is the rank's part: from its bound to the next one."""
@@ -76,7 +77,7 @@ class Mpi:
             return
         counts = [b - a for a, b in itertools.pairwise(bounds)]
         found = np.empty(counts[self.rank], array.dtype)
-        self._comm.Reduce_scatter(np.ascontiguousarray(array), found, counts, self._mpi.SUM)
+        _wait(self._comm.Ireduce_scatter(array, found, counts, self._mpi.SUM))
         array[bounds[self.rank] : bounds[self.rank + 1]] = found
 
     def gather_parts(self, array: Array, bounds: Sequence[int]) -> None:
@@ -85,7 +86,16 @@ class Mpi:
         counts = [(b - a) * size for a, b in itertools.pairwise(bounds)]
         places = [b * size for b in bounds[:-1]]
         target = [array.view(np.uint8), (counts, places), self._mpi.BYTE]
-        self._comm.Allgatherv(self._mpi.IN_PLACE, target)
+        _wait(self._comm.Iallgatherv(self._mpi.IN_PLACE, target))
+
+
+def _wait(request: Any) -> None:
+    """Wait until an operation is done."""
+    for _ in range(_LOOKS):
+        if request.Test():
+            return
+    while not request.Test():
+        time.sleep(_PAUSE)
 
 
 def _numbers(array: Array) -> Array:

@@ -467,6 +467,7 @@ class Muon(Formula):
     Muon(1 parameter, lr=0.1, ...)
     """
 
+    _elementwise = False
     _settings: ClassVar[dict[str, Check]] = {
         "weight_decay": between(0),
         "momentum": between(0, 1),

@@ -134,7 +134,10 @@ class GradScaler(Watched):
                     flags[where] = backend.namespace(where).zeros(1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
             changed(g, "unscale")
-        self._found[optimizer] = wrap(_any(list(flags.values()), home))
+        found = _any(list(flags.values()), home)
+        if (shard := optimizer._shard) is not None:
+            shard.total(found, "max")
+        self._found[optimizer] = wrap(found)
 
     def step(self, optimizer: Optimizer) -> None:
         """Step of the optimizer, or nothing if a gradient is infinite or NaN.

@@ -39,13 +39,20 @@ def copied(optimizer: "Optimizer") -> dict[str, Any]:
 
 
 def arrays(optimizer: "Optimizer") -> dict[str, Any]:
-    """The state's own arrays, by name."""
+    """The state's own arrays, by name; copies on the host where each rank keeps a part of them."""
     state: dict[str, Any] = {}
+    shard = optimizer._shard
+    wholes: dict[int, Array] = {}  # by their tensors' identity
+    if shard is not None:
+        for part in optimizer._parts:
+            for t in part.states.values():
+                wholes[id(t)] = shard.whole(part, t.array)
     for i, member, part in _by_parameter(optimizer):
         state[f"{i}.step"] = part.count.value.array
         inner = slice(member.start - part.first, member.stop - part.first)
         for name, t in part.states.items():
-            state[f"{i}.{name}"] = t.array[inner].reshape(_shape(member))
+            whole = t.array if shard is None else wholes[id(t)]
+            state[f"{i}.{name}"] = whole[inner].reshape(_shape(member))
         for name, t in part.scalars.items():
             state[f"{i}.{name}"] = t.array
     return state
@@ -91,9 +98,12 @@ def load(optimizer: "Optimizer", state: dict[str, Any]) -> None:
         group.lr = rates[key]
     _set_counts(optimizer, [int(values[f"{i}.step"][0]) for i, _, _ in _by_parameter(optimizer)])
     for i, member, part in _by_parameter(optimizer):
-        inner = slice(member.start - part.first, member.stop - part.first)
-        for name, t in part.states.items():
-            _put(t.array[inner], values[f"{i}.{name}"].reshape(-1))
+        start, stop = max(member.start, part.low), min(member.stop, part.high)
+        if start < stop:  # what of it is here
+            inner = slice(start - part.low, stop - part.low)
+            given = slice(start - member.start, stop - member.start)
+            for name, t in part.states.items():
+                _put(t.array[inner], values[f"{i}.{name}"].reshape(-1)[given])
         for name, t in part.scalars.items():
             _put(t.array, values[f"{i}.{name}"])
     if seed is not None:

@@ -413,6 +413,8 @@ class Trainer(Evaluator):
         assert saver is not None
         if is_first():
             progress.save(saver, logs)
+        elif (optimizer := self.optimizer) is not None and optimizer.engine.in_parts:
+            optimizer.live_state()  # which takes the parts of all ranks
         if wished:
             saver.wait()
             step = saver.latest
