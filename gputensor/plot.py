@@ -4,6 +4,8 @@
 arrays, on any device. :func:`tape` and :func:`program` make drawings instead, texts of SVG.
 """
 
+import functools
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +38,23 @@ __all__ = [
 _LARGEST = 20  # classes whose numbers are written into the confusion matrix
 
 
-def _figure(width: float, height: float) -> "Figure":
+@functools.cache
+def _kind() -> Any:
+    """Class of the figures, which a notebook shows whether pyplot is imported there or not."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=90)
+            return file.getvalue()
+
+    return Picture
+
+
+def _figure(width: float, height: float) -> "Figure":
+    made: Figure = _kind()(figsize=(width, height), layout="constrained")
+    return made
 
 
 def _host(x: Any) -> "np.ndarray[Any, Any]":

@@ -49,6 +49,7 @@ def test_curves_show_training_and_validation(tmp_path):
         "validation",
     ]
     assert gt.plot.curves({"loss": [1.0]}).axes[0].get_legend() is None
+    assert figure._repr_png_().startswith(b"\x89PNG")  # which a notebook asks for
     with pytest.raises(ValueError, match="there are loss"):
         gt.plot.curves({"loss": [1.0]}, ["acuracy"])
 

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,6 +14,7 @@ from gputensor.keras.layers import Dense, Dropout
 from gputensor.keras.models import Sequential
 from gputensor.torch.utils.data import TensorDataset
 from gputensor.training.display import Display
+from gputensor.training.measures import Sums
 
 
 class Cells(HTMLParser):
@@ -115,6 +117,17 @@ def test_the_bar_is_there_on_a_terminal_and_in_a_notebook(monkeypatch):
     monkeypatch.delitem(sys.modules, "ipykernel")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert "Epoch 1/1" in bar()
+
+
+def test_the_bar_shows_no_loss_before_there_is_a_sample(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    sums = Sums(["loss"], gt.device("cpu"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Display(10, "Epoch 1/1", 1, sums) as display:
+            for rows in (0, 0, 5, 5):
+                display.update(rows)
 
 
 @pytest.mark.parametrize("name", gt.optim.__all__)

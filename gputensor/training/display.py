@@ -68,7 +68,7 @@ class Display:
             loss = copy.host[0] * self._ranks / count
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         now = time.monotonic()
-        if self._copy is None and now >= self._next:
+        if self._rows and self._copy is None and now >= self._next:
             self._next = now + 0.25
             self._copy = Copy(self._sums.values.array), self._rows
 
