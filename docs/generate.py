@@ -109,6 +109,15 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
         "",
         [("gt.distributed", "gputensor.distributed", "")],
     ),
+    (
+        "saving",
+        "Saving, checkpoints",
+        "",
+        [
+            ("Files", "gputensor", "save load"),
+            ("Checkpoints", "gputensor.checkpoints", ""),
+        ],
+    ),
     ("plot", "Pictures", "", [("gt.plot", "gputensor.plot", "")]),
     ("errors", "Errors", "", [("gt.errors", "gputensor.errors", "")]),
     (

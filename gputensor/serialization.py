@@ -28,6 +28,12 @@ def save(obj: Any, f: Any) -> None:
     ------
     TypeError
         If there is something else in it, such as a module: save its ``state_dict()``.
+
+    Examples
+    --------
+    >>> gt.save({"w": gt.ones(2), "epoch": 3}, "state.safetensors")
+    >>> gt.load("state.safetensors")["epoch"]
+    3
     """
     arrays: dict[str, Any] = {}
     metadata = {"gputensor": json.dumps(tensor_files.plan("save", obj, "", arrays))}
@@ -55,6 +61,12 @@ def load(f: Any, device: str | Device | None = None) -> Any:
     ------
     ValueError
         If it is another file, such as one of PyTorch's own.
+
+    Examples
+    --------
+    >>> gt.save([gt.ones(2)], "state.safetensors")
+    >>> gt.load("state.safetensors")
+    [tensor([1., 1.], dtype=float32)]
     """
     content = f.read() if hasattr(f, "read") else Path(f).read_bytes()
     try:

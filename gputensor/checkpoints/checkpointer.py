@@ -55,10 +55,14 @@ class Checkpointer:
     Examples
     --------
     >>> checkpoints = gt.checkpoints.Checkpointer("runs/a")
+    >>> model = gt.nn.Dense(2, 1)
+    >>> optimizer = gt.optim.SGD(model.parameters(), lr=0.1)
     >>> found = checkpoints.restore(model=model, optimizer=optimizer)
-    >>> for step in range(found.step if found else 0, 1000):
-    ...     train(step)
-    ...     if (step + 1) % 100 == 0:
+    >>> for step in range(found.step if found else 0, 20):
+    ...     optimizer.zero_grad()
+    ...     (model(gt.ones((4, 2))) ** 2).mean().backward()
+    ...     optimizer.step()
+    ...     if (step + 1) % 10 == 0:
     ...         checkpoints.save(step + 1, model=model, optimizer=optimizer)
     >>> checkpoints.wait()
     """

@@ -38,6 +38,15 @@ class Checkpoint:
         Numbers, texts, arrays and trees of them, by the names that they were saved under;
         ``checkpoint[name]`` is ``checkpoint.values[name]``.
     path : Path
+
+    Examples
+    --------
+    >>> model = gt.nn.Dense(2, 1)
+    >>> checkpoints = gt.checkpoints.Checkpointer("run")
+    >>> checkpoints.save(3, model=model)
+    >>> checkpoints.wait()
+    >>> checkpoints.restore(model=model).step
+    3
     """
 
     step: int

@@ -141,37 +141,79 @@ def relu(
 
 
 def hard_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
-    """`x` beyond the threshold, 0 within."""
+    """`x` beyond the threshold, 0 within.
+
+    Examples
+    --------
+    >>> keras.activations.hard_shrink(gt.tensor([-1.0, 0.2]))
+    tensor([-1.,  0.], dtype=float32)
+    """
     return where(absolute(x) > threshold, x, 0.0)
 
 
 def soft_shrink(x: Tensor, threshold: float = 0.5) -> Tensor:
-    """`x` moved by the threshold towards 0, 0 within."""
+    """`x` moved by the threshold towards 0, 0 within.
+
+    Examples
+    --------
+    >>> keras.activations.soft_shrink(gt.tensor([-1.0, 0.2]))
+    tensor([-0.5,  0. ], dtype=float32)
+    """
     return x - clip(x, -threshold, threshold)
 
 
 def threshold(x: Tensor, threshold: float, default_value: float) -> Tensor:
-    """`x` above the threshold, `default_value` elsewhere."""
+    """`x` above the threshold, `default_value` elsewhere.
+
+    Examples
+    --------
+    >>> keras.activations.threshold(gt.tensor([-1.0, 0.2]), 0.0, 5.0)
+    tensor([5. , 0.2], dtype=float32)
+    """
     return where(x > threshold, x, default_value)
 
 
 def squareplus(x: Tensor, b: float = 4) -> Tensor:
-    """``(x + sqrt(x**2 + b)) / 2``."""
+    """``(x + sqrt(x**2 + b)) / 2``.
+
+    Examples
+    --------
+    >>> keras.activations.squareplus(gt.tensor([0.0]))
+    tensor([1.], dtype=float32)
+    """
     return (x + sqrt(x * x + b)) / 2
 
 
 def sparse_plus(x: Tensor) -> Tensor:
-    """0 below -1, `x` above 1, ``(x + 1)**2 / 4`` between."""
+    """0 below -1, `x` above 1, ``(x + 1)**2 / 4`` between.
+
+    Examples
+    --------
+    >>> keras.activations.sparse_plus(gt.tensor([-1.0, 0.2]))
+    tensor([0.  , 0.36], dtype=float32)
+    """
     return where(x <= -1, 0.0, where(x < 1, (x + 1) ** 2 / 4, x))
 
 
 def sparse_sigmoid(x: Tensor) -> Tensor:
-    """``(x + 1) / 2``, within 0 and 1."""
+    """``(x + 1) / 2``, within 0 and 1.
+
+    Examples
+    --------
+    >>> keras.activations.sparse_sigmoid(gt.tensor([-1.0, 0.2]))
+    tensor([0. , 0.6], dtype=float32)
+    """
     return clip((x + 1) / 2, 0.0, 1.0)
 
 
 def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
-    """The nearest point whose coordinates are 0 or more and add up to 1 (Martins et al. 2016)."""
+    """The nearest point whose coordinates are 0 or more and add up to 1 (Martins et al. 2016).
+
+    Examples
+    --------
+    >>> keras.activations.sparsemax(gt.tensor([[1.0, 0.2]]))
+    tensor([[0.9       , 0.09999998]], dtype=float32)
+    """
     rows = moveaxis(x, axis, -1)
     ordered = sort(rows, axis=-1, descending=True)
     counts = arange(1, rows.shape[-1] + 1, dtype=rows.dtype, device=rows.device)

@@ -43,6 +43,10 @@ class BackupAndRestore(Checkpointer):
         Whether the one before the last is kept, too.
     delete_checkpoint : bool
         Whether they are removed when ``fit`` has ended.
+
+    Examples
+    --------
+    >>> backup = keras.callbacks.BackupAndRestore("backup")
     """
 
     resumes = True

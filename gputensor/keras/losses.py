@@ -307,7 +307,13 @@ def categorical_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """Cross-entropy of each row, its terms times ``alpha * (1 - p)**gamma`` (Lin et al. 2017)."""
+    """Cross-entropy of each row, its terms times ``alpha * (1 - p)**gamma`` (Lin et al. 2017).
+
+    Examples
+    --------
+    >>> keras.losses.categorical_focal_crossentropy([[0.0, 1.0]], [[0.2, 0.8]])
+    tensor([0.00223144], dtype=float32)
+    """
     target, y_pred = aligned("categorical_focal_crossentropy", y_true, y_pred)
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / y_pred.shape[-1]
@@ -325,6 +331,11 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0
     y_pred : Tensor of shape (n, classes)
     q : float
         From 0, as cross-entropy, to 1, as the absolute error.
+
+    Examples
+    --------
+    >>> keras.losses.categorical_generalized_cross_entropy([1], [[0.2, 0.8]]).shape
+    (1,)
     """
     name = "categorical_generalized_cross_entropy"
     y_pred = asarray(y_pred)
@@ -338,7 +349,13 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0
 
 
 def dice(y_true: Any, y_pred: Any, axis: Any = None) -> Tensor:
-    """One less twice the overlap over the sum of both, along `axis` or in all (Dice 1945)."""
+    """One less twice the overlap over the sum of both, along `axis` or in all (Dice 1945).
+
+    Examples
+    --------
+    >>> keras.losses.dice([[0.0, 1.0]], [[0.2, 0.8]])
+    tensor(0.19999999, dtype=float32)
+    """
     y_true, y_pred = aligned("dice", y_true, y_pred)
     both = total(y_true * y_pred, axis=axis)
     return 1 - 2 * both / (total(y_true, axis=axis) + total(y_pred, axis=axis) + _TINY)
@@ -347,7 +364,13 @@ def dice(y_true: Any, y_pred: Any, axis: Any = None) -> Tensor:
 def tversky(
     y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None
 ) -> Tensor:
-    """:func:`dice` with weights of what only `y_true` has, `alpha`, and only `y_pred`, `beta`."""
+    """:func:`dice` with weights of what only `y_true` has, `alpha`, and only `y_pred`, `beta`.
+
+    Examples
+    --------
+    >>> keras.losses.tversky([[0.0, 1.0]], [[0.2, 0.8]])
+    tensor(0.2000001, dtype=float32)
+    """
     y_true, y_pred = aligned("tversky", y_true, y_pred)
     both = total(y_true * y_pred, axis=axis)
     lost = total(y_true * (1 - y_pred), axis=axis)
@@ -688,7 +711,8 @@ def _class(
 
     by_class = facts.get("sparse") or "Generalized" in name
     labels = "[1]" if by_class else "[[0.0, 1.0]]"
-    doc = f"""See :func:`{function.__name__}`; `reduction` and `name` are those of :class:`Loss`.
+    known = f":func:`{function.__name__}`" if function.__name__[0] != "_" else "Keras's loss"
+    doc = f"""See {known}; `reduction` and `name` are those of :class:`Loss`.
 
     Examples
     --------

@@ -483,7 +483,13 @@ class Adadelta(Optimizer):
 
 
 class Ftrl(Optimizer):
-    """Follow the regularized leader (McMahan et al. 2013)."""
+    """Follow the regularized leader (McMahan et al. 2013).
+
+    Examples
+    --------
+    >>> keras.optimizers.Ftrl(0.01).name
+    'Ftrl'
+    """
 
     _engine_class = keras_form.Ftrl
     _defaults: ClassVar = {
@@ -498,7 +504,13 @@ class Ftrl(Optimizer):
 
 
 class Lamb(Optimizer):
-    """Adam's step in the length of each parameter (You et al. 2020)."""
+    """Adam's step in the length of each parameter (You et al. 2020).
+
+    Examples
+    --------
+    >>> keras.optimizers.Lamb(0.01).name
+    'Lamb'
+    """
 
     _engine_class = keras_form.Lamb
     _defaults: ClassVar = {
@@ -515,6 +527,11 @@ class Adafactor(Optimizer):
     The means are kept at all places that they are of: its state is as large as Adam's.
     `relative_step` changes nothing, as in Keras, where the step is bounded by ``1 / sqrt(t)``
     anyway.
+
+    Examples
+    --------
+    >>> keras.optimizers.Adafactor(0.01).name
+    'Adafactor'
     """
 
     _engine_class = keras_form.Adafactor

@@ -132,7 +132,11 @@ class Conv1d(_Conv):
 
 
 class Conv3d(_Conv):
-    __doc__ = f"Convolution of volumes (n, channels, depth, height, width).{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Conv,
+        "Convolution of volumes (n, channels, depth, height, width).",
+        ">>> gt.nn.Conv3d(3, 4, 3)(gt.ones((2, 3, 4, 4, 4))).shape\n(2, 4, 2, 2, 2)",
+    )
     _axes = 3
 
 
@@ -198,7 +202,13 @@ class ConvTranspose1d(_ConvTranspose):
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """Transposed convolution of volumes; see :class:`ConvTranspose2d`."""
+    """Transposed convolution of volumes; see :class:`ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> gt.nn.ConvTranspose3d(3, 4, 2, stride=2)(gt.ones((2, 3, 3, 3, 3))).shape
+    (2, 4, 6, 6, 6)
+    """
 
     _axes = 3
 
@@ -252,7 +262,13 @@ class MaxPool1d(MaxPool2d):
 
 
 class MaxPool3d(MaxPool2d):
-    """:class:`MaxPool2d` of volumes."""
+    """:class:`MaxPool2d` of volumes.
+
+    Examples
+    --------
+    >>> gt.nn.MaxPool3d(2)(gt.ones((2, 3, 4, 4, 4))).shape
+    (2, 3, 2, 2, 2)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
@@ -301,7 +317,13 @@ class AvgPool1d(AvgPool2d):
 
 
 class AvgPool3d(AvgPool2d):
-    """:class:`AvgPool2d` of volumes."""
+    """:class:`AvgPool2d` of volumes.
+
+    Examples
+    --------
+    >>> gt.nn.AvgPool3d(2)(gt.ones((2, 3, 4, 4, 4))).shape
+    (2, 3, 2, 2, 2)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
@@ -356,7 +378,13 @@ class AdaptiveMaxPool2d(AdaptiveAvgPool2d):
 
 
 class AdaptiveMaxPool1d(AdaptiveAvgPool2d):
-    """Largest elements of `output_size` windows of sequences."""
+    """Largest elements of `output_size` windows of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.AdaptiveMaxPool1d(4)(gt.ones((2, 3, 8))).shape
+    (2, 3, 4)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, output_size)."""
@@ -364,7 +392,13 @@ class AdaptiveMaxPool1d(AdaptiveAvgPool2d):
 
 
 class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
-    """Means of `output_size` windows of volumes."""
+    """Means of `output_size` windows of volumes.
+
+    Examples
+    --------
+    >>> gt.nn.AdaptiveAvgPool3d(1)(gt.ones((2, 3, 4, 4, 4))).shape
+    (2, 3, 1, 1, 1)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, *output_size)."""
@@ -372,7 +406,13 @@ class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
 
 
 class AdaptiveMaxPool3d(AdaptiveAvgPool2d):
-    """Largest elements of `output_size` windows of volumes."""
+    """Largest elements of `output_size` windows of volumes.
+
+    Examples
+    --------
+    >>> gt.nn.AdaptiveMaxPool3d(2)(gt.ones((2, 3, 4, 4, 4))).shape
+    (2, 3, 2, 2, 2)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, *output_size)."""

@@ -399,12 +399,24 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
 
 
 def adaptive_avg_pool3d(x: Tensor, output_size: Any) -> Tensor:
-    """:func:`adaptive_avg_pool1d` along the last three axes; None keeps a length."""
+    """:func:`adaptive_avg_pool1d` along the last three axes; None keeps a length.
+
+    Examples
+    --------
+    >>> gt.nn.functional.adaptive_avg_pool3d(gt.ones((2, 3, 4, 4, 4)), 1).shape
+    (2, 3, 1, 1, 1)
+    """
     return _adaptive("adaptive_avg_pool3d", 3, x, output_size, mean)
 
 
 def adaptive_max_pool1d(x: Tensor, output_size: Any) -> Tensor:
-    """Largest elements of as many windows; as :func:`adaptive_avg_pool1d`."""
+    """Largest elements of as many windows; as :func:`adaptive_avg_pool1d`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.adaptive_max_pool1d(gt.ones((2, 3, 8)), 4).shape
+    (2, 3, 4)
+    """
     return _adaptive("adaptive_max_pool1d", 1, x, output_size, largest)
 
 
@@ -420,5 +432,11 @@ def adaptive_max_pool2d(x: Tensor, output_size: Any) -> Tensor:
 
 
 def adaptive_max_pool3d(x: Tensor, output_size: Any) -> Tensor:
-    """Largest elements of as many windows; as :func:`adaptive_avg_pool3d`."""
+    """Largest elements of as many windows; as :func:`adaptive_avg_pool3d`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.adaptive_max_pool3d(gt.ones((2, 3, 4, 4, 4)), 2).shape
+    (2, 3, 2, 2, 2)
+    """
     return _adaptive("adaptive_max_pool3d", 3, x, output_size, largest)

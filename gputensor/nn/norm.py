@@ -233,7 +233,11 @@ class BatchNorm2d(_BatchNorm):
 
 
 class BatchNorm3d(_BatchNorm):
-    __doc__ = f"Batch normalization of volumes.{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _BatchNorm,
+        "Batch normalization of volumes.",
+        ">>> gt.nn.BatchNorm3d(3)(gt.ones((2, 3, 4, 4, 4))).shape\n(2, 3, 4, 4, 4)",
+    )
     _axes = (5,)
 
 
@@ -317,8 +321,20 @@ class InstanceNorm2d(GroupNorm):
 
 
 class InstanceNorm1d(InstanceNorm2d):
-    """:class:`InstanceNorm2d` of sequences."""
+    """:class:`InstanceNorm2d` of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.InstanceNorm1d(3)(gt.ones((2, 3, 8))).shape
+    (2, 3, 8)
+    """
 
 
 class InstanceNorm3d(InstanceNorm2d):
-    """:class:`InstanceNorm2d` of volumes."""
+    """:class:`InstanceNorm2d` of volumes.
+
+    Examples
+    --------
+    >>> gt.nn.InstanceNorm3d(3)(gt.ones((2, 3, 4, 4, 4))).shape
+    (2, 3, 4, 4, 4)
+    """

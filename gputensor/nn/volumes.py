@@ -60,6 +60,11 @@ def conv3d(
     Returns
     -------
     Tensor of shape (n, filters, out depth, out height, out width)
+
+    Examples
+    --------
+    >>> gt.nn.functional.conv3d(gt.ones((1, 2, 4, 4, 4)), gt.ones((3, 2, 2, 2, 2))).shape
+    (1, 3, 3, 3, 3)
     """
     name = "conv3d"
     y = volumes.convolve(
@@ -90,6 +95,11 @@ def conv_transpose3d(
     ----------
     x : Tensor of shape (n, channels, depth, height, width)
     weight : Tensor of shape (channels, filters / groups, window depth, height, width)
+
+    Examples
+    --------
+    >>> gt.nn.functional.conv_transpose3d(gt.ones((1, 2, 3, 3, 3)), gt.ones((2, 3, 2, 2, 2))).shape
+    (1, 3, 4, 4, 4)
     """
     name = "conv_transpose3d"
     a, b, c = triple(name, "padding", padding)
@@ -113,7 +123,13 @@ def max_pool3d(
     padding: Size = 0,
     dilation: Size = 1,
 ) -> Tensor:
-    """The largest element of each window of volumes; parameters as of ``max_pool2d``."""
+    """The largest element of each window of volumes; parameters as of ``max_pool2d``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.max_pool3d(gt.ones((2, 3, 4, 4, 4)), 2).shape
+    (2, 3, 2, 2, 2)
+    """
     name = "max_pool3d"
     y = volumes.largest_pool(
         _last(name, x),
@@ -132,7 +148,13 @@ def avg_pool3d(
     padding: Size = 0,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """The mean of each window of volumes; parameters as of ``avg_pool2d``."""
+    """The mean of each window of volumes; parameters as of ``avg_pool2d``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.avg_pool3d(gt.ones((2, 3, 4, 4, 4)), 2).shape
+    (2, 3, 2, 2, 2)
+    """
     name = "avg_pool3d"
     y = volumes.average_pool(
         _last(name, x),

@@ -267,6 +267,12 @@ class GroupQueryAttention(MultiHeadAttention):
     num_query_heads, num_key_value_heads : int
         The first is a multiple of the second.
     dropout, use_bias, sliding_window, use_gate, ... : as of :class:`MultiHeadAttention`
+
+    Examples
+    --------
+    >>> q = np.ones((2, 5, 8))
+    >>> keras.layers.GroupQueryAttention(4, 4, 2)(q, q).shape
+    (2, 5, 8)
     """
 
     def __init__(

@@ -30,6 +30,11 @@ class EinsumDense(Layer):
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
     kernel_constraint, bias_constraint : str or Constraint, optional
+
+    Examples
+    --------
+    >>> keras.layers.EinsumDense("ab,bc->ac", output_shape=3)(np.ones((2, 4))).shape
+    (2, 3)
     """
 
     _constrained: ClassVar = {"kernel": "kernel", "bias": "bias"}
@@ -143,6 +148,11 @@ class SpectralNormalization(Wrapper):
     layer : Layer
         With a ``kernel``, or ``embeddings``.
     power_iterations : int
+
+    Examples
+    --------
+    >>> keras.layers.SpectralNormalization(keras.layers.Dense(3))(np.ones((2, 4))).shape
+    (2, 3)
     """
 
     def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any) -> None:

@@ -204,7 +204,11 @@ class Conv1D(_Conv):
 
 
 class Conv3D(_Conv):
-    __doc__ = f"Convolution of volumes.{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Conv,
+        "Convolution of volumes.",
+        ">>> keras.layers.Conv3D(4, 3)(np.ones((2, 5, 5, 5, 3))).shape\n(2, 3, 3, 3, 4)",
+    )
     _axes = 3
 
 
@@ -276,7 +280,13 @@ def _depthwise(kernel: Tensor) -> Tensor:
 
 
 class DepthwiseConv1D(DepthwiseConv2D):
-    """:class:`DepthwiseConv2D` of sequences."""
+    """:class:`DepthwiseConv2D` of sequences.
+
+    Examples
+    --------
+    >>> keras.layers.DepthwiseConv1D(3)(np.ones((2, 8, 3))).shape
+    (2, 6, 3)
+    """
 
     _axes = 1
 
@@ -369,7 +379,13 @@ class SeparableConv2D(_Conv):
 
 
 class SeparableConv1D(SeparableConv2D):
-    """:class:`SeparableConv2D` of sequences."""
+    """:class:`SeparableConv2D` of sequences.
+
+    Examples
+    --------
+    >>> keras.layers.SeparableConv1D(4, 3)(np.ones((2, 8, 3))).shape
+    (2, 6, 4)
+    """
 
     _axes = 1
 
@@ -500,7 +516,12 @@ class Conv1DTranspose(_ConvTranspose):
 
 
 class Conv3DTranspose(_ConvTranspose):
-    __doc__ = f"Transposed convolution of volumes.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _ConvTranspose,
+        "Transposed convolution of volumes.",
+        ">>> keras.layers.Conv3DTranspose(4, 2, strides=2)(np.ones((2, 3, 3, 3, 3))).shape\n"
+        "(2, 6, 6, 6, 4)",
+    )
     _axes = 3
 
 

@@ -12,6 +12,7 @@ from gputensor.ops import recurrent, windows
 from gputensor.ops.creation import ones, zeros
 from gputensor.ops.elementwise import multiply
 from gputensor.ops.manipulation import reshape
+from gputensor.shown import retold
 
 __all__ = ["ConvLSTM1D", "ConvLSTM2D"]
 
@@ -195,9 +196,17 @@ class _ConvLSTM(RNN):
 
 
 class ConvLSTM1D(_ConvLSTM):
-    __doc__ = f"Long short-term memory of sequences of sequences.{_ConvLSTM.__doc__[16:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _ConvLSTM,
+        "Long short-term memory of sequences of sequences.",
+        ">>> keras.layers.ConvLSTM1D(4, 3)(np.ones((2, 5, 8, 3))).shape\n(2, 6, 4)",
+    )
     _axes = 1
 
 
 class ConvLSTM2D(_ConvLSTM):
-    __doc__ = f"Long short-term memory of sequences of images.{_ConvLSTM.__doc__[16:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _ConvLSTM,
+        "Long short-term memory of sequences of images.",
+        ">>> keras.layers.ConvLSTM2D(4, 3)(np.ones((2, 5, 8, 8, 3))).shape\n(2, 6, 6, 4)",
+    )

@@ -142,12 +142,20 @@ class AveragePooling1D(_Pooling):
 
 
 class MaxPooling3D(_Pooling):
-    __doc__ = f"The largest element of each window of volumes.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Pooling,
+        "The largest element of each window of volumes.",
+        ">>> keras.layers.MaxPooling3D(2)(np.ones((2, 4, 4, 4, 3))).shape\n(2, 2, 2, 2, 3)",
+    )
     _axes = 3
 
 
 class AveragePooling3D(_Pooling):
-    __doc__ = f"The mean of each window of volumes.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Pooling,
+        "The mean of each window of volumes.",
+        ">>> keras.layers.AveragePooling3D(2)(np.ones((2, 4, 4, 4, 3))).shape\n(2, 2, 2, 2, 3)",
+    )
     _axes = 3
     _average = True
 
@@ -179,32 +187,57 @@ class _AdaptivePooling(Layer):
 
 
 class AdaptiveAveragePooling1D(_AdaptivePooling):
-    __doc__ = f"Means of so many windows of sequences.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _AdaptivePooling,
+        "Means of so many windows of sequences.",
+        ">>> keras.layers.AdaptiveAveragePooling1D(4)(np.ones((2, 8, 3))).shape\n(2, 4, 3)",
+    )
     _axes = 1
 
 
 class AdaptiveAveragePooling2D(_AdaptivePooling):
-    __doc__ = f"Means of so many windows of images.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _AdaptivePooling,
+        "Means of so many windows of images.",
+        ">>> keras.layers.AdaptiveAveragePooling2D(4)(np.ones((2, 8, 8, 3))).shape\n(2, 4, 4, 3)",
+    )
 
 
 class AdaptiveAveragePooling3D(_AdaptivePooling):
-    __doc__ = f"Means of so many windows of volumes.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _AdaptivePooling,
+        "Means of so many windows of volumes.",
+        ">>> keras.layers.AdaptiveAveragePooling3D(2)(np.ones((2, 4, 4, 4, 3))).shape\n"
+        "(2, 2, 2, 2, 3)",
+    )
     _axes = 3
 
 
 class AdaptiveMaxPooling1D(_AdaptivePooling):
-    __doc__ = f"Largest elements of so many windows of sequences.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _AdaptivePooling,
+        "Largest elements of so many windows of sequences.",
+        ">>> keras.layers.AdaptiveMaxPooling1D(4)(np.ones((2, 8, 3))).shape\n(2, 4, 3)",
+    )
     _axes = 1
     _reduction = staticmethod(largest)
 
 
 class AdaptiveMaxPooling2D(_AdaptivePooling):
-    __doc__ = f"Largest elements of so many windows of images.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _AdaptivePooling,
+        "Largest elements of so many windows of images.",
+        ">>> keras.layers.AdaptiveMaxPooling2D(4)(np.ones((2, 8, 8, 3))).shape\n(2, 4, 4, 3)",
+    )
     _reduction = staticmethod(largest)
 
 
 class AdaptiveMaxPooling3D(_AdaptivePooling):
-    __doc__ = f"Largest elements of so many windows of volumes.{_AdaptivePooling.__doc__[38:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _AdaptivePooling,
+        "Largest elements of so many windows of volumes.",
+        ">>> keras.layers.AdaptiveMaxPooling3D(2)(np.ones((2, 4, 4, 4, 3))).shape\n(2, 2, 2, 2, 3)",
+    )
     _axes = 3
     _reduction = staticmethod(largest)
 
@@ -290,13 +323,25 @@ class GlobalAveragePooling1D(_GlobalPooling):
 
 
 class GlobalMaxPooling3D(_GlobalPooling):
-    """The largest element of each channel of volumes."""
+    """The largest element of each channel of volumes.
+
+    Examples
+    --------
+    >>> keras.layers.GlobalMaxPooling3D()(np.ones((2, 4, 4, 4, 3))).shape
+    (2, 3)
+    """
 
     _axes = (1, 2, 3)
 
 
 class GlobalAveragePooling3D(_GlobalPooling):
-    """The mean of each channel of volumes."""
+    """The mean of each channel of volumes.
+
+    Examples
+    --------
+    >>> keras.layers.GlobalAveragePooling3D()(np.ones((2, 4, 4, 4, 3))).shape
+    (2, 3)
+    """
 
     _axes = (1, 2, 3)
     _average = True
@@ -353,7 +398,13 @@ class ZeroPadding1D(ZeroPadding2D):
 
 
 class ZeroPadding3D(ZeroPadding2D):
-    """Zeros around volumes: `padding` is an int, or for each axis an int or (before, after)."""
+    """Zeros around volumes: `padding` is an int, or for each axis an int or (before, after).
+
+    Examples
+    --------
+    >>> keras.layers.ZeroPadding3D(1)(np.ones((2, 4, 4, 4, 3))).shape
+    (2, 6, 6, 6, 3)
+    """
 
     _axes = 3
 
@@ -394,7 +445,13 @@ class Cropping1D(Cropping2D):
 
 
 class Cropping3D(Cropping2D):
-    """Volumes without their edges, 1 by default; otherwise as :class:`Cropping2D`."""
+    """Volumes without their edges, 1 by default; otherwise as :class:`Cropping2D`.
+
+    Examples
+    --------
+    >>> keras.layers.Cropping3D(1)(np.ones((2, 4, 4, 4, 3))).shape
+    (2, 2, 2, 2, 3)
+    """
 
     _axes = 3
     _default = 1
@@ -463,7 +520,13 @@ class UpSampling1D(UpSampling2D):
 
 
 class UpSampling3D(UpSampling2D):
-    """Planes, rows and columns of volumes repeated."""
+    """Planes, rows and columns of volumes repeated.
+
+    Examples
+    --------
+    >>> keras.layers.UpSampling3D(2)(np.ones((2, 4, 4, 4, 3))).shape
+    (2, 8, 8, 8, 3)
+    """
 
     _axes = 3
 

@@ -51,6 +51,11 @@ class Resizing(Layer):
     fill_mode : "constant"
     fill_value : float
     antialias : bool
+
+    Examples
+    --------
+    >>> keras.layers.Resizing(4, 4)(np.ones((2, 8, 8, 3))).shape
+    (2, 4, 4, 3)
     """
 
     built = True
@@ -89,7 +94,13 @@ class Resizing(Layer):
 
 
 class CenterCrop(Layer):
-    """The middle of images; smaller ones are enlarged first."""
+    """The middle of images; smaller ones are enlarged first.
+
+    Examples
+    --------
+    >>> keras.layers.CenterCrop(4, 4)(np.ones((2, 8, 8, 3))).shape
+    (2, 4, 4, 3)
+    """
 
     built = True
 
@@ -165,6 +176,11 @@ class RandomFlip(_Random):
     ----------
     mode : {"horizontal_and_vertical", "horizontal", "vertical"}
     seed : int or keras.random.SeedGenerator, optional
+
+    Examples
+    --------
+    >>> keras.layers.RandomFlip()(np.ones((2, 8, 8, 3))).shape
+    (2, 8, 8, 3)
     """
 
     def __init__(
@@ -238,6 +254,11 @@ class RandomRotation(_Moved):
     interpolation : {"bilinear", "nearest"}
     seed : int or keras.random.SeedGenerator, optional
     fill_value : float
+
+    Examples
+    --------
+    >>> keras.layers.RandomRotation(0.1)(np.ones((2, 8, 8, 3))).shape
+    (2, 8, 8, 3)
     """
 
     def __init__(
@@ -269,6 +290,11 @@ class RandomTranslation(_Moved):
     height_factor, width_factor : float or (float, float)
         Bounds of the shares; above 0 is down, and to the right.
     fill_mode, interpolation, seed, fill_value : as of :class:`RandomRotation`
+
+    Examples
+    --------
+    >>> keras.layers.RandomTranslation(0.1, 0.1)(np.ones((2, 8, 8, 3))).shape
+    (2, 8, 8, 3)
     """
 
     def __init__(
@@ -302,6 +328,11 @@ class RandomZoom(_Moved):
         Bounds of what is added to 1 for the share that is seen: above 0 is farther. Without the
         second one both are the same.
     fill_mode, interpolation, seed, fill_value : as of :class:`RandomRotation`
+
+    Examples
+    --------
+    >>> keras.layers.RandomZoom(0.1)(np.ones((2, 8, 8, 3))).shape
+    (2, 8, 8, 3)
     """
 
     def __init__(
@@ -371,6 +402,11 @@ class RandomContrast(_Random):
     value_range : (float, float)
         What results are kept within.
     seed : int or keras.random.SeedGenerator, optional
+
+    Examples
+    --------
+    >>> keras.layers.RandomContrast(0.1)(np.ones((2, 8, 8, 3))).shape
+    (2, 8, 8, 3)
     """
 
     def __init__(
@@ -396,6 +432,11 @@ class RandomBrightness(_Random):
         Bounds of the share.
     value_range : (float, float)
     seed : int or keras.random.SeedGenerator, optional
+
+    Examples
+    --------
+    >>> keras.layers.RandomBrightness(0.1)(np.ones((2, 8, 8, 3))).shape
+    (2, 8, 8, 3)
     """
 
     def __init__(
@@ -439,7 +480,13 @@ class RandomInvert(_Random):
 
 
 class RandomCrop(_Random):
-    """A part of images, the same of all in a batch; their middle while the model does not train."""
+    """A part of images, the same of all in a batch; their middle while the model does not train.
+
+    Examples
+    --------
+    >>> keras.layers.RandomCrop(4, 4)(np.ones((2, 8, 8, 3))).shape
+    (2, 4, 4, 3)
+    """
 
     def __init__(
         self,
@@ -481,6 +528,11 @@ class CategoryEncoding(Layer):
     output_mode : {"multi_hot", "one_hot", "count"}
         A row for each sample with a 1 at each of its numbers; a row for each number; or a row of
         how often each is there.
+
+    Examples
+    --------
+    >>> keras.layers.CategoryEncoding(num_tokens=3)(np.array([[0, 2]]))
+    tensor([[1., 0., 1.]], dtype=float32)
     """
 
     built = True
@@ -537,6 +589,11 @@ class Discretization(Layer):
     epsilon : float
         Is not used: quantiles are exact.
     output_mode : {"int", "one_hot", "multi_hot", "count"}
+
+    Examples
+    --------
+    >>> keras.layers.Discretization(bin_boundaries=[0.0, 1.0])(np.float32([[-1.0, 0.5, 2.0]]))
+    tensor([[0, 1, 2]])
     """
 
     built = True

@@ -14,6 +14,7 @@ from gputensor.errors import ShapeError
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.layers.preprocessing import encoded
 from gputensor.ops.creation import asarray
+from gputensor.shown import retold
 
 __all__ = ["IntegerLookup", "StringLookup", "TextVectorization"]
 
@@ -202,7 +203,12 @@ class _Lookup(Layer):
 
 
 class StringLookup(_Lookup):
-    __doc__ = f"Numbers of words.{_Lookup.__doc__[20:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Lookup,
+        "Numbers of words.",
+        '>>> keras.layers.StringLookup(vocabulary=["a", "b"])(np.array([["b", "a"]]))\n'
+        "tensor([[2, 1]])",
+    )
 
     def __init__(
         self,
@@ -236,7 +242,12 @@ class StringLookup(_Lookup):
 
 
 class IntegerLookup(_Lookup):
-    __doc__ = f"Numbers of whole numbers.{_Lookup.__doc__[20:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Lookup,
+        "Numbers of whole numbers.",
+        ">>> keras.layers.IntegerLookup(vocabulary=[10, 20])(np.array([[20, 10]]))\n"
+        "tensor([[2, 1]])",
+    )
     _kind = int
 
     def __init__(
@@ -303,6 +314,13 @@ class TextVectorization(StringLookup):
     pad_to_max_tokens : bool
     vocabulary : sequence of str, or path, optional
     idf_weights : sequence of float, optional
+
+    Examples
+    --------
+    >>> layer = keras.layers.TextVectorization()
+    >>> layer.adapt(["a cat", "a dog"])
+    >>> layer(["a cat"]).shape
+    (1, 2)
     """
 
     def __init__(
