@@ -31,10 +31,10 @@ def models(code: int) -> tuple[keras.Model, keras.Model, keras.Model]:
 def draw(images, copies, between, history: keras.callbacks.History, file: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.6, 1))
     cells = left.subplots(3, 10)
-    rows = {"original": images, "decoded": copies, "from first\nto last": between}
+    rows = {"original": images, "decoded": copies, "from first\nto fourth": between}
     for line, (name, pictures) in zip(cells, rows.items(), strict=True):
         for cell, picture in zip(line, pictures, strict=True):
             cell.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=1)
@@ -45,6 +45,7 @@ def draw(images, copies, between, history: keras.callbacks.History, file: Path) 
     for name, label in (("loss", "training"), ("val_loss", "test")):
         axes.plot(np.array(history.epoch) + 1, history.history[name], marker="o", label=label)
     axes.set(title="Loss", xlabel="epoch", ylabel="binary cross-entropy (nats per pixel)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=120)
@@ -72,7 +73,7 @@ def main() -> None:
     shown = x_test[:10]
     codes = encoder.predict(shown, verbose=0)
     share = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
-    between = decoder.predict((1 - share) * codes[0] + share * codes[-1], verbose=0)
+    between = decoder.predict((1 - share) * codes[0] + share * codes[3], verbose=0)
     copies = decoder.predict(codes, verbose=0)
     print(f"Mean squared error of ten test digits: {np.mean((copies - shown) ** 2):.4f}")
     draw(shown, copies, between, history, args.out)

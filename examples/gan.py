@@ -46,6 +46,7 @@ def draw(samples, losses, file: Path) -> None:
     ):
         axes.plot(epochs, values, marker="o", label=label)
     axes.set(title="Losses", xlabel="epoch", ylabel="mean binary cross-entropy (nats)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=120)

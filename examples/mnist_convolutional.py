@@ -46,6 +46,7 @@ def draw(history: keras.callbacks.History, images, labels, guesses, file: Path) 
     for name, label in (("accuracy", "training, augmented"), ("val_accuracy", "test")):
         axes.plot(epochs, 100 * np.array(history.history[name]), marker="o", label=label)
     axes.set(title="Accuracy", xlabel="epoch", ylabel="right answers (%)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     wrong = np.flatnonzero(guesses != labels)

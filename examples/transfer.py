@@ -53,6 +53,7 @@ def draw(results: dict[str, list[float]], few: int, file: Path) -> None:
         xlabel="epoch",
         ylabel="right answers on test digits (%)",
     )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=120)

@@ -78,6 +78,7 @@ _BENCHMARKS = {
     "mnist": "an epoch of training",
     "overhead": "cost of the tape, with thirty small operations",
     "small": "an epoch of training a small model, with small batches",
+    "training": "steps of a convolutional net, autoencoders and a transformer",
 }
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import re
 import subprocess
 import sys
@@ -10,8 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gputensor as gt
 from gputensor import backend, cli
-from gputensor.benchmarks import common, epilogue, graph, kernels, matmul, mnist, overhead, small
+from gputensor.benchmarks import (
+    common,
+    epilogue,
+    graph,
+    kernels,
+    matmul,
+    mnist,
+    overhead,
+    small,
+    training,
+)
 from gputensor.tree import leaves
 
 CPU = backend.device("cpu")
@@ -117,6 +129,27 @@ def test_graph():
     for table in report.record["results"].values():
         check(table)
     assert len(report.bars) == sum(map(len, report.record["results"].values()))
+
+
+def test_training(monkeypatch):
+    """With the smallest batches; and PyTorch trains the same networks."""
+    monkeypatch.setattr(training, "STEPS", 1)
+    peers = there_are(training)
+    report = training.run(CPU, peers, repeats=2, shrink=64)
+    assert list(report.record["results"]) == list(training.TASKS)
+    for table in report.record["results"].values():
+        check(table)
+        assert ("PyTorch eager" in table) == ("torch" in peers)
+    assert len(report.bars) == sum(map(len, report.record["results"].values()))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", training.TASKS)
+def test_networks_of_both_libraries_have_as_many_parameters(name):
+    torch = pytest.importorskip("torch")
+    network = training.TASKS[name][0](2).network
+    counts = [sum(math.prod(p.shape) for p in network(nn).parameters()) for nn in (gt.nn, torch.nn)]
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("scalars", [False, True])

@@ -124,7 +124,7 @@ def _backward(
             d, sums = kernels.bias_activation_backward.run(d, saved, b, kind=kind)
             b_grads[part] += sums
         elif needs[2]:
-            b_grads[part] += d.sum(axis=0)
+            b_grads[part] += np.ones(len(d), d.dtype) @ d  # quicker than its sum
         if w_grads is not None:
             w_grads[part] += host_matmul(_rows(x[some], geometry).T, d)
         if x_grad is not None:
