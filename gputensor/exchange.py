@@ -74,13 +74,13 @@ def _convolution(layer: Any) -> Iterator[_Entry]:
     n = layer._axes
     to, back = _axes(n + 1, n, *range(n))
     if isinstance(layer, layers.DepthwiseConv2D):
-        high, wide, channels, each = layer.kernel.shape
+        *window, channels, each = layer.kernel.shape
 
         def to(a: Array) -> Array:
-            return a.transpose(2, 3, 0, 1).reshape(channels * each, 1, high, wide)
+            return a.transpose(n, n + 1, *range(n)).reshape(channels * each, 1, *window)
 
         def back(a: Array) -> Array:
-            return a.reshape(channels, each, high, wide).transpose(2, 3, 0, 1)
+            return a.reshape(channels, each, *window).transpose(*range(2, n + 2), 0, 1)
 
     yield _Entry("weight", layer.kernel, to, back)
     yield from _plain(bias="bias")(layer)
@@ -131,9 +131,12 @@ _ENTRIES: dict[type, Callable[[Any], Iterator[_Entry]]] = {
     layers.Dense: _dense,
     layers.Conv1D: _convolution,
     layers.Conv2D: _convolution,
+    layers.Conv3D: _convolution,
+    layers.DepthwiseConv1D: _convolution,
     layers.DepthwiseConv2D: _convolution,
     layers.Conv1DTranspose: _convolution,
     layers.Conv2DTranspose: _convolution,
+    layers.Conv3DTranspose: _convolution,
     layers.Embedding: _plain(weight="embeddings"),
     layers.BatchNormalization: _batch_norm,
     layers.LayerNormalization: _norm,
@@ -202,7 +205,10 @@ _PASS = (layers.Dropout, layers.Activation, layers.ReLU, layers.LeakyReLU, layer
 _IMAGES = (
     layers.Conv1D,
     layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
     layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
     layers.SeparableConv2D,
     layers.Conv1DTranspose,
     layers.Conv2DTranspose,
@@ -210,6 +216,8 @@ _IMAGES = (
     layers.MaxPooling2D,
     layers.AveragePooling1D,
     layers.AveragePooling2D,
+    layers.MaxPooling3D,
+    layers.AveragePooling3D,
 )
 
 

@@ -222,6 +222,12 @@ def _gelu(g: _Graph, x: str) -> str:
     return found
 
 
+def _with_root(g: _Graph, x: str) -> str:
+    square = g.add("Add", [g.add("Mul", [x, x]), g.constant(np.float32(4))])
+    found: str = g.add("Add", [x, g.add("Sqrt", [square])])
+    return found
+
+
 _ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
     "linear": lambda g, x: x,
     "relu": _simple("Relu"),
@@ -246,6 +252,12 @@ _ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
     "log_sigmoid": lambda g, x: g.add("Neg", [g.add("Softplus", [g.add("Neg", [x])])]),
     "tanh_shrink": lambda g, x: g.add("Sub", [x, g.add("Tanh", [x])]),
 }
+_ACTIVATIONS |= {
+    "hard_shrink": _simple("Shrink", lambd=0.5),
+    "soft_shrink": _simple("Shrink", lambd=0.5, bias=0.5),
+    "squareplus": lambda g, x: g.add("Mul", [_with_root(g, x), g.constant(np.float32(0.5))]),
+    "sparse_sigmoid": _simple("HardSigmoid", alpha=0.5, beta=0.5),
+}
 _ACTIVATIONS["swish"] = _ACTIVATIONS["silu"]
 _ACTIVATIONS["hard_swish"] = _ACTIVATIONS["hard_silu"]
 
@@ -259,6 +271,13 @@ def _same(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> Any:
 
 def _dense(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
     y = g.add("MatMul", [xs[0], g.constant(layer.weight)])
+    if layer.bias is not None:
+        y = g.add("Add", [y, g.constant(layer.bias)])
+    return g.activated(layer, layer.activation, y)
+
+
+def _einsum_dense(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
+    y = g.add("Einsum", [xs[0], g.constant(layer.kernel)], equation=layer.equation)
     if layer.bias is not None:
         y = g.add("Add", [y, g.constant(layer.bias)])
     return g.activated(layer, layer.activation, y)
@@ -357,8 +376,10 @@ def _convolution(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
 
 
 def _separable(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
-    deep = g.constant(_weight(_depthwise(layer.depthwise_kernel), (3, 2, 0, 1)))
-    wide = [g.constant(_weight(layer.pointwise_kernel, (3, 2, 0, 1)))]
+    n = layer._axes
+    order = (n + 1, n, *range(n))
+    deep = g.constant(_weight(_depthwise(layer.depthwise_kernel), order))
+    wide = [g.constant(_weight(layer.pointwise_kernel, order))]
     wide += [] if layer.bias is None else [g.constant(layer.bias)]
     groups = given[0].shape[-1]
 
@@ -367,7 +388,7 @@ def _separable(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
         found: str = g.add("Conv", [y, *wide])
         return found
 
-    return g.activated(layer, layer.activation, _around(g, xs[0], 4, run))
+    return g.activated(layer, layer.activation, _around(g, xs[0], n + 2, run))
 
 
 def _transposed(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
@@ -715,6 +736,7 @@ _LAYERS: dict[type, Convert] = {
     InputLayer: _same,
     Operation: _operation,
     layers.Dense: _dense,
+    layers.EinsumDense: _einsum_dense,
     layers.Flatten: lambda g, layer, xs, given: g.add("Flatten", xs, axis=1),
     layers.Rescaling: _rescaling,
     layers.Activation: lambda g, layer, xs, given: g.activated(layer, layer.activation, xs[0]),
@@ -729,6 +751,7 @@ _LAYERS: dict[type, Convert] = {
     layers.ELU: lambda g, layer, xs, given: g.add("Elu", xs, alpha=float(layer.alpha)),
     layers.Softmax: lambda g, layer, xs, given: g.add("Softmax", xs[:1], axis=layer.axis),
     layers.PReLU: _prelu,
+    layers.SeparableConv1D: _separable,
     layers.SeparableConv2D: _separable,
     layers.BatchNormalization: _batch_norm,
     layers.LayerNormalization: _layer_norm,
@@ -755,8 +778,17 @@ _LAYERS: dict[type, Convert] = {
             "GaussianDropout",
             "AlphaDropout",
             "ActivityRegularization",
+            "SpatialDropout3D",
+            "RandomBrightness",
+            "RandomContrast",
+            "RandomFlip",
+            "RandomGrayscale",
+            "RandomInvert",
+            "RandomRotation",
+            "RandomShear",
+            "RandomTranslation",
+            "RandomZoom",
         )
-        if hasattr(layers, name)
     },
     **{
         getattr(layers, name): _merged(kind)
@@ -770,14 +802,17 @@ _LAYERS: dict[type, Convert] = {
     },
 }
 for _kinds, _convert in (
-    ((layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D), _convolution),
-    ((layers.Conv1DTranspose, layers.Conv2DTranspose), _transposed),
+    ((layers.Conv1D, layers.Conv2D, layers.Conv3D), _convolution),
+    ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _convolution),
+    ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
     (
         (
             layers.MaxPooling1D,
             layers.MaxPooling2D,
+            layers.MaxPooling3D,
             layers.AveragePooling1D,
             layers.AveragePooling2D,
+            layers.AveragePooling3D,
         ),
         _pooling,
     ),
@@ -785,14 +820,16 @@ for _kinds, _convert in (
         (
             layers.GlobalMaxPooling1D,
             layers.GlobalMaxPooling2D,
+            layers.GlobalMaxPooling3D,
             layers.GlobalAveragePooling1D,
             layers.GlobalAveragePooling2D,
+            layers.GlobalAveragePooling3D,
         ),
         _global_pooling,
     ),
-    ((layers.ZeroPadding1D, layers.ZeroPadding2D), _padding),
-    ((layers.Cropping1D, layers.Cropping2D), _cropping),
-    ((layers.UpSampling1D, layers.UpSampling2D), _upsampling),
+    ((layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D), _padding),
+    ((layers.Cropping1D, layers.Cropping2D, layers.Cropping3D), _cropping),
+    ((layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D), _upsampling),
     ((layers.SimpleRNN, layers.LSTM, layers.GRU), _recurrent),
 ):
     for _kind in _kinds:

@@ -56,7 +56,6 @@ def test_runs_that_are_killed_end_with_the_same_bits(tmp_path, request, kind):
             continue
         resumed.append(Checkpointer(folder).latest)
         assert ended(folder, 1 + i % 5, kind)[1] == expected, resumed
-        assert not list(folder.glob("*.tmp"))
         if len(resumed) == count:
             break
     print(f"{kind}: {len(resumed)} killed, and resumed at steps {resumed}")
@@ -73,7 +72,10 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, re
         time.sleep(rng.uniform(0, 0.03))
         run.send_signal(signal.SIGKILL)
         run.wait()
-        in_the_middle += bool(list(tmp_path.glob("*.tmp")))
+        left = list(tmp_path.glob("*.tmp"))
+        in_the_middle += bool(left)
+        for folder in left:  # one without a lock may be just being made, if it is young
+            os.utime(folder, (0, 0))
         saver = Checkpointer(tmp_path)
         assert not list(tmp_path.glob("*.tmp"))
         assert saver.latest > before

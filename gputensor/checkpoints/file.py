@@ -24,6 +24,7 @@ __all__ = ["Checkpoint", "read", "read_content", "write"]
 _VERSION = 1
 _KEY = "gputensor.checkpoint"
 _BLANK = b'"checksum":"00000000"'
+_LARGE = 16 << 20  # bytes whose sum is worth a thread: neither it nor writing holds Python's lock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,22 +74,44 @@ def write(path: Path, arrays: dict[str, Any], content: dict[str, Any]) -> None:
 
     text = json.dumps({"version": _VERSION, **content}, separators=(",", ":"), allow_nan=False)
     specs, held = tensor_files.specified(arrays)
-    sums: list[int] = []
     names = dict(zip(specs, held, strict=True))
-    # Neither holds Python's lock: the sum costs no time beside the writing.
-    adder = threading.Thread(target=lambda: sums.append(_sum(names[k] for k in sorted(names))))
-    adder.start()
-    try:
-        with files.replacing(path) as place:
-            serialize_file(specs, place, metadata={_KEY: text, "checksum": "00000000"})
-            adder.join()
-            with open(place, "r+b") as file:
-                header = file.read(int.from_bytes(file.read(8), "little"))
-                at = header.index(_BLANK)
-                file.seek(8 + at + len(_BLANK) - 9)
-                file.write(b"%08x" % zlib.crc32(header, sums[0]))
-    finally:
-        adder.join()
+    ordered = [names[name] for name in sorted(names)]
+    with _Sum(ordered) as total, files.replacing(path) as place:
+        serialize_file(specs, place, metadata={_KEY: text, "checksum": "00000000"})
+        with open(place, "r+b") as file:
+            header = file.read(int.from_bytes(file.read(8), "little"))
+            at = header.index(_BLANK)
+            file.seek(8 + at + len(_BLANK) - 9)
+            file.write(b"%08x" % zlib.crc32(header, total.result()))
+
+
+class _Sum:
+    """The checksum of arrays; of large ones it is found by a thread, while they are written."""
+
+    def __init__(self, arrays: list[Any]) -> None:
+        self._found = 0
+        self._arrays = arrays
+        self._thread: threading.Thread | None = None
+        if sum(array.nbytes for array in arrays) >= _LARGE:
+            self._thread = threading.Thread(target=self._add)
+            self._thread.start()
+        else:
+            self._add()
+
+    def _add(self) -> None:
+        self._found = _sum(self._arrays)
+
+    def __enter__(self) -> "_Sum":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.result()
+
+    def result(self) -> int:
+        """The sum, once it is found."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._found
 
 
 def _sum(arrays: Any) -> int:
