@@ -2,12 +2,13 @@
 
     python -m benchmarks.distributed [--processes 2] [--rounds 7] [--json FILE]
 
-All train the same network with the same batches, in turns, round by round. What is quoted is the
-median of the rounds' quotients, as other work on the machine slows both alike at best.
+All train the same network with the same batches, in turns, round by round; the figures are medians.
+In each round the processes train once more without sums of gradients, each for itself.
 
-In each round the processes train once more without sums of gradients, each for itself. What an
-epoch takes longer with them is what they cost: sums, and waiting for each other. The same sums are
-timed with nothing else to do, too. They are hidden as far as they cost less than that.
+Elapsed time says little where other programs take turns on the cores: ranks that wait for each
+other wait for these programs, too. So the processors' time of an epoch is quoted, too: of the one
+process, and of a rank with all of its threads, which is how the quotient would be on cores of their
+own. Of the time that the sums add to a rank, what its main thread does not spend is hidden.
 """
 
 import argparse
@@ -45,29 +46,6 @@ def network(kind):  # type: ignore[no-untyped-def]
     return model, x, rng.integers(0, 10, len(x))
 
 
-def sums(team: Any, model: Any) -> float:
-    """Seconds that the sums of a step take with nothing else to do."""
-    import numpy as np
-
-    from gputensor.distributed import gradients
-
-    engine = model.optimizer.engine
-    pieces = [
-        np.zeros(stop - start, np.float32)
-        for part in engine._parts
-        for start, stop in gradients._buckets(part, part.first, part.first + part.size)
-    ]
-    found = []
-    for _ in range(51):
-        team.barrier()
-        began = time.perf_counter()
-        for piece in pieces:
-            team.start(piece)
-        team.join()
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
-
-
 def work(kind: str, batch: int) -> None:
     """Be one of the processes: train an epoch for each line of the input, and print figures."""
     import gputensor as gt
@@ -78,11 +56,13 @@ def work(kind: str, batch: int) -> None:
     model, x, y = network(kind)
     model.compile("adam", "sparse_categorical_crossentropy")
 
-    def epoch() -> float:
+    def epoch() -> tuple[float, float, float]:
+        """Seconds elapsed, of the processor, and of it in the main thread."""
         gt.distributed.barrier()
         options: dict[str, Any] = {"epochs": 1, "verbose": 0, "capture": True}
+        whole, main = time.process_time(), time.thread_time()
         seconds: float = model.fit(x, y, batch_size=batch, **options).seconds[0]
-        return seconds
+        return seconds, time.process_time() - whole, time.thread_time() - main
 
     def nothing(self: Group, array: Any) -> None:
         self._started.append(-1)
@@ -93,12 +73,11 @@ def work(kind: str, batch: int) -> None:
     for _ in range(gt.distributed.broadcast(rounds)):
         if gt.distributed.is_first():
             sys.stdin.readline()
-        found = [epoch(), len(x)]
+        found = [len(x), *epoch()]
         if team is not None:
             Group.start = nothing  # type: ignore[assignment, method-assign]
-            found.append(epoch())
+            found += epoch()
             Group.start = start  # type: ignore[method-assign]
-            found.append(sums(team, model) * -(-len(x) // batch))
         if gt.distributed.is_first():
             print(json.dumps(found), flush=True)
 
@@ -143,20 +122,19 @@ def measure(kind: str, batch: int, processes: int, rounds: int) -> dict[str, Any
     for _ in range(rounds):
         alone.append(one.train())
         together.append(several.train())
-    quotients = [a[0] / b[0] for a, b in zip(alone, together, strict=True)]
-    cost = [with_sums - without for with_sums, _, without, _ in together]
+    pairs = list(zip(alone, together, strict=True))
     return {
         "network": kind,
         "batch": batch,
         "processes": processes,
-        "alone": statistics.median(count / seconds for seconds, count in alone),
-        "together": statistics.median(count / seconds for seconds, count, *_ in together),
-        "quotient": statistics.median(quotients),
-        "quotients": quotients,
-        "sums": statistics.median(b[3] / b[0] for b in together),
-        "cost": statistics.median(c / b[0] for c, b in zip(cost, together, strict=True)),
-        "hidden": 1 - statistics.median(c / b[3] for c, b in zip(cost, together, strict=True)),
-        "seconds": {"alone": alone, "together": together},
+        "alone": statistics.median(a[0] / a[1] for a in alone),
+        "together": statistics.median(b[0] / b[1] for b in together),
+        "quotient": statistics.median(a[1] / b[1] for a, b in pairs),
+        "quotient of processor time": statistics.median(a[2] / b[2] for a, b in pairs),
+        "sums": statistics.median((b[2] - b[5]) / b[2] for b in together),
+        "hidden": statistics.median(1 - (b[3] - b[6]) / (b[2] - b[5]) for b in together),
+        "columns": "rows; seconds, of processor, of main thread; the same without sums",
+        "rounds": {"alone": alone, "together": together},
     }
 
 
@@ -180,8 +158,9 @@ def main() -> None:
         print(
             f"{kind:13} batch {batch:4}: {figures['alone']:8.0f} images/s alone, "
             f"{figures['together']:8.0f} with {args.processes} processes, "
-            f"{figures['quotient']:.2f} times; sums are {figures['sums']:.1%} of an epoch and "
-            f"cost {figures['cost']:.1%}: {figures['hidden']:.0%} hidden",
+            f"{figures['quotient']:.2f} times; by the processors' time "
+            f"{figures['quotient of processor time']:.2f} times, sums {figures['sums']:.0%} of it, "
+            f"{figures['hidden']:.0%} of that hidden",
             flush=True,
         )
     if args.json:

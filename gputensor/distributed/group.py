@@ -474,6 +474,7 @@ def _ending_all(made: Group, before: Callable[..., Any]) -> Callable[..., None]:
         sys.stdout.flush()
         sys.stderr.flush()
         made._watch.end(traceback.format_exception_only(kind, error)[-1].strip())
+        time.sleep(0.5)  # in which a launcher passes on what was written, before it ends all
         for engine in (made._device, made._host):
             if engine is not None:
                 engine.kill()

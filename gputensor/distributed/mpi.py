@@ -12,9 +12,9 @@ from gputensor.errors import DistributedError
 
 __all__ = ["Mpi"]
 
-# An operation is asked so often whether it is done, and then again after so many seconds: MPI's own
-# waiting keeps a core busy, which another rank may need to come.
-_LOOKS, _PAUSE = 50, 2e-5
+# An operation is asked so often whether it is done, and then again after pauses, in seconds, that
+# become longer: MPI's own waiting keeps a core busy, which another rank may need to come.
+_LOOKS, _SHORTEST, _LONGEST = 50, 2e-5, 3e-4
 _OPS = {"sum": "SUM", "max": "MAX", "min": "MIN"}
 
 
@@ -94,8 +94,10 @@ def _wait(request: Any) -> None:
     for _ in range(_LOOKS):
         if request.Test():
             return
+    pause = _SHORTEST
     while not request.Test():
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        pause = min(1.5 * pause, _LONGEST)
 
 
 def _numbers(array: Array) -> Array:

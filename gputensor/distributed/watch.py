@@ -249,7 +249,7 @@ class Watch:
             sys.stderr.write(f"gputensor.distributed: {text}. All ranks end.\n")
             sys.stderr.flush()
         if self.rank == 0:
-            time.sleep(0.2)  # the others end by themselves
+            time.sleep(0.5)  # the others end by themselves
             self._kill()
         os._exit(EXIT)
 
