@@ -1,5 +1,6 @@
 """Callbacks with Keras's names."""
 
+from gputensor.keras.naming import lacking
 from gputensor.training.callbacks import (
     Callback,
     CallbackList,
@@ -25,3 +26,15 @@ __all__ = [
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]
+
+__getattr__ = lacking(
+    __name__,
+    {
+        "BackupAndRestore": "ModelCheckpoint, and load_model where training goes on",
+        "OrbaxCheckpoint": "ModelCheckpoint",
+        "ProgbarLogger": "verbose=1 of fit",
+        "RemoteMonitor": "LambdaCallback",
+        "SwapEMAWeights": "use_ema=True of the optimizer",
+        "TensorBoard": "CSVLogger",
+    },
+)
