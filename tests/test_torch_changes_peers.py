@@ -1,5 +1,7 @@
 """Changes in place, and what is refused, in the door with PyTorch's names beside PyTorch."""
 
+import operator
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,31 @@ def test_what_pytorch_refuses_is_refused(name):
     for library in (theirs, ours):
         with pytest.raises((RuntimeError, TypeError, ValueError, IndexError)):
             ERRORS[name](library)
+
+
+@pytest.mark.parametrize("symbol", ["iadd", "isub", "imul", "itruediv"])
+def test_a_sum_beside_a_normalized_tensor_is_pytorchs(symbol):
+    x = np.random.default_rng(0).normal(size=(4, 3, 5, 5)).astype(np.float32)
+    seen = []
+    for t in (theirs, ours):
+        t.manual_seed(0)
+        layer, inputs = t.nn.BatchNorm2d(3), t.tensor(x, requires_grad=True)
+        out = layer(inputs)
+        same = out
+        out = getattr(operator, symbol)(out, inputs * 2 + 9)
+        assert out is same
+        (out**2).sum().backward()
+        seen.append((out.detach().numpy(), inputs.grad.numpy(), layer.weight.grad.numpy()))
+    for mine, true in zip(seen[1], seen[0], strict=True):
+        np.testing.assert_allclose(mine, true, rtol=2e-3, atol=2e-3)
+
+
+def test_a_part_is_changed_with_the_whole_and_a_leaf_is_not_changed_at_all():
+    for t in (theirs, ours):
+        x = t.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        whole = x * 2
+        row = whole[0]
+        row += 1
+        assert whole.tolist() == [[3.0, 5.0], [6.0, 8.0]]
+        with pytest.raises(RuntimeError):
+            x += 1

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gputensor.checkpoints import Checkpointer
+from gputensor.keras.naming import lacking
 from gputensor.training.callbacks import (
     Callback,
     CallbackList,
@@ -72,3 +73,15 @@ class BackupAndRestore(Checkpointer):
             self.path(step).unlink(missing_ok=True)
         if self.delete_checkpoint:
             self.last = None
+
+
+__getattr__ = lacking(
+    __name__,
+    {
+        "OrbaxCheckpoint": "ModelCheckpoint",
+        "ProgbarLogger": "verbose=1 of fit",
+        "RemoteMonitor": "LambdaCallback",
+        "SwapEMAWeights": "use_ema=True of the optimizer",
+        "TensorBoard": "CSVLogger",
+    },
+)

@@ -54,6 +54,10 @@ attach(
         "__matmul__": products.operator,
         "__rmatmul__": lambda self, other: products.matmul(ours(other), self),
         "__setitem__": inplace.setting,
+        **{
+            symbol: inplace.augmented(symbol)
+            for symbol in ("__iadd__", "__isub__", "__imul__", "__itruediv__")
+        },
         "__getitem__": lambda self, key: ours(_Engine.__getitem__(self, key)),
         **{name: (lambda d: lambda self: self.to(d))(getattr(dtypes, name)) for name in _OWN},
         "byte": lambda self: self.to(dtypes.uint8),

@@ -4,6 +4,7 @@ The result of the function is put into the tensor by the engine's ``x[...] = res
 the tape right or refuses.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 
 from gputensor import backend, ops
 from gputensor import random as engine_random
+from gputensor.autograd import Leaf
 from gputensor.autograd import Tensor as Engine
-from gputensor.errors import DTypeError, ShapeError
+from gputensor.errors import DTypeError, GraphError, ShapeError
 from gputensor.ops.inplace import setitem
 from gputensor.torch.dtypes import can_cast, category_of
+from gputensor.torch.tensor import ours
 
-__all__ = ["setting", "write", "written"]
+__all__ = ["augmented", "setting", "write", "written"]
 
 
 def write(name: str, x: Any, value: Any) -> Any:
@@ -231,3 +234,31 @@ _NAMES = [
     "logical_xor",
     "addmm",
 ]
+
+
+def _whole(x: Any) -> bool:
+    """Whether a tensor is all of its memory, not a part that others look at."""
+    base = getattr(x.array, "base", None)
+    return base is None or getattr(base, "size", None) == x.array.size
+
+
+def augmented(symbol: str) -> Callable[..., Any]:
+    """An operator such as ``+=``: in the memory of its operand, or where the tape needs that in
+    another, as activations with ``inplace=True`` do.
+    """
+    name = symbol.strip("_")[1:]
+    inside, outside = getattr(Engine, f"__i{name}__"), getattr(operator, name)
+
+    def method(self: Any, other: Any) -> Any:
+        try:
+            return ours(inside(self, other))
+        except GraphError:
+            if isinstance(self._node, Leaf) or not _whole(self):
+                raise
+            made = outside(self, other)
+            if made.array.shape != self.array.shape or made.array.dtype != self.array.dtype:
+                raise
+            self.array, self._node = made.array, made._node
+            return self
+
+    return method
