@@ -107,7 +107,9 @@ def backward(group: Group, optimizer: "Optimizer", loss: Tensor, share: float) -
 
 def add_up(group: Group, optimizer: "Optimizer", share: float | None = None) -> Arriving:
     """Begin to add up gradients over the ranks, times `share` where that is given."""
-    if backend.recording() is None:
+    if (
+        share is not None and backend.recording() is None
+    ):  # fit does the same on all, captured or not
         _complete(group, optimizer)
     optimizer._gradients(change=True)
     stretches = optimizer._stretches()

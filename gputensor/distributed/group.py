@@ -440,6 +440,7 @@ def _device_of(local_rank: int) -> int | None:
                 "start fewer ranks on this machine, or set GPUTENSOR_DEVICE=cpu"
             )
         os.environ["GPUTENSOR_DEVICE"] = f"cuda:{local_rank}"
+        config.device_setting.cache_clear()
         where = backend.default_device()
     import cupy  # type: ignore[import-not-found, unused-ignore]
 
