@@ -526,18 +526,29 @@ def print_table(title: str, unit: str, table: dict[str, dict[str, float]]) -> No
         )
 
 
-def plot(report: Report, path: Path) -> None:
-    """Draw a bar chart."""
-    from matplotlib.figure import Figure
+_MOST_BARS = 40  # one above the other
 
-    names = list(report.bars)[::-1]
-    figure = Figure(figsize=(8, 0.3 * len(names) + 1.5), layout="constrained")
-    axes = figure.subplots()
-    colors = ["tab:green" if "gputensor" in n else "tab:gray" for n in names]
-    bars = axes.barh(names, [report.bars[n] for n in names], color=colors)
-    axes.bar_label(bars, fmt="%.3g", padding=3)
-    axes.set(xlabel=report.axis, title=report.record["title"])
-    axes.margins(x=0.12, y=0.02)
+
+def plot(report: Report, path: Path) -> None:
+    """Draw a bar chart, side by side in parts if there are many bars."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    names = list(report.bars)
+    parts = -(-len(names) // _MOST_BARS)
+    each = -(-len(names) // parts)
+    figure = Figure(figsize=(7 * parts + 1, 0.24 * each + 1.5), layout="constrained")
+    for i, axes in enumerate(figure.subplots(1, parts, squeeze=False, sharex=True)[0]):
+        shown = names[i * each : (i + 1) * each][::-1]
+        colors = ["tab:green" if "gputensor" in n else "tab:gray" for n in shown]
+        bars = axes.barh(shown, [report.bars[n] for n in shown], color=colors)
+        axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set(xlabel=report.axis)
+        axes.margins(x=0.12, y=0.02)
+    key = [Patch(color="tab:green", label="gputensor"), Patch(color="tab:gray", label="others")]
+    axes.legend(handles=key, loc="lower right")
+    figure.suptitle(report.record["title"])
     figure.savefig(path, dpi=120)
 
 

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # it runs as a script: this checkout is what is tested, installed or not
     sys.path[0] = str(ROOT)
 
-from gputensor import backend, errors  # noqa: E402
+from gputensor import backend, config, errors  # noqa: E402
 from gputensor.benchmarks import common  # noqa: E402
 
 # Seconds that each step may take, the most telling steps first.
@@ -301,6 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if where.kind != "cuda":
         parser.error(f"{where} is no GPU")
     os.environ["GPUTENSOR_DEVICE"] = str(where)
+    config.device_setting.cache_clear()
 
     try:
         args.out.mkdir(parents=True, exist_ok=True)

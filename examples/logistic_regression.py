@@ -48,11 +48,15 @@ def draw(points, labels, w: gt.Tensor, losses: list[float], file: Path) -> None:
     chance = gt.sigmoid(features(grid) @ w).numpy().reshape(u.shape)
     shades = left.contourf(u, v, chance, 20, cmap="coolwarm", vmin=0, vmax=1, alpha=0.6)
     left.contour(u, v, chance, [0.5], colors="black")
-    left.scatter(*points.T, c=labels, cmap="coolwarm", s=8, edgecolors="black", linewidths=0.2)
-    left.set(title="probability of the outer class", aspect="equal")
-    figure.colorbar(shades, ax=left)
+    for k, (name, color) in enumerate([("inner", "tab:blue"), ("outer", "tab:red")]):
+        at = points[labels == k]
+        left.scatter(*at.T, color=color, s=8, edgecolors="black", linewidths=0.2, label=name)
+    left.legend(title="class", loc="upper right")
+    left.set(title="Points and fit; the line is one half", aspect="equal")
+    left.set(xlabel="first coordinate", ylabel="second coordinate")
+    figure.colorbar(shades, ax=left, label="probability of the outer class")
     right.plot(losses, marker=".")
-    right.set(title="loss by L-BFGS iteration", xlabel="iteration")
+    right.set(title="Loss by L-BFGS iteration", xlabel="iteration", ylabel="loss")
     right.grid(alpha=0.3)
     figure.savefig(file, dpi=120)
 
@@ -64,6 +68,7 @@ def main(points: int, out: Path) -> None:
     print(f"{result.message} after {result.nit} iterations: loss {result.fun:.4f}")
     print(f"accuracy on the data: {right.astype(gt.float64).mean().item():.1%}")
     draw(places, labels, result.x, losses, out)
+    print(f"Picture: {out}")
 
 
 if __name__ == "__main__":

@@ -51,14 +51,29 @@ def descend(f, x: gt.Tensor, direction, steps: int, enough: float = 1e-8) -> lis
 
 
 def draw(paths: dict[str, list[np.ndarray]], file: Path) -> None:
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     u, v = np.meshgrid(np.linspace(-1.6, 1.4, 200), np.linspace(-0.6, 1.6, 200))
-    axes.contour(u, v, np.log(100 * (v - u**2) ** 2 + (1 - u) ** 2 + 1e-3), 20, alpha=0.4)
+    heights = np.log10(100 * (v - u**2) ** 2 + (1 - u) ** 2 + 1e-3)
+    left.contour(u, v, heights, 20, alpha=0.4)
     for name, path in paths.items():
-        axes.plot(*np.array(path).T, marker=".", label=f"{name}, {len(path) - 1} steps")
-    axes.plot(1, 1, "k*", markersize=10)
-    axes.legend()
+        points = np.array(path)
+        left.plot(points[:, 0], points[:, 1], marker=".", linewidth=1, label=name)
+        values = 100 * (points[:, 1] - points[:, 0] ** 2) ** 2 + (1 - points[:, 0]) ** 2
+        right.semilogy(values, label=f"{name}, {len(path) - 1} steps")
+    path = np.array(paths["gradient descent"])
+    longest = np.linalg.norm(np.diff(path, axis=0), axis=1).argmax()
+    middle = path[longest : longest + 2].mean(axis=0)
+    note = "one step: the line search tries 1 first"
+    left.annotate(note, middle, (-0.8, 1.45), arrowprops={"arrowstyle": "->"}, fontsize=8)
+    left.plot(1, 1, "k*", markersize=10, label="minimum")
+    left.set(title="Paths over Rosenbrock's function", xlabel="first coordinate")
+    left.set_ylabel("second coordinate")
+    right.set(title="Value at each step", xlabel="step", ylabel="value of the function")
+    right.set_ylim(bottom=1e-16)
+    left.legend(loc="lower left")
+    right.legend()
+    right.grid(alpha=0.3)
     figure.savefig(file, dpi=120)
 
 
@@ -69,6 +84,7 @@ def main(out: Path) -> None:
     for name, path in paths.items():
         print(f"{name}: {len(path) - 1} steps to {path[-1].tolist()}")
     draw(paths, out)
+    print(f"Picture: {out}")
 
 
 if __name__ == "__main__":

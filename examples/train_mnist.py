@@ -5,14 +5,11 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import gputensor as gt
 from gputensor.datasets import mnist
 from gputensor.keras.layers import Dense, Rescaling
-from gputensor.keras.models import History, Sequential
+from gputensor.keras.models import Sequential
 from gputensor.keras.optimizers import Adam
 
 
@@ -29,42 +26,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--batch-size", type=positive, default=256)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--data", type=Path, help="mnist.npz, or a folder with the IDX files")
+    options.add_argument("--resume", type=Path, help="save checkpoints here, and go on from here")
     options.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
     return options
-
-
-def draw_curves(history: History, file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        epochs = np.array(history.epoch) + 1
-        axes.plot(epochs, history.history[name], marker="o", label="training")
-        axes.plot(epochs, history.history[f"val_{name}"], marker="o", label="test")
-        axes.set(xlabel="epoch", title=name)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(file, dpi=120)
-
-
-def draw_digits(images: Any, labels: Any, probabilities: Any, file: Path) -> None:
-    """The first wrong predictions in the first two rows, then the first digits of the set."""
-    from matplotlib.figure import Figure
-
-    guesses = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(guesses != labels)[:16]
-    chosen = [*wrong, *np.arange(min(48 - len(wrong), len(labels)))]
-    figure = Figure(figsize=(9, 7.5), layout="constrained")
-    cells = figure.subplots(6, 8).ravel()
-    for axes in cells:
-        axes.axis("off")
-    for axes, i in zip(cells, chosen, strict=False):
-        axes.imshow(images[i], cmap="gray_r")
-        right = guesses[i] == labels[i]
-        text = f"{guesses[i]}" if right else f"{guesses[i]}, is {labels[i]}"
-        axes.set_title(text, color="black" if right else "crimson", fontsize=10)
-    figure.suptitle("Predictions on test digits; wrong ones in red")
-    figure.savefig(file, dpi=120)
 
 
 def main() -> None:
@@ -95,13 +59,17 @@ def main() -> None:
         model.summary()
         model.compile(Adam(0.001), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         began = time.perf_counter()
-        history = model.fit(
-            x_train,
-            y_train,
-            batch_size=args.batch_size,
-            epochs=args.epochs,
-            validation_data=(flat_test, y_test),
-        )
+        try:
+            history = model.fit(
+                x_train,
+                y_train,
+                batch_size=args.batch_size,
+                epochs=args.epochs,
+                validation_data=(flat_test, y_test),
+                resume=args.resume,
+            )
+        except KeyboardInterrupt:
+            options.exit(130, "Interrupted\n")
         seconds = time.perf_counter() - began
         scores = model.evaluate(flat_test, y_test, verbose=0, return_dict=True)
         probabilities = model.predict(flat_test)
@@ -109,9 +77,14 @@ def main() -> None:
     print(f"Trained {args.epochs} epochs in {seconds:.1f} s")
     print(f"Test accuracy: {scores['accuracy']:.2%}")
 
-    draw_curves(history, args.out / "training.png")
-    draw_digits(x_test, y_test, probabilities, args.out / "digits.png")
-    print(f"Pictures: {args.out / 'training.png'}, {args.out / 'digits.png'}")
+    pictures = {
+        "training.png": gt.plot.curves(history, ["loss", "accuracy"]),
+        "confusion.png": gt.plot.confusion(y_test, probabilities),
+        "wrong.png": gt.plot.wrong(x_test, y_test, probabilities),
+    }
+    for name, figure in pictures.items():
+        figure.savefig(args.out / name, dpi=120)
+    print("Pictures:", ", ".join(str(args.out / name) for name in pictures))
 
 
 if __name__ == "__main__":

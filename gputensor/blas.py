@@ -10,11 +10,13 @@ cuBLAS reads a matrix column by column, and in that reading a row-major matrix i
 transposed operands, which are a flag of the call, nor rows that lie apart (its leading dimension).
 """
 
+import contextlib
 import functools
 import importlib
 import itertools
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,7 @@ __all__ = [
     "kind_of",
     "load_bindings",
     "matmul",
+    "one_thread",
     "prepare",
 ]
 
@@ -60,6 +63,20 @@ def _openblas() -> Any:
     threadpoolctl = importlib.import_module("threadpoolctl")
     found = threadpoolctl.ThreadpoolController().select(internal_api="openblas").lib_controllers
     return next((lib for lib in found if "numpy" in lib.filepath), found[0] if found else None)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Context in which products on the CPU take one thread, for who has threads of their own."""
+    library = _openblas()
+    threads = library.get_num_threads() if library else 1
+    if threads > 1:
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            library.set_num_threads(threads)
 
 
 def host_matmul(a: Array, b: Array, out: Array | None = None) -> Array:

@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,40 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _count(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
+        return int(text)
+
+    return parse
+
+
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", type=_count(1), required=True, metavar="N", help="processes")
+    parser.add_argument(
+        "--restarts",
+        type=_count(0),
+        default=0,
+        metavar="N",
+        help="how often all are started again after an error, to go on from the last checkpoint",
+    )
+    parser.add_argument("script", help="which calls gputensor.distributed.init()")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the script")
+
+
+def launch(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Run a script in several processes."""
+    from gputensor.distributed import launch
+
+    if not Path(args.script).is_file():
+        parser.error(f"there is no script {args.script}")
+    try:
+        return launch.launch(args.n, [args.script, *args.arguments], args.restarts)
+    except gputensor.errors.DistributedError as error:
+        parser.error(str(error))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m gputensor``.
 
@@ -148,7 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("doctor", help="versions, devices and settings, and why CUDA is not used")
     bench_parser = commands.add_parser("bench", help="time gputensor beside its peers")
     _add_bench(bench_parser)
+    launch_parser = commands.add_parser("launch", help="run a script in several processes")
+    _add_launch(launch_parser)
     args = parser.parse_args(arguments)
+    if args.command == "launch":
+        return launch(launch_parser, args)
     if args.command == "bench":
         bench(bench_parser, args)
     else:

@@ -37,12 +37,13 @@ __all__ = [
 ]
 
 
+@functools.cache  # asked for by every call, and the environment takes 2 µs to look at
 def device_setting() -> str:
     """Value of ``GPUTENSOR_DEVICE``, ``"auto"`` where unset."""
     return os.environ.get("GPUTENSOR_DEVICE", "").strip().lower() or "auto"
 
 
-@functools.cache  # asked for by every kernel, and the environment takes 2 µs to look at
+@functools.cache  # asked for by every kernel
 def kernels_setting() -> str:
     """Value of ``GPUTENSOR_KERNELS``: ``"auto"`` or ``"reference"``.
 
@@ -118,9 +119,8 @@ class use_deterministic(_Setting):
 
     Examples
     --------
-    >>> gt.use_deterministic()
-    >>> with gt.use_deterministic(False):  # for this block only
-    ...     loss.backward()
+    >>> with gt.use_deterministic():  # for this block only; without with, from here on
+    ...     x = gt.ones(3).sum()
     """
 
     _value = False
@@ -151,9 +151,8 @@ class matmul_precision(_Setting):
 
     Examples
     --------
-    >>> gt.matmul_precision("tf32")
-    >>> with gt.matmul_precision("ieee"):  # for this block only
-    ...     loss.backward()
+    >>> with gt.matmul_precision("tf32"):  # for this block only; without with, from here on
+    ...     x = gt.ones((2, 2)) @ gt.ones((2, 2))
     """
 
     _value = "ieee"
@@ -191,9 +190,9 @@ class set_default_dtype(_Setting):
 
     Examples
     --------
-    >>> gt.set_default_dtype("float64")
-    >>> with gt.set_default_dtype("float32"):  # for this block only
-    ...     x = gt.tensor([1.0, 2.0])
+    >>> with gt.set_default_dtype("float64"):  # for this block only; without with, from here on
+    ...     print(gt.tensor([1.0, 2.0]).dtype)
+    float64
     """
 
     _value = np.dtype(np.float32)
@@ -244,7 +243,7 @@ class sync_debug(_Setting):
     Examples
     --------
     >>> with gt.sync_debug("error"):
-    ...     train_step(x, y)
+    ...     total = gt.ones(3).sum()  # total.item() would be an error on CUDA
     """
 
     _value = "off"

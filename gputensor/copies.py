@@ -1,4 +1,4 @@
-"""Copies from the device that nobody waits for."""
+"""Copies on the host, and such from the device that nobody waits for."""
 
 from typing import Any
 
@@ -7,7 +7,12 @@ import numpy as np
 from gputensor import backend
 from gputensor.backend import Array
 
-__all__ = ["Copy"]
+__all__ = ["Copy", "host_copy"]
+
+
+def host_copy(array: Array) -> "np.ndarray[Any, Any]":
+    """A copy on the host, which shares no memory."""
+    return np.array(backend.to_host(array))
 
 
 class Copy:

@@ -9,11 +9,13 @@ import numpy as np
 __all__ = [
     "AnomalyError",
     "CaptureError",
+    "CheckpointError",
     "CompileError",
     "DTypeError",
     "DatasetError",
     "DeviceError",
     "DeviceMismatchError",
+    "DistributedError",
     "GPUTensorError",
     "GradcheckError",
     "GraphError",
@@ -32,11 +34,27 @@ __all__ = [
 
 
 class GPUTensorError(Exception):
-    """Base class of gputensor's own exceptions."""
+    """Base class of gputensor's own exceptions.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.ShapeError, gt.errors.GPUTensorError)
+    True
+    """
+
+
+class DistributedError(GPUTensorError, RuntimeError):
+    """Processes that cannot be brought together, or that do not do the same."""
 
 
 class ShapeError(GPUTensorError, ValueError):
-    """Operands whose shapes or axes do not fit the operation."""
+    """Operands whose shapes or axes do not fit the operation.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.ShapeError, ValueError)
+    True
+    """
 
 
 class AxisError(ShapeError, IndexError):
@@ -44,7 +62,13 @@ class AxisError(ShapeError, IndexError):
 
 
 class DTypeError(GPUTensorError, TypeError):
-    """An operand whose dtype the operation does not take."""
+    """An operand whose dtype the operation does not take.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DTypeError, TypeError)
+    True
+    """
 
 
 class IndexTypeError(DTypeError, IndexError):
@@ -64,11 +88,23 @@ class LabelError(GPUTensorError, ValueError):
 
 
 class OutOfRangeError(GPUTensorError, IndexError):
-    """An index outside the axis that it is for."""
+    """An index outside the axis that it is for.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.OutOfRangeError, IndexError)
+    True
+    """
 
 
 class DeviceError(GPUTensorError, RuntimeError):
-    """A device that is not there, or a name that is not a device's."""
+    """A device that is not there, or a name that is not a device's.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DeviceError, RuntimeError)
+    True
+    """
 
 
 class DeviceMismatchError(GPUTensorError, ValueError):
@@ -113,6 +149,10 @@ class OutOfMemoryError(GPUTensorError, MemoryError):
 
 class ParityError(GPUTensorError, AssertionError):
     """Implementations of one kernel that give different results."""
+
+
+class CheckpointError(GPUTensorError, ValueError):
+    """A checkpoint that is damaged, is none, or is of something else."""
 
 
 class DatasetError(GPUTensorError, RuntimeError):

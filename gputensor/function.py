@@ -254,8 +254,11 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Examples
     --------
-    >>> for block in blocks:
+    >>> x = gt.tensor([0.5], requires_grad=True)
+    >>> for block in (gt.sin, gt.exp):
     ...     x = gt.checkpoint(block, x)
+    >>> x
+    tensor([1.6151463], dtype=float32, grad_fn=output)
     """
     if not grad_enabled():
         return function(*args, **kwargs)

@@ -50,6 +50,12 @@ class OptimizeResult(dict[str, Any]):
         99: the callback has stopped it.
     message : str
         The status in words.
+
+    Examples
+    --------
+    >>> result = gt.optimize.minimize(lambda x: (x * x).sum(), gt.tensor([1.0], dtype=gt.float64))
+    >>> result.success
+    True
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -64,6 +64,23 @@ def _positions(name: str, argnums: ArgNums, args: Sequence[Any]) -> tuple[int, .
     return positions
 
 
+def _check_function(name: str, function: Any, argnums: Any = 0) -> None:
+    """Refuse a value in the place of the function that computes it, as PyTorch's ``grad`` takes."""
+    if not callable(function):
+        form = {"vjp": "f, x)", "jvp": "f, (x,), (v,))", "hvp": "f, (x,), (v,))"}.get(name, "f)(x)")
+        raise TypeError(
+            f"{name}: function must be callable, got {type(function).__name__}; write "
+            f"gt.{name}({form}. For a loss that is computed already write loss.backward(), and "
+            "read x.grad"
+        )
+    given = argnums if isinstance(argnums, (tuple, list)) else [argnums]
+    if any(isinstance(i, Tensor) for i in given):
+        raise TypeError(
+            f"{name}: argnums says by number which arguments to differentiate by, got a Tensor; "
+            f"write gt.{name}(f)(x)"
+        )
+
+
 def _checked_tensor(name: str, what: str, x: Any) -> Tensor:
     given = asarray(x)
     if given.dtype.kind not in "fcV":
@@ -267,6 +284,8 @@ def value_and_grad(
     tensor(-0.841471, dtype=float32)
     """
 
+    _check_function("value_and_grad", function, argnums)
+
     def transformed(*args: Any, **kwargs: Any) -> Any:
         positions = _positions("grad", argnums, args)
         pull = _Pullback("grad", function, args, positions, kwargs, has_aux)
@@ -285,7 +304,15 @@ def grad(
     """Function that returns the gradient of `function`, or ``(gradient, aux)`` with `has_aux`.
 
     As :func:`value_and_grad` otherwise.
+
+    Examples
+    --------
+    >>> gt.grad(gt.sin)(gt.tensor(0.0))
+    tensor(1., dtype=float32)
+    >>> gt.grad(lambda x, y: x * y, argnums=1)(gt.tensor(3.0), gt.tensor(4.0))
+    tensor(3., dtype=float32)
     """
+    _check_function("grad", function, argnums)
     both = value_and_grad(function, argnums, has_aux)
 
     def transformed(*args: Any, **kwargs: Any) -> Any:
@@ -323,6 +350,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     >>> pull(gt.tensor(2.0))
     (tensor(2., dtype=float32),)
     """
+    _check_function("vjp", function)
     pull = _Pullback("vjp", function, primals, tuple(range(len(primals))), {}, has_aux)
 
     def vjp_function(gradient: Any) -> Any:
@@ -365,7 +393,13 @@ def jvp(
     ------
     ShapeError, ValueError
         If a tangent does not fit its primal.
+
+    Examples
+    --------
+    >>> gt.jvp(gt.sin, (gt.tensor(0.0),), (gt.tensor(2.0),))
+    (tensor(0., dtype=float32), tensor(2., dtype=float32))
     """
+    _check_function("jvp", function)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("jvp: primals and tangents must be tuples, such as (x,) and (v,)")
     pull = _Pullback("jvp", function, primals, tuple(range(len(primals))), {}, has_aux)
@@ -415,7 +449,15 @@ def jacobian(
     ------
     DTypeError
         If a result is complex: take its real and imaginary parts.
+
+    Examples
+    --------
+    >>> gt.jacobian(lambda x: x * x)(gt.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]], dtype=float32)
     """
+
+    _check_function("jacobian", function, argnums)
 
     def transformed(*args: Any, **kwargs: Any) -> Any:
         positions = _positions("jacobian", argnums, args)
@@ -461,7 +503,14 @@ def hessian(
 
     Where a function is made of parts with a kink, such as ``norm(x)**2`` at 0, they are what the
     parts' own derivatives there make of them (0), although the whole is smooth.
+
+    Examples
+    --------
+    >>> gt.hessian(lambda x: (x**3).sum())(gt.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]], dtype=float32)
     """
+    _check_function("hessian", function, argnums)
     return jacobian(grad(function, argnums, has_aux), argnums, has_aux)
 
 
@@ -484,7 +533,13 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     -------
     tuple
         A tree like each of `primals`.
+
+    Examples
+    --------
+    >>> gt.hvp(lambda x: (x**3).sum(), (gt.tensor([1.0, 2.0]),), (gt.ones(2),))
+    (tensor([ 6., 12.], dtype=float32),)
     """
+    _check_function("hvp", function)
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("hvp: primals and tangents must be tuples, such as (x,) and (v,)")
     every = tuple(range(len(primals)))
@@ -533,6 +588,12 @@ def gradcheck(
         Naming the input, the element and both gradients, if one differs.
     DTypeError
         If an input is of lower precision: differences would be rounding noise.
+
+    Examples
+    --------
+    >>> x = gt.tensor([0.5, 2.0], dtype=gt.float64, requires_grad=True)
+    >>> gt.gradcheck(lambda x: gt.exp(x) / x, x)
+    True
     """
     for i, x in enumerate(inputs):
         if x.dtype not in (np.float64, np.complex128):
@@ -585,6 +646,12 @@ def gradgradcheck(
 
     The gradient is that of a sum of the results with weights, which are an input, too. Parameters,
     result and errors are those of :func:`gradcheck`.
+
+    Examples
+    --------
+    >>> x = gt.tensor([0.5, 2.0], dtype=gt.float64, requires_grad=True)
+    >>> gt.gradgradcheck(gt.sin, x)
+    True
     """
     if not any(x.requires_grad for x in inputs):
         raise GraphError("gradgradcheck: no input requires a gradient")

@@ -10,6 +10,7 @@ from gputensor.kernels.bias_activation import bias_activation, bias_activation_b
 from gputensor.kernels.declare import Kernel, kernel
 from gputensor.kernels.embedding import embedding, embedding_backward
 from gputensor.kernels.gather_scale import gather_scale
+from gputensor.kernels.gelu import gelu, gelu_backward
 from gputensor.kernels.grad_norm import clip_norm, squared_norm
 from gputensor.kernels.layer_norm import row_layer_norm, row_norm_backward, row_rms_norm
 from gputensor.kernels.loss_scale import unscale, update_scale
@@ -38,6 +39,8 @@ __all__ = [
     "embedding_backward",
     "fold",
     "gather_scale",
+    "gelu",
+    "gelu_backward",
     "kernel",
     "max_pool",
     "max_pool_backward",

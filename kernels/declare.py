@@ -35,6 +35,11 @@ class Kernel:
     The columns are the setting ``GPUTENSOR_KERNELS``. The reference also takes over where an array
     is empty, not C-contiguous or of a dtype that the others do not take, and where floating point
     dtypes differ.
+
+    Examples
+    --------
+    >>> gt.kernels.row_softmax
+    <kernel row_softmax>
     """
 
     def __init__(
@@ -322,9 +327,21 @@ def kernel(
 
     Examples
     --------
-    >>> @gt.kernel(source=SOURCE, cuda=launch)
-    ... def scale(xp, x, factor):
-    ...     return x * factor
+    >>> from gputensor.kernels import CudaSource
+    >>> source = CudaSource('''
+    ... #include "common.cuh"
+    ... __global__ void doubled(const float* x, float* out, long long size) {
+    ...     for (int64 i = first_index(); i < size; i += grid_stride()) out[i] = 2 * x[i];
+    ... }''')
+    >>> def launch(source, x):
+    ...     out = gt.backend.namespace(x).empty_like(x)
+    ...     source.launch("doubled", (x, out, x.size), elements=x.size)
+    ...     return out
+    >>> @gt.kernel(source=source, cuda=launch)
+    ... def doubled(xp, x):
+    ...     return 2 * x
+    >>> doubled(gt.tensor([1.0, 2.0]))  # the reference, where there is no GPU
+    tensor([2., 4.], dtype=float32)
     """
     return lambda reference: Kernel(
         reference,

@@ -37,21 +37,23 @@ def _pool_loop(start, stop, x, out, kh, kw, sh, sw, dh, dw, top, left):  # type:
                     if column < 0 or column >= wide:
                         continue
                     value = x[n, row, column]
-                    for c in range(channels):
-                        best[c] = best[c] if best[c] >= value[c] or best[c] != best[c] else value[c]
+                    for c in range(channels):  # all is read first, as a branch is not vectorized
+                        old, new = best[c], value[c]
+                        best[c] = old if (old >= new) | (old != old) else new
 
 
 @Loop.exact
 def _back_loop(start, stop, g, x, y, out, kh, kw, sh, sw, dh, dw, top, left):  # type: ignore[no-untyped-def]
     _, high, wide, channels = x.shape
     _, oh, ow, _ = g.shape
-    done = np.empty(channels, np.uint8)
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    done = np.empty(channels, x.dtype)
     for n in range(start, stop):
         for i in range(oh):
             for j in range(ow):
                 part, best = g[n, i, j], y[n, i, j]
                 for c in range(channels):
-                    done[c] = 0
+                    done[c] = zero
                 for a in range(kh):
                     row = i * sh - top + a * dh
                     if row < 0 or row >= high:
@@ -62,9 +64,10 @@ def _back_loop(start, stop, g, x, y, out, kh, kw, sh, sw, dh, dw, top, left):  #
                             continue
                         value, target = x[n, row, column], out[n, row, column]
                         for c in range(channels):
-                            here = value[c] == best[c] or value[c] != value[c]
-                            target[c] += part[c] if here and not done[c] else 0
-                            done[c] |= here
+                            it, before, share = value[c], done[c], part[c]
+                            here = (it == best[c]) | (it != it)
+                            target[c] += share if here & (before == zero) else zero
+                            done[c] = one if here else before
 
 
 def _forward_on_cpu(

@@ -47,7 +47,9 @@ def _merged(xp: Any, means: Array, squares: Array, columns: int) -> tuple[Array,
     mean = xp.sum(means * shares, axis=1)
     deviation = means - mean[:, None]
     between = xp.sum(deviation * deviation * shares, axis=1)
-    return mean, xp.sum(squares, axis=1) / columns + between
+    within = xp.sum(squares, axis=1) / columns
+    # Of infinite means there is no deviation.
+    return mean, within + xp.where(xp.isfinite(within), between, 0)
 
 
 def _on_cpu(x: Array) -> tuple[Array, Array]:

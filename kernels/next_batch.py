@@ -27,7 +27,7 @@ def _on_cpu(
     start = int(at[0])
     at += rows
     index = order[start : start + rows]
-    x = gather_scale.raw(data, index, dtype=dtype, scale=scale, offset=offset)
+    x = gather_scale.loop(data, index, dtype=dtype, scale=scale, offset=offset)  # type: ignore
     return x, labels[index]
 
 

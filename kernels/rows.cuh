@@ -103,13 +103,14 @@ struct Moments {
     A count = 0, mean = 0, square = 0;
 
     __device__ __forceinline__ void merge(const Moments& other) {
+        if (other.count == A(0)) return;
         A total = count + other.count;
-        if (total == A(0)) return;
         A distance = other.mean - mean, share = other.count / total;
         // An infinite mean stays what it is: its distance to others would make it NaN.
         mean += distance - distance == A(0) ? distance * share : other.mean;
-        // Of nothing it is 0, also where the square of the distance overflows.
-        square += other.square + distance * (distance * (count * share));
+        square += other.square;
+        // There is no distance to nothing, and none between infinite means.
+        if (count > A(0) && distance == distance) square += distance * (distance * (count * share));
         count = total;
     }
     // Of the values less `pivot`, one of them: what large numbers differ by is lost in their mean.
@@ -121,6 +122,10 @@ struct Moments {
         for (int n = 0; n < N; n++) {
             A d = (A(values.at[n]) - pivot) - pack.mean;
             pack.square += d * d;
+        }
+        if (pack.mean - pack.mean != A(0)) {  // finite numbers that are too far from each other
+            pack.square = infinity<A>();
+            for (int n = 0; n < N; n++) pack.square += A(values.at[n]) - A(values.at[n]);
         }
         merge(pack);
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gputensor import config
+from gputensor import blas, config
 from gputensor.backend import Array, is_narrow, namespace
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "number_or_array",
     "packs",
     "power_of_two",
+    "shared",
     "split",
     "squares_fit",
     "undone",
@@ -232,16 +233,53 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
     take the cores from the matrix products in between.
     """
     parts = min(_threads(), length // grain) if length >= 2 * grain else 1
-    if parts == 1:
+    if parts == 1 or _here.alone:
         loop(0, length, *args)
         return
+    _spread(loop, length, parts, *args)
+
+
+def _spread(run: Callable[..., Any], length: int, parts: int, *args: Any) -> None:
+    """Run ``run(start, stop, *args)`` for each of so many parts of ``range(length)``."""
     bounds = [length * i // parts for i in range(parts + 1)]
     rest = [
-        _pool().submit(loop, start, stop, *args) for start, stop in itertools.pairwise(bounds[1:])
+        _pool().submit(run, start, stop, *args) for start, stop in itertools.pairwise(bounds[1:])
     ]
-    loop(bounds[0], bounds[1], *args)
-    for part in rest:
-        part.result()
+    try:
+        run(bounds[0], bounds[1], *args)
+    finally:
+        failed = [part.exception() for part in rest]  # which waits for them
+    for error in filter(None, failed):
+        raise error
+
+
+class _Here(threading.local):
+    alone = False  # whether this thread has a part of shared work, and does all in it by itself
+
+
+_here = _Here()
+
+
+def shared(work: Callable[[int, int], None], length: int) -> None:
+    """Run ``work(start, stop)``, Python with NumPy and loops in it, over ``range(length)``.
+
+    The parts go to threads as those of :func:`split`; within one, loops are not split again, and
+    matrix products take one thread.
+    """
+
+    def alone(start: int, stop: int) -> None:
+        before, _here.alone = _here.alone, True
+        try:
+            work(start, stop)
+        finally:
+            _here.alone = before
+
+    parts = min(_threads(), length)
+    if parts < 2 or _here.alone:
+        work(0, length)
+        return
+    with blas.one_thread():
+        _spread(alone, length, parts)
 
 
 def negligible(array: Array) -> float:

@@ -98,6 +98,11 @@ def row_softmax(xp: Any, x: Any, *, logarithm: bool = False) -> Any:
     -------
     array of the shape of `x`
         A row with NaN or plus infinity is all NaN.
+
+    Examples
+    --------
+    >>> gt.kernels.row_softmax(gt.tensor([[0.0, 1.0]]))
+    tensor([[0.26894143, 0.7310586 ]], dtype=float32)
     """
     wide = widen(xp, x)
     shifted = wide - xp.max(wide, axis=1, keepdims=True)

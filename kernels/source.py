@@ -39,7 +39,13 @@ _DTYPE_NAMES = {c: dtype for dtype, names in _NAMES.items() for c in names}
 
 @functools.cache
 def c_type(dtype: np.dtype[Any]) -> str:
-    """C++ name of a dtype, as in ``f"scale<{c_type(x.dtype)}>"``; "void" where there is none."""
+    """C++ name of a dtype, as in ``f"scale<{c_type(x.dtype)}>"``; "void" where there is none.
+
+    Examples
+    --------
+    >>> gt.kernels.c_type(np.dtype("float32"))
+    'float'
+    """
     return _NAMES.get(dtype.name, ("void",))[0]
 
 
@@ -138,6 +144,12 @@ class CudaSource:
         The source, or the file that holds it.
     options : sequence of str
         Further options for NVRTC, such as ``--use_fast_math``.
+
+    Examples
+    --------
+    >>> source = gt.kernels.CudaSource("__global__ void nothing(long long size) {}")
+    >>> source.launch.__name__
+    'launch'
     """
 
     def __init__(self, code: str | Path, options: Sequence[str] = ()) -> None:

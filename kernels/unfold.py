@@ -17,69 +17,130 @@ from gputensor.kernels.source import CudaSource, c_type
 __all__ = ["fold", "unfold"]
 
 _GRAIN = 1 << 16  # elements that are worth a CPU thread
+_NARROW = 16  # elements of neighbours in a window below which a loop along the windows is quicker
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 Pair = tuple[int, int]
 
 
+# Loops over one axis of memory: views of more take longer to make than a run of neighbours to copy.
+
+
 @Loop.exact
 def _unfold_loop(  # type: ignore[no-untyped-def]
-    start, stop, x, out, wide, channels, h, w, sh, sw, dh, dw, top, left
+    start, stop, x, out, high, wide, oh, ow, channels, h, w, sh, sw, dh, dw, top, left
 ):
-    _, high, _ = x.shape
-    _, oh, ow, _ = out.shape
-    run = w * channels
+    run, width = w * channels, wide * channels
     zero = x.dtype.type(0)
     for line in range(start, stop):
         n, i = line // oh, line % oh
-        for j in range(ow):
-            first = j * sw - left
-            whole = dw == 1 and first >= 0 and first + w <= wide
-            for a in range(h):
-                row = i * sh - top + a * dh
-                target = out[n, i, j, a * run : (a + 1) * run]
-                if row < 0 or row >= high:
+        for a in range(h):
+            row = i * sh - top + a * dh
+            inside = 0 <= row < high
+            source = x[(n * high + row) * width : (n * high + row + 1) * width] if inside else x[:0]
+            at = (line * ow * h + a) * run
+            for j in range(ow):
+                first = j * sw - left
+                target = out[at : at + run]
+                at += h * run
+                if inside and dw == 1 and first >= 0 and first + w <= wide:
+                    part = source[first * channels : first * channels + run]
                     for c in range(run):
-                        target[c] = zero
-                elif whole:
-                    source = x[n, row, first * channels : first * channels + run]
-                    for c in range(run):
-                        target[c] = source[c]
-                else:
-                    for b in range(w):
-                        column = first + b * dw
-                        inside = 0 <= column < wide
-                        for c in range(channels):
-                            value = x[n, row, column * channels + c] if inside else zero
-                            target[b * channels + c] = value
+                        target[c] = part[c]
+                    continue
+                for b in range(w):
+                    column = first + b * dw
+                    there = inside and 0 <= column < wide
+                    for c in range(channels):
+                        target[b * channels + c] = source[column * channels + c] if there else zero
+
+
+@Loop.exact
+def _unfold_narrow_loop(  # type: ignore[no-untyped-def]
+    start, stop, x, out, high, wide, oh, ow, channels, h, w, sh, sw, dh, dw, top, left
+):
+    """Of short runs: place by place, along the windows."""
+    run, width = w * channels, wide * channels
+    step = h * run
+    zero = x.dtype.type(0)
+    for line in range(start, stop):
+        n, i = line // oh, line % oh
+        target = out[line * ow * step : (line + 1) * ow * step]
+        for a in range(h):
+            row = i * sh - top + a * dh
+            inside = 0 <= row < high
+            source = x[(n * high + row) * width : (n * high + row + 1) * width] if inside else x[:0]
+            for b in range(w):
+                shift = b * dw - left
+                low, end = 0, ow if inside else 0
+                while low < end and low * sw + shift < 0:
+                    low += 1
+                while end > low and (end - 1) * sw + shift >= wide:
+                    end -= 1
+                for c in range(channels):
+                    at = a * run + b * channels + c
+                    for j in range(low):
+                        target[at + j * step] = zero
+                    for j in range(low, end):
+                        target[at + j * step] = source[(j * sw + shift) * channels + c]
+                    for j in range(end, ow):
+                        target[at + j * step] = zero
 
 
 @Loop.exact
 def _fold_loop(  # type: ignore[no-untyped-def]
-    start, stop, g, out, wide, channels, h, w, sh, sw, dh, dw, top, left
+    start, stop, g, out, high, wide, oh, ow, channels, h, w, sh, sw, dh, dw, top, left
 ):
-    _, high, _ = out.shape
-    _, oh, ow, _ = g.shape
-    run = w * channels
+    run, width = w * channels, wide * channels
     for n in range(start, stop):
         for i in range(oh):
-            for j in range(ow):
-                first = j * sw - left
-                whole = dw == 1 and first >= 0 and first + w <= wide
-                for a in range(h):
-                    row = i * sh - top + a * dh
-                    if row < 0 or row >= high:
-                        continue
-                    source = g[n, i, j, a * run : (a + 1) * run]
-                    if whole:
-                        target = out[n, row, first * channels : first * channels + run]
+            for a in range(h):
+                row = i * sh - top + a * dh
+                if row < 0 or row >= high:
+                    continue
+                target = out[(n * high + row) * width : (n * high + row + 1) * width]
+                at = ((n * oh + i) * ow * h + a) * run
+                for j in range(ow):
+                    first = j * sw - left
+                    source = g[at : at + run]
+                    at += h * run
+                    if dw == 1 and first >= 0 and first + w <= wide:
+                        part = target[first * channels : first * channels + run]
                         for c in range(run):
-                            target[c] += source[c]
+                            part[c] += source[c]
                         continue
                     for b in range(w):
                         column = first + b * dw
                         if 0 <= column < wide:
                             for c in range(channels):
-                                out[n, row, column * channels + c] += source[b * channels + c]
+                                target[column * channels + c] += source[b * channels + c]
+
+
+@Loop.exact
+def _fold_narrow_loop(  # type: ignore[no-untyped-def]
+    start, stop, g, out, high, wide, oh, ow, channels, h, w, sh, sw, dh, dw, top, left
+):
+    """Of short runs: place by place, along the windows."""
+    run, width = w * channels, wide * channels
+    step = h * run
+    for n in range(start, stop):
+        for i in range(oh):
+            source = g[(n * oh + i) * ow * step : (n * oh + i + 1) * ow * step]
+            for a in range(h):
+                row = i * sh - top + a * dh
+                if row < 0 or row >= high:
+                    continue
+                target = out[(n * high + row) * width : (n * high + row + 1) * width]
+                for b in range(w):
+                    shift = b * dw - left
+                    low, end = 0, ow
+                    while low < end and low * sw + shift < 0:
+                        low += 1
+                    while end > low and (end - 1) * sw + shift >= wide:
+                        end -= 1
+                    for c in range(channels):
+                        at = a * run + b * channels + c
+                        for j in range(low, end):
+                            target[(j * sw + shift) * channels + c] += source[at + j * step]
 
 
 def _unfold_on_cpu(
@@ -88,9 +149,10 @@ def _unfold_on_cpu(
     found = np.empty((len(x), *out, window[0] * window[1], x.shape[3]), x.dtype)
     lines = len(x) * out[0]
     grain = _GRAIN * lines // found.size + 1
-    n, high, wide, channels = x.shape
-    flat = x.reshape(n, high, wide * channels), found.reshape(n, *out, -1), wide, channels
-    split(_unfold_loop, lines, grain, *flat, *window, *stride, *dilation, *before)
+    _, high, wide, channels = x.shape
+    loop = _unfold_narrow_loop if window[1] * channels < _NARROW else _unfold_loop
+    flat = x.reshape(-1), found.reshape(-1), high, wide, *out, channels
+    split(loop, lines, grain, *flat, *window, *stride, *dilation, *before)
     return found
 
 
@@ -100,9 +162,9 @@ def _fold_on_cpu(
     n, oh, ow, _, channels = g.shape
     found = np.zeros((n, *size, channels), g.dtype)
     grain = _GRAIN * n // g.size + 1
-    flat = g.reshape(n, oh, ow, -1), found.reshape(n, size[0], size[1] * channels)
-    sizes = (size[1], channels, *window)
-    split(_fold_loop, n, grain, *flat, *sizes, *stride, *dilation, *before)
+    loop = _fold_narrow_loop if window[1] * channels < _NARROW else _fold_loop
+    flat = g.reshape(-1), found.reshape(-1), *size, oh, ow, channels
+    split(loop, n, grain, *flat, *window, *stride, *dilation, *before)
     return found
 
 

@@ -18,10 +18,14 @@ from gputensor import backend, blas, config, epilogue
 from gputensor.backend import devices, lines
 from gputensor.graph import cuda, draws
 from gputensor.kernels import flags, scratch, source
+from gputensor.training import steps
 
 # Tests change the environment.
-config.kernels_setting = config.kernels_setting.__wrapped__
-config.kernels_setting.cache_clear = lambda: None
+for name in ("device_setting", "kernels_setting"):
+    uncached = getattr(config, name).__wrapped__
+    uncached.cache_clear = lambda: None
+    setattr(config, name, uncached)
+steps._WORTH = 0  # the short trainings of tests are recorded, too
 for libraries in (lines._LIBRARIES, lines._TOOLS):
     libraries.add("standin")  # no user's code, where lines of it are named
 # A machine that is slow, or busy, has no fault.
@@ -43,6 +47,9 @@ def pytest_addoption(parser):
         action="store_true",
         help="take device memory from the driver, not from CuPy's pool, which would hide "
         "accesses out of bounds from compute-sanitizer",
+    )
+    parser.addoption(
+        "--kills", type=int, default=1, help="how often the tests of test_kills.py kill a run"
     )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
     parser.addoption(
@@ -161,6 +168,13 @@ def numbers(request):
     gt.manual_seed(seed)
     if (rng := getattr(request.module, "RNG", None)) is not None:
         rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+
+@pytest.fixture(params=["auto", "reference"])
+def setting(request, monkeypatch):
+    """Whether fused kernels run, or their plain form."""
+    monkeypatch.setenv("GPUTENSOR_KERNELS", request.param)
+    return request.param
 
 
 @pytest.fixture(params=["forward", "compare"])

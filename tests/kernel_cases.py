@@ -24,6 +24,8 @@ from gputensor.kernels import (
     embedding_backward,
     fold,
     gather_scale,
+    gelu,
+    gelu_backward,
     max_pool,
     max_pool_backward,
     next_batch,
@@ -356,6 +358,20 @@ def _(draw: Draw) -> Calls:
         peaks = np.zeros((len(places), draw.columns), draw.dtype)
         peaks[np.arange(len(places)), places] = 9
         yield (peaks, places), {}
+
+
+@calls_of(gelu)
+def _(draw: Draw) -> Calls:
+    x = draw.array()
+    yield (x,), {}
+    yield (4 * x,), {}  # where erfc is small
+
+
+@calls_of(gelu_backward)
+def _(draw: Draw) -> Calls:
+    g, x = draw.array(), draw.array()
+    yield (g, x), {}
+    yield (g, 4 * x), {}
 
 
 @calls_of(row_softmax)

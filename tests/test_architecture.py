@@ -25,7 +25,7 @@ def test_names_of_the_walk_are_in_the_file_they_are_said_to_be_in():
         ("class Leaf", "autograd/tensor.py"),
         ("def propagate", "autograd/reverse.py"),
         ("def sum_to", "autograd/reverse.py"),
-        ("class Tracer", "graph/trace.py"),
+        ("class Tracer", "graph/tracer.py"),
         ("g * (1 - out * out)", "ops/elementwise.py"),
     ):
         assert name in (PACKAGE / file).read_text(encoding="utf-8"), name

@@ -11,19 +11,17 @@ import pytest
 
 import gputensor as gt
 import standin
+from checks import normal_by
 from gputensor.keras.layers import Dense
 from gputensor.keras.models import Sequential
 from gputensor.nn import functional as F
 
 RNG = np.random.default_rng(3)
+normal = normal_by(RNG, np.float32)
 WITHOUT = pytest.mark.skipif(
     importlib.util.find_spec("ml_dtypes") is None, reason="ml_dtypes is not installed"
 )
 DTYPES = ["float16", pytest.param("bfloat16", marks=WITHOUT)]
-
-
-def normal(*shape):
-    return RNG.standard_normal(shape).astype(np.float32)
 
 
 def narrow(name):

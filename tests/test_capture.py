@@ -7,10 +7,10 @@ import threading
 
 import numpy as np
 import pytest
-import test_ops
 
 import gputensor as gt
 import standin
+from cases import REAL
 from gputensor import backend, epilogue, keras
 from gputensor.errors import (
     CaptureError,
@@ -725,9 +725,9 @@ def test_sync_debug_names_the_line(cupy):
 NOT_ALL = {"getitem", "index_add", "index_set", "sort", "to"}
 
 
-@pytest.mark.parametrize("name", test_ops.CASES)
+@pytest.mark.parametrize("name", REAL)
 def test_operations_are_captured(cupy, name):
-    for function, *values in test_ops.CASES[name]:
+    for function, *values in REAL[name]:
         leaves = [gt.tensor(v, device="cuda", requires_grad=True) for v in values]
 
         def step(function=function, leaves=leaves):

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-from gputensor import backend
+from gputensor import backend, keras
 from gputensor.errors import LabelError, LinAlgError
 
 pytestmark = pytest.mark.cpu
@@ -365,7 +365,7 @@ def test_a_fork_while_another_thread_records_leaves_a_child_that_works():
         for _ in range(10):
             pid = os.fork()
             if pid == 0:
-                signal.alarm(20)
+                signal.alarm(120)
                 f = gt.capture(lambda x: x * 2)
                 ok = all(f(gt.ones(())).item() == 2.0 for _ in range(3))
                 os._exit(0 if ok and type(gt.Tensor.__dict__["array"]).__name__ != "_Door" else 1)
@@ -1014,3 +1014,23 @@ def test_gradients_that_add_up_are_captured_from_the_first_call_on():
             assert run.graphs == 2  # without gradients before, and with
 
     assert list(states(True)) == list(states(False))
+
+
+def test_a_tensor_from_outside_that_takes_an_array_has_an_array_afterwards():
+    kept, x = gt.zeros((3,)), gt.ones((3,))
+
+    @gt.capture
+    def add():
+        kept.array = kept.array + x.array
+
+    add()
+    assert backend.is_array(kept.array)
+    np.testing.assert_array_equal(kept.numpy(), [1, 1, 1])
+
+
+@pytest.mark.parametrize("metric", ["AUC", "Precision"])
+def test_metrics_that_count_are_part_of_a_captured_step(metric):
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    model = keras.Sequential([keras.layers.Dense(1, activation="sigmoid", input_shape=(3,))])
+    model.compile("sgd", "binary_crossentropy", metrics=[getattr(keras.metrics, metric)()])
+    model.fit(x, (x[:, :1] > 0).astype(np.float32), epochs=2, verbose=0, capture=True)

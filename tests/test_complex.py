@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import test_linalg
-import test_ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
+from cases import REAL, W, Z
+from cases import R as X
+from checks import leaf
 
 RNG = np.random.default_rng(11)
 
@@ -16,117 +17,6 @@ RNG = np.random.default_rng(11)
 def values(*shape):
     """Complex numbers whose absolute values are from 0.3 to 1.3."""
     return (RNG.random(shape) + 0.3) * np.exp(2j * np.pi * RNG.random(shape))
-
-
-def leaf(data):
-    return gt.tensor(data, requires_grad=True)
-
-
-Z, W, X = values(3, 4), values(3, 4), RNG.uniform(0.3, 1.3, (3, 4))
-ZEROS = Z * np.array([[1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]])
-CASES = {
-    "add": [(gt.add, Z, X), (lambda z: z + 2j, X)],
-    "subtract": [(gt.subtract, X, Z), (lambda z: 1j - z, values(4))],
-    "multiply": [(gt.multiply, Z, W), (gt.multiply, X, values(1, 4)), (lambda x: x * 2j, X)],
-    "divide": [(gt.divide, Z, W), (gt.divide, X, Z), (gt.divide, Z, X)],
-    "pow": [(gt.pow, Z, W), (gt.pow, X, Z), (gt.pow, -X, Z), (lambda z: z**0, Z)],
-    "pow_number": [(lambda z: z**3, Z), (lambda z: z**-0.5, Z), (lambda x: x ** (1 + 2j), X)],
-    "negative": [(gt.negative, Z)],
-    "positive": [(gt.positive, Z)],
-    "abs": [(gt.abs, Z)],
-    "sign": [(gt.sign, Z), (gt.sign, Z[0, 0])],
-    "real": [(gt.real, Z), (gt.real, X), (lambda z: z.real, Z)],
-    "imag": [(gt.imag, Z), (gt.imag, Z[0, 0]), (lambda z: z.imag, Z)],
-    "conj": [(gt.conj, Z), (lambda x: x.conj() * 1j, X)],
-    "square": [(gt.square, Z)],
-    "sqrt": [(gt.sqrt, Z)],
-    "reciprocal": [(gt.reciprocal, Z)],
-    "exp": [(gt.exp, Z)],
-    "expm1": [(gt.expm1, Z)],
-    "log": [(gt.log, Z)],
-    "log1p": [(gt.log1p, 0.5 * Z)],
-    "log2": [(gt.log2, Z)],
-    "log10": [(gt.log10, Z)],
-    "sin": [(gt.sin, Z)],
-    "cos": [(gt.cos, Z)],
-    "tan": [(gt.tan, 0.5 * Z)],
-    "asin": [(gt.asin, 0.5 * Z)],
-    "acos": [(gt.acos, 0.5 * Z)],
-    "atan": [(gt.atan, 0.5 * Z)],
-    "sinh": [(gt.sinh, Z)],
-    "cosh": [(gt.cosh, Z)],
-    "tanh": [(gt.tanh, Z)],
-    "asinh": [(gt.asinh, 0.5 * Z)],
-    "acosh": [(gt.acosh, 0.5 * Z)],
-    "atanh": [(gt.atanh, 0.5 * Z)],
-    "sinc": [(gt.sinc, Z), (gt.sinc, 0.05 * Z)],
-    "nan_to_num": [(gt.nan_to_num, Z)],
-    "atan2": [(gt.angle, Z)],
-    "prod": [(gt.prod, Z), (lambda z: gt.prod(z, axis=0), ZEROS)],
-    "cumulative_sum": [(lambda z: gt.cumulative_sum(z, axis=0, include_initial=True), Z)],
-    "cumulative_prod": [(lambda z: gt.cumulative_prod(z, axis=1), ZEROS)],
-    "sort": [(lambda z: gt.sort(z, axis=0, descending=True), Z)],
-    "flip": [(gt.flip, Z)],
-    "roll": [(lambda z: gt.roll(z, 1, axis=0), Z)],
-    "tile": [(lambda z: gt.tile(z, (2, 1)), Z)],
-    "repeat": [(lambda z: gt.repeat(z, 2, axis=1), Z)],
-    "pad": [(lambda z: gt.pad(z, 1, constant_values=1j), Z)],
-    "tril": [(lambda z: gt.tril(z) - 2j * gt.triu(z), Z)],
-    "convolve": [(gt.convolve, values(4), values(3)), (gt.convolve, values(4), X[0])],
-    "sigmoid": [(gt.sigmoid, Z)],
-    "where": [(lambda z, x: gt.where(gt.asarray(X > 0.8), z, x), Z, X)],
-    "sum": [(lambda z: gt.sum(z, axis=0), Z)],
-    "mean": [(lambda z: gt.mean(z, axis=1, keepdims=True), Z)],
-    "var": [(lambda z: gt.var(z, axis=0), Z), (gt.std, Z)],
-    "astype": [(lambda x: gt.astype(x, gt.complex128), X)],
-    "reshape": [(lambda z: gt.reshape(z, (2, -1)), Z)],
-    "permute_dims": [(lambda z: z.T, Z)],
-    "broadcast_to": [(lambda z: gt.broadcast_to(z, (2, 3, 4)), Z)],
-    "concat": [(lambda z, x: gt.concat([z, x]), Z, X)],
-    "getitem": [
-        (lambda z: z[:, ::-2], Z),
-        (lambda z: z[[0, 2, 0]], Z),
-        (lambda z: z[1, [0, 2, 0]], Z),
-    ],
-    "index_add": [(lambda z: gt.index_add((4,), [0, 2, 0], z), values(3))],
-    "index_put": [(lambda z: gt.index_put((4,), slice(1, 4), z), values(3))],
-    "matmul": [
-        (gt.matmul, Z, values(4, 2)),
-        (gt.matmul, X, values(4)),
-        (gt.matmul, values(4), values(4)),
-        (gt.matmul, values(2, 3, 4), X.T),
-    ],
-    "einsum": [
-        (lambda x, y: gt.einsum("ij,kj->ik", x, y), Z, X),
-        (lambda x: gt.einsum("ii->i", x), values(3, 3)),
-        (lambda x, y: gt.einsum("ij,k->j", x, y), X, values(2)),
-    ],
-    # The order is NumPy's: by real parts.
-    "maximum": [(gt.maximum, Z, W), (gt.minimum, Z, X)],
-    "max": [(lambda z: gt.max(z, axis=0), Z), (gt.min, Z)],
-    "relu": [(gt.relu, Z)],
-    "dense": [(lambda z, w, b: gt.nn.functional.dense(z, w, b, "tanh"), Z, W.T, values(3))],
-    "softmax": [(gt.softmax, Z), (gt.log_softmax, Z)],
-    "logsumexp": [(lambda z: gt.logsumexp(z, axis=1), Z)],
-    "identity": [(lambda z: gt.grad(lambda v: gt.sum(gt.square(gt.abs(v) + 1)))(z), Z)],
-    "to": [(lambda z: z.to("cpu") * 2j, Z)],
-}
-CHECKS = [
-    pytest.param(function, inputs, id=f"{name}-{i}")
-    for name, cases in CASES.items()
-    for i, (function, *inputs) in enumerate(cases)
-]
-
-
-@pytest.mark.parametrize(("function", "inputs"), CHECKS)
-def test_gradient_equals_finite_differences(function, inputs):
-    assert gt.gradcheck(function, *map(leaf, inputs))
-
-
-@pytest.mark.parametrize(("function", "inputs"), CHECKS)
-def test_second_derivative_equals_finite_differences(function, inputs):
-    gradients = test_linalg.gradients_of(function, len(inputs))
-    assert gt.gradcheck(gradients, *map(leaf, inputs), eps=1e-5, atol=1e-4)
 
 
 # What has no complex form; `astype` is to a real dtype there.
@@ -139,9 +29,9 @@ GELU = {0, 4}  # cases of bias_activation with an error function
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", test_ops.CASES)
+@pytest.mark.parametrize("name", REAL)
 def test_every_operation_takes_complex_numbers_or_refuses(name):
-    for i, (function, *inputs) in enumerate(test_ops.CASES[name]):
+    for i, (function, *inputs) in enumerate(REAL[name]):
         turned = [np.asarray(x) * np.exp(0.5j * RNG.normal(size=np.shape(x))) for x in inputs]
         for operands in (turned, [turned[0], *inputs[1:]]):
             if name in REAL_ONLY or (name == "bias_activation" and i in GELU):

@@ -7,12 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-import test_linalg
-import test_ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gputensor as gt
+from cases import LINALG, REAL
 from gputensor import backend, cuda_functions
 from gputensor.backend import layout
 
@@ -434,7 +433,7 @@ def strides(x):
 @on_cuda
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("cases", [test_ops.CASES, test_linalg.CASES], ids=["ops", "linalg"])
+@pytest.mark.parametrize("cases", [REAL, LINALG], ids=["ops", "linalg"])
 def test_results_lie_in_memory_as_on_the_cpu(cupy, cases, layout):
     rng = np.random.default_rng(0)
     for name, calls in cases.items():

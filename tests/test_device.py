@@ -5,6 +5,7 @@ import pytest
 
 import gputensor as gt
 import standin
+from checks import normal_by
 from gputensor.keras.layers import Dense, Dropout, Rescaling
 from gputensor.keras.models import Sequential
 from gputensor.kernels import (
@@ -18,6 +19,7 @@ from gputensor.kernels import (
 from gputensor.nn import functional as F
 
 RNG = np.random.default_rng(11)
+normal = normal_by(RNG, np.float32)
 
 
 def require(cupy, device):
@@ -25,10 +27,6 @@ def require(cupy, device):
     count = cupy.cuda.runtime.getDeviceCount()
     if device.startswith("cuda:") and int(device[5:]) >= count:
         pytest.skip(f"{count} CUDA device(s) here, {device} is not among them")
-
-
-def normal(*shape, dtype=np.float32):
-    return RNG.standard_normal(shape).astype(dtype)
 
 
 SHAPES = [(1, 1), (3, 5), (65, 33), (130, 70)]

@@ -10,63 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
+from cases import ALONG, FFT_CHECKS, NORMS, OF_REAL, OVER, TRANSFORMS
+from checks import cplx_by, leaf, real_by
 from gputensor import fft
 
 RNG = np.random.default_rng(3)
-NORMS = ["backward", "ortho", "forward"]
-ALONG = ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft"]
-OVER = ["fftn", "ifftn", "rfftn", "irfftn"]
-PRIMITIVES = [*ALONG, *OVER, "fftshift", "ifftshift"]
-OF_REAL = {"rfft", "ihfft", "rfftn"}
 
 
-def real(*shape):
-    return RNG.standard_normal(shape)
-
-
-def cplx(*shape):
-    return real(*shape) + 1j * real(*shape)
-
-
-def leaf(data):
-    return gt.tensor(data, requires_grad=True)
-
-
-def case(name, *shape, make=None, **options):
-    data = (make or (real if name in OF_REAL else cplx))(*shape)
-    text = "-".join([name, str(shape), *map(str, options.values())])
-    return pytest.param(lambda x: getattr(fft, name)(x, **options), data, id=text)
-
-
-CHECKS = [
-    *(case(name, 2, 5) for name in ALONG),
-    *(case(name, 4, 2, axis=0, norm=norm) for name in ALONG for norm in NORMS),
-    *(case(name, 4, n=n) for name in ALONG for n in (1, 3, 6, 9)),
-    *(case(name, 3, 4) for name in OVER),
-    *(case(name, 3, 2, 4, axes=(2, 0), norm=norm) for name in OVER for norm in NORMS),
-    *(case(name, 3, 4, s=(4, 3), axes=(0, 1)) for name in OVER),
-    *(case(name, 2, 3, s=(2,)) for name in OVER),
-    *(case(name, 4, make=real) for name in ("fft", "ifft", "irfft", "hfft", "fftn")),
-    case("fftshift", 3, 4),
-    case("ifftshift", 3, 5, axes=-1),
-]
+real, cplx = real_by(RNG), cplx_by(RNG)
 
 
 def test_every_transform_has_a_case():
-    assert {check.id.partition("-")[0] for check in CHECKS} == set(PRIMITIVES)
-
-
-@pytest.mark.parametrize(("function", "data"), CHECKS)
-def test_gradient_equals_finite_differences(function, data):
-    assert gt.gradcheck(function, leaf(data))
-
-
-@pytest.mark.parametrize(("function", "data"), CHECKS)
-def test_second_derivative_equals_finite_differences(function, data):
-    def gradient(x):
-        return gt.grad(lambda v: gt.sum(gt.abs(function(v) + 1) ** 4))(x)
-
-    assert gt.gradcheck(gradient, leaf(0.3 * data), eps=1e-5, atol=1e-4)
+    assert {check.values[0] for check in FFT_CHECKS} == set(TRANSFORMS)
 
 
 def options_of(data, shape, name):
@@ -190,7 +145,7 @@ def test_cuda_gives_the_values_and_gradients_of_the_cpu(cupy, name):
     assert fft.fftfreq(3, device="cuda").device == "cuda"
 
 
-@pytest.mark.parametrize("name", PRIMITIVES)
+@pytest.mark.parametrize("name", TRANSFORMS)
 def test_transforms_are_captured(cupy, name):
     x = gt.tensor((real if name in OF_REAL else cplx)(3, 4), device="cuda", requires_grad=True)
 

@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import gputensor as gt
 from gputensor import keras
 from gputensor.keras import callbacks, layers, optimizers
+from gputensor.training import steps
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(64, 4)).astype(np.float32)
@@ -188,6 +190,20 @@ def test_python_of_the_users_runs_at_each_step_and_is_named(caplog):
             np.testing.assert_array_equal(a, b)
 
 
+def test_few_steps_on_the_cpu_are_not_recorded(caplog, monkeypatch):
+    monkeypatch.setattr(steps, "_WORTH", 41)
+
+    def loss(y, p):  # the log says that it is not captured, where that is tried
+        return gt.mean((y - p) ** 2, axis=-1)
+
+    on_cuda = gt.zeros(1).device != "cpu"
+    for epochs, tried in ((10, on_cuda), (11, True)):  # of 4 steps each
+        with caplog.at_level(logging.INFO, logger="gputensor.keras"):
+            caplog.clear()
+            fit(network("adam", loss), epochs=epochs)
+        assert bool([r for r in caplog.records if r.name == "gputensor.keras"]) == tried
+
+
 @pytest.mark.cpu  # the stand-in for CuPy is not the library's own
 def test_what_its_author_has_captured_keeps_the_graph(caplog):
     @gt.capture
@@ -250,6 +266,49 @@ def test_a_frozen_discriminator_in_a_combined_model_stays():
     critic.trainable = True
     critic.train_on_batch(X[:, :2], np.ones((64, 1)))
     assert any(moved(before[0], weights(critic)))
+
+
+def adversaries(eager):
+    gt.manual_seed(1)
+    critic = keras.Sequential(
+        [layers.Dense(4, activation="relu", input_shape=(2,)), layers.Dropout(0.3), layers.Dense(1)]
+    )
+    critic.compile("adam", "mse", metrics=["mae"], run_eagerly=eager)
+    maker = keras.Sequential([layers.Dense(2, input_shape=(4,))])
+    critic.trainable = False
+    both = keras.Sequential([maker, critic])
+    both.compile("rmsprop", "mse", run_eagerly=eager)
+    return critic, maker, both
+
+
+def test_single_batches_are_replayed_with_the_same_bits(monkeypatch):
+    found = []
+    for eager in (True, False):
+        critic, maker, both = adversaries(eager)
+        losses = []
+        for i in range(6):
+            rows = slice(8 * i, 8 * i + 8)
+            critic.trainable = True
+            losses += critic.train_on_batch(X[rows, :2], np.ones((8, 1)))
+            losses += critic.train_on_batch(maker.predict(X[rows], verbose=0), np.zeros((8, 1)))
+            critic.trainable = False
+            losses.append(both.train_on_batch(X[rows], np.ones((8, 1))))
+            if i == 3:
+                both.optimizer.learning_rate = 0.01
+        found.append((losses, weights(both), weights(critic)))
+        captured = [s for m in (critic, both) for (s,) in [m._singles._made.values()]]
+        for _, run in captured:
+            assert bool(run._runs) != eager
+            assert eager or run._runs[None].reason is None
+    assert found[0][0] == found[1][0]
+    for a, b in zip(found[0][1] + found[0][2], found[1][1] + found[1][2], strict=True):
+        np.testing.assert_array_equal(a, b)
+    twins = [copy.deepcopy(both), pickle.loads(pickle.dumps(both)), both]
+    ends = []
+    for twin in twins:
+        gt.manual_seed(2)
+        ends.append([twin.train_on_batch(X[:8], np.ones((8, 1))) for _ in range(3)])
+    assert ends[0] == ends[1] == ends[2]
 
 
 def test_a_layer_that_is_added_later_is_trained():

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import double_leaf as leaf
+from gputensor.autograd import watch
 from gputensor.nn import functional as F
 
 RNG = np.random.default_rng(3)
-
-
-def leaf(values):
-    return gt.tensor(np.asarray(values, np.float64), requires_grad=True)
 
 
 W, X = RNG.normal(size=(4, 4)), RNG.normal(size=(3, 4))
@@ -333,6 +331,27 @@ def test_hooks_of_complex_tensors():
     y.register_hook(lambda g: seen.append(g.tolist()))
     gt.real(y * 1j).sum().backward()
     assert seen == [z.grad.tolist()] == [[-1j]]
+
+
+def test_hooks_of_tensors_that_are_gone_are_not_counted():
+    gc.collect()
+    before = watch.count
+    x = leaf([1.0])
+    y = x * 2
+    kept = [x.register_hook(print), y.register_hook(print), y.register_hook(print)]
+    assert watch.count == before + 3
+    kept[1].remove()
+    kept[1].remove()
+    assert watch.count == before + 2
+    y.sum().backward()
+    del y
+    gc.collect()
+    assert watch.count == before + 1
+    kept[2].remove()  # of what is gone
+    assert watch.count == before + 1
+    del x
+    gc.collect()
+    assert watch.count == before
 
 
 def test_bad_hooks():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import gputensor as gt
 import nvrtc
 import standin
+from checks import bits
 from conftest import forget_cupy
 from gputensor import backend
 from gputensor.graph import formulas, ir
@@ -68,10 +69,6 @@ class Builder:
             device.append(cupy.ndarray(value.shape, value.dtype, pointer, value.strides))
         results, _ = program.run(*device)
         return [backend.to_host(r) for r in results], program
-
-
-def bits(x):
-    return x.dtype, x.shape, x.tobytes()
 
 
 # Formulas

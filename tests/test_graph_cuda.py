@@ -6,18 +6,19 @@ import threading
 
 import numpy as np
 import pytest
-import test_registry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_graph import programs
 
 import gputensor as gt
 import standin
+from cases import every_case
+from checks import weights_of
 from conftest import forget_cupy, on_gpu
 from gputensor import backend
 from gputensor.autograd import watch, wrap
 from gputensor.errors import CaptureError, LabelError
-from gputensor.graph import cuda, eager, ir, passes
+from gputensor.graph import cuda, ir, passes, plans
 from gputensor.graph.cuda import Program
 from gputensor.graph.interpret import Memory, interpret
 from gputensor.graph.ir import Returned
@@ -91,7 +92,7 @@ NOT_RECORDED = {
 }
 
 
-@test_registry.every_case
+@every_case
 def test_programs_do_what_the_operation_does(device, name, function, arrays):
     def step(*tensors):
         leaves = [t.detach() for t in tensors]
@@ -99,7 +100,7 @@ def test_programs_do_what_the_operation_does(device, name, function, arrays):
             leaf.requires_grad = True
         out = function(*leaves)
         if out.requires_grad:
-            weights = test_registry.weights_of(out).astype(out.dtype)
+            weights = weights_of(out).astype(out.dtype)
             out.backward(gt.asarray(weights, device=out.device))
         return [None if t is None else t.detach() for t in (out, *(t.grad for t in leaves))]
 
@@ -202,8 +203,9 @@ def test_thirty_operations_and_their_gradients_are_few_kernels(device, shape, ot
 
 
 @pytest.mark.standin
-def test_thirty_operations_and_their_gradients_are_a_kernel_each_in_eager_use(device, monkeypatch):
-    monkeypatch.setattr(watch, "count", 0)  # other tests leave hooks, which take a longer way
+def test_thirty_operations_and_their_gradients_are_a_kernel_each_in_eager_use(device):
+    gc.collect()
+    assert not watch.count  # of hooks, which take a longer way
     tensors = on_device(*(numbers(i, 8) for i in range(3)))
     chain(*tensors)
     kernels = counted(lambda: chain(*tensors))
@@ -246,13 +248,13 @@ def test_gradients_of_16_bits_that_meet_have_the_bits_of_the_cpu(device, dtype):
 
 
 def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
-    outlined, made = eager.outlined, []
+    outlined, made = plans.outlined, []
 
     def counting(*args):
         made.append(1)
         return outlined(*args)
 
-    monkeypatch.setattr(eager, "outlined", counting)
+    monkeypatch.setattr(plans, "outlined", counting)
     values = numbers(0, 5)
     x = gt.tensor(values, device="cuda", requires_grad=True)
     count = []
@@ -270,13 +272,13 @@ def test_numbers_that_change_are_arguments_of_one_kernel(device, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint8", "int64"])
 def test_integers_that_change_are_arguments_of_one_kernel(device, monkeypatch, dtype):
-    outlined, made = eager.outlined, []
+    outlined, made = plans.outlined, []
 
     def counting(*args):
         made.append(1)
         return outlined(*args)
 
-    monkeypatch.setattr(eager, "outlined", counting)
+    monkeypatch.setattr(plans, "outlined", counting)
     values = np.arange(1, 6).astype(dtype)
     x = gt.tensor(values, device="cuda")
     count = []

@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
+from checks import double_leaf as leaf
 from gputensor import autograd
 
 GraphError = gt.errors.GraphError
 SHAPE = (2, 3)
-
-
-def leaf(values):
-    return gt.tensor(np.asarray(values, np.float64), requires_grad=True)
 
 
 # A program is a list of steps on a list of arrays that all have one shape. It runs alike on NumPy

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import leaf
 from gputensor import interop, ops
 from gputensor.keras.layers import Dense
 from gputensor.keras.models import Sequential
@@ -18,10 +19,6 @@ from gputensor.keras.models import Sequential
 RNG = np.random.default_rng(5)
 A = RNG.uniform(0.5, 2, (3, 4))
 B = RNG.uniform(0.5, 2, (3, 4))
-
-
-def leaf(values):
-    return gt.tensor(values, requires_grad=True)
 
 
 CALLS = {

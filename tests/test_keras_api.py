@@ -183,7 +183,7 @@ def test_the_training_example(tmp_path):
     assert "Device: cpu (as asked)" in done.stdout
     assert "Epoch 2/2  loss" in done.stdout
     assert "Test accuracy: " in done.stdout
-    for name in ("training.png", "digits.png"):
+    for name in ("training.png", "confusion.png", "wrong.png"):
         assert (tmp_path / "a" / "b" / name).read_bytes().startswith(b"\x89PNG")
 
 

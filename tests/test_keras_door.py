@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import normal_by
 from gputensor import keras
 from gputensor.keras import backend as K
 from gputensor.keras import layers as L
 from gputensor.nn import functional as F
 
 RNG = np.random.default_rng(0)
-
-
-def numbers(*shape):
-    return RNG.standard_normal(shape)
+numbers = normal_by(RNG, np.float64)
 
 
 IMAGES, STEPS, ROWS = numbers(2, 5, 4, 2), numbers(2, 4, 3), numbers(4, 3)

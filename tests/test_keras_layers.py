@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import normal_by
 from gputensor import keras
 from gputensor.keras import layers as L
 
@@ -17,10 +18,7 @@ if theirs.backend.backend() != "torch":
 pytestmark = pytest.mark.peers
 
 RNG = np.random.default_rng(0)
-
-
-def numbers(*shape):
-    return RNG.standard_normal(shape).astype(np.float32)
+numbers = normal_by(RNG, np.float32)
 
 
 IMAGES = numbers(3, 9, 8, 4)

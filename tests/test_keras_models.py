@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -261,8 +262,7 @@ def test_keras_itself_reads_and_writes_the_files(tmp_path):
     model = whole_house()
     model.compile("adam", "mse")
     model.save(tmp_path / "ours.keras")
-    with pytest.warns(UserWarning, match="Skipping variable loading"):
-        other = theirs.models.load_model(tmp_path / "ours.keras")
+    other = theirs.models.load_model(tmp_path / "ours.keras")
     inputs = [theirs.ops.convert_to_tensor(a) for a in (PICTURES, WORDS)]
     expected = [theirs.ops.convert_to_numpy(t) for t in other(inputs)]
     for a, b in zip(outputs(model), expected, strict=True):
@@ -307,3 +307,92 @@ def test_penalties_are_part_of_the_loss():
     expected = np.mean((X @ kernel + bias - y[:, None]) ** 2) + 0.01 * np.sum(kernel**2)
     assert model.evaluate(X, y, verbose=0) == pytest.approx(expected, rel=1e-5)
     assert float(model.losses[0].item()) == pytest.approx(0.01 * np.sum(kernel**2), rel=1e-5)
+
+
+OPTIMIZERS = [
+    ("SGD", {"learning_rate": 0.1}),
+    ("SGD", {"momentum": 0.9}),
+    ("RMSprop", {"momentum": 0.9, "centered": True}),
+    ("Adam", {}),
+    ("Adam", {"amsgrad": True}),
+    ("AdamW", {}),
+    ("Adamax", {}),
+    ("Nadam", {}),
+    ("Adagrad", {}),
+    ("Adadelta", {}),
+    ("Lion", {}),
+    ("Muon", {}),
+    ("Adam", {"use_ema": True}),
+]
+
+
+def small(library, name, settings):
+    model = library.Sequential(
+        [
+            library.Input((6,)),
+            library.layers.Dense(4, activation="tanh"),
+            library.layers.BatchNormalization(),
+            library.layers.Dense(1),
+        ]
+    )
+    model.compile(getattr(library.optimizers, name)(**settings), "mse")
+    return model
+
+
+def trained(model, steps=5):
+    for i in range(steps):
+        rows = slice(8 * i, 8 * i + 8)
+        model.train_on_batch(X[rows], X[rows, :1])
+    return model
+
+
+def weights_of(model):
+    return [np.asarray(w, np.float32) for w in model.get_weights()]
+
+
+@pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_the_state_of_an_optimizer_comes_back(tmp_path, name, settings, ending):
+    pytest.importorskip("h5py")
+    model = trained(small(keras, name, settings))
+    path = tmp_path / f"m{ending}"
+    if ending == ".keras":
+        model.save(path)
+        again = load_model(path)
+    else:
+        model.save_weights(path)
+        again = small(keras, name, settings)
+        again.load_weights(path)
+    assert again.optimizer.iterations == 5
+    for a, b in zip(weights_of(trained(again, 2)), weights_of(trained(model, 2)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
+def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    theirs = pytest.importorskip("keras")
+    ours = trained(small(keras, name, settings))
+    ours.save(tmp_path / "ours.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        other = theirs.models.load_model(tmp_path / "ours.keras")
+    trained(other, 3)
+    trained(ours, 3)
+    for a, b in zip(weights_of(ours), weights_of(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+    other.save(tmp_path / "theirs.keras")
+    back = load_model(tmp_path / "theirs.keras")
+    assert back.optimizer.iterations == 8
+    for a, b in zip(weights_of(trained(back, 2)), weights_of(trained(other, 2)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_a_state_that_does_not_fit_the_optimizer_is_told(tmp_path):
+    pytest.importorskip("h5py")
+    trained(small(keras, "Adam", {})).save_weights(tmp_path / "m.weights.h5")
+    other = small(keras, "SGD", {})
+    with pytest.warns(UserWarning, match="its optimizer is not taken over, it does not fit"):
+        other.load_weights(tmp_path / "m.weights.h5")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checks import normal_by
 from gputensor.errors import LabelError
 from gputensor.kernels import (
     adam_step,
@@ -25,21 +26,12 @@ FOLDER = Path(__file__).parent.parent / "kernels"
 SHAPES = [(1, 1), (3, 5), (64, 33), (257, 129), (0, 4)]
 DTYPES = [np.float32, np.float64]
 RNG = np.random.default_rng(3)
-
-
-def normal(*shape, dtype=np.float64):
-    return RNG.standard_normal(shape).astype(dtype)
+normal = normal_by(RNG, np.float64)
 
 
 def close(found, expected, dtype):
     tolerance = {np.float16: 2e-2, np.float32: 1e-5, np.float64: 1e-12}[dtype]
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-
-
-@pytest.fixture(params=["auto", "reference"])
-def setting(request, monkeypatch):
-    monkeypatch.setenv("GPUTENSOR_KERNELS", request.param)
-    return request.param
 
 
 @pytest.fixture(params=[1, 3])

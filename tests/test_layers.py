@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import normal_by
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peers
 
 RNG = np.random.default_rng(0)
-
-
-def numbers(*shape):
-    return RNG.standard_normal(shape)
+numbers = normal_by(RNG, np.float64)
 
 
 def set_weights(ours, theirs):

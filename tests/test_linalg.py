@@ -13,179 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gputensor as gt
+from cases import LINALG, LINALG_CHECKS, adjoint, hermitian, positive
+from checks import cplx_by, leaf, real_by
 from gputensor import linalg
-from gputensor.ops.linalg import determinants
 
 RNG = np.random.default_rng(5)
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 
 
-def real(*shape):
-    return RNG.standard_normal(shape)
+real, cplx = real_by(RNG), cplx_by(RNG)
 
 
-def cplx(*shape):
-    return real(*shape) + 1j * real(*shape)
-
-
-def leaf(data):
-    return gt.tensor(data, requires_grad=True)
-
-
-def adjoint(x):
-    return gt.conj(gt.matrix_transpose(x))
-
-
-def hermitian(x):
-    return x + adjoint(x)
-
-
-def positive(x):
-    return x @ adjoint(x) + 2 * gt.eye(x.shape[-2], dtype=x.dtype, device=x.device)
-
-
-def phaseless(x):
-    """What does not depend on the phases of the columns of `x`."""
-    weights = WEIGHTS[: x.shape[-2]].astype(np.result_type(x.dtype, np.complex64))
-    return gt.square(gt.abs(gt.asarray(weights, device=x.device) @ x))
-
-
-def spectrum(values):
-    """What does not depend on the order of eigenvalues."""
-    return gt.abs(gt.sum(values**3, axis=-1)) + gt.real(gt.sum(gt.exp(values), axis=-1))
-
-
-WEIGHTS = cplx(5)
 SINGULAR = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.5, -1.0, 2.0]])
 # Singular in any arithmetic. Of the other a fused multiply-add leaves a pivot that is not quite 0.
 NO_ROW = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [0.5, -1.0, 2.0]])
-
-# Functions of one matrix or more, by name; each is checked with real and complex numbers.
-CASES = {
-    "cholesky": [
-        (lambda x: linalg.cholesky(positive(x)), (3, 4)),
-        (lambda x: linalg.cholesky(positive(x), upper=True), (2, 3, 3)),
-    ],
-    "cofactors": [(determinants._cofactors, (2, 3, 3)), (determinants._cofactors, (1, 1))],
-    "cofactors_slope": [(determinants._cofactors_slope, (2, 3, 3), (2, 3, 3))],
-    "cross": [
-        (linalg.cross, (2, 3), (3,)),
-        (lambda x, y: linalg.cross(x, y, axis=-2), (2, 3, 2), (3, 1)),
-    ],
-    "det": [(linalg.det, (3, 3)), (linalg.det, (2, 2, 2))],
-    "diagonal": [
-        (linalg.diagonal, (3, 4)),
-        (lambda x: linalg.diagonal(x, offset=-1), (2, 3, 2)),
-        (lambda x: gt.diagonal(x, 1, 2, 0), (3, 2, 4)),
-        (lambda x: gt.diag(x, -1), (3,)),
-        (lambda x: gt.diag(x, 1), (3, 3)),
-    ],
-    "trace": [(linalg.trace, (2, 3, 3)), (lambda x: gt.trace(x, 1), (3, 4))],
-    "eigh": [
-        (lambda x: linalg.eigh(hermitian(x)).eigenvalues, (3, 3)),
-        (lambda x: phaseless(linalg.eigh(hermitian(x)).eigenvectors), (2, 3, 3)),
-        (
-            lambda x: (lambda w, v: gt.real(v * gt.exp(w)[..., None, :] @ adjoint(v)))(
-                *linalg.eigh(hermitian(x) * 0.2)
-            ),
-            (3, 3),
-        ),
-    ],
-    "eigvalsh": [(lambda x: linalg.eigvalsh(hermitian(x)), (2, 3, 3))],
-    "eig": [
-        (lambda x: spectrum(linalg.eigvals(x)), (3, 3)),
-        (lambda x: gt.abs(linalg.eig(x).eigenvectors) ** 2 @ gt.ones(3), (2, 3, 3)),
-        (
-            lambda x: (lambda w, v: gt.real(v * gt.exp(w * 0.2)[..., None, :] @ linalg.inv(v)))(
-                *linalg.eig(x)
-            ),
-            (3, 3),
-        ),
-    ],
-    "eigvals": [(lambda x: spectrum(linalg.eigvals(x)), (2, 3, 3))],
-    "expm": [(linalg.expm, (3, 3)), (lambda x: linalg.expm(x * 3), (2, 2, 2))],
-    "inv": [(linalg.inv, (3, 3)), (linalg.inv, (2, 2, 2))],
-    "lstsq": [
-        (lambda a, b: linalg.lstsq(a, b).x, (4, 2), (4,)),
-        (lambda a, b: linalg.lstsq(a, b).residuals, (4, 2), (4, 3)),
-        (lambda a, b: linalg.lstsq(a, b).x, (2, 4), (2, 2)),
-    ],
-    "matrix_norm": [
-        (lambda x, ord=ord: linalg.matrix_norm(x, ord=ord), (3, 4))
-        for ord in ("fro", "nuc", 1, 2, math.inf, -1, -2, -math.inf)
-    ],
-    "matrix_power": [(lambda x, n=n: linalg.matrix_power(x, n), (3, 3)) for n in (-2, 1, 2, 5)],
-    "norm": [
-        (lambda x: linalg.norm(x), (3, 4)),
-        (lambda x: linalg.norm(x, axis=0), (3, 4)),
-        (lambda x: linalg.norm(x, 1, axis=(0, 2), keepdims=True), (3, 2, 4)),
-    ],
-    "output": [(lambda x: linalg.eigh(hermitian(x))[0], (2, 2))],
-    "outer": [(linalg.outer, (3,), (2,)), (gt.outer, (2, 2), (3,))],
-    "pinv": [(linalg.pinv, (4, 2)), (linalg.pinv, (2, 2, 3)), (linalg.pinv, (3, 3))],
-    "qr": [
-        (lambda x: phaseless(linalg.qr(x).Q), (4, 3)),
-        (lambda x: gt.abs(linalg.qr(x).R) ** 2, (2, 3, 3)),
-        (lambda x: gt.abs(linalg.qr(x).R) ** 2, (2, 4)),
-        (lambda x: gt.abs(linalg.qr(x, mode="complete").R[:2]) ** 2, (4, 2)),
-        (lambda x: (lambda q, r: gt.real(q @ (r * r.conj())))(*linalg.qr(x)), (3, 2)),
-        (lambda x: (lambda q, r: phaseless(q) @ gt.abs(r))(*linalg.qr(x)), (2, 3)),
-    ],
-    "slogdet": [
-        (lambda x: linalg.slogdet(x).logabsdet, (2, 3, 3)),
-        (lambda x: linalg.slogdet(x).sign, (3, 3)),
-        (lambda x: (lambda s, v: s * gt.exp(v))(*linalg.slogdet(x)), (3, 3)),
-    ],
-    "solve": [
-        (linalg.solve, (3, 3), (3, 2)),
-        (linalg.solve, (3, 3), (3,)),
-        (linalg.solve, (2, 1, 2, 2), (3, 2, 1)),
-    ],
-    "solve_triangular": [
-        (linalg.solve_triangular, (3, 3), (3,)),
-        (lambda a, b: linalg.solve_triangular(a, b, lower=True), (2, 1, 2, 2), (3, 2, 1)),
-        (lambda a, b: linalg.solve_triangular(a, b, trans="T", lower=True), (3, 3), (2, 3, 2)),
-        (lambda a, b: linalg.solve_triangular(a, b, trans="C", unit_diagonal=True), (3, 3), (3, 1)),
-        (lambda a, b: linalg.solve_triangular(a, b, lower=True, unit_diagonal=True), (3, 3), (3,)),
-    ],
-    "svd": [
-        (lambda x: linalg.svd(x).S, (3, 2)),
-        (lambda x: phaseless(linalg.svd(x, full_matrices=False).U), (4, 3)),
-        (lambda x: phaseless(linalg.svd(x, full_matrices=False).U), (2, 3)),
-        (lambda x: phaseless(linalg.svd(x, full_matrices=False).Vh.mT), (2, 4)),
-        (lambda x: phaseless(linalg.svd(x).Vh.mT), (2, 3, 3)),
-        (
-            lambda x: (lambda u, s, vh: gt.real(u * gt.sin(s)[..., None, :] @ vh))(
-                *linalg.svd(x, full_matrices=False)
-            ),
-            (3, 4),
-        ),
-    ],
-    "svdvals": [(linalg.svdvals, (3, 4)), (linalg.svdvals, (2, 3, 2))],
-    "tensordot": [
-        (lambda x, y: gt.tensordot(x, y, axes=1), (2, 3), (3, 4)),
-        (lambda x, y: gt.tensordot(x, y, axes=((0, -1), (2, 1))), (2, 3, 2), (3, 2, 2)),
-        (lambda x, y: gt.tensordot(x, y, axes=0), (2,), (3,)),
-        (gt.dot, (2, 3), (2, 3, 2)),
-        (gt.inner, (2, 3), (2, 3)),
-        (gt.kron, (2, 3), (2,)),
-    ],
-    "vecdot": [
-        (gt.vecdot, (2, 3), (3,)),
-        (lambda x, y: gt.vecdot(x, y, axis=-2), (2, 3, 2), (3, 1)),
-    ],
-    "vector_norm": [
-        (lambda x, ord=ord: linalg.vector_norm(x, axis=-1, ord=ord), (2, 3))
-        for ord in (1, 2, 3.5, -1, 0.5, math.inf, -math.inf)
-    ]
-    + [(lambda x: linalg.vector_norm(x, axis=(0, 2), keepdims=True), (2, 3, 2))],
-}
-CHECKS = [
-    pytest.param(function, [make(*shape) for shape in shapes], id=f"{name}-{i}-{make.__name__}")
-    for name, cases in CASES.items()
-    for i, (function, *shapes) in enumerate(cases)
-    for make in (real, cplx)
-]
 
 
 @pytest.mark.parametrize("extension", ["linalg", "fft"])
@@ -205,32 +46,11 @@ def test_names_and_signatures_are_the_standards(extension):
 
 
 def test_every_function_has_a_case():
-    assert set(linalg.__all__) - set(CASES) == {"matmul", "matrix_rank", "matrix_transpose"}
+    assert set(linalg.__all__) - set(LINALG) == {"matmul", "matrix_rank", "matrix_transpose"}
 
 
-def gradients_of(function, count):
-    """Function of `count` tensors that gives the gradients of a sum of squares, in one row."""
-
-    def gradients(*args):
-        total = gt.grad(lambda *a: gt.sum(gt.square(gt.abs(function(*a) + 1))), tuple(range(count)))
-        return gt.concat([gt.reshape(p, (-1,)) for p in total(*args)])
-
-    return gradients
-
-
-@pytest.mark.parametrize(("function", "inputs"), CHECKS)
-def test_gradient_equals_finite_differences(function, inputs):
-    assert gt.gradcheck(function, *map(leaf, inputs))
-
-
-@pytest.mark.parametrize(("function", "inputs"), CHECKS)
-def test_second_derivative_equals_finite_differences(function, inputs):
-    gradients = gradients_of(function, len(inputs))
-    assert gt.gradcheck(gradients, *map(leaf, inputs), eps=1e-5, atol=1e-3, rtol=1e-3)
-
-
-@pytest.mark.parametrize(("function", "inputs"), CHECKS)
-def test_directional_derivative_equals_finite_differences(function, inputs):
+@pytest.mark.parametrize(("name", "function", "inputs"), LINALG_CHECKS)
+def test_directional_derivative_equals_finite_differences(name, function, inputs):
     tangents = [np.roll(x, 1) * 0.5 for x in inputs]
     _, found = gt.jvp(function, tuple(inputs), tuple(tangents))
     ends = [
@@ -238,16 +58,6 @@ def test_directional_derivative_equals_finite_differences(function, inputs):
         for s in (1e-6, -1e-6)
     ]
     np.testing.assert_allclose(found.numpy(), (ends[0] - ends[1]).numpy() / 2e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(("function", "inputs"), CHECKS)
-def test_gradients_have_the_shape_and_dtype_of_their_tensors(function, inputs):
-    small = [leaf(x.astype({"f": np.float32, "c": np.complex64}[x.dtype.kind])) for x in inputs]
-    out = function(*small)
-    if out.requires_grad:
-        gt.sum(gt.abs(out)).backward()
-        assert [x.grad.shape for x in small] == [x.shape for x in inputs]
-        assert [x.grad.dtype for x in small] == [x.dtype for x in small]
 
 
 # Values, by a second implementation
@@ -876,7 +686,7 @@ ON_CUDA = [
 @pytest.mark.parametrize("name", ON_CUDA)
 @pytest.mark.parametrize("make", [real, cplx])
 def test_cuda_gives_the_values_and_gradients_of_the_cpu(cupy, name, make):
-    for function, *shapes in CASES[name]:
+    for function, *shapes in LINALG[name]:
         data = [make(*shape) for shape in shapes]
         found = {}
         for device in ("cpu", "cuda"):
@@ -892,7 +702,7 @@ def test_cuda_gives_the_values_and_gradients_of_the_cpu(cupy, name, make):
 
 @pytest.mark.parametrize("name", ["cholesky", "eigh", "inv", "pinv", "qr", "svd"])
 def test_second_derivatives_on_cuda_equal_those_of_the_cpu(cupy, name):
-    function, shape = CASES[name][-1]
+    function, shape = LINALG[name][-1]
     data = cplx(*shape)
 
     def slope(x):
@@ -954,7 +764,7 @@ def test_rules_compute_on_the_device_of_the_gradient(cupy, name):
     "name", ["cross", "diagonal", "inv", "outer", "tensordot", "trace", "vecdot", "vector_norm"]
 )
 def test_what_needs_no_decomposition_is_captured(cupy, name):
-    function, *shapes = CASES[name][0]
+    function, *shapes = LINALG[name][0]
     leaves = [gt.tensor(cplx(*shape), device="cuda", requires_grad=True) for shape in shapes]
 
     @gt.capture

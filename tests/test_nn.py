@@ -25,11 +25,6 @@ def data(*shape, dtype=np.float32):
     return RNG.standard_normal(shape).astype(dtype)
 
 
-@pytest.fixture(params=["auto", "reference"])
-def setting(request, monkeypatch):
-    monkeypatch.setenv("GPUTENSOR_KERNELS", request.param)
-
-
 @pytest.mark.parametrize("activation", [None, "linear", "relu", "sigmoid", "softmax", "tanh"])
 @pytest.mark.parametrize("shape", [(3, 4), (4,), (2, 3, 4), (0, 4)])
 @pytest.mark.usefixtures("setting")

@@ -112,12 +112,12 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path):
     )
     began = time.monotonic()
     step = on_gpu.run([sys.executable, "-c", code], limit=2)
-    assert 2 <= time.monotonic() - began < 60
+    assert 2 <= time.monotonic() - began < 300
     assert step["late"] == "it was ended after 2 s"
     with contextlib.suppress(FileNotFoundError):  # of pid, on a machine that is very slow
         status = Path(f"/proc/{pid.read_text()}/stat")
         while status.exists() and status.read_text().split()[2] != "Z":
-            assert time.monotonic() - began < 60
+            assert time.monotonic() - began < 300
             time.sleep(0.1)
 
 

@@ -18,12 +18,6 @@ from gputensor.random.discrete import _high_product
 DTYPES = [gt.float32, gt.float64, gt.float16]
 
 
-@pytest.fixture(params=["auto", "reference"])
-def setting(request, monkeypatch):
-    monkeypatch.setenv("GPUTENSOR_KERNELS", request.param)
-    return request.param
-
-
 def bits(size, key, offset):
     return random_bits.raw(np.empty(size, np.uint32), key=key, offset=offset)
 

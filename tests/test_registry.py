@@ -5,60 +5,17 @@ import math
 
 import numpy as np
 import pytest
-import test_complex
-import test_fft
-import test_linalg
-import test_ops
 
 import gputensor as gt
+from cases import CHECKS, REAL, every_case
+from checks import assert_near, outcome, weights_of
 from gputensor.ops.data_type import checked_dtype
-
-CASES = [
-    pytest.param(
-        check.id.partition("-")[0],
-        function,
-        [np.asarray(x) for x in (inputs if isinstance(inputs, list) else [inputs])],
-        id=f"{module.__name__.removeprefix('test_')}-{check.id}",
-    )
-    for module in (test_ops, test_complex, test_linalg, test_fft)
-    for check in module.CHECKS
-    for function, inputs in [check.values]
-]
-every_case = pytest.mark.parametrize(("name", "function", "arrays"), CASES)
 
 
 def cases_but(*names):
     """The cases of all operations but these."""
-    left = [case for case in CASES if case.values[0] not in names]
+    left = [case for case in CHECKS if case.values[0] not in names]
     return pytest.mark.parametrize(("name", "function", "arrays"), left)
-
-
-def weights_of(out):
-    weights = np.cos(np.arange(out.size) + 0.5).reshape(out.shape)
-    return weights * (1 + 0.5j) if out.dtype.kind == "c" else weights
-
-
-def outcome(function, arrays):
-    """Values, and the gradients of their sum with changing weights, of arrays as they lie there."""
-    tensors = [gt.asarray(a) for a in arrays]
-    for t in tensors:
-        t.requires_grad = True
-    out = function(*tensors)
-    if out.requires_grad:
-        out.backward(gt.asarray(weights_of(out).astype(out.dtype), device=out.device))
-    return [
-        None if t is None else t.detach().cpu().numpy() for t in (out, *(t.grad for t in tensors))
-    ]
-
-
-def assert_near(found, expected, tolerance):
-    """Errors are relative to the largest element."""
-    for a, b in zip(found, expected, strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            assert a.shape == b.shape
-            scale = max(1, np.max(np.abs(b), initial=0, where=np.isfinite(b)))
-            np.testing.assert_allclose(a.astype(b.dtype), b, rtol=0, atol=tolerance * scale)
 
 
 # Memory layouts: an array of the same elements, and the memory that is looked at
@@ -133,7 +90,7 @@ def test_layouts_and_kernels_change_nothing(name, function, arrays, monkeypatch)
 
 # One case of each operation is enough, as each layout may compile kernels.
 @pytest.mark.parametrize(
-    ("name", "function", "arrays"), [c for c in CASES if c.id.endswith(("-0", "-0-real"))]
+    ("name", "function", "arrays"), [c for c in CHECKS if c.id.endswith(("-0", "-0-real"))]
 )
 def test_cuda_takes_strided_arrays(cupy, name, function, arrays):
     expected = outcome(function, arrays)
@@ -260,7 +217,7 @@ def test_single_numbers_are_taken_as_arrays_of_one_or_refused(name, function, ar
             assert found[0].dtype == rows[0].dtype
 
 
-ELEMENTWISE = set(gt.ops.elementwise.__all__) & set(test_ops.CASES) - {"where"}
+ELEMENTWISE = set(gt.ops.elementwise.__all__) & set(REAL) - {"where"}
 
 
 def test_softmax_and_logsumexp_of_nothing(cupy):

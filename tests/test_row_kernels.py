@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from checks import normal_by
 from gputensor import backend
 from gputensor.errors import LabelError
 from gputensor.kernels import (
@@ -17,10 +18,7 @@ from gputensor.nn import functional as F
 from kernel_cases import SHAPES, misaligned
 
 RNG = np.random.default_rng(21)
-
-
-def normal(*shape, dtype=np.float32):
-    return RNG.standard_normal(shape).astype(dtype)
+normal = normal_by(RNG, np.float32)
 
 
 def test_the_layouts_are_all_covered(cupy):

@@ -1,4 +1,6 @@
-"""What a user writes who checks types: mypy must find every name, and the types that come back."""
+"""What a user writes who checks types: mypy and pyright find every name, and what comes back."""
+
+from typing import assert_type
 
 import numpy as np
 
@@ -65,6 +67,46 @@ def arrays() -> gt.Tensor:
     return first_row(x.detach())
 
 
+def operators(x: gt.Tensor) -> None:
+    """Every operator and way to index gives a tensor, to type checkers, too."""
+    for sign in (x + 1, 2 - x, x * x, 1 / x, x // 2, 7 % x, 2**x, x**0.5, -x, +x, abs(x)):
+        assert_type(sign, gt.Tensor)
+    assert_type(x @ x, gt.Tensor)
+    assert_type([[1.0, 2.0]] @ x, gt.Tensor)
+    assert_type(x == 1, gt.Tensor)
+    assert_type(x != x, gt.Tensor)
+    for mask in (x < 1, x <= x, x > 1.5, x >= x, ~(x < 1) & (x > 0), (x > 0) | (x < 1) ^ (x > 2)):
+        assert_type(mask, gt.Tensor)
+    bits = gt.asarray(6)
+    assert_type(bits << 1 >> bits, gt.Tensor)
+    for part in (x[0], x[-1, 1], x[:, None], x[..., 0], x[x > 1], x[gt.asarray([0, 1])]):
+        assert_type(part, gt.Tensor)
+    assert_type(x.sum(), gt.Tensor)
+    assert_type(x.max(axis=1, keepdims=True), gt.Tensor)
+    assert_type(x.reshape(-1).astype(gt.float64).tanh(), gt.Tensor)
+    assert_type(x.T @ x.mT + x.permute_dims(1, 0) - x.transpose(), gt.Tensor)
+    for row in x:
+        assert_type(row, gt.Tensor)
+    z = x * 1
+    z -= 1
+    z **= 2
+    z[0, 0] = 3
+    z[1:] @= x
+    assert_type(z, gt.Tensor)
+    assert_type(gt.matmul(x, x), gt.Tensor)
+    assert_type(gt.exp(gt.tanh(x)), gt.Tensor)
+    assert_type(x.shape, tuple[int, ...])
+    assert_type(float(x[0, 0]), float)
+
+
+def refused(x: gt.Tensor) -> None:
+    """What is none of the public names, and wrong arguments, are errors of type checkers."""
+    gt.backwards  # type: ignore[attr-defined]  # noqa: B018
+    gt.exp()  # type: ignore[call-arg]
+    x.sum(axes=0)  # type: ignore[call-arg]
+    x.matmul(x)  # type: ignore[attr-defined]
+
+
 def training() -> History:
     net, x = Net(), gt.ones((1, 4))
     optimizer = optim.Adam(net.parameters(), lr=1e-3)
@@ -82,4 +124,5 @@ def training() -> History:
 
 
 if __name__ == "__main__":
+    operators(gt.tensor([[1.0, 2.0], [3.0, 4.0]]))
     print(arrays(), training().history["loss"])

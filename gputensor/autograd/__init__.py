@@ -10,6 +10,7 @@ How it works, in full, with the file of each part:
   the primitive, the operands' nodes and the arrays that the rules will need.
 * reverse.py: :func:`propagate` walks the nodes from the result back, latest first, hands each
   node's gradient to the rules and adds what they return to the gradients of its parents.
+* backward.py: what leaves the pass, to the leaves and to the user.
 
 A rule is a vector-Jacobian product (VJP), ``rule(xp, g, out, x, y, ...)``: `g` is the gradient of
 the result, `out` the result, the others are the operands. It is written against a namespace
@@ -28,6 +29,7 @@ Saved arrays share memory with tensors. Whatever writes into memory that is in u
 something there.
 """
 
+from gputensor.autograd.backward import owned
 from gputensor.autograd.changes import changed, line_of, memory_of, was_changed
 from gputensor.autograd.modes import Mode, enable_grad, grad_enabled, in_transform, no_grad
 from gputensor.autograd.operands import (
@@ -38,7 +40,7 @@ from gputensor.autograd.operands import (
     raw_operand,
 )
 from gputensor.autograd.primitive import PRIMITIVES, Primitive, Rule, identity, outputs
-from gputensor.autograd.reverse import conjugate, entries_before, owned, propagate
+from gputensor.autograd.reverse import conjugate, entries_before, propagate
 from gputensor.autograd.tape import Node, Several, next_order
 from gputensor.autograd.tensor import (
     Leaf,

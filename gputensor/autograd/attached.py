@@ -1,113 +1,149 @@
 """What is attached to Tensor where it is written: by the operations, and by the backward pass."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gputensor.backend import Device
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # gputensor.ops is above, and attaches these
     from gputensor.autograd.tensor import Tensor
+    from gputensor.ops import (
+        choices,
+        data_type,
+        elementwise,
+        indexing,
+        inplace,
+        manipulation,
+        numeric,
+        products,
+        searching,
+        sorting,
+        statistical,
+        utility,
+    )
 
 
 class Attached:
-    """Declarations for type checkers."""
+    """Where type checkers and editors find what :mod:`gputensor.ops` attaches."""
 
     __slots__ = ()
 
-    if TYPE_CHECKING:  # gputensor.ops attaches these; declared here for type checkers
-        __add__: Callable[["Tensor", Any], "Tensor"]
-        __radd__: Callable[["Tensor", Any], "Tensor"]
-        __sub__: Callable[["Tensor", Any], "Tensor"]
-        __rsub__: Callable[["Tensor", Any], "Tensor"]
-        __mul__: Callable[["Tensor", Any], "Tensor"]
-        __rmul__: Callable[["Tensor", Any], "Tensor"]
-        __truediv__: Callable[["Tensor", Any], "Tensor"]
-        __rtruediv__: Callable[["Tensor", Any], "Tensor"]
-        __floordiv__: Callable[["Tensor", Any], "Tensor"]
-        __mod__: Callable[["Tensor", Any], "Tensor"]
-        __pow__: Callable[["Tensor", Any], "Tensor"]
-        __rpow__: Callable[["Tensor", Any], "Tensor"]
-        __matmul__: Callable[["Tensor", Any], "Tensor"]
-        __rmatmul__: Callable[["Tensor", Any], "Tensor"]
-        __rfloordiv__: Callable[["Tensor", Any], "Tensor"]
-        __rmod__: Callable[["Tensor", Any], "Tensor"]
-        __and__: Callable[["Tensor", Any], "Tensor"]
-        __rand__: Callable[["Tensor", Any], "Tensor"]
-        __or__: Callable[["Tensor", Any], "Tensor"]
-        __ror__: Callable[["Tensor", Any], "Tensor"]
-        __xor__: Callable[["Tensor", Any], "Tensor"]
-        __rxor__: Callable[["Tensor", Any], "Tensor"]
-        __lshift__: Callable[["Tensor", Any], "Tensor"]
-        __rlshift__: Callable[["Tensor", Any], "Tensor"]
-        __rshift__: Callable[["Tensor", Any], "Tensor"]
-        __rrshift__: Callable[["Tensor", Any], "Tensor"]
-        __array_namespace__: Callable[..., Any]
-        __neg__: Callable[["Tensor"], "Tensor"]
-        __pos__: Callable[["Tensor"], "Tensor"]
+    if TYPE_CHECKING:
+        # Functions of gputensor.ops.elementwise and gputensor.ops.choices, if not said otherwise
+        def __add__(self, other: Any) -> "Tensor": ...
+        def __sub__(self, other: Any) -> "Tensor": ...
+        def __mul__(self, other: Any) -> "Tensor": ...
+        def __truediv__(self, other: Any) -> "Tensor": ...
+        def __floordiv__(self, other: Any) -> "Tensor": ...
+        def __mod__(self, other: Any) -> "Tensor": ...
 
+        __pow__ = elementwise.pow
+        __matmul__ = products.matmul
+
+        def __and__(self, other: Any) -> "Tensor": ...
+        def __or__(self, other: Any) -> "Tensor": ...
+        def __xor__(self, other: Any) -> "Tensor": ...
+        def __lshift__(self, other: Any) -> "Tensor": ...
+        def __rshift__(self, other: Any) -> "Tensor": ...
+
+        def __radd__(self, other: Any) -> "Tensor": ...
+        def __rsub__(self, other: Any) -> "Tensor": ...
+        def __rmul__(self, other: Any) -> "Tensor": ...
+        def __rtruediv__(self, other: Any) -> "Tensor": ...
+        def __rfloordiv__(self, other: Any) -> "Tensor": ...
+        def __rmod__(self, other: Any) -> "Tensor": ...
+        def __rpow__(self, other: Any) -> "Tensor": ...
+        def __rmatmul__(self, other: Any) -> "Tensor": ...
+        def __rand__(self, other: Any) -> "Tensor": ...
+        def __ror__(self, other: Any) -> "Tensor": ...
+        def __rxor__(self, other: Any) -> "Tensor": ...
+        def __rlshift__(self, other: Any) -> "Tensor": ...
+        def __rrshift__(self, other: Any) -> "Tensor": ...
+
+        # In place, see gputensor.ops.inplace
+        def __iadd__(self, other: Any) -> "Tensor": ...
+        def __isub__(self, other: Any) -> "Tensor": ...
+        def __imul__(self, other: Any) -> "Tensor": ...
+        def __itruediv__(self, other: Any) -> "Tensor": ...
+        def __ifloordiv__(self, other: Any) -> "Tensor": ...
+        def __imod__(self, other: Any) -> "Tensor": ...
+        def __ipow__(self, other: Any) -> "Tensor": ...
+        def __imatmul__(self, other: Any) -> "Tensor": ...
+        def __iand__(self, other: Any) -> "Tensor": ...
+        def __ior__(self, other: Any) -> "Tensor": ...
+        def __ixor__(self, other: Any) -> "Tensor": ...
+        def __ilshift__(self, other: Any) -> "Tensor": ...
+        def __irshift__(self, other: Any) -> "Tensor": ...
+
+        def __neg__(self) -> "Tensor": ...
+        def __pos__(self) -> "Tensor": ...
         def __abs__(self) -> "Tensor": ...
+        def __invert__(self) -> "Tensor": ...
+        def __lt__(self, other: Any) -> "Tensor": ...
+        def __le__(self, other: Any) -> "Tensor": ...
+        def __gt__(self, other: Any) -> "Tensor": ...
+        def __ge__(self, other: Any) -> "Tensor": ...
+
         def __eq__(self, other: object) -> "Tensor": ...  # type: ignore[override]
         def __ne__(self, other: object) -> "Tensor": ...  # type: ignore[override]
 
-        __invert__: Callable[["Tensor"], "Tensor"]
-        __lt__: Callable[["Tensor", Any], "Tensor"]
-        __le__: Callable[["Tensor", Any], "Tensor"]
-        __gt__: Callable[["Tensor", Any], "Tensor"]
-        __ge__: Callable[["Tensor", Any], "Tensor"]
-        __getitem__: Callable[["Tensor", Any], "Tensor"]
+        __getitem__ = indexing.getitem
+        __setitem__ = inplace.setitem
 
-        def __setitem__(self, key: Any, value: Any) -> None: ...
+        def __iter__(self) -> Iterator["Tensor"]: ...
+        def __array_namespace__(self, /, *, api_version: str | None = None) -> Any: ...
 
-        __iadd__: Callable[["Tensor", Any], "Tensor"]
-        __isub__: Callable[["Tensor", Any], "Tensor"]
-        __imul__: Callable[["Tensor", Any], "Tensor"]
-        __itruediv__: Callable[["Tensor", Any], "Tensor"]
-        __ifloordiv__: Callable[["Tensor", Any], "Tensor"]
-        __imod__: Callable[["Tensor", Any], "Tensor"]
-        __ipow__: Callable[["Tensor", Any], "Tensor"]
-        __imatmul__: Callable[["Tensor", Any], "Tensor"]
-        __iand__: Callable[["Tensor", Any], "Tensor"]
-        __ior__: Callable[["Tensor", Any], "Tensor"]
-        __ixor__: Callable[["Tensor", Any], "Tensor"]
-        __ilshift__: Callable[["Tensor", Any], "Tensor"]
-        __irshift__: Callable[["Tensor", Any], "Tensor"]
-        __iter__: Callable[["Tensor"], Iterator["Tensor"]]
         T: "Tensor"
         mT: "Tensor"
         imag: "Tensor"
         real: "Tensor"
-        abs: Callable[..., "Tensor"]
-        all: Callable[..., "Tensor"]
-        any: Callable[..., "Tensor"]
-        argmax: Callable[..., "Tensor"]
-        argmin: Callable[..., "Tensor"]
-        astype: Callable[..., "Tensor"]
-        argsort: Callable[..., "Tensor"]
-        clip: Callable[..., "Tensor"]
-        cumprod: Callable[..., "Tensor"]
-        cumsum: Callable[..., "Tensor"]
-        conj: Callable[..., "Tensor"]
-        exp: Callable[..., "Tensor"]
-        flatten: Callable[..., "Tensor"]
-        log: Callable[..., "Tensor"]
-        max: Callable[..., "Tensor"]
-        ravel: Callable[..., "Tensor"]
-        mean: Callable[..., "Tensor"]
-        min: Callable[..., "Tensor"]
-        permute_dims: Callable[..., "Tensor"]
-        prod: Callable[..., "Tensor"]
-        relu: Callable[..., "Tensor"]
-        reshape: Callable[..., "Tensor"]
-        sigmoid: Callable[..., "Tensor"]
-        sqrt: Callable[..., "Tensor"]
-        square: Callable[..., "Tensor"]
-        squeeze: Callable[..., "Tensor"]
-        std: Callable[..., "Tensor"]
-        sum: Callable[..., "Tensor"]
-        tanh: Callable[..., "Tensor"]
-        transpose: Callable[..., "Tensor"]
-        var: Callable[..., "Tensor"]
 
+        def abs(self) -> "Tensor": ...
+
+        all = utility.all
+        any = utility.any
+        argmax = searching.argmax
+        argmin = searching.argmin
+        argsort = sorting.argsort
+        astype = data_type.astype
+        clip = choices.clip
+
+        def conj(self) -> "Tensor": ...
+
+        cumprod = numeric.cumprod
+        cumsum = numeric.cumsum
+
+        def exp(self) -> "Tensor": ...
+
+        flatten = manipulation.flatten
+
+        def log(self) -> "Tensor": ...
+
+        max = statistical.max
+        mean = statistical.mean
+        min = statistical.min
+        prod = statistical.prod
+        ravel = manipulation.flatten
+
+        def relu(self) -> "Tensor": ...
+        def sigmoid(self) -> "Tensor": ...
+        def sqrt(self) -> "Tensor": ...
+        def square(self) -> "Tensor": ...
+
+        squeeze = manipulation.squeeze
+        std = statistical.std
+        sum = statistical.sum
+
+        def tanh(self) -> "Tensor": ...
+
+        var = statistical.var
+
+        # As the functions of gputensor.ops.manipulation, with ints or a sequence of them
+        def permute_dims(self, *axes: int | Sequence[int]) -> "Tensor": ...
+        def reshape(self, *shape: int | Sequence[int]) -> "Tensor": ...
+        def transpose(self, *axes: int | Sequence[int]) -> "Tensor": ...
+
+        # See gputensor.autograd.backward
         def backward(
             self, gradient: "Tensor | None" = None, retain_graph: bool = False
         ) -> None: ...

@@ -103,11 +103,15 @@ def no_grad(function: Any = None, /) -> Any:
 
     Examples
     --------
+    >>> x = gt.tensor(2.0, requires_grad=True)
     >>> with gt.no_grad():
-    ...     prediction = model(x)
+    ...     print(gt.sin(x).requires_grad)
+    False
     >>> @gt.no_grad
     ... def predict(x):
-    ...     return model(x)
+    ...     return 3 * x
+    >>> predict(x)
+    tensor(6., dtype=float32)
     """
     mode = GradMode("no_grad", False)
     return mode if function is None else mode(function)
@@ -122,6 +126,14 @@ def enable_grad(function: _Function, /) -> _Function: ...
 
 
 def enable_grad(function: Any = None, /) -> Any:
-    """Put operations on the tape again, inside :func:`no_grad`; used like it."""
+    """Put operations on the tape again, inside :func:`no_grad`; used like it.
+
+    Examples
+    --------
+    >>> x = gt.tensor(2.0, requires_grad=True)
+    >>> with gt.no_grad(), gt.enable_grad():
+    ...     print((x * x).requires_grad)
+    True
+    """
     mode = GradMode("enable_grad", True)
     return mode if function is None else mode(function)

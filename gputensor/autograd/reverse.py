@@ -1,7 +1,6 @@
 """The backward pass."""
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import Any
@@ -13,31 +12,29 @@ from gputensor.autograd import changes, watch
 from gputensor.autograd.changes import check_unchanged, line_of, was_changed
 from gputensor.autograd.modes import state
 from gputensor.autograd.operands import ndarray
-from gputensor.autograd.primitive import Primitive, identity, outputs
+from gputensor.autograd.primitive import identity, outputs
 from gputensor.autograd.tape import NO_ATTRS, Node, Several
 from gputensor.autograd.tensor import (
     Leaf,
     Tensor,
     accumulating,
     as_raw,
-    copied,
-    seed_gradient,
     wrap,
 )
-from gputensor.backend import NAMESPACES, Array, Device
+from gputensor.backend import NAMESPACES, Array
 from gputensor.errors import (
     AnomalyError,
     GraphError,
     ShapeError,
 )
 
-_getrefcount = sys.getrefcount
+_HOST = NAMESPACES[ndarray]
 
 # gputensor.ops puts itself here: the namespace of rules under create_graph=True.
 differentiable_namespace: Any = SimpleNamespace()
 
 
-def _check_finite(node: "Node", i: int, g: Any, part: Any) -> None:
+def _check_finite(node: Node, g: Any, parent: Node | Leaf, part: Any) -> None:
     if isinstance(part, Several):
         return  # a gradient that only finds its place
     array, before = (t.array if isinstance(t, Tensor) else as_raw(t) for t in (part, g))
@@ -48,7 +45,8 @@ def _check_finite(node: "Node", i: int, g: Any, part: Any) -> None:
     already = any(not bool(xp.isfinite(a).all()) for a in came)
     kind = "NaN" if bool(xp.isnan(array).any()) else "infinite"
     raise AnomalyError(
-        f"backward: the gradient of operand {i} of {node.primitive.name} is {kind}"
+        f"backward: the gradient of operand {node.parents.index(parent)} of "
+        f"{node.primitive.name} is {kind}"
         + (", as is the gradient of its result" if already else "")
         + f" (made {line_of(node)})"
     )
@@ -134,37 +132,231 @@ def entries_before(roots: Iterable[Node | Leaf], since: int) -> list[Node | Leaf
     return found
 
 
-class _Pass(backend.FollowDevice):
-    """Context of :func:`propagate`, which says for which operation there was no memory.
+class _Pass:
+    """A backward pass on its way, with gradients that are raw arrays.
 
     Parameters
     ----------
+    roots, wanted, retain_graph, since
+        As of :func:`propagate`.
+
+    Attributes
+    ----------
+    gradients : dict
+        By entry, as far as they are known. Their conjugates, as on the tape.
+    waiting : list
+        A heap of the nodes in `gradients` with their orders, the latest first.
     results : dict
-        What the pass will return.
+        What :func:`propagate` returns.
+    old : int
+        What nodes of this order and lower ones have saved was not written to since.
+    special : bool
+        Whether there is more to do for a gradient than to hand it on, see :meth:`arrive`.
     """
 
-    def __init__(self, results: dict[Node | Leaf, Any]) -> None:
-        super().__init__()
-        self._results = results
-        self._writes: list[Leaf] = []
+    owns_sums = True  # whether a sum of gradients may be added to in place
 
-    def may_write(self, leaf: Leaf) -> bool:
-        """Whether the pass, and no other one, may write a gradient into the buffer of a leaf."""
-        if leaf.buffer is None or leaf.grad is not None or leaf.writer is not None:
-            return False
-        leaf.writer = self._results
-        self._writes.append(leaf)
-        return True
+    def __init__(
+        self,
+        roots: Sequence[tuple[Node | Leaf, Any]],
+        wanted: Sequence[Node | Leaf] | None,
+        retain_graph: bool,
+        since: int,
+    ) -> None:
+        self.gradients: dict[Node | Leaf, Any] = {}
+        self.waiting: list[tuple[int, Node]] = []
+        self.results: dict[Node | Leaf, Any] = {}
+        self.old = min(since, changes.latest)
+        self.special = watch.count > 0 or wanted is not None
+        self._since = since
+        self._retain_graph = retain_graph
+        self._watched = watch.count > 0
+        self._targets: set[Node | Leaf] | None = None
+        self._reached: set[Node | Leaf] = set()
+        if wanted is not None:
+            self._targets = set(wanted)
+            self._reached = _leading_to(self._targets, [entry for entry, _ in roots], since)
+        self._summed: set[Node | Leaf] = set()  # whose gradient is a sum that only we have
+        self._wide: set[Node | Leaf] = set()  # of 16 bits, whose gradient is a sum in float32
+        self._writes: list[Leaf] = []
+        self._at: tuple[Node, Any] | None = None  # of the step, where gradients are looked at
+        self._follow = backend.FollowDevice()
+        for entry, g in roots:
+            g = conjugate(g)
+            if entry in self.gradients:
+                self.gradients[entry] = self.gradients[entry] + g
+            else:
+                self._put([(entry, g)])
+
+    def __enter__(self) -> "_Pass":
+        return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        self._follow.__exit__(*error)
         if error[0] is not None:
             for leaf in self._writes:
                 leaf.writer = None
         if isinstance(error[1], MemoryError):
             node = error[2].tb_frame.f_locals["node"]  # where propagate was
             name = f"{node.primitive.name} backward"
-            raise memory.out_of_memory(name, self.entered, error[1]) from None
+            raise memory.out_of_memory(name, self._follow.entered, error[1]) from None
+
+    def arrive(self, node: Node, g: Any) -> Any:
+        """The gradient of a node, as hooks leave it; None where the pass does not go on."""
+        if node in self._wide:
+            g = _narrowed(g, node.dtype)
+        if node.order > self.old:
+            if node.order > self._since:  # only what is wanted there was reached
+                self.results[node] = conjugate(as_raw(g))
+                return None
+            check_unchanged(node)
+        if self._targets is not None and node in self._targets:
+            self.results[node] = as_raw(conjugate(g))
+        elif self._watched:
+            g = _hooked(node, g)
+        if self._watched and state.suspicious:
+            self._at = node, g
+        return g
+
+    def step(self, node: Node, g: Any) -> None:
+        """From the gradient of a node to those of its parents."""
+        primitive, saved, out, attrs = node.primitive, node.saved, node.out, node.attrs
+        if saved is None:
+            raise _freed(node)
+        parents = node.parents if self._targets is None else self._parents(node)
+        xp, rules = _HOST, primitive.rules
+        if type(g) is not ndarray:
+            g, some = _raw_parts(g)
+            self._follow(some)
+            xp, rules = NAMESPACES[type(some)], primitive.rules_of[type(some)]
+        parts = self._joint_step(xp, node, parents, g) if primitive.joint else None
+        if not self._retain_graph:
+            node.saved = node.out = None
+            node.attrs = NO_ATTRS
+        if parts is not None:
+            self._add_all(xp, parents, parts)
+        elif rules is not primitive.rules and self._at_once(rules, parents, g, out, saved, attrs):
+            pass
+        # Calls without loops and unpacking are much the quickest, and most rules need none.
+        elif attrs or len(saved) > 2:
+            for rule, parent in zip(rules, parents, strict=True):
+                if parent is not None:
+                    self._add(xp, parent, rule(xp, g, out, *saved, **attrs))  # type: ignore[misc]
+        elif len(saved) == 2:
+            p, q = parents
+            x, y = saved
+            if p is not None:
+                self._add(xp, p, rules[0](xp, g, out, x, y))  # type: ignore[misc]
+            if q is not None:
+                self._add(xp, q, rules[1](xp, g, out, x, y))  # type: ignore[misc]
+        elif parents[0] is not None:
+            self._add(xp, parents[0], rules[0](xp, g, out, saved[0]))  # type: ignore[misc]
+
+    def _joint_step(
+        self, xp: Any, node: Node, parents: tuple[Node | Leaf | None, ...], g: Array
+    ) -> Sequence[Any]:
+        """Gradients by one rule, which writes where an optimizer wants it what comes first."""
+        needs: list[Any] = [p is not None for p in parents]
+        if self._targets is None:
+            with accumulating:
+                for i, p in enumerate(parents):
+                    if type(p) is Leaf and p not in self.gradients and self._may_write(p):
+                        needs[i] = p.buffer
+        rule: Any = node.primitive.vjp
+        parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
+        return parts
+
+    def _may_write(self, leaf: Leaf) -> bool:
+        """Whether the pass, and no other one, may write a gradient into the buffer of a leaf."""
+        if leaf.buffer is None or leaf.grad is not None or leaf.writer is not None:
+            return False
+        leaf.writer = self.results
+        self._writes.append(leaf)
+        return True
+
+    def _at_once(
+        self, rules: Any, parents: Any, g: Array, out: Any, saved: Any, attrs: Any
+    ) -> bool:
+        """Whether one kernel has done it all, see :mod:`gputensor.graph.eager`."""
+        if self._watched:
+            return False
+        totals = rules.step(g, out, saved, attrs, parents, self.gradients, self._summed)
+        if totals is not None:
+            self._put(totals)
+        return totals is not None
+
+    def _add(self, xp: Any, parent: Node | Leaf, part: Any) -> None:
+        """Add to the gradient of an entry what comes from one of its children."""
+        if part.shape != parent.shape:
+            part = sum_to(xp, part, parent.shape)
+        if part.dtype is not parent.dtype and part.dtype != parent.dtype:
+            part = _cast_to(xp, part, parent.dtype)
+        if self._at is not None:
+            _check_finite(*self._at, parent, part)
+        gradients = self.gradients
+        before = gradients.get(parent)
+        if before is None:
+            gradients[parent] = part
+            if type(parent) is Node:
+                heappush(self.waiting, (parent.order, parent))
+        elif part.dtype.itemsize == 2:
+            gradients[parent] = _wide_sum(before, part)
+            self._wide.add(parent)
+            self.special = True
+        elif parent in self._summed:
+            before += part
+            gradients[parent] = before
+        else:
+            gradients[parent] = before + part
+            if self.owns_sums:
+                self._summed.add(parent)
+
+    def _add_all(self, xp: Any, parents: Any, parts: Sequence[Any]) -> None:
+        for parent, part in zip(parents, parts, strict=True):
+            if parent is not None and part is not None:
+                self._add(xp, parent, part)
+
+    def _put(self, totals: Iterable[tuple[Node | Leaf, Any]]) -> None:
+        """Set gradients; those of entries that had one before are sums of ours."""
+        for entry, total in totals:
+            if entry in self.gradients:
+                self._summed.add(entry)
+            elif type(entry) is Node:
+                heappush(self.waiting, (entry.order, entry))
+            self.gradients[entry] = total
+
+    def _parents(self, node: Node) -> tuple[Node | Leaf | None, ...]:
+        """Parents towards which a gradient is wanted, and None for others."""
+        if self._targets is None:
+            return node.parents
+        return tuple(p if p in self._reached else None for p in node.parents)
+
+    def finish(self) -> dict[Node | Leaf, Any]:
+        """Results, with those of what has no parents."""
+        for entry, g in self.gradients.items():
+            if self._targets is None or entry in self._targets:
+                if entry in self._wide:
+                    g = _narrowed(g, entry.dtype)
+                if self._watched and self._targets is None:
+                    g = _hooked(entry, g)
+                self.results[entry] = as_raw(conjugate(g))
+        return self.results
+
+
+class _RecordedPass(_Pass):
+    """A backward pass with gradients that are tensors, which goes on the tape itself."""
+
+    owns_sums = False
+
+    def step(self, node: Node, g: Any) -> None:
+        """From the gradient of a node to those of its parents."""
+        if node.saved is None:
+            raise _freed(node)
+        some = g if type(g) is not Several else next(t for t in g if t is not None)
+        if type(some.array) is not ndarray:
+            self._follow(some.array)  # rules make raw arrays, too
+        parents, xp = self._parents(node), differentiable_namespace
+        self._add_all(xp, parents, _differentiable_step(xp, node, parents, g))
 
 
 def propagate(
@@ -200,156 +392,35 @@ def propagate(
     GraphError
         If saved values are freed already.
     """
-    targets: set[Node | Leaf] | None = None
-    if wanted is not None:
-        targets = set(wanted)
-        reached = _leading_to(targets, [entry for entry, _ in roots], since)
-    gradients: dict[Node | Leaf, Any] = {}
-    waiting: list[tuple[int, Node]] = []  # a heap of the nodes in `gradients`, latest first
-    for entry, g in roots:
-        g = conjugate(g)
-        if entry in gradients:
-            gradients[entry] = gradients[entry] + g
-        else:
-            gradients[entry] = g
-            if isinstance(entry, Node):
-                heappush(waiting, (entry.order, entry))
-    summed: set[Node | Leaf] = set()  # those whose gradient is a sum that only we have
-    wide: set[Node | Leaf] = set()  # those of 16 bits whose gradient is a sum in float32
-    results: dict[Node | Leaf, Any] = {}
-    old, watched = min(since, changes.latest), watch.count
-    with _Pass(results) as follow:
+    kind = _RecordedPass if create_graph else _Pass
+    walk = kind(roots, wanted, retain_graph, since)
+    waiting, gradients, step, old = walk.waiting, walk.gradients, walk.step, walk.old
+    with walk:
         while waiting:
             order, node = heappop(waiting)
             g = gradients.pop(node)
-            if wide and node in wide:
-                g = _narrowed(g, node.dtype)
-            if order > old:
-                if order > since:  # only what is wanted there was reached
-                    results[node] = conjugate(as_raw(g))
+            if order > old or walk.special:
+                g = walk.arrive(node, g)
+                if g is None:
                     continue
-                check_unchanged(node)
-            if watched and (targets is None or node not in targets):
-                g = _hooked(node, g)
-            saved = node.saved
-            if saved is None:
-                raise GraphError(
-                    f"backward: the values that {node.primitive.name} saved were freed by an "
-                    "earlier backward pass; write backward(retain_graph=True) there"
-                )
-            parents = node.parents
-            if targets is not None:
-                if node in targets:
-                    results[node] = as_raw(conjugate(g))
-                parents = tuple(p if p in reached else None for p in parents)
-            out = node.out
-            attrs = node.attrs
-            parts: Sequence[Any] | None = None
-            rules = node.primitive.rules
-            if create_graph:
-                xp = differentiable_namespace
-                some = g if type(g) is not Several else next(t for t in g if t is not None)
-                if type(some.array) is not ndarray:
-                    follow(some.array)  # rules make raw arrays, too
-                parts = _differentiable_step(xp, node, parents, g)
-            else:
-                if type(g) is not ndarray:
-                    g = some = as_raw(g)
-                    if type(g) is Several:
-                        g = Several(map(as_raw, g))
-                        some = next(a for a in g if a is not None)
-                    follow(some)
-                    xp = NAMESPACES[type(some)]
-                    rules = node.primitive.rules_of[type(some)]
-                else:
-                    xp = NAMESPACES[ndarray]
-                if node.primitive.joint:
-                    writing = follow if targets is None else None
-                    parts = _joint_step(xp, node, parents, g, gradients, writing)
-                if not retain_graph:
-                    node.saved = node.out = None
-                    node.attrs = NO_ATTRS
-                if rules is not node.primitive.rules and not watched:
-                    totals = rules.step(g, out, saved, attrs, parents, gradients, summed)  # type: ignore[attr-defined]
-                    if totals is not None:
-                        for parent, total in totals:
-                            if parent in gradients:
-                                summed.add(parent)
-                            elif type(parent) is Node:
-                                heappush(waiting, (parent.order, parent))
-                            gradients[parent] = total
-                        continue
-            i = -1
-            for parent in parents:
-                i += 1
-                if parent is None:
-                    continue
-                if parts is not None:
-                    part = parts[i]
-                    if part is None:
-                        continue
-                # Calls without unpacking are much the quickest, and most rules need none.
-                elif attrs or len(saved) > 2:
-                    part = rules[i](xp, g, out, *saved, **attrs)  # type: ignore[misc]
-                elif len(saved) == 2:
-                    part = rules[i](xp, g, out, saved[0], saved[1])  # type: ignore[misc]
-                else:
-                    part = rules[i](xp, g, out, saved[0])  # type: ignore[misc]
-                if part.shape != parent.shape:
-                    part = sum_to(xp, part, parent.shape)
-                if part.dtype is not parent.dtype and part.dtype != parent.dtype:
-                    part = _cast_to(xp, part, parent.dtype)
-                if watched and state.suspicious:
-                    _check_finite(node, i, g, part)
-                before = gradients.get(parent)
-                if before is not None:
-                    if part.dtype.itemsize == 2:
-                        before = _wide_sum(before, part)
-                        wide.add(parent)
-                    elif parent in summed:
-                        before += part
-                    else:
-                        before = before + part
-                        if not create_graph:
-                            summed.add(parent)
-                    gradients[parent] = before
-                else:
-                    gradients[parent] = part
-                    if type(parent) is Node:
-                        heappush(waiting, (parent.order, parent))
-    for entry, g in gradients.items():
-        if targets is None or entry in targets:
-            if wide and entry in wide:
-                g = _narrowed(g, entry.dtype)
-            if watched and targets is None:
-                g = _hooked(entry, g)
-            results[entry] = as_raw(conjugate(g))
-    return results
+            step(node, g)
+    return walk.finish()
 
 
-def _references(found: dict[Any, Any]) -> int:
-    _, g = found.popitem()
-    return _getrefcount(g)
+def _freed(node: Node) -> GraphError:
+    return GraphError(
+        f"backward: the values that {node.primitive.name} saved were freed by an "
+        "earlier backward pass; write backward(retain_graph=True) there"
+    )
 
 
-_ALONE = _references({0: np.empty(0)})  # references to an array that nobody else has
-
-
-def owned(found: dict[Node | Leaf, Any], entry: Node | Leaf) -> Tensor | None:
-    """Take a gradient out of what :func:`propagate` found, for the user, who may change it.
-
-    No other has its memory: no other gradient, hook or tensor of the user's. It is in C's order.
-    """
-    g = found.pop(entry, None)
-    if isinstance(g, Tensor):
-        result: Tensor = differentiable_namespace.positive(g)
-        return result
-    if g is None:
-        return None
-    if g.base is None and _getrefcount(g) <= _ALONE and g.flags.c_contiguous:
-        return wrap(g)
-    with backend.on_device_of(g):
-        return wrap(copied(g))
+def _raw_parts(g: Any) -> tuple[Any, Array]:
+    """A gradient as a raw array, or several of them, and one array of it."""
+    g = as_raw(g)
+    if type(g) is not Several:
+        return g, g
+    g = Several(map(as_raw, g))
+    return g, next(a for a in g if a is not None)
 
 
 def _cast_to(xp: Any, g: Any, dtype: np.dtype[Any]) -> Any:
@@ -377,26 +448,6 @@ def conjugate(g: Any) -> Any:
     g = as_raw(g)
     with backend.on_device_of(g):
         return as_raw(g.conj())
-
-
-def _joint_step(
-    xp: Any,
-    node: Node,
-    parents: tuple[Node | Leaf | None, ...],
-    g: Array,
-    gradients: dict[Node | Leaf, Any],
-    writing: _Pass | None,
-) -> Sequence[Any]:
-    """Gradients of all operands, written where an optimizer wants them if they are the first."""
-    needs: list[Any] = [p is not None for p in parents]
-    if writing is not None:
-        with accumulating:
-            for i, p in enumerate(parents):
-                if type(p) is Leaf and p not in gradients and writing.may_write(p):
-                    needs[i] = p.buffer
-    rule: Any = node.primitive.vjp
-    parts: Sequence[Any] = rule(xp, needs, g, node.out, *(node.saved or ()), **node.attrs)
-    return parts
 
 
 def _differentiable_step(
@@ -450,77 +501,3 @@ def _through_reference(
     root = result._node, conjugate(g)
     found = propagate([root], [e for e in entries if e is not None], create_graph=True)
     return [None if e not in found else conjugate(found[e]) for e in entries]
-
-
-def _transfer_back(xp: Any, g: Any, _out: Any, _x: Any, where: Device, here: Device) -> Any:
-    return g.to(here) if isinstance(g, Tensor) else backend.to_device(g, here)
-
-
-_transfer = Primitive(
-    "to", lambda xp, x, where, here: backend.to_device(x, where), (_transfer_back,)
-)
-
-
-def _held_by_node(node: Node) -> Iterator[tuple[str, Any]]:
-    purpose = f"saved by {node.primitive.name} for its gradient"
-    for value in (*(node.saved or ()), node.out, *node.attrs.values()):
-        yield purpose, value
-        if isinstance(value, tuple):  # a kernel's results
-            yield from ((purpose, part) for part in value)
-
-
-memory.HOLDERS[Node] = _held_by_node
-
-memory.HOLDERS[Tensor] = lambda t: [("tensor", getattr(t, "array", None))]
-
-memory.HOLDERS[Leaf] = lambda leaf: [("gradient", getattr(leaf.grad, "array", leaf.buffer))]
-
-
-def _backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-    """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
-
-    Parameters
-    ----------
-    gradient : Tensor, optional
-        Gradient of the final result with respect to this tensor, of its shape; 1 for a
-        real tensor of one element.
-    retain_graph : bool
-        Keep the saved values for another backward pass.
-
-    Raises
-    ------
-    GraphError
-        If nothing here requires a gradient, the saved values are freed already, or
-        `gradient` is missing for a tensor of several elements or a complex one.
-    ShapeError
-        If `gradient` has another shape.
-    DTypeError
-        If `gradient` is complex and this tensor is not.
-    """
-    node = self._node
-    if node is None:
-        raise GraphError(
-            "backward: this tensor was computed from nothing that requires a gradient; make "
-            "an input with requires_grad=True, and compute outside gt.no_grad()"
-        )
-    g = seed_gradient(self, gradient)
-    found = propagate([(node, g)], retain_graph=retain_graph)
-    with accumulating:
-        while found:
-            leaf, value = found.popitem()
-            own = value.base is None and _getrefcount(value) <= _ALONE
-            leaf.accumulate(value, own, found)  # type: ignore[union-attr]
-
-
-def _to(self: Tensor, where: str | Device) -> Tensor:
-    """Same values on another device; the tensor itself if it is there. Differentiable.
-
-    A copy has its axes in the same order in memory.
-    """
-    target = backend.device(where)
-    return self if self.device == target else _transfer(self, where=target, here=self.device)
-
-
-# Tensor is below the backward pass, which makes tensors.
-Tensor.backward = _backward  # type: ignore[assignment, method-assign]
-Tensor.to = _to  # type: ignore[assignment, method-assign]

@@ -3,7 +3,6 @@
 import itertools
 import sys
 import weakref
-from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from gputensor.autograd.primitive import Primitive
     from gputensor.autograd.tensor import Leaf
+    from gputensor.autograd.watch import Hooks
 
 
 NO_ATTRS: dict[str, Any] = {}
@@ -59,7 +59,7 @@ class Node:
     dtype: np.dtype[Any]
     code: CodeType
     instruction: int
-    hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
+    hooks: "Hooks"  # unset until there is one
 
 
 class Spec:

@@ -11,9 +11,9 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd.changes import changed, note_place
-from gputensor.autograd.tape import Node, next_order
+from gputensor.autograd.tape import Node
 from gputensor.autograd.values import Values
-from gputensor.autograd.watch import HookHandle, watch_more
+from gputensor.autograd.watch import HookHandle, Hooks
 from gputensor.backend import Array, Device
 from gputensor.errors import (
     DeviceMismatchError,
@@ -64,7 +64,7 @@ class Leaf:
 
     code: CodeType
     instruction: int
-    hooks: dict[int, Callable[[Any], Any]]  # unset until there is one
+    hooks: Hooks  # unset until there is one
 
     def __init__(self, array: Array) -> None:
         self.shape: tuple[int, ...] = array.shape
@@ -136,6 +136,13 @@ class Tensor(Values):
     elsewhere, by an array, a detached tensor or an operation that has saved it. Views by indexing,
     reshaping and permuting follow. A backward pass that needs a value which was changed after it
     was saved is refused, too.
+
+    Examples
+    --------
+    >>> x = gt.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "_frozen", "_node", "_view", "_views", "array")
@@ -231,12 +238,9 @@ class Tensor(Values):
         """
         if self._node is None:
             raise GraphError("register_hook: this tensor requires no gradient")
-        watch_more(1)
         if getattr(self._node, "hooks", None) is None:
-            self._node.hooks = {}
-        key = next_order()
-        self._node.hooks[key] = hook
-        return HookHandle(self._node.hooks, key)
+            self._node.hooks = Hooks()
+        return HookHandle(self._node.hooks, hook)
 
     def detach(self) -> "Tensor":
         """Same elements in the same memory, off the tape."""

@@ -1,7 +1,6 @@
 """What a tensor says of its array, and what it becomes outside: numbers, lists, other arrays."""
 
-import sys
-import warnings
+import html
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from gputensor.errors import (
     ImplicitTransferError,
     ShapeError,
 )
-
-_getframe = sys._getframe
 
 # What to write where NumPy or Python would lose the gradient.
 _WITH_GRADIENT = (
@@ -99,14 +96,7 @@ class Values(Attached):
         lost = f"{name}: this tensor requires a gradient, which {result} does not have; write"
         if state.transforms:
             raise GraphError(f"{lost} {instead}, {silent} where no gradient is wanted")
-        frame = backend.user_frame(_getframe(1))
-        warnings.warn_explicit(
-            f"{lost} {silent} where none is wanted, else {instead}",
-            UserWarning,
-            frame.f_code.co_filename,
-            frame.f_lineno,
-            registry=frame.f_globals.setdefault("__warningregistry__", {}),
-        )
+        backend.warn_user(f"{lost} {silent} where none is wanted, else {instead}")
 
     def __dlpack__(
         self,
@@ -208,6 +198,15 @@ class Values(Attached):
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
+
+    def _repr_html_(self) -> str:
+        """The text and, where the numbers are left out, their range, in a notebook."""
+        array = backend.to_host(self.array)
+        text = html.escape(repr(self))
+        facts = f"shape {self.shape}, {self.dtype}, {self.device}, {self.nbytes:,} bytes"
+        if array.size > np.get_printoptions()["threshold"] and array.dtype.kind in "iuf":
+            facts += f"; min {array.min():.4g}, mean {array.mean():.4g}, max {array.max():.4g}"
+        return f"<pre>{text}</pre><small>{html.escape(facts)}</small>"
 
     def __repr__(self) -> str:
         array = backend.to_host(self.array)

@@ -1,6 +1,8 @@
 """Hooks, and who looks for gradients that are not finite."""
 
+import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,8 @@ def watched(leaves: Iterable["Leaf"]) -> bool:
 
 # Number of hooks, and of contexts that look for anomalies, in all threads.
 count = 0
-
-_watching = threading.Lock()
+_keys = itertools.count()
+_watching = threading.RLock()  # again by one thread, where hooks go while it counts
 
 
 def watch_more(more: int) -> None:
@@ -40,9 +42,12 @@ class detect_anomaly(Mode):
 
     Examples
     --------
+    >>> x = gt.tensor([4.0, 9.0], requires_grad=True)
     >>> with gt.detect_anomaly():
     ...     loss = gt.sqrt(x).sum()
     ...     loss.backward()
+    >>> x.grad
+    tensor([0.25      , 0.16666667], dtype=float32)
     """
 
     name = "detect_anomaly"
@@ -58,14 +63,26 @@ class detect_anomaly(Mode):
         state.suspicious = state.suspicious_before.pop()
 
 
+class Hooks(dict[int, Callable[[Any], Any]]):
+    """Hooks of an entry of the tape, counted as long as it lives."""
+
+    __slots__ = ("__weakref__",)
+
+    def __del__(self) -> None:
+        watch_more(-len(self))
+
+
 class HookHandle:
     """A hook that was set by :meth:`Tensor.register_hook`."""
 
-    def __init__(self, hooks: dict[int, Callable[[Any], Any]], key: int) -> None:
-        self._hooks = hooks
-        self._key = key
+    def __init__(self, hooks: Hooks, hook: Callable[[Any], Any]) -> None:
+        self._hooks = weakref.ref(hooks)
+        self._key = next(_keys)
+        hooks[self._key] = hook
+        watch_more(1)
 
     def remove(self) -> None:
         """Take the hook away; a second time does nothing."""
-        if self._hooks.pop(self._key, None) is not None:
+        hooks = self._hooks()
+        if hooks is not None and hooks.pop(self._key, None) is not None:
             watch_more(-1)

@@ -19,7 +19,7 @@ from gputensor.backend.devices import (
     on_device_of,
 )
 from gputensor.backend.layout import in_c_order, in_order
-from gputensor.backend.lines import is_library, place, user_frame, user_line
+from gputensor.backend.lines import is_library, place, user_frame, user_line, warn_user
 from gputensor.backend.modes import (
     Array,
     capturing,
@@ -82,5 +82,6 @@ __all__ = [
     "user_line",
     "wait_for",
     "wait_for_device",
+    "warn_user",
     "while_capturing",
 ]

@@ -43,6 +43,11 @@ class Device:
 
     As a context manager it is the device that new tensors are put on, in this thread. It equals
     its name: ``x.device == "cuda:0"``.
+
+    Examples
+    --------
+    >>> gt.device("cpu").kind
+    'cpu'
     """
 
     __slots__ = ("index", "kind")
@@ -86,6 +91,11 @@ def cuda_status() -> CudaStatus:
     -------
     CudaStatus
         Whether CUDA is usable, and the device's name or the reason why it is not.
+
+    Examples
+    --------
+    >>> gt.cuda_status().available in (True, False)
+    True
     """
     if importlib.util.find_spec("cupy") is None:
         return CudaStatus(False, "CuPy is not installed", 0)
@@ -168,7 +178,7 @@ def default_device() -> Device:
     return _configured_device(config.device_setting())
 
 
-# Types of arrays on the CPU; recordings have one of their own, see gputensor.graph.trace.
+# Types of arrays on the CPU; recordings have one of their own, see gputensor.graph.tracer.
 HOST_TYPES: list[type] = [np.ndarray]
 
 

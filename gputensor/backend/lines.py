@@ -2,6 +2,7 @@
 
 import linecache
 import sys
+import warnings
 from collections.abc import Iterable
 from types import CodeType, FrameType
 
@@ -46,6 +47,18 @@ def user_frame(frame: FrameType) -> FrameType:
     while _library_files[frame.f_code.co_filename] and frame.f_back is not None:
         frame = frame.f_back
     return frame
+
+
+def warn_user(text: str) -> None:
+    """Warn of something at the user's line, once for each."""
+    frame = user_frame(sys._getframe(1))
+    warnings.warn_explicit(
+        text,
+        UserWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 def place(code: CodeType, instruction: int) -> tuple[str, str, str]:

@@ -138,7 +138,7 @@ class _Namespaces(dict[type, Namespace]):
         if kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy":
             import cupy
 
-            importlib.import_module("gputensor.graph.eager")  # which adds to the functions
+            importlib.import_module("gputensor.graph.cupy_functions")  # which adds to the functions
             self[kind] = Namespace(
                 cupy,
                 linalg=CudaLinalg(),

@@ -60,7 +60,12 @@ def _transferred(array: Array, transfer: Callable[[Array], Array]) -> Array:
 
 
 def synchronize(where: "str | Device | None" = None) -> None:
-    """Wait until a device has finished what was given to it; the CPU never waits."""
+    """Wait until a device has finished what was given to it; the CPU never waits.
+
+    Examples
+    --------
+    >>> gt.synchronize()
+    """
     chosen = device(where)
     if chosen.kind == "cuda":
         import cupy

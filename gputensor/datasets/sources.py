@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gputensor import config
+from gputensor import config, files
 from gputensor.errors import DatasetError
 
 if TYPE_CHECKING:  # imported where they are used: the network's modules are slow to load
@@ -107,14 +107,10 @@ def _verified(found: bytes, source: str, digest: str) -> bytes:
 
 def _store(found: bytes, file: Path) -> None:
     """Put a file into the cache in one step, or warn that this cannot be done."""
-    temporary = file.with_name(f"{file.name}.{os.urandom(8).hex()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(found)
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.clear_leftovers(file.parent)
+        files.write(file, found)
     except OSError as error:
         warnings.warn(
             f"{file.name} is not kept for the next time, {file} cannot be written ({error}); "

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -491,7 +491,70 @@ def _settings() -> Hashable:
     )
 
 
+@overload
+def capture(
+    function: None = None, /, *, device: str | Device | None = None
+) -> Callable[[Callable[..., Any]], Captured]: ...
+@overload
+def capture(function: Callable[..., Any], /, *, device: str | Device | None = None) -> Captured: ...
 def capture(function: Any = None, /, *, device: str | Device | None = None) -> Any:
+    """Record what a function does with tensors, and replay that in the calls that follow.
+
+    For functions of many small operations, a training step above all, whose time is what Python and
+    launches cost. On CUDA a replay is one CUDA graph of generated kernels, on the CPU a program of
+    compiled loops. Results and effects have the bits that they have without.
+
+    Parameters
+    ----------
+    function : callable
+        Takes tensors, numbers, strings and lasting objects such as modules, also in tuples, lists
+        and dicts; returns tensors, plain values, or such containers of them. A method, too.
+    device : str or Device, optional
+        Where it computes. By default where its arguments are, without any on the default device.
+
+    Returns
+    -------
+    Captured
+        Called as `function` is. Results are off the tape.
+
+    Raises
+    ------
+    DeviceMismatchError
+        If arguments are on several devices.
+
+    See Also
+    --------
+    explain : What a captured function does, or why it is run as it is.
+
+    Notes
+    -----
+    A recording is for arguments of the same structure, shapes, strides, dtypes and plain values;
+    others get one of their own. It holds as long as what the function found outside is as it was:
+    tensors, attributes of modules and optimizers, settings, which gradients there were. Values of
+    tensors may change, in place, and so may learning rates and schedules; random numbers of
+    gputensor's generators go on from call to call.
+
+    Python runs while the function is recorded, and not when it is replayed: a ``print`` is seen
+    once, and plain numbers and NumPy arrays from outside are constants, as are numbers drawn by a
+    ``numpy.random.Generator``. A function that does what a graph cannot repeat, such as deciding by
+    a tensor's value, is run as it is each time; ``reason``, and the log ``gputensor.capture``, name
+    the operation and the line.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.5)
+    >>> @gt.capture
+    ... def step(x):
+    ...     loss = gt.sum(w * x) ** 2
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> x = gt.asarray([0.25, 0.5])
+    >>> [round(step(x).item(), 3) for _ in range(3)]
+    [1.562, 0.739, 0.349]
+    """
     if function is None:
         return lambda f: Captured(f, device)
     return Captured(function, device)

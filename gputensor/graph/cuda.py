@@ -21,11 +21,11 @@ from gputensor.autograd import wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError
 from gputensor.graph import interpret
-from gputensor.graph.eager import launch
 from gputensor.graph.fuse import Group, groups
-from gputensor.graph.generate import Generated, follows, fusable, generated, joins
+from gputensor.graph.generate import Generated, generated, launch
 from gputensor.graph.interpret import arrays_in, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
+from gputensor.graph.kernel_groups import follows, fusable, joins
 
 __all__ = ["STEPS", "Program", "lane"]
 

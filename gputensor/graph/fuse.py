@@ -111,27 +111,42 @@ def _note(accesses: _Accesses, place: int, node: Node) -> None:
 def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
     """The nodes in an order in which each call comes as soon as it may: the maps move together.
 
-    What writes to memory from outside waits for what may raise an error.
+    What writes to memory from outside waits for what may raise an error. Calls that other processes
+    take part in keep their order. What begins such a call comes first of all, with the copies that
+    it reads, and what waits for its end last, see :mod:`gputensor.distributed`.
     """
     nodes = graph.nodes
     accesses: _Accesses = {}
     waits: list[int] = []  # for how many nodes each one waits
     followers: list[list[int]] = [[] for _ in nodes]
+    urgent: set[int] = set()
+    shared: int | None = None  # the last call that other processes take part in
     for i, node in enumerate(nodes):
         before: set[int] = set()
+        if getattr(node.op, "shared", ""):
+            if shared is not None:
+                before.add(shared)
+            shared = i
         for values, writes in ((node.inputs, False), (node.outputs, True)):
             for value in values:
                 for j, other, written in accesses.get(value.buffer.number, ()):
                     if (written or writes) and value.overlaps(other):
                         before.add(j)
+        if getattr(node.op, "shared", "") == "begins":
+            urgent |= {i, *(j for j in before if nodes[j].op == "assign")}
         for j in before:
             followers[j].append(i)
         waits.append(len(before))
         _note(accesses, i, node)
     fallible = sum(node.raises for node in nodes)  # those that are left
 
-    def rank(i: int) -> tuple[bool, bool, int]:
-        return fallible > 0 and commits(nodes[i]), fusable(nodes[i]), i
+    def haste(i: int) -> int:
+        if i in urgent:
+            return 0
+        return 3 if getattr(nodes[i].op, "shared", "") == "ends" else 1 + fusable(nodes[i])
+
+    def rank(i: int) -> tuple[bool, int, int]:
+        return fallible > 0 and commits(nodes[i]), haste(i), i
 
     ready = [rank(i) for i, count in enumerate(waits) if count == 0]
     heapify(ready)

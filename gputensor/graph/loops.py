@@ -112,20 +112,22 @@ entry:
 """
 
 
-def _strided(name: str, types: Sequence[str], body: str) -> str:
+def _strided(name: str, types: Sequence[str], body: str, still: Sequence[int] = ()) -> str:
     """A loop over operands of these types, the last of which is stored; `body` makes it ``%y``.
 
-    The operands are ``%x``, or ``%x0``, ``%x1``, ... where there are several.
+    The operands are ``%x``, or ``%x0``, ``%x1``, ... where there are several. Those that `still`
+    numbers are one element in most calls.
     """
     lines = [_HEAD.format(name=name)]
     count = len(types)
+    widths = [0 if j in still else _width(kind) for j, kind in enumerate(types)]
     lines += [
         f"""
   %pa{j} = getelementptr i64, i64* %args, i64 {j}
   %a{j} = load i64, i64* %pa{j}
   %ps{j} = getelementptr i64, i64* %steps, i64 {j}
   %s{j} = load i64, i64* %ps{j}
-  %d{j} = icmp eq i64 %s{j}, {_width(types[j])}"""
+  %d{j} = icmp eq i64 %s{j}, {widths[j]}"""
         for j in range(count)
     ]
     lines.append("\n  %c0 = and i1 %d0, %d0")
@@ -139,7 +141,7 @@ pick:
     for label in ("dense", "loose"):
         part = [f"{label}:\n  %i{label} = phi i64 [0, %pick], [%n{label}, %{label}]\n"]
         for j, kind in enumerate(types):
-            step = str(_width(kind)) if label == "dense" else f"%s{j}"
+            step = str(widths[j]) if label == "dense" else f"%s{j}"
             part.append(f"""  %o{label}{j} = mul i64 %i{label}, {step}
   %q{label}{j} = add i64 %a{j}, %o{label}{j}
   %p{label}{j} = inttoptr i64 %q{label}{j} to {kind}*
@@ -190,14 +192,17 @@ def find_cast(source: "np.dtype[Any]", target: "np.dtype[Any]") -> Loop | None:
 
 
 @functools.cache
-def find_choice(itemsize: int) -> Loop | None:
-    """The loop of ``where(condition, x, y)`` for elements of so many bytes."""
+def find_choice(itemsize: int, still: tuple[int, ...] = ()) -> Loop | None:
+    """The loop of ``where(condition, x, y)`` for elements of so many bytes.
+
+    It is quickest where the operands that `still` numbers are one element, and the others dense.
+    """
     kind = _INTEGERS.get(itemsize)
     if kind is None:
         return None
-    name = f"choose{itemsize}"
+    name = "_".join(["choose", str(itemsize), *map(str, still)])
     body = f"%t = icmp ne i8 %x0, 0\n  %y = select i1 %t, {kind} %x1, {kind} %x2\n"
-    return _compiled(name, _strided(name, ("i8", kind, kind, kind), body))
+    return _compiled(name, _strided(name, ("i8", kind, kind, kind), body, still))
 
 
 _DRIVER = """

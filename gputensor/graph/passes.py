@@ -146,12 +146,8 @@ def _is_copy(read: Value, out: Value, new: Any) -> bool:
     return read.buffer is out.buffer and read.dtype == out.dtype
 
 
-def _is_one(leaf: Any, dtype: Any) -> bool:
-    return (
-        isinstance(leaf, (int, float, np.generic))
-        and leaf == 1
-        and (not isinstance(leaf, np.generic) or leaf.dtype == dtype)
-    )
+def _is_one(leaf: Any) -> bool:
+    return isinstance(leaf, (int, float, np.generic)) and bool(leaf == 1)
 
 
 def units(graph: Graph) -> None:
@@ -164,14 +160,14 @@ def units(graph: Graph) -> None:
             continue
         x, y = node.args
         out = node.outputs[0]
-        if node.op == "multiply" and _is_one(x, out.dtype):
+        if node.op == "multiply" and _is_one(x):
             x, y = y, x
         if (
             node.op in ("multiply", "divide")
             and isinstance(x, Value)
             and x.dtype == out.dtype
             and x.dtype.kind == "f"
-            and _is_one(y, out.dtype)
+            and _is_one(y)
         ):
             node.op, node.args = "broadcast_to", (x,)
 
@@ -196,11 +192,10 @@ def repeated(graph: Graph) -> None:
         if gone:
             node.args, node.kwargs = map_values(instead, (node.args, node.kwargs))
         pure = node.kind in ("map", "reduce", "call") and isinstance(node.op, str)
-        out = node.outputs[0] if node.outputs else None
+        out = node.outputs[0] if len(node.outputs) == 1 else None
         if (
             pure
             and out is not None
-            and len(node.outputs) == 1
             and not node.raises
             and (out.buffer.kind == "temporary" and writers[out.buffer.number] == [i])
         ):

@@ -26,7 +26,8 @@ from gputensor.backend import Array, Device
 from gputensor.graph.draws import State, state_of
 from gputensor.graph.guards import Guards
 from gputensor.graph.ir import Graph, Returned, map_values
-from gputensor.graph.trace import Recording, Tracer, concrete
+from gputensor.graph.trace import Recording
+from gputensor.graph.tracer import Tracer, concrete
 from gputensor.tree import is_named_tuple, map_tree
 from gputensor.watched import Watched, is_plain
 
@@ -349,6 +350,8 @@ class _Door:
         recording = backend.recording()
         if recording is not None:
             getattr(recording, self._put)(owner, value)
+            if isinstance(value, Tracer) and not recording.live:
+                value = value.value
         self._slot.__set__(owner, value)
 
 

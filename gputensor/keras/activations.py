@@ -1,9 +1,11 @@
 """Activations by Keras's names."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from gputensor.autograd import Tensor
+from gputensor.keras.symbolic import KerasTensor
 from gputensor.nn import functional
 from gputensor.ops.choices import clip, where
 from gputensor.ops.creation import arange
@@ -75,22 +77,46 @@ tanh_shrink = functional.tanhshrink
 
 
 def linear(x: Tensor) -> Tensor:
-    """`x` itself."""
+    """`x` itself.
+
+    Examples
+    --------
+    >>> keras.activations.linear(gt.tensor([-1.0]))
+    tensor([-1.], dtype=float32)
+    """
     return x
 
 
 def exponential(x: Tensor) -> Tensor:
-    """``exp(x)``."""
+    """``exp(x)``.
+
+    Examples
+    --------
+    >>> keras.activations.exponential(gt.tensor([0.0]))
+    tensor([1.], dtype=float32)
+    """
     return exp(x)
 
 
 def gelu(x: Tensor, approximate: bool = False) -> Tensor:
-    """``x * Phi(x)``."""
+    """``x * Phi(x)``.
+
+    Examples
+    --------
+    >>> keras.activations.gelu(gt.tensor([1.0]))
+    tensor([0.8413447], dtype=float32)
+    """
     return functional.gelu(x, approximate)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.2) -> Tensor:
-    """`x` above 0, ``negative_slope * x`` below."""
+    """`x` above 0, ``negative_slope * x`` below.
+
+    Examples
+    --------
+    >>> keras.activations.leaky_relu(gt.tensor([-1.0]))
+    tensor([-0.2], dtype=float32)
+    """
     return functional.leaky_relu(x, negative_slope)
 
 
@@ -100,7 +126,13 @@ def relu(
     max_value: float | None = None,
     threshold: float = 0.0,
 ) -> Tensor:
-    """`x` above `threshold`, `max_value` at most; ``negative_slope * (x - threshold)`` below."""
+    """`x` above `threshold`, `max_value` at most; ``negative_slope * (x - threshold)`` below.
+
+    Examples
+    --------
+    >>> keras.activations.relu(gt.tensor([-1.0, 9.0]), max_value=6)
+    tensor([0., 6.], dtype=float32)
+    """
     if not negative_slope and not threshold:
         y = plain_relu(x)
     elif not negative_slope:
@@ -157,8 +189,32 @@ _NAMES: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def _door(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A function that makes a layer of itself where it is given a tensor without values."""
+
+    @functools.wraps(function)
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(x) is KerasTensor:
+            from gputensor.keras.layers.core import Operation
+
+            return Operation(function)(x, *args, **kwargs)
+        return function(x, *args, **kwargs)
+
+    return call
+
+
+_NAMES = {name: _door(function) for name, function in _NAMES.items()}
+globals().update(_NAMES)
+
+
 def get(identifier: Any) -> Callable[..., Tensor]:
-    """The activation of a name, or the function given; ``linear`` of None."""
+    """The activation of a name, or the function given; ``linear`` of None.
+
+    Examples
+    --------
+    >>> keras.activations.get("relu")(gt.tensor([-1.0]))
+    tensor([0.], dtype=float32)
+    """
     if identifier is None:
         return linear
     if isinstance(identifier, dict):
@@ -179,7 +235,13 @@ def get(identifier: Any) -> Callable[..., Tensor]:
 
 
 def serialize(function: Callable[..., Tensor]) -> Any:
-    """Its name, if it is one of these; else the function."""
+    """Its name, if it is one of these; else the function.
+
+    Examples
+    --------
+    >>> keras.activations.serialize(keras.activations.relu)
+    'relu'
+    """
     for name, known in _NAMES.items():
         if known is function:
             return name

@@ -10,6 +10,7 @@ from gputensor.keras.gathering import Metric
 from gputensor.keras.losses import aligned
 from gputensor.ops.creation import asarray
 from gputensor.ops.elementwise import maximum, minimum
+from gputensor.shown import retold
 
 __all__ = [
     "AUC",
@@ -86,7 +87,8 @@ class Counts(Metric):
                 (self._fn, ~yes & true),
                 (self._tn, ~yes & ~true),
             ):
-                sums.array += xp.sum(hits * weight, axis=0, dtype=np.float64)
+                counts = sums.array
+                counts += xp.sum(hits * weight, axis=0, dtype=np.float64)
 
     def _given(self, found: Tensor) -> Tensor:
         return found if self._many else found[0]
@@ -106,7 +108,14 @@ def over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 class Precision(Counts):
-    __doc__ = f"Share of right ones among those given yes.{Counts.__doc__[72:]}"  # type: ignore[index]
+    __doc__ = retold(
+        Counts,
+        "Share of right ones among those given yes.",
+        ">>> metric = keras.metrics.Precision()\n"
+        ">>> metric.update_state([0, 1, 1], [0.9, 0.9, 0.1])\n"
+        ">>> float(metric.result().item())\n"
+        "0.5",
+    )
 
     def result(self) -> Tensor:
         """From 0 to 1."""
@@ -114,7 +123,14 @@ class Precision(Counts):
 
 
 class Recall(Counts):
-    __doc__ = f"Share of those given yes among the true ones.{Counts.__doc__[72:]}"  # type: ignore[index]
+    __doc__ = retold(
+        Counts,
+        "Share of those given yes among the true ones.",
+        ">>> metric = keras.metrics.Recall()\n"
+        ">>> metric.update_state([0, 1, 1], [0.9, 0.9, 0.1])\n"
+        ">>> float(metric.result().item())\n"
+        "0.5",
+    )
 
     def result(self) -> Tensor:
         """From 0 to 1."""
@@ -129,7 +145,13 @@ class _Number(Counts):
 
 
 class TruePositives(_Number):
-    """Number of true ones that were given yes."""
+    """Number of true ones that were given yes.
+
+    Examples
+    --------
+    >>> keras.metrics.TruePositives().name
+    'true_positives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -137,7 +159,13 @@ class TruePositives(_Number):
 
 
 class FalsePositives(_Number):
-    """Number of others that were given yes."""
+    """Number of others that were given yes.
+
+    Examples
+    --------
+    >>> keras.metrics.FalsePositives().name
+    'false_positives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -145,7 +173,13 @@ class FalsePositives(_Number):
 
 
 class FalseNegatives(_Number):
-    """Number of true ones that were given no."""
+    """Number of true ones that were given no.
+
+    Examples
+    --------
+    >>> keras.metrics.FalseNegatives().name
+    'false_negatives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -153,7 +187,13 @@ class FalseNegatives(_Number):
 
 
 class TrueNegatives(_Number):
-    """Number of others that were given no."""
+    """Number of others that were given no.
+
+    Examples
+    --------
+    >>> keras.metrics.TrueNegatives().name
+    'true_negatives'
+    """
 
     def result(self) -> Tensor:
         """A number."""
@@ -181,6 +221,13 @@ class AUC(Counts):
     label_weights : sequence of float, optional
         Of the columns in that mean; of all answers if it is one area.
     from_logits : bool
+
+    Examples
+    --------
+    >>> metric = keras.metrics.AUC()
+    >>> metric.update_state([0, 1], [0.2, 0.9])
+    >>> round(float(metric.result().item()), 3)
+    1.0
     """
 
     def __init__(
@@ -327,7 +374,13 @@ class _Best(Counts):
 
 
 class SensitivityAtSpecificity(_Best):
-    """Best share of true ones found (recall) where specificity is at least a value."""
+    """Best share of true ones found (recall) where specificity is at least a value.
+
+    Examples
+    --------
+    >>> keras.metrics.SensitivityAtSpecificity(0.5).name
+    'sensitivity_at_specificity'
+    """
 
     def __init__(self, specificity: float, *args: Any, **options: Any) -> None:
         super().__init__(specificity, *args, **options)
@@ -339,7 +392,13 @@ class SensitivityAtSpecificity(_Best):
 
 
 class SpecificityAtSensitivity(_Best):
-    """Best specificity where the share of true ones found (recall) is at least a value."""
+    """Best specificity where the share of true ones found (recall) is at least a value.
+
+    Examples
+    --------
+    >>> keras.metrics.SpecificityAtSensitivity(0.5).name
+    'specificity_at_sensitivity'
+    """
 
     def __init__(self, sensitivity: float, *args: Any, **options: Any) -> None:
         super().__init__(sensitivity, *args, **options)
@@ -351,7 +410,13 @@ class SpecificityAtSensitivity(_Best):
 
 
 class PrecisionAtRecall(_Best):
-    """Best precision where recall is at least a value."""
+    """Best precision where recall is at least a value.
+
+    Examples
+    --------
+    >>> keras.metrics.PrecisionAtRecall(0.5).name
+    'precision_at_recall'
+    """
 
     def __init__(self, recall: float, *args: Any, **options: Any) -> None:
         super().__init__(recall, *args, **options)
@@ -363,7 +428,13 @@ class PrecisionAtRecall(_Best):
 
 
 class RecallAtPrecision(_Best):
-    """Best recall where precision is at least a value."""
+    """Best recall where precision is at least a value.
+
+    Examples
+    --------
+    >>> keras.metrics.RecallAtPrecision(0.5).name
+    'recall_at_precision'
+    """
 
     def __init__(self, precision: float, *args: Any, **options: Any) -> None:
         super().__init__(precision, *args, **options)

@@ -1,9 +1,11 @@
 """Models as graphs of layers, from the symbolic tensors that go in to those that come out."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from gputensor.errors import GraphError, ShapeError
+from gputensor.keras.naming import snake_case
 from gputensor.keras.symbolic import KerasTensor, Node
 from gputensor.tree import leaves, map_tree, rebuilt
 
@@ -114,5 +116,12 @@ class Graph:
         return given
 
     def named(self) -> Iterator[tuple[str, Any]]:
-        """The layers by name."""
-        return ((layer.name, layer) for layer in self.layers)
+        """The layers by name; those that chose none are numbered in the model, by their class."""
+        counts: dict[str, int] = {}
+        for layer in self.layers:
+            name, stem = layer.name, snake_case(type(layer).__name__)
+            if re.fullmatch(rf"{stem}(_\d+)?", name):
+                count = counts.get(stem, 0)
+                counts[stem] = count + 1
+                name = f"{stem}_{count}" if count else stem
+            yield name, layer

@@ -18,6 +18,13 @@ class Metric:
 
     A subclass defines ``update_state(y_true, y_pred, sample_weight=None)``, ``result()`` and
     ``reset_state()``; what it adds up it makes with ``add_weight``.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.BinaryAccuracy()
+    >>> metric.update_state([[1.0], [0.0]], [[0.9], [0.8]])
+    >>> float(metric.result().item())
+    0.5
     """
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
@@ -89,7 +96,15 @@ class Metric:
 
 
 class Mean(Metric):
-    """Mean of numbers, weighted where weights are given."""
+    """Mean of numbers, weighted where weights are given.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.Mean()
+    >>> metric.update_state([1.0, 3.0])
+    >>> float(metric.result().item())
+    2.0
+    """
 
     def __init__(self, name: str | None = "mean", dtype: Any = None) -> None:
         super().__init__(name, dtype)
@@ -118,7 +133,15 @@ class Mean(Metric):
 
 
 class Sum(Mean):
-    """Sum of numbers."""
+    """Sum of numbers.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.Sum()
+    >>> metric.update_state([1.0, 3.0])
+    >>> float(metric.result().item())
+    4.0
+    """
 
     def __init__(self, name: str | None = "sum", dtype: Any = None) -> None:
         super().__init__(name, dtype)
@@ -129,7 +152,14 @@ class Sum(Mean):
 
 
 class MeanMetricWrapper(Mean):
-    """Mean of a function of ``(y_true, y_pred)``."""
+    """Mean of a function of ``(y_true, y_pred)``.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.MeanMetricWrapper(keras.metrics.mean_squared_error, name="mine")
+    >>> metric.name
+    'mine'
+    """
 
     def __init__(
         self, fn: Callable[..., Tensor], name: str | None = None, dtype: Any = None, **options: Any

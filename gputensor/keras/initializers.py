@@ -46,7 +46,13 @@ _TRUNCATED = 0.87962566103423978
 
 
 class Initializer:
-    """Base class: ``__call__(shape, dtype)``."""
+    """Base class: ``__call__(shape, dtype)``.
+
+    Examples
+    --------
+    >>> isinstance(keras.initializers.Zeros(), keras.initializers.Initializer)
+    True
+    """
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
         """Tensor of that shape."""
@@ -63,7 +69,13 @@ class Initializer:
 
 
 class Constant(Initializer):
-    """All of one value."""
+    """All of one value.
+
+    Examples
+    --------
+    >>> keras.initializers.Constant(3.0)((2,))
+    tensor([3., 3.], dtype=float32)
+    """
 
     def __init__(self, value: Any = 0.0) -> None:
         self.value = value
@@ -76,7 +88,13 @@ class Constant(Initializer):
 
 
 class Zeros(Constant):
-    """All 0."""
+    """All 0.
+
+    Examples
+    --------
+    >>> keras.initializers.Zeros()((2,))
+    tensor([0., 0.], dtype=float32)
+    """
 
     def __init__(self) -> None:
         super().__init__(0.0)
@@ -87,14 +105,27 @@ class Zeros(Constant):
 
 
 class Ones(Zeros):
-    """All 1."""
+    """All 1.
+
+    Examples
+    --------
+    >>> keras.initializers.Ones()((2,))
+    tensor([1., 1.], dtype=float32)
+    """
 
     def __init__(self) -> None:
         Constant.__init__(self, 1.0)
 
 
 class Identity(Initializer):
-    """A matrix with `gain` on its diagonal."""
+    """A matrix with `gain` on its diagonal.
+
+    Examples
+    --------
+    >>> keras.initializers.Identity()((2, 2))
+    tensor([[1., 0.],
+            [0., 1.]], dtype=float32)
+    """
 
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
@@ -115,7 +146,13 @@ class _Random(Initializer):
 
 
 class RandomNormal(_Random):
-    """Normal numbers of `mean` and standard deviation `stddev`."""
+    """Normal numbers of `mean` and standard deviation `stddev`.
+
+    Examples
+    --------
+    >>> keras.initializers.RandomNormal(seed=1)((2, 3)).shape
+    (2, 3)
+    """
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         self.mean = mean
@@ -128,7 +165,13 @@ class RandomNormal(_Random):
 
 
 class TruncatedNormal(RandomNormal):
-    """Normal numbers, drawn again where they are more than two standard deviations away."""
+    """Normal numbers, drawn again where they are more than two standard deviations away.
+
+    Examples
+    --------
+    >>> keras.initializers.TruncatedNormal(seed=1)((2, 3)).shape
+    (2, 3)
+    """
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
         """Tensor of that shape."""
@@ -147,7 +190,13 @@ def _truncated(generator: random.Generator, shape: Sequence[int], dtype: Any) ->
 
 
 class RandomUniform(_Random):
-    """Numbers evenly distributed from `minval` to `maxval`."""
+    """Numbers evenly distributed from `minval` to `maxval`.
+
+    Examples
+    --------
+    >>> keras.initializers.RandomUniform(seed=1)((2, 3)).shape
+    (2, 3)
+    """
 
     def __init__(
         self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None
@@ -170,6 +219,11 @@ class VarianceScaling(_Random):
     mode : {"fan_in", "fan_out", "fan_avg"}
     distribution : {"truncated_normal", "untruncated_normal", "uniform"}
     seed : int, optional
+
+    Examples
+    --------
+    >>> keras.initializers.VarianceScaling(2.0)((2, 3)).shape
+    (2, 3)
     """
 
     def __init__(
@@ -212,43 +266,85 @@ class _Preset(VarianceScaling):
 
 
 class GlorotUniform(_Preset):
-    """``U(-l, l)``, ``l = sqrt(6 / (fan_in + fan_out))`` (Glorot & Bengio 2010)."""
+    """``U(-l, l)``, ``l = sqrt(6 / (fan_in + fan_out))`` (Glorot & Bengio 2010).
+
+    Examples
+    --------
+    >>> keras.initializers.GlorotUniform()((2, 3)).shape
+    (2, 3)
+    """
 
     _options = (1.0, "fan_avg", "uniform")
 
 
 class GlorotNormal(_Preset):
-    """Truncated normal of variance ``2 / (fan_in + fan_out)`` (Glorot & Bengio 2010)."""
+    """Truncated normal of variance ``2 / (fan_in + fan_out)`` (Glorot & Bengio 2010).
+
+    Examples
+    --------
+    >>> keras.initializers.GlorotNormal()((2, 3)).shape
+    (2, 3)
+    """
 
     _options = (1.0, "fan_avg", "truncated_normal")
 
 
 class HeNormal(_Preset):
-    """Truncated normal of variance ``2 / fan_in`` (He et al. 2015)."""
+    """Truncated normal of variance ``2 / fan_in`` (He et al. 2015).
+
+    Examples
+    --------
+    >>> keras.initializers.HeNormal()((2, 3)).shape
+    (2, 3)
+    """
 
     _options = (2.0, "fan_in", "truncated_normal")
 
 
 class HeUniform(_Preset):
-    """``U(-l, l)``, ``l = sqrt(6 / fan_in)`` (He et al. 2015)."""
+    """``U(-l, l)``, ``l = sqrt(6 / fan_in)`` (He et al. 2015).
+
+    Examples
+    --------
+    >>> keras.initializers.HeUniform()((2, 3)).shape
+    (2, 3)
+    """
 
     _options = (2.0, "fan_in", "uniform")
 
 
 class LecunNormal(_Preset):
-    """Truncated normal of variance ``1 / fan_in`` (LeCun et al. 1998)."""
+    """Truncated normal of variance ``1 / fan_in`` (LeCun et al. 1998).
+
+    Examples
+    --------
+    >>> keras.initializers.LecunNormal()((2, 3)).shape
+    (2, 3)
+    """
 
     _options = (1.0, "fan_in", "truncated_normal")
 
 
 class LecunUniform(_Preset):
-    """``U(-l, l)``, ``l = sqrt(3 / fan_in)`` (LeCun et al. 1998)."""
+    """``U(-l, l)``, ``l = sqrt(3 / fan_in)`` (LeCun et al. 1998).
+
+    Examples
+    --------
+    >>> keras.initializers.LecunUniform()((2, 3)).shape
+    (2, 3)
+    """
 
     _options = (1.0, "fan_in", "uniform")
 
 
 class Orthogonal(_Random):
-    """Orthogonal rows or columns, times `gain` (Saxe et al. 2013)."""
+    """Orthogonal rows or columns, times `gain` (Saxe et al. 2013).
+
+    Examples
+    --------
+    >>> keras.initializers.Orthogonal()((2, 2)).shape
+    (2, 2)
+    """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
         self.gain = gain
@@ -284,7 +380,13 @@ IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
 
 
 def get(identifier: Any) -> Any:
-    """The initializer of a name, a class, a config as in a saved model, or a function."""
+    """The initializer of a name, a class, a config as in a saved model, or a function.
+
+    Examples
+    --------
+    >>> keras.initializers.get("zeros")((2,))
+    tensor([0., 0.], dtype=float32)
+    """
     if isinstance(identifier, dict):
         kind = _CLASSES.get(identifier["class_name"]) or _NAMES.get(identifier["class_name"])
         if kind is None:

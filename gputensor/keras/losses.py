@@ -12,7 +12,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Tensor, wrap
-from gputensor.errors import LabelError, ShapeError
+from gputensor.errors import ShapeError
 from gputensor.keras.naming import lacking, snake_case
 from gputensor.nn import functional
 from gputensor.nn.losses import clipped_binary_cross_entropy
@@ -26,6 +26,7 @@ from gputensor.ops.nn import log_softmax, logsumexp, softmax
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
+from gputensor.training.checks import check_labels
 
 __all__ = [
     "BinaryCrossentropy",
@@ -77,23 +78,6 @@ __all__ = [
 ]
 
 _TINY = 1e-7  # Keras's backend.epsilon()
-
-
-def check_labels(name: str, labels: Any, classes: int) -> None:
-    """Check that class labels, a raw array of shape (n,), are in range; waits for the device.
-
-    Raises
-    ------
-    LabelError
-        Naming the first row that is not, its label and the range.
-    """
-    bad = (labels < 0) | (labels >= classes)
-    row = int(backend.namespace(labels).argmax(bad)) if len(labels) else 0
-    if len(labels) and bool(bad[row]):
-        raise LabelError(
-            f"{name}: row {row} has label {labels[row].item()}; labels must be in the range 0 to "
-            f"{classes - 1}, as there are {classes} outputs"
-        )
 
 
 def _one_hot(name: str, labels: Any, classes: int, dtype: Any) -> Any:
@@ -184,6 +168,11 @@ def categorical_crossentropy(
     Returns
     -------
     Tensor of shape (n, ...)
+
+    Examples
+    --------
+    >>> keras.losses.categorical_crossentropy([[0.0, 1.0]], [[0.2, 0.8]])
+    tensor([0.22314353], dtype=float32)
     """
     name = "categorical_crossentropy"
     if axis != -1:
@@ -219,6 +208,11 @@ def sparse_categorical_crossentropy(
     """Cross-entropy of each row against class labels; otherwise as categorical_crossentropy.
 
     Rows of the label `ignore_class` have the loss 0.
+
+    Examples
+    --------
+    >>> keras.losses.sparse_categorical_crossentropy([1], [[0.2, 0.8]])
+    tensor([0.22314353], dtype=float32)
     """
     name = "sparse_categorical_crossentropy"
     y_pred = asarray(y_pred)
@@ -266,6 +260,11 @@ def binary_crossentropy(
     Returns
     -------
     Tensor of shape (n, ...)
+
+    Examples
+    --------
+    >>> keras.losses.binary_crossentropy([[1.0]], [[0.5]])
+    tensor([0.6931472], dtype=float32)
     """
     return _per_sample(
         _binary("binary_crossentropy", y_true, y_pred, from_logits, label_smoothing)[2]
@@ -282,7 +281,13 @@ def binary_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """:func:`binary_crossentropy` times ``(1 - p)**gamma`` of the right class (Lin et al. 2017)."""
+    """:func:`binary_crossentropy` times ``(1 - p)**gamma`` of the right class (Lin et al. 2017).
+
+    Examples
+    --------
+    >>> keras.losses.binary_focal_crossentropy([[1.0]], [[0.5]])
+    tensor([0.1732868], dtype=float32)
+    """
     name = "binary_focal_crossentropy"
     target, y_pred, each = _binary(name, y_true, y_pred, from_logits, label_smoothing)
     p = sigmoid(y_pred) if from_logits else clip(y_pred, _TINY, 1 - _TINY)
@@ -403,38 +408,73 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     Returns
     -------
     Tensor of shape (n, ...)
+
+    Examples
+    --------
+    >>> keras.losses.mean_squared_error([[0.0, 0.0]], [[1.0, 3.0]])
+    tensor([5.], dtype=float32)
     """
     y_true, y_pred = aligned("mean_squared_error", y_true, y_pred)
     return _per_sample(square(y_pred - y_true))
 
 
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``|y_true - y_pred|``."""
+    """Mean along the last axis of ``|y_true - y_pred|``.
+
+    Examples
+    --------
+    >>> keras.losses.mean_absolute_error([[0.0, 0.0]], [[1.0, 3.0]])
+    tensor([2.], dtype=float32)
+    """
     y_true, y_pred = aligned("mean_absolute_error", y_true, y_pred)
     return _per_sample(absolute(y_pred - y_true))
 
 
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``100 |y_true - y_pred| / |y_true|``; 1e-7 at least below."""
+    """Mean along the last axis of ``100 |y_true - y_pred| / |y_true|``; 1e-7 at least below.
+
+    Examples
+    --------
+    >>> keras.losses.mean_absolute_percentage_error([[2.0]], [[1.0]])
+    tensor([50.], dtype=float32)
+    """
     y_true, y_pred = aligned("mean_absolute_percentage_error", y_true, y_pred)
     return 100 * _per_sample(absolute((y_true - y_pred) / maximum(absolute(y_true), _TINY)))
 
 
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``(log(y_true + 1) - log(y_pred + 1))**2``."""
+    """Mean along the last axis of ``(log(y_true + 1) - log(y_pred + 1))**2``.
+
+    Examples
+    --------
+    >>> keras.losses.mean_squared_logarithmic_error([[0.0]], [[1.0]])
+    tensor([0.48045287], dtype=float32)
+    """
     y_true, y_pred = aligned("mean_squared_logarithmic_error", y_true, y_pred)
     logs = [log(maximum(y, _TINY) + 1) for y in (y_true, y_pred)]
     return _per_sample(square(logs[0] - logs[1]))
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """Half the square of small differences, ``delta * (|d| - delta / 2)`` of others (Huber)."""
+    """Half the square of small differences, ``delta * (|d| - delta / 2)`` of others (Huber).
+
+    Examples
+    --------
+    >>> keras.losses.huber([[0.0]], [[3.0]])
+    tensor([2.5], dtype=float32)
+    """
     y_true, y_pred = aligned("huber", y_true, y_pred)
     return _per_sample(functional.huber_loss(y_pred, y_true, delta=delta, reduction="none"))
 
 
 def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``log(cosh(y_pred - y_true))``."""
+    """Mean along the last axis of ``log(cosh(y_pred - y_true))``.
+
+    Examples
+    --------
+    >>> keras.losses.log_cosh([[0.0]], [[1.0]])
+    tensor([0.4337808], dtype=float32)
+    """
     y_true, y_pred = aligned("log_cosh", y_true, y_pred)
     d = y_pred - y_true
     return _per_sample(d + softplus(-2 * d) - 0.6931471805599453)
@@ -447,19 +487,37 @@ def _signs(name: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
 
 
 def hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``max(1 - y_true * y_pred, 0)``; a target 0 is -1."""
+    """Mean along the last axis of ``max(1 - y_true * y_pred, 0)``; a target 0 is -1.
+
+    Examples
+    --------
+    >>> keras.losses.hinge([[1.0, -1.0]], [[0.5, 0.5]])
+    tensor([1.], dtype=float32)
+    """
     y_true, y_pred = _signs("hinge", y_true, y_pred)
     return _per_sample(maximum(1 - y_true * y_pred, 0.0))
 
 
 def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``max(1 - y_true * y_pred, 0)**2``; a target 0 is -1."""
+    """Mean along the last axis of ``max(1 - y_true * y_pred, 0)**2``; a target 0 is -1.
+
+    Examples
+    --------
+    >>> keras.losses.squared_hinge([[1.0, -1.0]], [[0.5, 0.5]])
+    tensor([1.25], dtype=float32)
+    """
     y_true, y_pred = _signs("squared_hinge", y_true, y_pred)
     return _per_sample(square(maximum(1 - y_true * y_pred, 0.0)))
 
 
 def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """``max(neg - pos + 1, 0)``, `pos` the right class's output, `neg` the largest other one."""
+    """``max(neg - pos + 1, 0)``, `pos` the right class's output, `neg` the largest other one.
+
+    Examples
+    --------
+    >>> keras.losses.categorical_hinge([[0.0, 1.0]], [[0.2, 0.8]])
+    tensor([0.39999998], dtype=float32)
+    """
     y_true, y_pred = aligned("categorical_hinge", y_true, y_pred)
     right = total(y_true * y_pred, axis=-1)
     wrong = largest((1 - y_true) * y_pred, axis=-1)
@@ -467,20 +525,38 @@ def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
-    """``sum(y_true * log(y_true / y_pred))`` along the last axis, both 1e-7 at least."""
+    """``sum(y_true * log(y_true / y_pred))`` along the last axis, both 1e-7 at least.
+
+    Examples
+    --------
+    >>> keras.losses.kl_divergence([[0.5, 0.5]], [[0.5, 0.5]])
+    tensor([0.], dtype=float32)
+    """
     y_true, y_pred = aligned("kl_divergence", y_true, y_pred)
     p, q = clip(y_true, _TINY, 1.0), clip(y_pred, _TINY, 1.0)
     return total(p * (log(p) - log(q)), axis=-1)
 
 
 def poisson(y_true: Any, y_pred: Any) -> Tensor:
-    """Mean along the last axis of ``y_pred - y_true * log(y_pred + 1e-7)``."""
+    """Mean along the last axis of ``y_pred - y_true * log(y_pred + 1e-7)``.
+
+    Examples
+    --------
+    >>> keras.losses.poisson([[1.0]], [[1.0]])
+    tensor([0.9999999], dtype=float32)
+    """
     y_true, y_pred = aligned("poisson", y_true, y_pred)
     return _per_sample(y_pred - y_true * log(y_pred + _TINY))
 
 
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """Less the cosine between the two along `axis`, so that -1 is best."""
+    """Less the cosine between the two along `axis`, so that -1 is best.
+
+    Examples
+    --------
+    >>> keras.losses.cosine_similarity([[0.0, 1.0]], [[0.0, 2.0]])
+    tensor([-1.], dtype=float32)
+    """
     y_true, y_pred = aligned("cosine_similarity", y_true, y_pred)
     one, other = (functional.normalize(y, axis=axis, eps=1e-6) for y in (y_true, y_pred))
     return -total(one * other, axis=axis)
@@ -509,6 +585,12 @@ class Loss:
         Of the losses of samples; the first two are the mean.
 
     A subclass defines ``call(self, y_true, y_pred)``, which gives a loss for each sample.
+
+    Examples
+    --------
+    >>> loss = keras.losses.MeanSquaredError(reduction="sum")
+    >>> loss([[0.0], [0.0]], [[1.0], [3.0]])
+    tensor(10., dtype=float32)
     """
 
     # What fit asks, to run loss and softmax as one kernel.
@@ -604,7 +686,15 @@ def _class(
     def call(self: Any, y_true: Any, y_pred: Any, **more: Any) -> Tensor:
         return function(y_true, y_pred, **({key: getattr(self, key) for key in options} | more))
 
-    doc = f"See :func:`{function.__name__}`; `reduction` and `name` are those of :class:`Loss`."
+    by_class = facts.get("sparse") or "Generalized" in name
+    labels = "[1]" if by_class else "[[0.0, 1.0]]"
+    doc = f"""See :func:`{function.__name__}`; `reduction` and `name` are those of :class:`Loss`.
+
+    Examples
+    --------
+    >>> keras.losses.{name}()({labels}, [[0.2, 0.8]]).shape
+    ()
+    """
     members = {"__init__": __init__, "call": call, "__doc__": doc, "__module__": __name__, **facts}
     kind = type(name, (Loss,), members)
     return kind
@@ -707,7 +797,13 @@ _OTHER_ORDER = {
 
 
 def get(loss: Any) -> Any:
-    """The loss of a name, a class, a config, one of the functions, or the user's own function."""
+    """The loss of a name, a class, a config, one of the functions, or the user's own function.
+
+    Examples
+    --------
+    >>> keras.losses.get("mse").name
+    'mean_squared_error'
+    """
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, dict) and "class_name" in loss:

@@ -94,6 +94,11 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     y_pred : array of shape (n, classes)
         With one column it is the probability of the second of two classes, as in
         :func:`binary_accuracy`.
+
+    Examples
+    --------
+    >>> keras.metrics.accuracy([1, 0], [1, 1])
+    tensor([ True, False])
     """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
@@ -120,13 +125,24 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
     """Whether each prediction, above `threshold` or not, is the target, 1 or 0; of its shape.
 
     A target that is neither is never met: numbers of a regression have no accuracy.
+
+    Examples
+    --------
+    >>> keras.metrics.binary_accuracy([[1.0, 0.0]], [[0.9, 0.8]])
+    tensor([[ True, False]])
     """
     truth, prediction = aligned("binary_accuracy", y_true, y_pred)
     return wrap((prediction.array > threshold) == truth.array)
 
 
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
-    """Whether the target's class is among the `k` largest predictions; bool, shape (n,)."""
+    """Whether the target's class is among the `k` largest predictions; bool, shape (n,).
+
+    Examples
+    --------
+    >>> keras.metrics.sparse_top_k_categorical_accuracy([1], [[0.2, 0.5, 0.3]], k=1)
+    tensor([ True])
+    """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
     xp = backend.namespace(raw)
@@ -152,6 +168,12 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> Te
     Returns
     -------
     Tensor of int64 of shape (classes, classes)
+
+    Examples
+    --------
+    >>> keras.metrics.confusion_matrix([0, 1, 1], [0, 1, 0])
+    tensor([[1, 0],
+            [1, 1]])
     """
     truth, prediction = pair(y_true, y_pred)
     raw = prediction.array
@@ -201,7 +223,16 @@ def _class(name: str, function: Callable[..., Tensor], label: str) -> type[MeanM
         title = values.pop("name", None) or label
         MeanMetricWrapper.__init__(self, function, title, **values)
 
-    doc = f"Mean of :func:`{getattr(function, '__name__', name)}` over all samples."
+    measure = getattr(function, "__name__", "_")
+    known = f":func:`~{function.__module__}.{measure}`"
+    mean = label.replace("_", " ") if measure[0] == "_" else known
+    doc = f"""Mean of {mean} over all samples.
+
+    Examples
+    --------
+    >>> keras.metrics.{name}().name
+    {label!r}
+    """
     return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc})
 
 
@@ -265,7 +296,15 @@ ConcordanceCorrelation = _class(
 
 
 class RootMeanSquaredError(MeanMetricWrapper):
-    """Root of the mean squared difference over all samples."""
+    """Root of the mean squared difference over all samples.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.RootMeanSquaredError()
+    >>> metric.update_state([[0.0], [0.0]], [[3.0], [3.0]])
+    >>> float(metric.result().item())
+    3.0
+    """
 
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(losses.mean_squared_error, name, dtype)
@@ -335,6 +374,25 @@ def get(metric: Any) -> tuple[str, Any]:
     if not callable(metric):
         raise TypeError(f"a metric must be a name or a function, got {type(metric).__name__}")
     return getattr(metric, "__name__", "metric"), metric
+
+
+def function_of(metric: Any) -> Any:
+    """Function of a metric that is a mean over samples; None if it is not."""
+    if not hasattr(metric, "update_state"):
+        return metric.function if hasattr(metric, "cross_entropy") else metric
+    plain = (
+        isinstance(metric, MeanMetricWrapper)
+        and type(metric).result is MeanMetricWrapper.result
+        and type(metric).update_state is MeanMetricWrapper.update_state
+    )
+    return metric.function if plain else None
+
+
+def gathering(metric: Any, name: str) -> Any:
+    """A metric as an object with ``update_state``."""
+    if hasattr(metric, "update_state"):
+        return metric
+    return MeanMetricWrapper(metric.function if hasattr(metric, "cross_entropy") else metric, name)
 
 
 deserialize = get

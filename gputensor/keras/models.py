@@ -10,15 +10,20 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import GraphError
+from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.functional import Graph
 from gputensor.keras.layers import Dense, InputLayer, Layer, Rescaling
 from gputensor.keras.layers.base import Hidden, checked_shape
 from gputensor.keras.symbolic import KerasTensor
+from gputensor.shown import table
 from gputensor.training import History, Trainer
+from gputensor.training.measures import Door
 from gputensor.tree import leaves
 from gputensor.watched import lookup
 
 __all__ = ["History", "Model", "Sequential"]
+
+_HEAD = ("Layer (type)", "Output shape", "Parameters")
 
 
 class Model(Trainer, Layer):
@@ -31,11 +36,22 @@ class Model(Trainer, Layer):
 
     Examples
     --------
+    >>> from gputensor.keras.layers import Dense
     >>> x = keras.Input((784,))
     >>> y = Dense(10, activation="softmax")(Dense(512, activation="relu")(x))
-    >>> model = Model(x, y)
+    >>> model = keras.Model(x, y)
+    >>> model.count_params()
+    407050
     """
 
+    _door = Door(
+        optimizers.get,
+        losses.get,
+        metrics.get,
+        metrics.function_of,
+        metrics.gathering,
+        metrics.accuracy,
+    )
     _graph: Hidden | None = None
 
     def __init__(self, inputs: Any = None, outputs: Any = None, **kwargs: Any) -> None:
@@ -155,7 +171,7 @@ class Model(Trainer, Layer):
         raise ValueError(f"get_layer: no layer is named {name!r}; there are {names}")
 
     def to_json(self, **_: Any) -> str:
-        """The architecture as JSON, see :func:`gputensor.keras.models.model_from_json`."""
+        """The architecture as JSON, see ``gputensor.keras.models.model_from_json``."""
         text: str = _door("configuration").to_json(self)
         return text
 
@@ -175,22 +191,42 @@ class Model(Trainer, Layer):
         """Print each layer with its output's shape and its number of parameters."""
         if callable(line_length):
             print_fn = line_length
-        rows = [("Layer (type)", "Output shape", "Parameters")]
+        for line in repr(self).splitlines():
+            print_fn(line)
+
+    def _summary_rows(self) -> list[tuple[str, str, str]]:
+        """Name, shape of the output and number of parameters of each layer."""
+        rows = []
         for layer in self.layers:
             shape = layer.output_shape
             text = "?" if shape is None else str((None, *shape))
             name = f"{layer.name} ({type(layer).__name__})"
-            rows.append((name, text, f"{layer.count_params():,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        print_fn(f'Model: "{self.name}"')
-        for i, (name, text, size) in enumerate(rows):
-            print_fn(f"{name:<{widths[0]}}  {text:<{widths[1]}}  {size:>{widths[2]}}")
-            if i == 0:
-                print_fn("-" * (sum(widths) + 4))
+            rows.append((name, text, f"{layer.count_params() if layer.built else 0:,}"))
+        return rows
+
+    def _totals(self) -> list[str]:
         trained = sum(w.size for w in self.trainable_weights)
-        print_fn(f"Total parameters: {self.count_params():,}")
-        print_fn(f"Trainable parameters: {trained:,}")
-        print_fn(f"Non-trainable parameters: {self.count_params() - trained:,}")
+        return [
+            f"Total parameters: {self.count_params():,}",
+            f"Trainable parameters: {trained:,}",
+            f"Non-trainable parameters: {self.count_params() - trained:,}",
+        ]
+
+    def __repr__(self) -> str:
+        """What :meth:`summary` prints."""
+        rows = [_HEAD, *self._summary_rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [
+            f"{name:<{widths[0]}}  {text:<{widths[1]}}  {size:>{widths[2]}}"
+            for name, text, size in rows
+        ]
+        lines.insert(1, "-" * (sum(widths) + 4))
+        return "\n".join([f'Model: "{self.name}"', *lines, *self._totals()])
+
+    def _repr_html_(self) -> str:
+        """The summary as a table, in a notebook."""
+        layers = table(_HEAD, self._summary_rows(), f'Model: "{self.name}"')
+        return layers + "<br>".join(self._totals())
 
     def _outputs(self, x: Tensor, *, logits: bool) -> Tensor:
         """Result for a batch of :meth:`_batches`; without the last softmax with `logits`."""
@@ -242,10 +278,14 @@ class Sequential(Model):
 
     Examples
     --------
-    >>> model = Sequential([Dense(512, activation="relu", input_shape=(784,)),
-    ...                     Dense(10, activation="softmax")])
+    >>> from gputensor.keras.layers import Dense
+    >>> model = keras.Sequential([Dense(8, activation="relu", input_shape=(4,)),
+    ...                           Dense(3, activation="softmax")])
     >>> model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    >>> model.fit(x_train, y_train, epochs=10, batch_size=256)
+    >>> x, y = np.random.rand(32, 4), np.eye(3)[np.arange(32) % 3]
+    >>> history = model.fit(x, y, epochs=2, batch_size=16, verbose=0)
+    >>> model.predict(x).shape
+    (32, 3)
     """
 
     def __init__(
@@ -292,7 +332,7 @@ class Sequential(Model):
         self._stack.append(layer)
         self._graph = None
         if len(self._stack) == 1 and layer.input_shape is not None:
-            self.build(layer.input_shape)
+            self._stack_up(layer.input_shape)
         elif self.input_shape is not None:
             before = self._stack[-2].output_shape
             self.output_shape = layer.build_for(before)
@@ -314,6 +354,10 @@ class Sequential(Model):
         """
         shape = checked_shape("Sequential", input_shape)
         assert shape is not None
+        self._stack_up(shape[1:] if len(shape) > 1 and shape[0] is None else shape)
+
+    def _stack_up(self, shape: Any) -> None:
+        """Build the layers for samples of this shape."""
         self.input_shape = self.output_shape = shape
         for layer in self._stack:
             self.output_shape = shape = layer.build_for(shape)
@@ -353,6 +397,8 @@ class Sequential(Model):
         if not _as_made(self, Sequential):
             found: Tensor = self(x)
             return found
+        if not layers:
+            return x
         for layer in layers[:-1]:
             x = layer(x)
         last = layers[-1]

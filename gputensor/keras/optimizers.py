@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gputensor import optim
 from gputensor.autograd import Tensor, wrap
 from gputensor.keras import schedules
 from gputensor.keras.naming import lacking
 from gputensor.optim import keras_form
 from gputensor.optim.groups import Group, checked_rate, right_name
+from gputensor.shown import call_text
 from gputensor.watched import Watched
 
 __all__ = [
@@ -92,6 +94,12 @@ class Optimizer(Watched):
         Of the next step.
     iterations : int
         Steps taken.
+
+    Examples
+    --------
+    >>> optimizer = keras.optimizers.SGD(0.1, clipnorm=1.0)
+    >>> optimizer.clipnorm
+    1.0
     """
 
     _engine_class: ClassVar[type[keras_form.KerasForm]]
@@ -130,6 +138,11 @@ class Optimizer(Watched):
         members["_engine"] = None
         members["_steps"] = 0  # to begin with, once it is bound
         members["name"] = name or kind
+
+    def __repr__(self) -> str:
+        config = {name: value for name, value in self.get_config().items() if name != "name"}
+        plain = {k: v for k, v in config.items() if v is not None and v != _COMMON.get(k)}
+        return call_text(type(self).__name__, plain)
 
     @property
     def engine(self) -> keras_form.KerasForm:
@@ -284,6 +297,14 @@ class Optimizer(Watched):
         """Copy state back."""
         self.engine.load_state_dict(state)
 
+    def live_state(self) -> dict[str, Any]:
+        """What a checkpoint has of the bound optimizer."""
+        return self.engine.live_state()
+
+    def load_live_state(self, state: Any) -> None:
+        """Copy back what :meth:`live_state` gave."""
+        self.engine.load_live_state(state)
+
     # Configuration
 
     def get_config(self) -> dict[str, Any]:
@@ -323,14 +344,26 @@ class Optimizer(Watched):
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum where asked for: ``v = m v - lr g; w += v``."""
+    """Gradient descent, with momentum where asked for: ``v = m v - lr g; w += v``.
+
+    Examples
+    --------
+    >>> keras.optimizers.SGD(0.1, momentum=0.9)
+    SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
+    """
 
     _engine_class = keras_form.SGD
     _defaults: ClassVar = {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman & Hinton 2012); epsilon stands below the root."""
+    """RMSprop (Tieleman & Hinton 2012); epsilon stands below the root.
+
+    Examples
+    --------
+    >>> keras.optimizers.RMSprop(0.01).rho
+    0.9
+    """
 
     _engine_class = keras_form.RMSprop
     _defaults: ClassVar = {
@@ -343,7 +376,15 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015); `epsilon` is the paper's epsilon hat."""
+    """Adam (Kingma & Ba 2015); `epsilon` is the paper's epsilon hat.
+
+    Examples
+    --------
+    >>> optimizer = keras.optimizers.Adam(0.01)
+    >>> optimizer.learning_rate = 0.001
+    >>> optimizer.beta_1
+    0.9
+    """
 
     _engine_class = keras_form.Adam
     _defaults: ClassVar = {
@@ -356,7 +397,13 @@ class Adam(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), of 0.004 by default."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), of 0.004 by default.
+
+    Examples
+    --------
+    >>> keras.optimizers.AdamW(0.01).weight_decay
+    0.004
+    """
 
     _engine_class = keras_form.Adam
     _defaults: ClassVar = {
@@ -370,7 +417,13 @@ class AdamW(Optimizer):
 
 
 class Adamax(Optimizer):
-    """Adam by the largest gradient (Kingma & Ba 2015, section 7.1)."""
+    """Adam by the largest gradient (Kingma & Ba 2015, section 7.1).
+
+    Examples
+    --------
+    >>> keras.optimizers.Adamax(0.01).epsilon
+    1e-07
+    """
 
     _engine_class = keras_form.Adamax
     _defaults: ClassVar = {
@@ -382,7 +435,13 @@ class Adamax(Optimizer):
 
 
 class Nadam(Optimizer):
-    """Adam with Nesterov's momentum (Dozat 2016)."""
+    """Adam with Nesterov's momentum (Dozat 2016).
+
+    Examples
+    --------
+    >>> keras.optimizers.Nadam(0.01).beta_2
+    0.999
+    """
 
     _engine_class = keras_form.Nadam
     _defaults: ClassVar = {
@@ -394,7 +453,13 @@ class Nadam(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """Adagrad (Duchi, Hazan & Singer 2011); epsilon stands below the root."""
+    """Adagrad (Duchi, Hazan & Singer 2011); epsilon stands below the root.
+
+    Examples
+    --------
+    >>> keras.optimizers.Adagrad(0.1)
+    Adagrad(learning_rate=0.1, initial_accumulator_value=0.1, epsilon=1e-07)
+    """
 
     _engine_class = keras_form.Adagrad
     _defaults: ClassVar = {
@@ -405,7 +470,13 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Adadelta (Zeiler 2012)."""
+    """Adadelta (Zeiler 2012).
+
+    Examples
+    --------
+    >>> keras.optimizers.Adadelta(0.1)
+    Adadelta(learning_rate=0.1, rho=0.95, epsilon=1e-07)
+    """
 
     _engine_class = keras_form.Adadelta
     _defaults: ClassVar = {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7}
@@ -458,7 +529,13 @@ class Adafactor(Optimizer):
 
 
 class Lion(Optimizer):
-    """Lion (Chen et al. 2023)."""
+    """Lion (Chen et al. 2023).
+
+    Examples
+    --------
+    >>> keras.optimizers.Lion(0.01).beta_1
+    0.9
+    """
 
     _engine_class = keras_form.Lion
     _defaults: ClassVar = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.99}
@@ -468,6 +545,11 @@ class Muon(Optimizer):
     """Momentum made orthogonal (Jordan et al. 2024) for matrices, AdamW for all else.
 
     Embeddings are matrices like others here; give them to another optimizer where that matters.
+
+    Examples
+    --------
+    >>> keras.optimizers.Muon(0.01).name
+    'Muon'
     """
 
     _engine_class = keras_form.Muon
@@ -499,7 +581,13 @@ _NAMES: dict[str, type[Optimizer]] = {
 
 
 def get(optimizer: Any) -> Optimizer:
-    """The optimizer of a name, of a class, of a configuration, or the one given."""
+    """The optimizer of a name, of a class, of a configuration, or the one given.
+
+    Examples
+    --------
+    >>> keras.optimizers.get("sgd").name
+    'SGD'
+    """
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         return optimizer()
     if isinstance(optimizer, Optimizer):
@@ -508,6 +596,12 @@ def get(optimizer: Any) -> Optimizer:
         return _NAMES[optimizer.lower()]()
     if isinstance(optimizer, dict) and str(optimizer.get("class_name")).lower() in _NAMES:
         return _NAMES[optimizer["class_name"].lower()].from_config(optimizer["config"])
+    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
+    if issubclass(kind, optim.Optimizer):
+        raise TypeError(
+            f"optimizer is gputensor.optim.{kind.__name__}, which is for loops of one's own; write "
+            f"optimizer=gputensor.keras.optimizers.{kind.__name__}(...)"
+        )
     raise ValueError(
         f"optimizer {optimizer!r} is unknown; allowed are {', '.join(map(repr, _NAMES))} and the "
         "classes of gputensor.keras.optimizers"

@@ -1,14 +1,13 @@
 """Models in files: ``.keras`` and ``.h5`` as Keras writes them, and ``.safetensors``.
 
 A ``.keras`` file is a zip archive of ``config.json`` and ``model.weights.h5``; it and ``.h5`` need
-h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing. None holds code, and
+h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing more. None holds code, and
 nothing in a file is executed.
 """
 
 import io
 import json
 import os
-import struct
 import time
 import warnings
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, files, tensor_files
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import configuration, losses, metrics, optimizers
@@ -118,6 +117,85 @@ def _write(group: Any, model: Layer) -> None:
             variables.attrs["name"] = layer.name
         for i, w in enumerate(_own_weights(layer)):
             variables.create_dataset(str(i), data=backend.to_host(w.array))
+    if (state := _optimizer_state(model)) is not None:
+        variables = group.create_group("optimizer/vars")
+        for i, (_, value) in enumerate(state):
+            variables.create_dataset(str(i), data=value)
+
+
+# Slots of optimizers, in Keras's order: those of an inner list stand together for each weight.
+_SLOTS: dict[str, list[list[str]]] = {
+    "SGD": [["velocity"]],
+    "RMSprop": [["square"], ["velocity"], ["mean"]],
+    "Adam": [["mean", "square"], ["largest"]],
+    "AdamW": [["mean", "square"], ["largest"]],
+    "Adamax": [["mean", "largest"]],
+    "Nadam": [["mean", "square"]],
+    "Adagrad": [["sum"]],
+    "Adadelta": [["square", "moved"]],
+    "Lion": [["mean"]],
+    "Muon": [["mean", "square"]],
+}
+
+
+def _optimizer_state(model: Any) -> list[tuple[str, Any]] | None:
+    """Names here and values of what Keras's optimizer has; None if there is nothing to tell."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    slots = None if optimizer is None else _SLOTS.get(type(optimizer).__name__)
+    if slots is None or optimizer._engine is None or optimizer._group.gradient_accumulation_steps:
+        return None
+    state = optimizer.engine.state_dict()
+    numbers = {id(p): i for i, p in enumerate(optimizer.engine.param_groups[0].params)}
+    order = [numbers[id(w)] for w in model.trainable_weights if id(w) in numbers]
+    if len(order) != len(model.trainable_weights):
+        return None
+    found = [("step", np.array(optimizer.iterations, np.int64))]
+    sign = _sign(optimizer)
+    if "lr" in state:
+        found.append(("lr", np.array(state["lr"], np.float32)))
+    for names in [["average"], *slots]:
+        for i in order:
+            keys = [f"{i}.{name}" for name in names]
+            found += [(key, sign * state[key]) for key in keys if key in state]
+    if type(optimizer).__name__ == "Nadam":
+        found.append(("product", np.array(state[f"{order[0]}.product"][0], np.float32)))
+    return found
+
+
+def _sign(optimizer: Any) -> int:
+    """Of state arrays: what is taken off a parameter here is added to it there by SGD."""
+    return -1 if type(optimizer).__name__ == "SGD" else 1
+
+
+def _read_optimizer(group: Any, model: Any, source: str) -> None:
+    """Take over the state of an optimizer, if there is one that fits."""
+    held = group.get("optimizer/vars")
+    if held is None or not len(held) or getattr(model, "optimizer", None) is None:
+        return
+    if model.parameters():
+        model._bind()
+    mine = _optimizer_state(model)
+    values = [np.asarray(held[str(i)]) for i in range(len(held))]
+    if mine is None or [v.shape for _, v in mine] != [v.shape for v in values]:
+        warnings.warn(
+            f"{source}: the state of its optimizer is not taken over, it does not fit that of "
+            f"{type(model.optimizer).__name__}",
+            stacklevel=3,
+        )
+        return
+    engine = model.optimizer.engine
+    state = engine.state_dict()
+    for (key, _), value in zip(mine, values, strict=True):
+        if key == "step":
+            state |= {k: value.reshape(1) for k in state if k.endswith(".step")}
+        elif key == "product":
+            state |= {k: value.reshape(1) for k in state if k.endswith(".product")}
+        elif key == "lr":  # a float32 there
+            state[key] = state[key] if np.float32(state[key]) == value else value
+        else:
+            state[key] = _sign(model.optimizer) * value
+    del state["random"]
+    engine.load_state_dict(state)
 
 
 def _read(group: Any, model: Layer, source: str) -> None:
@@ -135,6 +213,7 @@ def _read(group: Any, model: Layer, source: str) -> None:
             )
         found.append((layer, [np.asarray(held[str(i)]) for i in range(count)]))
     _assign(found, source)
+    _read_optimizer(group, model, source)
 
 
 def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
@@ -151,45 +230,13 @@ def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
         layer.set_weights([state.get(id(w), w) for w in layer.weights])
 
 
-# Safetensors: 8 bytes with the length of a JSON header, the header, the elements
-
-_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"}
-_CODES |= {"int32": "I32", "uint8": "U8", "bool": "BOOL", "int8": "I8", "uint32": "U32"}
-
-
-def _write_safetensors(file: Any, model: Layer, metadata: dict[str, str]) -> None:
-    header: dict[str, Any] = {"__metadata__": metadata}
-    parts, at = [], 0
-    for path, layer in _places(model):
-        for i, w in enumerate(_own_weights(layer)):
-            raw = np.ascontiguousarray(backend.to_host(w.array))
-            header[f"{path}/{i}".lstrip("/")] = {
-                "dtype": _CODES[w.dtype.name],
-                "shape": list(w.shape),
-                "data_offsets": [at, at + raw.nbytes],
-            }
-            at += raw.nbytes
-            parts.append(raw.tobytes())
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    _put(file, struct.pack("<Q", len(text)) + text + b"".join(parts))
-
-
-def _read_safetensors(file: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    raw = Path(file).read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    if length > len(raw) - 8:
-        raise ValueError(f"{file}: it is no safetensors file, or cut off")
-    header = json.loads(raw[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-    names = {code: name for name, code in _CODES.items()}
-    arrays = {}
-    for name, entry in header.items():
-        start, stop = entry["data_offsets"]
-        part = raw[8 + length + start : 8 + length + stop]
-        dtype = np.dtype(names[entry["dtype"]])
-        arrays[name] = np.frombuffer(part, dtype).reshape(entry["shape"])
-    return arrays, metadata
+def _write_safetensors(file: Path, model: Layer, metadata: dict[str, str]) -> None:
+    arrays = {
+        f"{path}/{i}".lstrip("/"): backend.to_host(w.array)
+        for path, layer in _places(model)
+        for i, w in enumerate(_own_weights(layer))
+    }
+    tensor_files.write(file, arrays, metadata)
 
 
 def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> None:
@@ -201,17 +248,6 @@ def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> No
         if keys:
             found.append((layer, [arrays[key] for key in keys]))
     _assign(found, source)
-
-
-def _put(file: Any, content: bytes) -> None:
-    """Write a file in one step."""
-    path = Path(file)
-    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # How a model was compiled
@@ -294,6 +330,11 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
         Ends in ``.keras``, ``.h5`` or ``.safetensors``.
     overwrite : bool
         Whether a file that is there may be replaced.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> keras.saving.save_model(model, "model.keras")
     """
     path = Path(os.path.expanduser(filepath))
     _check_new(path, overwrite)
@@ -315,7 +356,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
             archive.writestr("metadata.json", json.dumps(metadata))
             archive.writestr("config.json", json.dumps(config))
             archive.writestr("model.weights.h5", stream.getvalue())
-        _put(path, out.getvalue())
+        files.write(path, out.getvalue())
     elif path.suffix in (".h5", ".hdf5"):
         stream = io.BytesIO()
         with _h5py().File(stream, "w") as file:
@@ -323,7 +364,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
             file.attrs["backend"] = "gputensor"
             file.attrs["model_config"] = json.dumps(config)
             _write_old(file.create_group("model_weights"), model)
-        _put(path, stream.getvalue())
+        files.write(path, stream.getvalue())
     else:
         raise ValueError(
             f"save: {filepath} must end in .keras, .h5 or .safetensors; for example "
@@ -390,12 +431,19 @@ def load_model(
     ------
     ValueError
         If the file is none of these, or holds a layer that is not known.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.save("model.keras")
+    >>> keras.saving.load_model("model.keras").count_params()
+    3
     """
     path = Path(os.path.expanduser(filepath))
     if not path.exists():
         raise FileNotFoundError(f"load_model: there is no file {path}")
     if path.suffix == ".safetensors":
-        arrays, metadata = _read_safetensors(path)
+        arrays, metadata = tensor_files.read(path)
         if "config" not in metadata:
             raise ValueError(f"{path}: it holds weights and no model; use load_weights")
         config = json.loads(metadata["config"])
@@ -406,8 +454,11 @@ def load_model(
             config = json.loads(archive.read("config.json"))
             raw = io.BytesIO(archive.read("model.weights.h5"))
         model = _built(configuration.deserialize(config, custom_objects), config)
+        if compile:
+            _compile(model, config.get("compile_config"))
         with _h5py().File(raw, "r") as file:
             _read(file, model, str(path))
+        return model
     else:
         with _h5py().File(path, "r") as file:
             if "model_config" not in file.attrs:
@@ -428,7 +479,13 @@ def _built(model: Any, config: Mapping[str, Any]) -> Any:
 
 
 def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
-    """Write a model's weights alone: to ``.weights.h5`` as Keras, or to ``.safetensors``."""
+    """Write a model's weights alone: to ``.weights.h5`` as Keras, or to ``.safetensors``.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> keras.saving.save_weights(model, "model.weights.h5")
+    """
     path = Path(os.path.expanduser(filepath))
     _check_new(path, overwrite)
     if path.suffix == ".safetensors":
@@ -442,16 +499,23 @@ def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
             _write(file, model)
         else:
             _write_old(file, model)
-    _put(path, stream.getvalue())
+    files.write(path, stream.getvalue())
 
 
 def load_weights(model: Any, filepath: Any, **options: Any) -> None:
-    """Read weights into a model of the same architecture; nothing is changed if they do not fit."""
+    """Read weights into a model of the same architecture; nothing is changed if they do not fit.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.save_weights("model.weights.h5")
+    >>> model.load_weights("model.weights.h5")
+    """
     path = Path(os.path.expanduser(filepath))
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")
     if path.suffix == ".safetensors":
-        _assign_safetensors(_read_safetensors(path)[0], model, str(path))
+        _assign_safetensors(tensor_files.read(path)[0], model, str(path))
         return
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

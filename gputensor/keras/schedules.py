@@ -74,7 +74,13 @@ class _Decay(LearningRateSchedule):
 
 
 class ExponentialDecay(_Decay):
-    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; `staircase` rounds down."""
+    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; `staircase` rounds down.
+
+    Examples
+    --------
+    >>> keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.5)(100)
+    tensor(0.05, dtype=float32)
+    """
 
     _kind = "ExponentialDecay"
 
@@ -83,7 +89,13 @@ class ExponentialDecay(_Decay):
 
 
 class InverseTimeDecay(_Decay):
-    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``, with `staircase` too."""
+    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``, with `staircase` too.
+
+    Examples
+    --------
+    >>> keras.optimizers.schedules.InverseTimeDecay(0.1, 100, 1.0)(100)
+    0.05
+    """
 
     _kind = "InverseTimeDecay"
 
@@ -92,7 +104,13 @@ class InverseTimeDecay(_Decay):
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
-    """``values[i]`` up to and including step ``boundaries[i]``, after all of them the last."""
+    """``values[i]`` up to and including step ``boundaries[i]``, after all of them the last.
+
+    Examples
+    --------
+    >>> keras.optimizers.schedules.PiecewiseConstantDecay([10], [0.1, 0.01])(20)
+    tensor(0.01, dtype=float32)
+    """
 
     def __init__(
         self,
@@ -117,7 +135,13 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 
 class PolynomialDecay(LearningRateSchedule):
-    """From the first rate to `end_learning_rate` in `decay_steps`, along ``(1 - t) ** power``."""
+    """From the first rate to `end_learning_rate` in `decay_steps`, along ``(1 - t) ** power``.
+
+    Examples
+    --------
+    >>> keras.optimizers.schedules.PolynomialDecay(0.1, 100)(50)
+    tensor(0.05005, dtype=float32)
+    """
 
     def __init__(
         self,
@@ -151,6 +175,11 @@ class CosineDecay(LearningRateSchedule):
 
     With `warmup_target` the rate first goes in a line from `initial_learning_rate` to it, in
     `warmup_steps`, and decays from there.
+
+    Examples
+    --------
+    >>> keras.optimizers.schedules.CosineDecay(0.1, 100)(50)
+    tensor(0.05, dtype=float32)
     """
 
     def __init__(
@@ -187,6 +216,11 @@ class CosineDecayRestarts(LearningRateSchedule):
     """Half cosines one after the other (Loshchilov & Hutter 2017).
 
     Each is `t_mul` times as long as the one before, and begins at `m_mul` times its rate.
+
+    Examples
+    --------
+    >>> keras.optimizers.schedules.CosineDecayRestarts(0.1, 100)(50)
+    tensor(0.05, dtype=float32)
     """
 
     def __init__(

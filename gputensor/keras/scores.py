@@ -36,6 +36,11 @@ class FBetaScore(Metric):
     threshold : float, optional
         What is above says yes; by default it is the largest of a row.
     name : str
+
+    Examples
+    --------
+    >>> keras.metrics.FBetaScore(beta=2.0).name
+    'fbeta_score'
     """
 
     def __init__(
@@ -98,7 +103,13 @@ class FBetaScore(Metric):
 
 
 class F1Score(FBetaScore):
-    """Harmonic mean of precision and recall, of each class: :class:`FBetaScore` of beta 1."""
+    """Harmonic mean of precision and recall, of each class: :class:`FBetaScore` of beta 1.
+
+    Examples
+    --------
+    >>> keras.metrics.F1Score(average="macro").name
+    'f1_score'
+    """
 
     def __init__(
         self,
@@ -120,6 +131,11 @@ class R2Score(Metric):
     num_regressors : int
         Number of inputs, which the adjusted score takes into account; 0 for the plain one.
     name : str
+
+    Examples
+    --------
+    >>> keras.metrics.R2Score().name
+    'r2_score'
     """
 
     def __init__(
@@ -197,6 +213,13 @@ class IoU(Metric):
         Whether they are class labels, not rows of which the largest says the class.
     axis : int
         Of the classes, in such rows.
+
+    Examples
+    --------
+    >>> metric = keras.metrics.IoU(num_classes=2, target_class_ids=[1])
+    >>> metric.update_state([0, 1, 1, 0], [0, 1, 0, 0])
+    >>> float(metric.result().item())
+    0.5
     """
 
     def __init__(
@@ -254,7 +277,13 @@ class IoU(Metric):
 
 
 class BinaryIoU(IoU):
-    """:class:`IoU` of two classes: predictions of `threshold` or more are class 1."""
+    """:class:`IoU` of two classes: predictions of `threshold` or more are class 1.
+
+    Examples
+    --------
+    >>> keras.metrics.BinaryIoU().num_classes
+    2
+    """
 
     def __init__(
         self,
@@ -273,7 +302,13 @@ class BinaryIoU(IoU):
 
 
 class MeanIoU(IoU):
-    """:class:`IoU`, the mean of all classes."""
+    """:class:`IoU`, the mean of all classes.
+
+    Examples
+    --------
+    >>> keras.metrics.MeanIoU(2).num_classes
+    2
+    """
 
     def __init__(
         self,
@@ -290,7 +325,13 @@ class MeanIoU(IoU):
 
 
 class OneHotIoU(IoU):
-    """:class:`IoU` of one-hot rows."""
+    """:class:`IoU` of one-hot rows.
+
+    Examples
+    --------
+    >>> keras.metrics.OneHotIoU(2, [1]).num_classes
+    2
+    """
 
     def __init__(
         self,
@@ -307,7 +348,13 @@ class OneHotIoU(IoU):
 
 
 class OneHotMeanIoU(OneHotIoU):
-    """:class:`IoU` of one-hot rows, the mean of all classes."""
+    """:class:`IoU` of one-hot rows, the mean of all classes.
+
+    Examples
+    --------
+    >>> keras.metrics.OneHotMeanIoU(2).num_classes
+    2
+    """
 
     def __init__(
         self,

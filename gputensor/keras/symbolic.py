@@ -115,7 +115,11 @@ def _operation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, y: function(y, x)
+    def call(x: Any, y: Any) -> Any:
+        return function(y, x)
+
+    call.swapped = function  # type: ignore[attr-defined]
+    return call
 
 
 for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "mod", "floordiv"):

@@ -33,7 +33,12 @@ Array = np.ndarray[Any, Any]
 
 
 def set_random_seed(seed: int) -> None:
-    """Start the generator of weights, dropout and shuffling, Python's and NumPy's from `seed`."""
+    """Start the generator of weights, dropout and shuffling, Python's and NumPy's from `seed`.
+
+    Examples
+    --------
+    >>> keras.utils.set_random_seed(1)
+    """
     import random
 
     manual_seed(seed)
@@ -62,6 +67,12 @@ def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None) ->
         If a label is negative or not below `num_classes`.
     DTypeError
         If `x` holds something else than whole numbers.
+
+    Examples
+    --------
+    >>> keras.utils.to_categorical([0, 2], 3)
+    array([[1., 0., 0.],
+           [0., 0., 1.]], dtype=float32)
     """
     given = np.asarray(x)
     if given.dtype.kind not in "biuf" or not np.all(np.floor(given) == given):
@@ -84,7 +95,13 @@ def to_numerical(x: Any) -> Array:
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
-    """`x` over its norm along `axis`; what has none stays 0."""
+    """`x` over its norm along `axis`; what has none stays 0.
+
+    Examples
+    --------
+    >>> keras.utils.normalize(np.array([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
+    """
     x = np.asarray(x)
     size = np.atleast_1d(np.linalg.norm(x, order, axis))
     size[size == 0] = 1
@@ -115,6 +132,12 @@ def pad_sequences(
     Returns
     -------
     numpy.ndarray of shape (len(sequences), maxlen, ...)
+
+    Examples
+    --------
+    >>> keras.utils.pad_sequences([[1, 2, 3], [4]])
+    array([[1, 2, 3],
+           [0, 0, 4]], dtype=int32)
     """
     for name, where in (("padding", padding), ("truncating", truncating)):
         if where not in ("pre", "post"):
@@ -233,6 +256,12 @@ def timeseries_dataset_from_array(
     -------
     PyDataset
         Of windows (n, sequence_length, ...), or pairs of them and their targets.
+
+    Examples
+    --------
+    >>> data = keras.utils.timeseries_dataset_from_array(np.arange(5), None, 2)
+    >>> len(data)
+    1
     """
     series = np.asarray(data)
     ends = None if targets is None else np.asarray(targets)

@@ -1,5 +1,8 @@
 """Layers for hand-written training loops, with PyTorch's names and shapes."""
 
+from typing import TYPE_CHECKING
+
+from gputensor import words
 from gputensor.nn import attention, convolution, elementwise, functional, modules, norm, recurrent
 from gputensor.nn.attention import *  # noqa: F403
 from gputensor.nn.convolution import *  # noqa: F403
@@ -17,3 +20,8 @@ __all__ = [
     *recurrent.__all__,
     "functional",
 ]
+
+words.teach(functional)
+
+if not TYPE_CHECKING:
+    __getattr__ = words.unknown("gputensor.nn")

@@ -43,7 +43,13 @@ _SQRT_2_OVER_PI = 0.7978845608028654
 
 
 def leaky_relu(x: Operand, /, slope: float = 0.01) -> Tensor:
-    """`x` above 0, and ``slope * x`` below (Maas et al. 2013); the gradient at 0 is `slope`."""
+    """`x` above 0, and ``slope * x`` below (Maas et al. 2013); the gradient at 0 is `slope`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.leaky_relu(gt.tensor([-1.0, 2.0]))
+    tensor([-0.01,  2.  ], dtype=float32)
+    """
     x = asarray(x)
     return where(x > 0, x, slope * x)
 
@@ -55,6 +61,11 @@ def prelu(x: Operand, weight: Tensor, /) -> Tensor:
     ----------
     x : Tensor of shape (n, channels, ...)
     weight : Tensor of shape (1,) or (channels,)
+
+    Examples
+    --------
+    >>> gt.nn.functional.prelu(gt.tensor([-1.0, 2.0]), gt.tensor([0.25]))
+    tensor([-0.25,  2.  ], dtype=float32)
     """
     x = asarray(x)
     if weight.size > 1 and x.ndim > 2:
@@ -63,19 +74,37 @@ def prelu(x: Operand, weight: Tensor, /) -> Tensor:
 
 
 def elu(x: Operand, /, alpha: float = 1.0) -> Tensor:
-    """`x` above 0, and ``alpha * (exp(x) - 1)`` below (Clevert et al. 2016)."""
+    """`x` above 0, and ``alpha * (exp(x) - 1)`` below (Clevert et al. 2016).
+
+    Examples
+    --------
+    >>> gt.nn.functional.elu(gt.tensor([-1.0, 2.0]))
+    tensor([-0.63212055,  2.        ], dtype=float32)
+    """
     x = asarray(x)
     above = x > 0
     return where(above, x, alpha * expm1(where(above, 0.0, x)))  # no overflow where not chosen
 
 
 def selu(x: Operand, /) -> Tensor:
-    """Scaled :func:`elu`, which keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+    """Scaled :func:`elu`, which keeps mean 0 and variance 1 (Klambauer et al. 2017).
+
+    Examples
+    --------
+    >>> gt.nn.functional.selu(gt.tensor([-1.0, 2.0]))
+    tensor([-1.1113307,  2.101402 ], dtype=float32)
+    """
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
 def celu(x: Operand, /, alpha: float = 1.0) -> Tensor:
-    """`x` above 0, and ``alpha * (exp(x / alpha) - 1)`` below (Barron 2017)."""
+    """`x` above 0, and ``alpha * (exp(x / alpha) - 1)`` below (Barron 2017).
+
+    Examples
+    --------
+    >>> gt.nn.functional.celu(gt.tensor([-1.0, 2.0]))
+    tensor([-0.63212055,  2.        ], dtype=float32)
+    """
     return alpha * elu(asarray(x) / alpha)
 
 
@@ -83,6 +112,11 @@ def gelu(x: Operand, /, approximate: bool | str = False) -> Tensor:
     """Gaussian error linear unit ``x * Phi(x)`` (Hendrycks & Gimpel 2016).
 
     `approximate` (True or "tanh") takes their formula with tanh.
+
+    Examples
+    --------
+    >>> gt.nn.functional.gelu(gt.tensor([-1.0, 2.0]))
+    tensor([-0.15865526,  1.9544997 ], dtype=float32)
     """
     if approximate in (False, "none"):
         return _exact_gelu(x)
@@ -92,22 +126,46 @@ def gelu(x: Operand, /, approximate: bool | str = False) -> Tensor:
 
 
 def relu6(x: Operand, /) -> Tensor:
-    """`x` cut off at 0 and 6."""
+    """`x` cut off at 0 and 6.
+
+    Examples
+    --------
+    >>> gt.nn.functional.relu6(gt.tensor([-1.0, 2.0, 9.0]))
+    tensor([0., 2., 6.], dtype=float32)
+    """
     return clip(asarray(x), 0.0, 6.0)
 
 
 def hardtanh(x: Operand, /, low: float = -1.0, high: float = 1.0) -> Tensor:
-    """`x` cut off at `low` and `high`."""
+    """`x` cut off at `low` and `high`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.hardtanh(gt.tensor([-2.0, 0.5, 2.0]))
+    tensor([-1. ,  0.5,  1. ], dtype=float32)
+    """
     return clip(asarray(x), low, high)
 
 
 def hardsigmoid(x: Operand, /) -> Tensor:
-    """``x / 6 + 1 / 2``, cut off at 0 and 1."""
+    """``x / 6 + 1 / 2``, cut off at 0 and 1.
+
+    Examples
+    --------
+    >>> gt.nn.functional.hardsigmoid(gt.tensor([-4.0, 0.0, 1.5]))
+    tensor([0.  , 0.5 , 0.75], dtype=float32)
+    """
     return clip(asarray(x) / 6 + 0.5, 0.0, 1.0)
 
 
 def hardswish(x: Operand, /) -> Tensor:
-    """``x * hardsigmoid(x)`` (Howard et al. 2019)."""
+    """``x * hardsigmoid(x)`` (Howard et al. 2019).
+
+    Examples
+    --------
+    >>> gt.nn.functional.hardswish(gt.tensor([-4.0, 0.0, 1.5]))
+    tensor([-0.   ,  0.   ,  1.125], dtype=float32)
+    """
     return asarray(x) * hardsigmoid(x)
 
 
@@ -115,34 +173,70 @@ swish = silu
 
 
 def mish(x: Operand, /) -> Tensor:
-    """``x * tanh(softplus(x))`` (Misra 2019)."""
+    """``x * tanh(softplus(x))`` (Misra 2019).
+
+    Examples
+    --------
+    >>> gt.nn.functional.mish(gt.tensor([-1.0, 2.0]))
+    tensor([-0.30340147,  1.9439589 ], dtype=float32)
+    """
     return asarray(x) * tanh(softplus(x))
 
 
 def softsign(x: Operand, /) -> Tensor:
-    """``x / (1 + |x|)``."""
+    """``x / (1 + |x|)``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.softsign(gt.tensor([-1.0, 3.0]))
+    tensor([-0.5 ,  0.75], dtype=float32)
+    """
     x = asarray(x)
     return divide(x, 1 + absolute(x))
 
 
 def tanhshrink(x: Operand, /) -> Tensor:
-    """``x - tanh(x)``."""
+    """``x - tanh(x)``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.tanhshrink(gt.tensor([-1.0, 2.0]))
+    tensor([-0.23840582,  1.0359724 ], dtype=float32)
+    """
     x = asarray(x)
     return subtract(x, tanh(x))
 
 
 def threshold(x: Operand, /, limit: float, value: float) -> Tensor:
-    """`x` above `limit`, `value` elsewhere."""
+    """`x` above `limit`, `value` elsewhere.
+
+    Examples
+    --------
+    >>> gt.nn.functional.threshold(gt.tensor([0.5, 2.0]), 1.0, 0.0)
+    tensor([0., 2.], dtype=float32)
+    """
     x = asarray(x)
     return where(x > limit, x, value)
 
 
 def glu(x: Operand, /, axis: int = -1) -> Tensor:
-    """First half along `axis` times the sigmoid of the second (Dauphin et al. 2017)."""
+    """First half along `axis` times the sigmoid of the second (Dauphin et al. 2017).
+
+    Examples
+    --------
+    >>> gt.nn.functional.glu(gt.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5, 1. ], dtype=float32)
+    """
     a, b = split(x, 2, axis=axis)
     return a * sigmoid(b)
 
 
 def log_sigmoid(x: Operand, /) -> Tensor:
-    """``log(sigmoid(x))``, without overflow."""
+    """``log(sigmoid(x))``, without overflow.
+
+    Examples
+    --------
+    >>> gt.nn.functional.log_sigmoid(gt.tensor([-1.0, 2.0]))
+    tensor([-1.3132617, -0.126928 ], dtype=float32)
+    """
     return -softplus(-asarray(x))

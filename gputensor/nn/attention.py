@@ -78,6 +78,12 @@ def scaled_dot_product_attention(
     -------
     Tensor of shape (..., targets, columns)
         A target that sees no source is NaN.
+
+    Examples
+    --------
+    >>> q = gt.ones((2, 4, 5, 8))
+    >>> gt.nn.scaled_dot_product_attention(q, q, q).shape
+    (2, 4, 5, 8)
     """
     found, _ = attention_and_weights(
         query, key, value, attn_mask, causal=is_causal, dropout=dropout_p, scale=scale
@@ -105,6 +111,13 @@ class MultiheadAttention(Module):
         For query, key and value.
     in_proj_bias : Tensor of shape (3 * embed_dim,)
     out_proj : Linear
+
+    Examples
+    --------
+    >>> x = gt.ones((2, 5, 8))
+    >>> layer = gt.nn.MultiheadAttention(8, 2, batch_first=True)
+    >>> layer(x, x, x)[0].shape
+    (2, 5, 8)
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from gputensor.backend import Device
 from gputensor.errors import ShapeError
 from gputensor.nn import images, volumes
 from gputensor.nn.modules import Module, _check_sizes, evenly
+from gputensor.shown import retold
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -114,11 +115,19 @@ class _Conv(Module):
 
 
 class Conv2d(_Conv):
-    __doc__ = f"Convolution of images (n, channels, height, width).{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Conv,
+        "Convolution of images (n, channels, height, width).",
+        ">>> gt.nn.Conv2d(3, 4, 3, padding=1)(gt.ones((2, 3, 8, 8))).shape\n(2, 4, 8, 8)",
+    )
 
 
 class Conv1d(_Conv):
-    __doc__ = f"Convolution of sequences (n, channels, length).{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Conv,
+        "Convolution of sequences (n, channels, length).",
+        ">>> gt.nn.Conv1d(3, 4, 3)(gt.ones((2, 3, 8))).shape\n(2, 4, 6)",
+    )
     _axes = 1
 
 
@@ -165,13 +174,25 @@ class _ConvTranspose(_Conv):
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """Transposed convolution of images; `weight` has shape (in_channels, out_channels / groups,
-    *kernel_size). Parameters are those of :class:`Conv2d` and `output_padding`.
+    """Transposed convolution of images; parameters of :class:`Conv2d`, and `output_padding`.
+
+    `weight` has shape (in_channels, out_channels / groups, kernel height, kernel width).
+
+    Examples
+    --------
+    >>> gt.nn.ConvTranspose2d(3, 4, 2, stride=2)(gt.ones((2, 3, 8, 8))).shape
+    (2, 4, 16, 16)
     """
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """Transposed convolution of sequences; see :class:`ConvTranspose2d`."""
+    """Transposed convolution of sequences; see :class:`ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> gt.nn.ConvTranspose1d(3, 4, 2, stride=2)(gt.ones((2, 3, 8))).shape
+    (2, 4, 16)
+    """
 
     _axes = 1
 
@@ -191,7 +212,13 @@ class _Pool(Module):
 
 
 class MaxPool2d(_Pool):
-    """The largest element of each window: see :func:`gputensor.nn.functional.max_pool2d`."""
+    """The largest element of each window: see :func:`gputensor.nn.functional.max_pool2d`.
+
+    Examples
+    --------
+    >>> gt.nn.MaxPool2d(2)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 4, 4)
+    """
 
     def __init__(
         self,
@@ -210,7 +237,13 @@ class MaxPool2d(_Pool):
 
 
 class MaxPool1d(MaxPool2d):
-    """:class:`MaxPool2d` of sequences."""
+    """:class:`MaxPool2d` of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.MaxPool1d(2)(gt.ones((2, 3, 8))).shape
+    (2, 3, 4)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
@@ -228,7 +261,13 @@ class MaxPool3d(MaxPool2d):
 
 
 class AvgPool2d(_Pool):
-    """The mean of each window: see :func:`gputensor.nn.functional.avg_pool2d`."""
+    """The mean of each window: see :func:`gputensor.nn.functional.avg_pool2d`.
+
+    Examples
+    --------
+    >>> gt.nn.AvgPool2d(2)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 4, 4)
+    """
 
     def __init__(
         self,
@@ -247,7 +286,13 @@ class AvgPool2d(_Pool):
 
 
 class AvgPool1d(AvgPool2d):
-    """:class:`AvgPool2d` of sequences."""
+    """:class:`AvgPool2d` of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.AvgPool1d(2)(gt.ones((2, 3, 8))).shape
+    (2, 3, 4)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
@@ -265,7 +310,13 @@ class AvgPool3d(AvgPool2d):
 
 
 class AdaptiveAvgPool2d(Module):
-    """Means of `output_size` windows, see :func:`gputensor.nn.functional.adaptive_avg_pool2d`."""
+    """Means of `output_size` windows, see :func:`gputensor.nn.functional.adaptive_avg_pool2d`.
+
+    Examples
+    --------
+    >>> gt.nn.AdaptiveAvgPool2d(1)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 1, 1)
+    """
 
     def __init__(self, output_size: Any) -> None:
         super().__init__()
@@ -277,7 +328,13 @@ class AdaptiveAvgPool2d(Module):
 
 
 class AdaptiveAvgPool1d(AdaptiveAvgPool2d):
-    """Means of `output_size` windows of sequences."""
+    """Means of `output_size` windows of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.AdaptiveAvgPool1d(4)(gt.ones((2, 3, 8))).shape
+    (2, 3, 4)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, output_size)."""
@@ -285,7 +342,13 @@ class AdaptiveAvgPool1d(AdaptiveAvgPool2d):
 
 
 class AdaptiveMaxPool2d(AdaptiveAvgPool2d):
-    """Largest elements of `output_size` windows."""
+    """Largest elements of `output_size` windows.
+
+    Examples
+    --------
+    >>> gt.nn.AdaptiveMaxPool2d(2)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 2, 2)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, *output_size)."""

@@ -1,6 +1,7 @@
 """Activations and losses as modules: a function with its options kept."""
 
 from collections.abc import Callable
+from inspect import Parameter, Signature
 from typing import Any
 
 from gputensor.autograd import Tensor
@@ -55,7 +56,13 @@ __all__ = [
 
 
 class Identity(Module):
-    """What comes goes."""
+    """What comes goes.
+
+    Examples
+    --------
+    >>> gt.nn.Identity()(gt.tensor([1.0]))
+    tensor([1.], dtype=float32)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -65,14 +72,21 @@ class Identity(Module):
         return x
 
 
-def _made(name: str, members: dict[str, Any]) -> type[Module]:
+def _made(name: str, members: dict[str, Any], options: dict[str, Any]) -> type[Module]:
+    parameters = [
+        Parameter(key, Parameter.POSITIONAL_OR_KEYWORD, default=value)
+        for key, value in options.items()
+    ]
     kind: Any = type(Module)
-    found: type[Module] = kind(name, (Module,), members)
+    found: type[Module] = kind(name, (Module,), members | {"__signature__": Signature(parameters)})
     return found
 
 
-def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[Module]:
+def _activation(
+    name: str, function: Callable[..., Tensor], called: str = "", **defaults: Any
+) -> type[Module]:
     """Module around a function of a tensor and of options, which are its attributes."""
+    called = called or function.__name__
 
     def __init__(self: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> None:
         Module.__init__(self)
@@ -86,9 +100,15 @@ def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> 
     def forward(self: Any, x: Tensor) -> Tensor:
         return function(x, *(getattr(self, key) for key in defaults))
 
-    about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
+    about = f"""See :func:`gputensor.nn.functional.{called}`.
+
+    Examples
+    --------
+    >>> gt.nn.{name}()(gt.tensor([-1.0, 0.5, 2.0, 3.0])).shape
+    ({2 if name == "GLU" else 4},)
+    """
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return _made(name, members)
+    return _made(name, members, defaults)
 
 
 ReLU = _activation("ReLU", functional.relu)
@@ -110,9 +130,14 @@ GELU = _activation("GELU", functional.gelu, approximate="none")
 GLU = _activation("GLU", functional.glu, dim=-1)
 Hardtanh = _activation("Hardtanh", functional.hardtanh, min_val=-1.0, max_val=1.0)
 Threshold = _activation("Threshold", functional.threshold, threshold=0.0, value=0.0)
-Softmax = _activation("Softmax", lambda x, dim: softmax(x, -1 if dim is None else dim), dim=None)
+Softmax = _activation(
+    "Softmax", lambda x, dim: softmax(x, -1 if dim is None else dim), "softmax", dim=None
+)
 LogSoftmax = _activation(
-    "LogSoftmax", lambda x, dim: log_softmax(x, -1 if dim is None else dim), dim=None
+    "LogSoftmax",
+    lambda x, dim: log_softmax(x, -1 if dim is None else dim),
+    "log_softmax",
+    dim=None,
 )
 
 
@@ -120,7 +145,7 @@ def _softplus(x: Tensor, beta: float, threshold: float) -> Tensor:
     return functional.softplus(x) if beta == 1 else functional.softplus(beta * x) / beta
 
 
-Softplus = _activation("Softplus", _softplus, beta=1.0, threshold=20.0)
+Softplus = _activation("Softplus", _softplus, "softplus", beta=1.0, threshold=20.0)
 
 
 class PReLU(Module):
@@ -133,6 +158,11 @@ class PReLU(Module):
     init : float
     dtype : floating point dtype, optional
     device : str or Device, optional
+
+    Examples
+    --------
+    >>> gt.nn.PReLU()(gt.tensor([-1.0, 2.0])).detach()
+    tensor([-0.25,  2.  ], dtype=float32)
     """
 
     def __init__(
@@ -172,9 +202,15 @@ def _loss(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[M
     def forward(self: Any, *operands: Tensor) -> Tensor:
         return function(*operands, **{key: getattr(self, key) for key in options})
 
-    about = f"See :func:`gputensor.nn.functional.{getattr(function, '__name__', name)}`."
+    about = f"""See :func:`gputensor.nn.functional.{function.__name__}`.
+
+    Examples
+    --------
+    >>> gt.nn.{name}(reduction="sum")
+    {name}(reduction='sum')
+    """
     members = {"__init__": __init__, "forward": forward, "__doc__": about, "__module__": __name__}
-    return _made(name, members)
+    return _made(name, members, options)
 
 
 CrossEntropyLoss = _loss(

@@ -57,6 +57,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns
     -------
     Tensor of shape (..., outputs)
+
+    Examples
+    --------
+    >>> gt.nn.functional.linear(gt.ones((1, 2)), gt.ones((3, 2)))
+    tensor([[2., 2., 2.]], dtype=float32)
     """
     if weight.ndim != 2:
         raise ShapeError(f"linear: weight has shape {weight.shape}; it must be (outputs, inputs)")
@@ -95,6 +100,11 @@ def dropout(
     -----
     No mask is kept: the gradient draws the same numbers again (see
     :func:`gputensor.kernels.dropout`).
+
+    Examples
+    --------
+    >>> gt.nn.functional.dropout(gt.ones(1000), 0.25).shape
+    (1000,)
     """
     p = number("dropout", "p", p)
     if not 0 <= p <= 1:
@@ -132,6 +142,12 @@ def embedding(index: Operand, weight: Tensor) -> Tensor:
         row being NaN.
     ShapeError, DTypeError, DeviceMismatchError
         If `weight` is not a matrix, `index` not of integers, or on another device.
+
+    Examples
+    --------
+    >>> gt.nn.functional.embedding(gt.tensor([1, 1]), gt.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[3., 4.],
+            [3., 4.]], dtype=float32)
     """
     raw = index.array if isinstance(index, Tensor) else asarray(index, device=weight.device).array
     if weight.ndim != 2:
@@ -156,6 +172,12 @@ def one_hot(index: Operand, classes: int) -> Tensor:
     -------
     Tensor of shape (*index.shape, classes)
         A number out of range gives a row of 0.
+
+    Examples
+    --------
+    >>> gt.nn.functional.one_hot(gt.tensor([0, 2]), 3)
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
     """
     index = asarray(index)
     if index.dtype.kind not in "iu":
@@ -165,7 +187,13 @@ def one_hot(index: Operand, classes: int) -> Tensor:
 
 
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
-    """`x` over its norm along `axis`, or over `eps` where the norm is smaller."""
+    """`x` over its norm along `axis`, or over `eps` where the norm is smaller.
+
+    Examples
+    --------
+    >>> gt.nn.functional.normalize(gt.tensor([[3.0, 4.0]]))
+    tensor([[0.6, 0.8]], dtype=float32)
+    """
     return x / maximum(vector_norm(x, ord=p, axis=axis, keepdims=True), eps)
 
 
@@ -177,6 +205,7 @@ def batch_norm(
     axis: int = 1,
     statistics: tuple[Tensor, Tensor] | None = None,
     eps: float = 1e-5,
+    synchronized: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalization ``(x - mean) / sqrt(variance + eps) * weight + bias``.
 
@@ -190,10 +219,20 @@ def batch_norm(
     statistics : (mean, variance), optional
         Of shape (channels,); by default those of `x`.
     eps : float
+    synchronized : bool
+        Whether those are of the `x` of all ranks together, see :mod:`gputensor.distributed`; each
+        rank has to call it then.
 
     Returns
     -------
     Tensor of the shape of `x`; mean and variance (over the count), of shape (channels,)
+
+    Examples
+    --------
+    >>> out = gt.nn.functional.batch_norm(gt.tensor([[1.0], [3.0]]), gt.ones(1), gt.zeros(1))
+    >>> out[0]
+    tensor([[-0.999995],
+            [ 0.999995]], dtype=float32)
     """
     if not -x.ndim <= axis < x.ndim:
         raise ShapeError(f"batch_norm: x of shape {x.shape} has no axis {axis}")
@@ -220,7 +259,7 @@ def batch_norm(
     last = axis == x.ndim - 1
     order = [*range(axis), *range(axis + 1, x.ndim), axis]
     moved = x if last else permute_dims(x, tuple(order))
-    y, mean, variance = _batch_norm(moved, weight, bias, eps)
+    y, mean, variance = _batch_norm(moved, weight, bias, eps, synchronized)
     if not last:
         y = permute_dims(y, (*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)))
     return y, mean, variance
@@ -250,6 +289,11 @@ def group_norm(
     Returns
     -------
     Tensor of the shape of `x`
+
+    Examples
+    --------
+    >>> gt.nn.functional.group_norm(gt.ones((2, 4, 3)), 2).shape
+    (2, 4, 3)
     """
     axis %= x.ndim
     channels = x.shape[axis]

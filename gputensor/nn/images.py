@@ -112,7 +112,13 @@ def conv1d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
-    """:func:`conv2d` of sequences: `x` (n, channels, length), `weight` (filters, ..., window)."""
+    """:func:`conv2d` of sequences: `x` (n, channels, length), `weight` (filters, ..., window).
+
+    Examples
+    --------
+    >>> gt.nn.functional.conv1d(gt.ones((1, 1, 5)), gt.ones((1, 1, 3)))
+    tensor([[[3., 3., 3.]]], dtype=float32)
+    """
     return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -145,6 +151,11 @@ def conv2d(
     ------
     ShapeError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> gt.nn.functional.conv2d(gt.ones((2, 3, 8, 8)), gt.ones((4, 3, 3, 3)), padding=1).shape
+    (2, 4, 8, 8)
     """
     return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
@@ -186,7 +197,13 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Size = 1,
 ) -> Tensor:
-    """:func:`conv_transpose2d` of sequences."""
+    """:func:`conv_transpose2d` of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.functional.conv_transpose1d(gt.ones((1, 1, 4)), gt.ones((1, 2, 3)), stride=2).shape
+    (1, 2, 9)
+    """
     options = (stride, padding, output_padding, groups, dilation)
     return _conv_transpose("conv_transpose1d", 1, x, weight, bias, *options)
 
@@ -215,6 +232,12 @@ def conv_transpose2d(
     Returns
     -------
     Tensor of shape (n, filters, ...)
+
+    Examples
+    --------
+    >>> x, weight = gt.ones((1, 1, 4, 4)), gt.ones((1, 2, 2, 2))
+    >>> gt.nn.functional.conv_transpose2d(x, weight, stride=2).shape
+    (1, 2, 8, 8)
     """
     options = (stride, padding, output_padding, groups, dilation)
     return _conv_transpose("conv_transpose2d", 2, x, weight, bias, *options)
@@ -247,7 +270,13 @@ def max_pool1d(
     padding: Size = 0,
     dilation: Size = 1,
 ) -> Tensor:
-    """:func:`max_pool2d` of sequences."""
+    """:func:`max_pool2d` of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.functional.max_pool1d(gt.tensor([[[1.0, 3.0, 5.0, 7.0]]]), 2)
+    tensor([[[3., 7.]]], dtype=float32)
+    """
     return _max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation)
 
 
@@ -272,6 +301,11 @@ def max_pool2d(
     Returns
     -------
     Tensor of shape (n, channels, out height, out width)
+
+    Examples
+    --------
+    >>> gt.nn.functional.max_pool2d(gt.ones((1, 3, 8, 8)), 2).shape
+    (1, 3, 4, 4)
     """
     return _max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation)
 
@@ -297,7 +331,13 @@ def avg_pool1d(
     padding: Size = 0,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """:func:`avg_pool2d` of sequences."""
+    """:func:`avg_pool2d` of sequences.
+
+    Examples
+    --------
+    >>> gt.nn.functional.avg_pool1d(gt.tensor([[[1.0, 3.0, 5.0, 7.0]]]), 2)
+    tensor([[[2., 6.]]], dtype=float32)
+    """
     return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, count_include_pad)
 
 
@@ -311,6 +351,11 @@ def avg_pool2d(
     """The mean of each window, of each channel; parameters as of :func:`max_pool2d`.
 
     `count_include_pad` says whether zeros around the images count.
+
+    Examples
+    --------
+    >>> gt.nn.functional.avg_pool2d(gt.ones((1, 3, 8, 8)), 2).shape
+    (1, 3, 4, 4)
     """
     return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, count_include_pad)
 
@@ -333,12 +378,23 @@ def adaptive_avg_pool1d(x: Tensor, output_size: Any) -> Tensor:
     """Means of as many windows as asked for, along the last axis.
 
     Window i is from ``floor(i * n / output_size)`` to ``ceil((i + 1) * n / output_size)``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.adaptive_avg_pool1d(gt.ones((2, 3, 8)), 4).shape
+    (2, 3, 4)
     """
     return _adaptive("adaptive_avg_pool1d", 1, x, output_size, mean)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """:func:`adaptive_avg_pool1d` along the last two axes; None keeps a length."""
+    """:func:`adaptive_avg_pool1d` along the last two axes; None keeps a length.
+
+    Examples
+    --------
+    >>> gt.nn.functional.adaptive_avg_pool2d(gt.ones((2, 3, 8, 8)), 1).shape
+    (2, 3, 1, 1)
+    """
     return _adaptive("adaptive_avg_pool2d", 2, x, output_size, mean)
 
 
@@ -353,7 +409,13 @@ def adaptive_max_pool1d(x: Tensor, output_size: Any) -> Tensor:
 
 
 def adaptive_max_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """Largest elements of as many windows; as :func:`adaptive_avg_pool2d`."""
+    """Largest elements of as many windows; as :func:`adaptive_avg_pool2d`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.adaptive_max_pool2d(gt.ones((2, 3, 8, 8)), 2).shape
+    (2, 3, 2, 2)
+    """
     return _adaptive("adaptive_max_pool2d", 2, x, output_size, largest)
 
 

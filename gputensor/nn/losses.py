@@ -118,13 +118,24 @@ def mse_loss(prediction: Operand, target: Operand, *, reduction: str = "mean") -
     ------
     ShapeError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> gt.nn.functional.mse_loss(gt.tensor([1.0, 3.0]), gt.tensor([0.0, 0.0]))
+    tensor(5., dtype=float32)
     """
     x, y, dtype = _pair("mse_loss", prediction, target)
     return _reduced("mse_loss", square(subtract(x, y)), reduction, dtype)
 
 
 def l1_loss(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
-    """Absolute difference; parameters as for :func:`mse_loss`. Its gradient at 0 is 0."""
+    """Absolute difference; parameters as for :func:`mse_loss`. Its gradient at 0 is 0.
+
+    Examples
+    --------
+    >>> gt.nn.functional.l1_loss(gt.tensor([1.0, 3.0]), gt.tensor([0.0, 0.0]))
+    tensor(2., dtype=float32)
+    """
     x, y, dtype = _pair("l1_loss", prediction, target)
     return _reduced("l1_loss", absolute(subtract(x, y)), reduction, dtype)
 
@@ -140,6 +151,11 @@ def huber_loss(
     ------
     ValueError
         If `delta` is not above 0.
+
+    Examples
+    --------
+    >>> gt.nn.functional.huber_loss(gt.tensor([0.5, 3.0]), gt.tensor([0.0, 0.0]))
+    tensor(1.3125, dtype=float32)
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}; it must be above 0")
@@ -180,6 +196,11 @@ def binary_cross_entropy_with_logits(
     ``softplus(x) - x * t``; `target` is from 0 to 1, `weight` multiplies the losses and
     `pos_weight` the part of `target` alone; other parameters are those of :func:`mse_loss`. A
     logit of infinity is certainty: right it costs nothing, wrong infinity.
+
+    Examples
+    --------
+    >>> gt.nn.functional.binary_cross_entropy_with_logits(gt.tensor([0.0]), gt.tensor([1.0]))
+    tensor(0.6931472, dtype=float32)
     """
     x, t, dtype = _pair(_bce.name, logits, target)
     if "c" in (x.dtype.kind, t.dtype.kind):
@@ -205,6 +226,12 @@ def kl_div(
     Parameters are those of :func:`mse_loss`; without `log_target` the target holds probabilities
     themselves. A target of probability 0 adds 0. The divergence of distributions is the sum over
     their elements, so for a batch it is the result with ``reduction="batchmean"``.
+
+    Examples
+    --------
+    >>> p = gt.tensor([[0.5, 0.5]])
+    >>> gt.nn.functional.kl_div(gt.log(p), p, reduction="batchmean")
+    tensor(3.934334, dtype=float32)
     """
     x, t, dtype = _pair("kl_div", log_prediction, target)
     empty = equal(t, -math.inf if log_target else 0)
@@ -269,6 +296,11 @@ def nll_loss(
     LabelError
         If a label is not in ``[0, classes)``: on the CPU at once; on CUDA when the host next reads
         a value, the loss of that row being NaN.
+
+    Examples
+    --------
+    >>> gt.nn.functional.nll_loss(gt.log(gt.tensor([[0.5, 0.5]])), gt.tensor([0]))
+    tensor(0.6931472, dtype=float32)
     """
     scores = asarray(log_probabilities)
     given = target if isinstance(target, Tensor) else asarray(target, device=scores.device)
@@ -336,6 +368,11 @@ def cross_entropy(
         a value, the loss of that row being NaN.
     ShapeError, DTypeError
         If logits and target do not fit.
+
+    Examples
+    --------
+    >>> gt.nn.functional.cross_entropy(gt.tensor([[2.0, 0.0], [0.0, 2.0]]), gt.tensor([0, 1]))
+    tensor(0.12692805, dtype=float32)
     """
     x = asarray(logits)
     some_left_out = _has_label(target, ignore_index)
@@ -403,7 +440,13 @@ def _weighted(logs: Tensor, weight: Operand | None) -> Tensor:
 def smooth_l1_loss(
     prediction: Operand, target: Operand, *, beta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """:func:`huber_loss` over `beta`, its width; with 0 :func:`l1_loss` (Girshick 2015)."""
+    """:func:`huber_loss` over `beta`, its width; with 0 :func:`l1_loss` (Girshick 2015).
+
+    Examples
+    --------
+    >>> gt.nn.functional.smooth_l1_loss(gt.tensor([0.5, 3.0]), gt.tensor([0.0, 0.0]))
+    tensor(1.3125, dtype=float32)
+    """
     if beta == 0:
         return l1_loss(prediction, target, reduction=reduction)
     return huber_loss(prediction, target, delta=beta, reduction=reduction) / beta
@@ -466,6 +509,11 @@ def binary_cross_entropy(
 
     ``-(t log(p) + (1 - t) log(1 - p))``, logarithms of -100 at least, as in PyTorch. `weight`
     multiplies the losses; other parameters are those of :func:`mse_loss`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.binary_cross_entropy(gt.tensor([0.9, 0.1]), gt.tensor([1.0, 0.0]))
+    tensor(0.10536054, dtype=float32)
     """
     name = "binary_cross_entropy"
     p, t, dtype = _pair(name, probabilities, target)
@@ -476,7 +524,13 @@ def binary_cross_entropy(
 
 
 def cosine_similarity(x: Operand, y: Operand, *, axis: int = 1, eps: float = 1e-8) -> Tensor:
-    """``sum(x * y) / (|x| |y|)`` along `axis`; norms are `eps` at least."""
+    """``sum(x * y) / (|x| |y|)`` along `axis`; norms are `eps` at least.
+
+    Examples
+    --------
+    >>> gt.nn.functional.cosine_similarity(gt.tensor([[1.0, 0.0]]), gt.tensor([[1.0, 1.0]]))
+    tensor([0.70710677], dtype=float32)
+    """
     x, y = widened(asarray(x)), widened(asarray(y))
     norms = [maximum(sqrt(total(square(a), axis=axis)), eps) for a in (x, y)]
     return total(multiply(x, y), axis=axis) / multiply(*norms)
@@ -485,7 +539,14 @@ def cosine_similarity(x: Operand, y: Operand, *, axis: int = 1, eps: float = 1e-
 def cosine_embedding_loss(
     x: Operand, y: Operand, target: Operand, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """``1 - cos`` of rows whose target is 1, ``max(cos - margin, 0)`` where it is -1."""
+    """``1 - cos`` of rows whose target is 1, ``max(cos - margin, 0)`` where it is -1.
+
+    Examples
+    --------
+    >>> x = gt.tensor([[1.0, 0.0]])
+    >>> gt.nn.functional.cosine_embedding_loss(x, x, gt.tensor([1.0]))
+    tensor(0., dtype=float32)
+    """
     cosine = cosine_similarity(x, y)
     each = where(asarray(target) > 0, 1 - cosine, maximum(cosine - margin, 0.0))
     return _reduced("cosine_embedding_loss", each, reduction)
@@ -494,7 +555,13 @@ def cosine_embedding_loss(
 def hinge_embedding_loss(
     x: Operand, target: Operand, *, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """`x`, a distance, where the target is 1; ``max(margin - x, 0)`` where it is -1."""
+    """`x`, a distance, where the target is 1; ``max(margin - x, 0)`` where it is -1.
+
+    Examples
+    --------
+    >>> gt.nn.functional.hinge_embedding_loss(gt.tensor([0.5, 0.5]), gt.tensor([1.0, -1.0]))
+    tensor(0.5, dtype=float32)
+    """
     x = asarray(x)
     each = where(asarray(target) > 0, x, maximum(margin - x, 0.0))
     return _reduced("hinge_embedding_loss", each, reduction)
@@ -503,14 +570,26 @@ def hinge_embedding_loss(
 def margin_ranking_loss(
     x: Operand, y: Operand, target: Operand, *, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """``max(margin - target * (x - y), 0)``: with target 1 `x` shall be the larger."""
+    """``max(margin - target * (x - y), 0)``: with target 1 `x` shall be the larger.
+
+    Examples
+    --------
+    >>> gt.nn.functional.margin_ranking_loss(gt.tensor([1.0]), gt.tensor([3.0]), gt.tensor([1.0]))
+    tensor(2., dtype=float32)
+    """
     distance = subtract(asarray(x), asarray(y))
     each = maximum(margin - multiply(asarray(target), distance), 0.0)
     return _reduced("margin_ranking_loss", each, reduction)
 
 
 def soft_margin_loss(x: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
-    """``log(1 + exp(-target * x))`` with targets 1 and -1."""
+    """``log(1 + exp(-target * x))`` with targets 1 and -1.
+
+    Examples
+    --------
+    >>> gt.nn.functional.soft_margin_loss(gt.tensor([0.0]), gt.tensor([1.0]))
+    tensor(0.6931472, dtype=float32)
+    """
     x, y, dtype = _pair("soft_margin_loss", x, target)
     return _reduced("soft_margin_loss", softplus(-multiply(y, x)), reduction, dtype)
 
@@ -518,7 +597,13 @@ def soft_margin_loss(x: Operand, target: Operand, *, reduction: str = "mean") ->
 def multi_margin_loss(
     x: Operand, target: Operand, *, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """Mean over the other classes of ``max(margin - x[target] + x[class], 0)``."""
+    """Mean over the other classes of ``max(margin - x[target] + x[class], 0)``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.multi_margin_loss(gt.tensor([[0.1, 0.9]]), gt.tensor([1]))
+    tensor(0.10000002, dtype=float32)
+    """
     x, labels = _rows("multi_margin_loss", asarray(x), asarray(target))
     chosen = take_along_axis(x, reshape(labels, (-1, 1)), axis=1)
     each = total(maximum(margin - chosen + x, 0.0), axis=1) - max(margin, 0.0)
@@ -534,7 +619,14 @@ def triplet_margin_loss(
     eps: float = 1e-6,
     reduction: str = "mean",
 ) -> Tensor:
-    """``max(|a - p| - |a - n| + margin, 0)`` of rows (Schroff et al. 2015)."""
+    """``max(|a - p| - |a - n| + margin, 0)`` of rows (Schroff et al. 2015).
+
+    Examples
+    --------
+    >>> a, p, n = gt.zeros((1, 2)), gt.zeros((1, 2)), gt.ones((1, 2))
+    >>> gt.nn.functional.triplet_margin_loss(a, p, n).shape
+    ()
+    """
     a, p, n = (asarray(x) for x in (anchor, positive, negative))
     near, far = (sqrt(total(square(a - other + eps), axis=-1)) for other in (p, n))
     return _reduced("triplet_margin_loss", maximum(near - far + margin, 0.0), reduction)
@@ -548,7 +640,13 @@ def poisson_nll_loss(
     eps: float = 1e-8,
     reduction: str = "mean",
 ) -> Tensor:
-    """``exp(x) - t * x`` of logarithms of rates, or ``x - t * log(x + eps)`` of rates."""
+    """``exp(x) - t * x`` of logarithms of rates, or ``x - t * log(x + eps)`` of rates.
+
+    Examples
+    --------
+    >>> gt.nn.functional.poisson_nll_loss(gt.tensor([0.0]), gt.tensor([1.0]))
+    tensor(1., dtype=float32)
+    """
     x, t, dtype = _pair("poisson_nll_loss", prediction, target)
     each = exp(x) - multiply(t, x) if log_input else x - multiply(t, log(x + eps))
     return _reduced("poisson_nll_loss", each, reduction, dtype)

@@ -12,8 +12,10 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, changed, leaf_of
 from gputensor.backend import Device
+from gputensor.copies import host_copy
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.random import Generator, default_generator
+from gputensor.shown import call_text, settings, table
 from gputensor.watched import Watched
 
 __all__ = ["Module", "Names"]
@@ -38,6 +40,14 @@ class Module(Watched):
     ----------
     training : bool
         Whether layers such as dropout act; see :meth:`train` and :meth:`eval`.
+
+    Examples
+    --------
+    >>> net = gt.nn.Sequential(gt.nn.Dense(4, 3), gt.nn.Dropout(0.5))
+    >>> [name for name, _ in net.named_parameters()]
+    ['0.weight', '0.bias']
+    >>> net.eval().training
+    False
     """
 
     training = True
@@ -92,6 +102,35 @@ class Module(Watched):
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name}; the name is {close[0]}"
             )
+
+    # What is shown
+
+    def __repr__(self) -> str:
+        """The module's own tensors and settings, and the modules inside."""
+        own = [
+            f"{name}: {value.shape}"
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and name[0] != "_"
+        ]
+        children = [f"({name}): {child!r}" for name, child in self.children()]
+        text = call_text(type(self).__name__, settings(type(self), vars(self)), own)
+        if not children:
+            return text
+        inner = "\n".join(children).replace("\n", "\n  ")
+        return f"{text.removesuffix(')')}\n  {inner}\n)"
+
+    def _repr_html_(self) -> str:
+        """A table of the parameters, in a notebook."""
+        rows = [
+            (name, p.shape, p.dtype, f"{p.size:,}", "yes" if p.requires_grad else "no")
+            for name, p in self.named_parameters()
+        ]
+        total = sum(p.size for p in self.parameters())
+        return table(
+            ("Parameter", "Shape", "Type", "Elements", "Trained"),
+            rows,
+            f"{type(self).__name__}: {total:,} elements",
+        )
 
     # What is inside
 
@@ -220,10 +259,18 @@ class Module(Watched):
 
     def state_dict(self) -> dict[str, "np.ndarray[Any, Any]"]:
         """Copies of all parameters and buffers on the host, by name, and of generators' states."""
-        state = {n: np.array(backend.to_host(t.array)) for n, t in self._tensors()}
+        return {name: host_copy(array) for name, array in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Any]:
+        """As :meth:`state_dict`, the arrays themselves."""
+        state = {name: t.array for name, t in self._tensors()}
         for name, generator in self._generators():
             state[name] = np.array(generator.state, np.uint64)
         return state
+
+    def load_live_state(self, state: Mapping[str, Any]) -> None:
+        """Copy a state back, of :meth:`live_state`."""
+        Module.load_state_dict(self, state)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.named_parameters()

@@ -38,6 +38,14 @@ class Dense(Module):
     ----------
     weight : Tensor of shape (in_features, out_features)
     bias : Tensor of shape (out_features,), or None
+
+    Examples
+    --------
+    >>> layer = gt.nn.Dense(4, 3, "relu")
+    >>> layer
+    Dense(weight: (4, 3), bias: (3,), activation='relu')
+    >>> layer(gt.ones((2, 4))).shape
+    (2, 3)
     """
 
     def __init__(
@@ -84,6 +92,11 @@ class Linear(Module):
     weight : Tensor of shape (out_features, in_features)
     bias : Tensor of shape (out_features,), or None
         Both drawn from ``U(-1/sqrt(in_features), 1/sqrt(in_features))``.
+
+    Examples
+    --------
+    >>> gt.nn.Linear(4, 3)
+    Linear(weight: (3, 4), bias: (3,), in_features=4, out_features=3)
     """
 
     def __init__(
@@ -129,6 +142,11 @@ class Embedding(Module):
     Attributes
     ----------
     weight : Tensor of shape (rows, features)
+
+    Examples
+    --------
+    >>> gt.nn.Embedding(10, 4)(gt.tensor([1, 5])).shape
+    (2, 4)
     """
 
     def __init__(
@@ -156,7 +174,13 @@ def _check_sizes(layer: str, **sizes: Any) -> None:
 
 
 class Flatten(Module):
-    """All axes but the first in one: (n, ...) becomes (n, features)."""
+    """All axes but the first in one: (n, ...) becomes (n, features).
+
+    Examples
+    --------
+    >>> gt.nn.Flatten()(gt.ones((2, 3, 4))).shape
+    (2, 12)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor of shape (n, features)."""
@@ -173,6 +197,12 @@ class Dropout(Module):
     p : float
         Probability of zero.
     generator : Generator, optional
+
+    Examples
+    --------
+    >>> layer = gt.nn.Dropout(0.5)
+    >>> layer.eval()(gt.ones(3))
+    tensor([1., 1., 1.], dtype=float32)
     """
 
     def __init__(self, p: float = 0.5, generator: Generator | None = None) -> None:
@@ -192,6 +222,12 @@ class Sequential(Module):
     Parameters
     ----------
     *layers : Module
+
+    Examples
+    --------
+    >>> net = gt.nn.Sequential(gt.nn.Dense(4, 3, "relu"), gt.nn.Dense(3, 2))
+    >>> net(gt.ones((5, 4))).shape, len(net.parameters())
+    ((5, 2), 4)
     """
 
     def __init__(self, *layers: Module) -> None:

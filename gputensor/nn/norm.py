@@ -13,6 +13,7 @@ from gputensor.nn import functional
 from gputensor.nn.module import Module
 from gputensor.nn.modules import _check_sizes
 from gputensor.ops.creation import ones, parameter, zeros
+from gputensor.shown import retold
 
 __all__ = [
     "BatchNorm1d",
@@ -49,6 +50,11 @@ class LayerNorm(Module):
     ----------
     weight, bias : Tensor of shape `features`
         Ones and zeros at first.
+
+    Examples
+    --------
+    >>> gt.nn.LayerNorm(2)(gt.tensor([[1.0, 3.0]])).detach()
+    tensor([[-0.999995,  0.999995]], dtype=float32)
     """
 
     def __init__(
@@ -96,6 +102,11 @@ class RMSNorm(Module):
     ----------
     weight : Tensor of shape (features,)
         Ones at first.
+
+    Examples
+    --------
+    >>> gt.nn.RMSNorm(2)(gt.tensor([[3.0, 4.0]])).detach()
+    tensor([[0.8485278, 1.1313704]], dtype=float32)
     """
 
     def __init__(
@@ -205,14 +216,18 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = (
-        f"Batch normalization of (n, channels) or (n, channels, length).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _BatchNorm,
+        "Batch normalization of (n, channels) or (n, channels, length).",
+        ">>> gt.nn.BatchNorm1d(3)(gt.ones((8, 3))).shape\n(8, 3)",
     )
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = (
-        f"Batch normalization of images (n, channels, height, width).{_BatchNorm.__doc__[44:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _BatchNorm,
+        "Batch normalization of images (n, channels, height, width).",
+        ">>> gt.nn.BatchNorm2d(3)(gt.ones((2, 3, 8, 8))).shape\n(2, 3, 8, 8)",
     )
     _axes = (4,)
 
@@ -232,6 +247,11 @@ class GroupNorm(Module):
     affine : bool
     dtype : floating point dtype, optional
     device : str or Device, optional
+
+    Examples
+    --------
+    >>> gt.nn.GroupNorm(2, 4)(gt.ones((2, 4, 3))).shape
+    (2, 4, 3)
     """
 
     def __init__(
@@ -270,6 +290,11 @@ class InstanceNorm2d(GroupNorm):
         Must be False.
     dtype : floating point dtype, optional
     device : str or Device, optional
+
+    Examples
+    --------
+    >>> gt.nn.InstanceNorm2d(3)(gt.ones((2, 3, 8, 8))).shape
+    (2, 3, 8, 8)
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from gputensor.ops.creation import parameter, zeros
 from gputensor.ops.elementwise import relu, tanh
 from gputensor.ops.manipulation import concat, permute_dims, stack
 from gputensor.random import default_generator
+from gputensor.shown import retold
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -159,6 +160,12 @@ class RNN(_Recurrent):
     """Elman's recurrent layer ``h = tanh(x @ W.T + b + h @ U.T + c)``; see the parameters of LSTM.
 
     `nonlinearity` is "tanh" or "relu".
+
+    Examples
+    --------
+    >>> out, state = gt.nn.RNN(4, 8)(gt.ones((5, 2, 4)))
+    >>> out.shape, state.shape
+    ((5, 2, 8), (1, 2, 8))
     """
 
     def __init__(
@@ -180,7 +187,13 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    __doc__ = f"Long short-term memory (Hochreiter & Schmidhuber 1997).{_Recurrent.__doc__[21:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Recurrent,
+        "Long short-term memory (Hochreiter & Schmidhuber 1997).",
+        ">>> out, (h, c) = gt.nn.LSTM(4, 8)(gt.ones((5, 2, 4)))\n"
+        ">>> out.shape, h.shape\n"
+        "((5, 2, 8), (1, 2, 8))",
+    )
     _gates = 4
     _states = 2
 
@@ -189,7 +202,13 @@ class LSTM(_Recurrent):
 
 
 class GRU(_Recurrent):
-    __doc__ = f"Gated recurrent units (Cho et al. 2014).{_Recurrent.__doc__[21:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Recurrent,
+        "Gated recurrent units (Cho et al. 2014).",
+        ">>> out, state = gt.nn.GRU(4, 8)(gt.ones((5, 2, 4)))\n"
+        ">>> out.shape, state.shape\n"
+        "((5, 2, 8), (1, 2, 8))",
+    )
     _gates = 3
 
     def _step(self, weight: Tensor, bias: Tensor | None) -> recurrent.Step:
@@ -242,14 +261,27 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """One step of :class:`RNN`."""
+    """One step of :class:`RNN`.
+
+    Examples
+    --------
+    >>> gt.nn.RNNCell(4, 8)(gt.ones((2, 4))).shape
+    (2, 8)
+    """
 
     def _step(self) -> recurrent.Step:
         return recurrent.simple_step(self.weight_hh.T, self.bias_hh)
 
 
 class LSTMCell(_Cell):
-    """One step of :class:`LSTM`."""
+    """One step of :class:`LSTM`.
+
+    Examples
+    --------
+    >>> h, c = gt.nn.LSTMCell(4, 8)(gt.ones((2, 4)))
+    >>> h.shape, c.shape
+    ((2, 8), (2, 8))
+    """
 
     _gates = 4
     _states = 2
@@ -259,7 +291,13 @@ class LSTMCell(_Cell):
 
 
 class GRUCell(_Cell):
-    """One step of :class:`GRU`."""
+    """One step of :class:`GRU`.
+
+    Examples
+    --------
+    >>> gt.nn.GRUCell(4, 8)(gt.ones((2, 4))).shape
+    (2, 8)
+    """
 
     _gates = 3
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gputensor import autograd
+from gputensor import autograd, words
 from gputensor.autograd import Primitive, Tensor, reverse
 from gputensor.errors import OperandError, ShapeError
 from gputensor.ops import (
@@ -74,6 +74,14 @@ __all__ = [
     "logsumexp",
     "softmax",
 ]
+
+# A call that does not fit its function, as ``sum(x, dim=1)``, is told what to write.
+for _module in (creation, manipulation, numeric, pieces, products, searching, sorting, statistical):
+    words.teach(_module, globals())
+for _module in (choices, utility, fft, linalg):
+    words.teach(_module, globals())
+for _name in ("log_softmax", "logsumexp", "softmax"):
+    globals()[_name] = words.taught(globals()[_name])
 
 
 def _operator(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Any]:
@@ -198,52 +206,9 @@ for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)
 
 
-class _Elsewhere:
-    """A method of PyTorch's: on a tensor an AttributeError that says what to write here."""
-
-    def __init__(self, name: str, ours: str) -> None:
-        self.name = name
-        self.ours = ours
-
-    def __get__(self, instance: object, owner: type) -> Any:
-        raise AttributeError(
-            f"a tensor has no attribute {self.name!r}; write {self.ours}, or import "
-            "gputensor.torch for PyTorch's names"
-        )
-
-
-# By what to write: what PyTorch calls otherwise. No attribute that is there passes by these.
-_WORDS = {
-    "gt.asarray(x, copy=True)": "clone",
-    "gt.broadcast_to(x, shape)": "expand expand_as",
-    "gt.concat, gt.stack or gt.split": "chunk split unbind",
-    "gt.expand_dims(x, axis)": "unsqueeze",
-    "gt.linalg.vector_norm(x)": "norm",
-    "gt.softmax(x, axis)": "softmax",
-    "gt.log_softmax(x, axis)": "log_softmax",
-    "gt.sort(x) or gt.topk(x, k)": "sort topk",
-    "gt.take_along_axis(x, indices, axis)": "gather",
-    "gt.tile(x, repetitions)": "repeat",
-    "gt.where(mask, value, x)": "masked_fill masked_fill_",
-    "gt.zeros_like(x) and its kin": "new_zeros new_ones new_full new_tensor",
-    "x += y, and the other operators": "add_ sub_ mul_ div_ pow_",
-    "x + y, and the other operators": "add sub mul div pow neg eq ne lt le gt ge",
-    "x @ y": "mm bmm mv dot matmul",
-    "x.T or x.mT": "t",
-    "x.astype(gt.float32) and its kin": "float double half int long short bool byte type type_as",
-    "x.clip(min, max)": "clamp clamp_",
-    "x.detach()": "data detach_",
-    "x.device": "is_cuda get_device",
-    "x.ndim": "dim ndimension",
-    "x.permute_dims(axes)": "permute",
-    "x.requires_grad = True": "requires_grad_",
-    "x.reshape(shape)": "view view_as contiguous",
-    "x.size": "numel nelement",
-    'x.to("cuda")': "cuda",
-    "x[...] = value": "copy_ fill_ zero_ normal_ uniform_",
-}
-for _ours, _names in _WORDS.items():
+# No attribute that is there passes by these.
+for _ours, _names in words.TENSOR.items():
     for _name in _names.split():
-        setattr(Tensor, _name, _Elsewhere(_name, _ours))
+        setattr(Tensor, _name, words.Elsewhere(_name, _ours))
 
 reverse.differentiable_namespace = sys.modules[__name__]

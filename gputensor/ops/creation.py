@@ -179,6 +179,12 @@ def asarray(
     ------
     ValueError
         With ``copy=False`` if `data` cannot be shared.
+
+    Examples
+    --------
+    >>> gt.asarray([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
     """
     if isinstance(data, Tensor):
         moved = data if device is None else data.to(device)
@@ -225,21 +231,41 @@ def _lengths(name: str, shape: int | tuple[int, ...]) -> tuple[int, ...]:
 def empty(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
-    """Tensor of `shape` with values left to chance; float32 by default."""
+    """Tensor of `shape` with values left to chance; float32 by default.
+
+    Examples
+    --------
+    >>> gt.empty((2, 3)).shape
+    (2, 3)
+    """
     return _make("empty", device, _lengths("empty", shape), dtype=_dtype(dtype))
 
 
 def zeros(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
-    """Tensor of `shape` full of zeros; float32 by default."""
+    """Tensor of `shape` full of zeros; float32 by default.
+
+    Examples
+    --------
+    >>> gt.zeros((2, 3))
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]], dtype=float32)
+    """
     return _make("zeros", device, _lengths("zeros", shape), dtype=_dtype(dtype))
 
 
 def ones(
     shape: int | tuple[int, ...], *, dtype: DType = None, device: str | Device | None = None
 ) -> Tensor:
-    """Tensor of `shape` full of ones; float32 by default."""
+    """Tensor of `shape` full of ones; float32 by default.
+
+    Examples
+    --------
+    >>> gt.ones((2, 2))
+    tensor([[1., 1.],
+            [1., 1.]], dtype=float32)
+    """
     return _make("ones", device, _lengths("ones", shape), dtype=_dtype(dtype))
 
 
@@ -260,6 +286,12 @@ def full(
         If `fill_value` is complex and `dtype` real.
     OverflowError
         If `dtype` has no such integer.
+
+    Examples
+    --------
+    >>> gt.full((2, 2), 7.0)
+    tensor([[7., 7.],
+            [7., 7.]], dtype=float32)
     """
     if isinstance(fill_value, (list, tuple)) or backend.is_array(fill_value):
         fill_value = asarray(fill_value)
@@ -290,6 +322,13 @@ def arange(
     ------
     ValueError
         If `step` is 0.
+
+    Examples
+    --------
+    >>> gt.arange(5)
+    tensor([0, 1, 2, 3, 4])
+    >>> gt.arange(1.0, 2.0, 0.25)
+    tensor([1.  , 1.25, 1.5 , 1.75], dtype=float32)
     """
     if stop is None:
         start, stop = 0, start
@@ -337,6 +376,11 @@ def linspace(
         If `start` or `stop` is complex and `dtype` real.
     ValueError
         If `num` is negative.
+
+    Examples
+    --------
+    >>> gt.linspace(0, 1, 5)
+    tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
     num = integer("linspace", "num", num)
     if any(
@@ -392,7 +436,14 @@ def eye(
     dtype: DType = None,
     device: str | Device | None = None,
 ) -> Tensor:
-    """Matrix with ones on its `k`-th diagonal, zeros elsewhere; float32 by default."""
+    """Matrix with ones on its `k`-th diagonal, zeros elsewhere; float32 by default.
+
+    Examples
+    --------
+    >>> gt.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]], dtype=float32)
+    """
     n_rows, k = integer("eye", "n_rows", n_rows), integer("eye", "k", k)
     n_cols = n_cols if n_cols is None else integer("eye", "n_cols", n_cols)
     return _make("eye", device, n_rows, n_cols, k, dtype=_dtype(dtype))
@@ -417,25 +468,49 @@ def full_like(
     dtype: DType = None,
     device: str | Device | None = None,
 ) -> Tensor:
-    """Tensor with the shape and (unless given) dtype and device of `x`, full of `fill_value`."""
+    """Tensor with the shape and (unless given) dtype and device of `x`, full of `fill_value`.
+
+    Examples
+    --------
+    >>> gt.full_like(gt.ones(2), 5)
+    tensor([5., 5.], dtype=float32)
+    """
     shape, chosen, where = _like("full_like", x, dtype, device)
     return full(shape, fill_value, dtype=chosen, device=where)
 
 
 def empty_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
-    """Tensor with the shape and (unless given) dtype and device of `x`; values by chance."""
+    """Tensor with the shape and (unless given) dtype and device of `x`; values by chance.
+
+    Examples
+    --------
+    >>> gt.empty_like(gt.ones((2, 3))).shape
+    (2, 3)
+    """
     shape, chosen, where = _like("empty_like", x, dtype, device)
     return _make("empty", where, shape, dtype=chosen)
 
 
 def zeros_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
-    """Zeros with the shape and (unless given) dtype and device of `x`."""
+    """Zeros with the shape and (unless given) dtype and device of `x`.
+
+    Examples
+    --------
+    >>> gt.zeros_like(gt.ones(2))
+    tensor([0., 0.], dtype=float32)
+    """
     shape, chosen, where = _like("zeros_like", x, dtype, device)
     return _make("zeros", where, shape, dtype=chosen)
 
 
 def ones_like(x: Operand, /, *, dtype: DType = None, device: str | Device | None = None) -> Tensor:
-    """Ones with the shape and (unless given) dtype and device of `x`."""
+    """Ones with the shape and (unless given) dtype and device of `x`.
+
+    Examples
+    --------
+    >>> gt.ones_like(gt.zeros(2))
+    tensor([1., 1.], dtype=float32)
+    """
     shape, chosen, where = _like("ones_like", x, dtype, device)
     return _make("ones", where, shape, dtype=chosen)
 
@@ -470,6 +545,11 @@ def from_dlpack(
         If it is on a kind of device that is not supported.
     TypeError
         If `x` is no such object.
+
+    Examples
+    --------
+    >>> gt.from_dlpack(np.arange(3.0))
+    tensor([0., 1., 2.], dtype=float64)
     """
     if not hasattr(x, "__dlpack_device__"):
         raise TypeError(
@@ -537,6 +617,12 @@ def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:
         If an array has several axes.
     ValueError
         If `indexing` is another.
+
+    Examples
+    --------
+    >>> x, y = gt.meshgrid(gt.arange(2), gt.arange(3))
+    >>> x.shape, y[0]
+    ((3, 2), tensor([0, 0]))
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is {indexing!r}; allowed are 'xy' and 'ij'")
@@ -593,12 +679,25 @@ def tril(x: Operand, /, *, k: int = 0) -> Tensor:
     ------
     ShapeError
         If `x` has fewer than two axes.
+
+    Examples
+    --------
+    >>> gt.tril(gt.ones((2, 2)))
+    tensor([[1., 0.],
+            [1., 1.]], dtype=float32)
     """
     return _tril(_matrices("tril", x), k=integer("tril", "k", k))
 
 
 def triu(x: Operand, /, *, k: int = 0) -> Tensor:
-    """Upper triangle of the last two axes, zeros below; `k` is the first diagonal that stays."""
+    """Upper triangle of the last two axes, zeros below; `k` is the first diagonal that stays.
+
+    Examples
+    --------
+    >>> gt.triu(gt.ones((2, 2)))
+    tensor([[1., 1.],
+            [0., 1.]], dtype=float32)
+    """
     return _triu(_matrices("triu", x), k=integer("triu", "k", k))
 
 

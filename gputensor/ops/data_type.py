@@ -145,6 +145,11 @@ def astype(
     ------
     DTypeError
         If `dtype` is not a type of numbers or bool, or real where `x` is complex.
+
+    Examples
+    --------
+    >>> gt.astype(gt.tensor([1.7, -1.7]), gt.int64)
+    tensor([ 1, -1])
     """
     chosen = checked_dtype("astype", dtype)
     if hasattr(x, "dtype"):
@@ -171,6 +176,11 @@ def can_cast(from_: Any, to: Any, /) -> builtins.bool:
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> gt.can_cast(gt.float32, gt.float64), gt.can_cast(gt.float64, gt.float32)
+    (True, False)
     """
     source, target = _dtype_of("can_cast", from_), checked_dtype("can_cast", to)
     return np.can_cast(source, target)
@@ -213,6 +223,11 @@ def finfo(type: Any, /) -> FloatInfo:
     ------
     DTypeError
         If the dtype is not floating point.
+
+    Examples
+    --------
+    >>> gt.finfo(gt.float32).max
+    3.4028234663852886e+38
     """
     dtype = _dtype_of("finfo", type)
     if dtype.kind not in "fcV":  # V is bfloat16's
@@ -240,6 +255,11 @@ def iinfo(type: Any, /) -> IntegerInfo:
     ------
     DTypeError
         If the dtype is not of integers.
+
+    Examples
+    --------
+    >>> gt.iinfo(gt.int8).min
+    -128
     """
     dtype = _dtype_of("iinfo", type)
     if dtype.kind not in "iu":
@@ -267,6 +287,11 @@ def isdtype(dtype: Any, kind: Any) -> builtins.bool:
     ------
     ValueError
         If a kind is unknown.
+
+    Examples
+    --------
+    >>> gt.isdtype(gt.float32, "real floating")
+    True
     """
     chosen = checked_dtype("isdtype", dtype)
     if chosen.kind != "V":
@@ -291,6 +316,11 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
     ------
     ValueError
         If none has a dtype.
+
+    Examples
+    --------
+    >>> gt.result_type(gt.float32, gt.int64)
+    dtype('float64')
     """
     numbers = (builtins.bool, int, float, complex)
     weak = [x for x in arrays_and_dtypes if type(x) in numbers]

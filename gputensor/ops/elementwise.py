@@ -74,18 +74,21 @@ add = binary(
     "add",
     "Sum ``x + y``.",
     (lambda xp, g, _out, _x, _y: g, lambda xp, g, _out, _x, _y: g),
+    example=">>> gt.add(gt.tensor([1, 2]), 3)\ntensor([4, 5])",
 )
 
 subtract = binary(
     "subtract",
     "Difference ``x - y``.",
     (lambda xp, g, _out, _x, _y: g, lambda xp, g, _out, _x, _y: -g),
+    example=">>> gt.subtract(gt.tensor([1, 2]), 3)\ntensor([-2, -1])",
 )
 
 multiply = binary(
     "multiply",
     "Product ``x * y``.",
     (lambda xp, g, _out, _x, y: g * y, lambda xp, g, _out, x, _y: g * x),
+    example=">>> gt.multiply(gt.tensor([1, 2]), 3)\ntensor([3, 6])",
 )
 
 divide = binary(
@@ -95,6 +98,7 @@ divide = binary(
         lambda xp, g, _out, _x, y: xp.divide(g, y),
         lambda xp, g, out, _x, y: xp.divide(-g * out, y),
     ),
+    example=">>> gt.divide(gt.tensor([1, 2]), 2)\ntensor([0.5, 1. ], dtype=float64)",
 )
 
 
@@ -195,15 +199,30 @@ def pow(x: Operand, y: Operand, /) -> Tensor:
     DTypeError
         For integers to a negative power. On CUDA it is raised for a number `y` only; where `y` is
         an array of integers, CuPy gives the quotient cut to an integer.
+
+    Examples
+    --------
+    >>> gt.pow(gt.tensor([2.0, 3.0]), 2)
+    tensor([4., 9.], dtype=float32)
     """
     if isinstance(x, Tensor) and isinstance(y, (int, float)) and y not in (0, 1):
         return _pow_number(x, exponent=y)
     return _pow_arrays(x, y)
 
 
-negative = unary("negative", "Negation ``-x``.", lambda xp, g, _out, _x: -g)
+negative = unary(
+    "negative",
+    "Negation ``-x``.",
+    lambda xp, g, _out, _x: -g,
+    example=">>> gt.negative(gt.tensor([1, -2]))\ntensor([-1,  2])",
+)
 
-positive = unary("positive", "A copy ``+x``.", lambda xp, g, _out, _x: g)
+positive = unary(
+    "positive",
+    "A copy ``+x``.",
+    lambda xp, g, _out, _x: g,
+    example=">>> gt.positive(gt.tensor([1, -2]))\ntensor([ 1, -2])",
+)
 
 
 def abs_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -231,13 +250,23 @@ abs = unary(
     "abs",
     "Absolute value. Gradient and second derivative are 0 at 0, also those of ``abs(x)**2``.",
     abs_rule,
+    example=">>> gt.abs(gt.tensor([-1.0, 2.0]))\ntensor([1., 2.], dtype=float32)",
 )
 
 fabs = unary(
-    "fabs", "Absolute value of real numbers, in floating point; see :func:`abs`.", abs_rule
+    "fabs",
+    "Absolute value of real numbers, in floating point; see :func:`abs`.",
+    abs_rule,
+    example=">>> gt.fabs(gt.tensor([-1.5, 2.0]))\ntensor([1.5, 2. ], dtype=float32)",
 )
 
-real = unary("real", "Real part.", lambda xp, g, _out, _x: g, lambda xp, x: xp.real(x)[...])
+real = unary(
+    "real",
+    "Real part.",
+    lambda xp, g, _out, _x: g,
+    lambda xp, x: xp.real(x)[...],
+    example=">>> gt.real(gt.tensor([1 + 2j]))\ntensor([1.], dtype=float32)",
+)
 
 imag = unary(
     "imag",
@@ -245,15 +274,36 @@ imag = unary(
     lambda xp, g, _out, _x: -1j * g if _x.dtype.kind == "c" else xp.zeros_like(g),
     # Of real numbers NumPy's is read-only.
     lambda xp, x: xp.imag(x)[...] if x.dtype.kind == "c" else xp.zeros_like(x),
+    example=">>> gt.imag(gt.tensor([1 + 2j]))\ntensor([2.], dtype=float32)",
 )
 
-conj = unary("conj", "Complex conjugate.", lambda xp, g, _out, _x: xp.conj(g))
+conj = unary(
+    "conj",
+    "Complex conjugate.",
+    lambda xp, g, _out, _x: xp.conj(g),
+    example=">>> gt.conj(gt.tensor([1 + 2j]))\ntensor([1.-2.j], dtype=complex64)",
+)
 
-square = unary("square", "Square.", lambda xp, g, _out, x: g * 2 * x)
+square = unary(
+    "square",
+    "Square.",
+    lambda xp, g, _out, x: g * 2 * x,
+    example=">>> gt.square(gt.tensor([2.0, -3.0]))\ntensor([4., 9.], dtype=float32)",
+)
 
-sqrt = unary("sqrt", "Square root.", lambda xp, g, out, _x: xp.divide(g * 0.5, out))
+sqrt = unary(
+    "sqrt",
+    "Square root.",
+    lambda xp, g, out, _x: xp.divide(g * 0.5, out),
+    example=">>> gt.sqrt(gt.tensor([4.0, 9.0]))\ntensor([2., 3.], dtype=float32)",
+)
 
-cbrt = unary("cbrt", "Cube root.", lambda xp, g, out, _x: g / (3 * out * out))
+cbrt = unary(
+    "cbrt",
+    "Cube root.",
+    lambda xp, g, out, _x: g / (3 * out * out),
+    example=">>> gt.cbrt(gt.tensor([8.0, -27.0]))\ntensor([ 2.       , -2.9999998], dtype=float32)",
+)
 
 hypot = binary(
     "hypot",
@@ -262,9 +312,15 @@ hypot = binary(
         lambda xp, g, out, x, _y: g * x / xp.where(xp.equal(out, 0), 1, out),
         lambda xp, g, out, _x, y: g * y / xp.where(xp.equal(out, 0), 1, out),
     ),
+    example=">>> gt.hypot(gt.tensor([3.0]), gt.tensor([4.0]))\ntensor([5.], dtype=float32)",
 )
 
-reciprocal = unary("reciprocal", "Reciprocal ``1 / x``.", lambda xp, g, out, _x: -g * out * out)
+reciprocal = unary(
+    "reciprocal",
+    "Reciprocal ``1 / x``.",
+    lambda xp, g, out, _x: -g * out * out,
+    example=">>> gt.reciprocal(gt.tensor([2.0, 4.0]))\ntensor([0.5 , 0.25], dtype=float32)",
+)
 
 
 def _sign(xp: Any, x: Any) -> Any:
@@ -278,17 +334,46 @@ sign = unary(
     "Sign: -1, 0, 1 or NaN; of complex numbers ``x / abs(x)``.",
     _sign_rule,
     _sign,
+    example=">>> gt.sign(gt.tensor([-2.0, 0.0, 3.0]))\ntensor([-1.,  0.,  1.], dtype=float32)",
 )
 
-floor = unary("floor", "Largest integer not above `x`.", zero, whole("floor"))
+floor = unary(
+    "floor",
+    "Largest integer not above `x`.",
+    zero,
+    whole("floor"),
+    example=">>> gt.floor(gt.tensor([1.7, -1.2]))\ntensor([ 1., -2.], dtype=float32)",
+)
 
-ceil = unary("ceil", "Smallest integer not below `x`.", zero, whole("ceil"))
+ceil = unary(
+    "ceil",
+    "Smallest integer not below `x`.",
+    zero,
+    whole("ceil"),
+    example=">>> gt.ceil(gt.tensor([1.2, -1.2]))\ntensor([ 2., -1.], dtype=float32)",
+)
 
-trunc = unary("trunc", "Integer part of `x`.", zero, whole("trunc"))
+trunc = unary(
+    "trunc",
+    "Integer part of `x`.",
+    zero,
+    whole("trunc"),
+    example=">>> gt.trunc(gt.tensor([1.7, -1.7]))\ntensor([ 1., -1.], dtype=float32)",
+)
 
-round = unary("round", "Nearest integer, halves to even.", zero)
+round = unary(
+    "round",
+    "Nearest integer, halves to even.",
+    zero,
+    example=">>> gt.round(gt.tensor([0.5, 1.5, 2.3]))\ntensor([0., 2., 2.], dtype=float32)",
+)
 
-rint = unary("rint", "Nearest integer in floating point, halves to even; see :func:`round`.", zero)
+rint = unary(
+    "rint",
+    "Nearest integer in floating point, halves to even; see :func:`round`.",
+    zero,
+    example=">>> gt.rint(gt.tensor([0.5, 1.5, 2.3]))\ntensor([0., 2., 2.], dtype=float32)",
+)
 
 
 def _endless(x: Any) -> bool:
@@ -312,6 +397,7 @@ floor_divide = binary(
     "Floor of ``x / y``; of infinities as IEEE 754 has the quotient.",
     (zero, zero),
     _floor_divide,
+    example=">>> gt.floor_divide(gt.tensor([7, -7]), 2)\ntensor([ 3, -4])",
 )
 
 
@@ -335,11 +421,22 @@ remainder = binary(
     "remainder",
     "Remainder ``x % y``, with the sign of `y`.",
     (lambda xp, g, _out, _x, _y: g, _remainder_divisor),
+    example=">>> gt.remainder(gt.tensor([7, -7]), 4)\ntensor([3, 1])",
 )
 
-exp = unary("exp", "Exponential.", lambda xp, g, out, _x: g * out)
+exp = unary(
+    "exp",
+    "Exponential.",
+    lambda xp, g, out, _x: g * out,
+    example=">>> gt.exp(gt.tensor([0.0, 1.0]))\ntensor([1.      , 2.718282], dtype=float32)",
+)
 
-exp2 = unary("exp2", "Power ``2 ** x``.", lambda xp, g, out, _x: g * out * math.log(2))
+exp2 = unary(
+    "exp2",
+    "Power ``2 ** x``.",
+    lambda xp, g, out, _x: g * out * math.log(2),
+    example=">>> gt.exp2(gt.tensor([3.0, -1.0]))\ntensor([8. , 0.5], dtype=float32)",
+)
 
 
 def _joined(xp: Any, real: Any, imag: Any, x: Any) -> Any:
@@ -378,13 +475,26 @@ def _log2(xp: Any, x: Any) -> Any:
 
 
 expm1 = unary(
-    "expm1", "``exp(x) - 1``, exact near 0.", lambda xp, g, _out, x: g * xp.exp(x), _expm1
+    "expm1",
+    "``exp(x) - 1``, exact near 0.",
+    lambda xp, g, _out, x: g * xp.exp(x),
+    _expm1,
+    example=">>> gt.expm1(gt.tensor([0.0, 1e-8]))\ntensor([0.e+00, 1.e-08], dtype=float32)",
 )
 
-log = unary("log", "Natural logarithm.", lambda xp, g, _out, x: xp.divide(g, x))
+log = unary(
+    "log",
+    "Natural logarithm.",
+    lambda xp, g, _out, x: xp.divide(g, x),
+    example=">>> gt.log(gt.tensor([1.0, gt.e]))\ntensor([0., 1.], dtype=float32)",
+)
 
 log1p = unary(
-    "log1p", "``log(1 + x)``, exact near 0.", lambda xp, g, _out, x: xp.divide(g, x + 1), _log1p
+    "log1p",
+    "``log(1 + x)``, exact near 0.",
+    lambda xp, g, _out, x: xp.divide(g, x + 1),
+    _log1p,
+    example=">>> gt.log1p(gt.tensor([0.0, 1e-8]))\ntensor([0.e+00, 1.e-08], dtype=float32)",
 )
 
 log2 = unary(
@@ -392,10 +502,14 @@ log2 = unary(
     "Logarithm to base 2.",
     lambda xp, g, _out, x: xp.divide(g * (1 / math.log(2)), x),
     _log2,
+    example=">>> gt.log2(gt.tensor([8.0, 0.5]))\ntensor([ 3., -1.], dtype=float32)",
 )
 
 log10 = unary(
-    "log10", "Logarithm to base 10.", lambda xp, g, _out, x: xp.divide(g * (1 / math.log(10)), x)
+    "log10",
+    "Logarithm to base 10.",
+    lambda xp, g, _out, x: xp.divide(g * (1 / math.log(10)), x),
+    example=">>> gt.log10(gt.tensor([1000.0]))\ntensor([3.0000002], dtype=float32)",
 )
 
 
@@ -424,6 +538,8 @@ logaddexp = binary(
         lambda xp, g, _out, x, y: g * _share(xp, x, y),
         lambda xp, g, _out, x, y: g * _share(xp, y, x),
     ),
+    example=">>> gt.logaddexp(gt.tensor([1000.0]), gt.tensor([1000.0]))\n"
+    "tensor([1000.6932], dtype=float32)",
 )
 
 softplus = unary(
@@ -431,20 +547,43 @@ softplus = unary(
     "``log(1 + exp(x))``, without overflow.",
     lambda xp, g, out, _x: -g * xp.expm1(-out),
     lambda xp, x: xp.logaddexp(x, 0),
+    example=">>> gt.softplus(gt.tensor([0.0, 100.0]))\n"
+    "tensor([  0.6931472, 100.       ], dtype=float32)",
 )
 
-sin = unary("sin", "Sine of radians.", lambda xp, g, _out, x: g * xp.cos(x))
+sin = unary(
+    "sin",
+    "Sine of radians.",
+    lambda xp, g, _out, x: g * xp.cos(x),
+    example=">>> gt.sin(gt.tensor([0.0, gt.pi / 2]))\ntensor([0., 1.], dtype=float32)",
+)
 
-cos = unary("cos", "Cosine of radians.", lambda xp, g, _out, x: -g * xp.sin(x))
+cos = unary(
+    "cos",
+    "Cosine of radians.",
+    lambda xp, g, _out, x: -g * xp.sin(x),
+    example=">>> gt.cos(gt.tensor([0.0, gt.pi]))\ntensor([ 1., -1.], dtype=float32)",
+)
 
-tan = unary("tan", "Tangent of radians.", lambda xp, g, out, _x: g * (1 + out * out))
+tan = unary(
+    "tan",
+    "Tangent of radians.",
+    lambda xp, g, out, _x: g * (1 + out * out),
+    example=">>> gt.tan(gt.tensor([0.0, gt.pi / 4]))\ntensor([0., 1.], dtype=float32)",
+)
 
 asin = unary(
-    "asin", "Inverse sine, in radians.", lambda xp, g, _out, x: xp.divide(g, xp.sqrt(1 - x * x))
+    "asin",
+    "Inverse sine, in radians.",
+    lambda xp, g, _out, x: xp.divide(g, xp.sqrt(1 - x * x)),
+    example=">>> gt.asin(gt.tensor([0.0, 1.0]))\ntensor([0.       , 1.5707964], dtype=float32)",
 )
 
 acos = unary(
-    "acos", "Inverse cosine, in radians.", lambda xp, g, _out, x: xp.divide(-g, xp.sqrt(1 - x * x))
+    "acos",
+    "Inverse cosine, in radians.",
+    lambda xp, g, _out, x: xp.divide(-g, xp.sqrt(1 - x * x)),
+    example=">>> gt.acos(gt.tensor([1.0, 0.0]))\ntensor([0.       , 1.5707964], dtype=float32)",
 )
 
 
@@ -464,7 +603,12 @@ def _turning(xp: Any, along: Any, across: Any) -> Any:
     return xp.where(still, 0, along) / distance / distance
 
 
-atan = unary("atan", "Inverse tangent, in radians.", _atan_rule)
+atan = unary(
+    "atan",
+    "Inverse tangent, in radians.",
+    _atan_rule,
+    example=">>> gt.atan(gt.tensor([0.0, 1.0]))\ntensor([0.       , 0.7853982], dtype=float32)",
+)
 
 atan2 = binary(
     "atan2",
@@ -473,17 +617,30 @@ atan2 = binary(
         lambda xp, g, _out, x, y: g * _turning(xp, y, x),
         lambda xp, g, _out, x, y: -g * _turning(xp, x, y),
     ),
+    example=">>> gt.atan2(gt.tensor([1.0, -1.0]), gt.tensor([0.0, -1.0]))\n"
+    "tensor([ 1.5707964, -2.3561945], dtype=float32)",
 )
 
-sinh = unary("sinh", "Hyperbolic sine.", lambda xp, g, _out, x: g * xp.cosh(x))
+sinh = unary(
+    "sinh",
+    "Hyperbolic sine.",
+    lambda xp, g, _out, x: g * xp.cosh(x),
+    example=">>> gt.sinh(gt.tensor([0.0, 1.0]))\ntensor([0.       , 1.1752012], dtype=float32)",
+)
 
-cosh = unary("cosh", "Hyperbolic cosine.", lambda xp, g, _out, x: g * xp.sinh(x))
+cosh = unary(
+    "cosh",
+    "Hyperbolic cosine.",
+    lambda xp, g, _out, x: g * xp.sinh(x),
+    example=">>> gt.cosh(gt.tensor([0.0, 1.0]))\ntensor([1.       , 1.5430807], dtype=float32)",
+)
 
 tanh = unary(
     "tanh",
     "Hyperbolic tangent. Of ``inf + bj`` it is 1 with an imaginary part 0 of the sign of\n"
     "    ``sin(2 * b)``, as in C99 and NumPy; the array API standard has 0j for every b.",
     lambda xp, g, out, _x: g * (1 - out * out),
+    example=">>> gt.tanh(gt.tensor([0.0, 1.0]))\ntensor([0.       , 0.7615942], dtype=float32)",
 )
 
 asinh = unary(
@@ -493,6 +650,7 @@ asinh = unary(
     lambda xp, g, _out, x: xp.divide(
         g, xp.hypot(x, 1) if x.dtype.kind != "c" else xp.sqrt(1 + x * x)
     ),
+    example=">>> gt.asinh(gt.tensor([0.0, 1.0]))\ntensor([0.       , 0.8813736], dtype=float32)",
 )
 
 acosh = unary(
@@ -500,10 +658,14 @@ acosh = unary(
     "Inverse hyperbolic cosine.",
     # Not the root of x * x - 1, which has another branch cut.
     lambda xp, g, _out, x: xp.divide(g, xp.sqrt(x - 1) * xp.sqrt(x + 1)),
+    example=">>> gt.acosh(gt.tensor([1.0, 2.0]))\ntensor([0.      , 1.316958], dtype=float32)",
 )
 
 atanh = unary(
-    "atanh", "Inverse hyperbolic tangent.", lambda xp, g, _out, x: xp.divide(g, 1 - x * x)
+    "atanh",
+    "Inverse hyperbolic tangent.",
+    lambda xp, g, _out, x: xp.divide(g, 1 - x * x),
+    example=">>> gt.atanh(gt.tensor([0.0, 0.5]))\ntensor([0.        , 0.54930615], dtype=float32)",
 )
 
 
@@ -519,14 +681,15 @@ sigmoid = unary(
     "Logistic function ``1 / (1 + exp(-x))``, without overflow.",
     lambda xp, g, out, _x: g * out * (1 - out),
     _sigmoid,
+    example=">>> gt.special.expit(gt.tensor([0.0]))\ntensor([0.5], dtype=float32)",
 )
-
 # `x <= 0` is false for NaN, so that a NaN passes and so does the gradient at it.
 relu = unary(
     "relu",
     "Rectified linear unit ``max(x, 0)``; gradient 0 at 0, NaN stays NaN.",
     lambda xp, g, out, _x: xp.where(out <= 0, 0, g),
     lambda xp, x: xp.maximum(x, 0),
+    example=">>> gt.relu(gt.tensor([-1.0, 2.0]))\ntensor([0., 2.], dtype=float32)",
 )
 
 
@@ -543,12 +706,14 @@ maximum = binary(
     "maximum",
     "Larger of two; NaN if either is, and of 0 and -0 either.",
     (_chosen("less", 0), _chosen("less", 1)),
+    example=">>> gt.maximum(gt.tensor([1.0, 5.0]), 3)\ntensor([3., 5.], dtype=float32)",
 )
 
 minimum = binary(
     "minimum",
     "Smaller of two; NaN if either is, and of 0 and -0 either.",
     (_chosen("greater", 0), _chosen("greater", 1)),
+    example=">>> gt.minimum(gt.tensor([1.0, 5.0]), 3)\ntensor([1., 3.], dtype=float32)",
 )
 
 copysign = binary(
@@ -558,4 +723,6 @@ copysign = binary(
         lambda xp, g, _out, x, y: xp.where(xp.equal(xp.signbit(x), xp.signbit(y)), g, -g),
         zero,
     ),
+    example=">>> gt.copysign(gt.tensor([1.0, 2.0]), gt.tensor([-1.0, 1.0]))\n"
+    "tensor([-1.,  2.], dtype=float32)",
 )

@@ -264,6 +264,11 @@ def fft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backwa
         If `axis` is not an axis of `x`, or n is less than 1.
     ValueError
         For another `norm`.
+
+    Examples
+    --------
+    >>> gt.fft.fft(gt.tensor([1.0, 0.0, 0.0, 0.0]))
+    tensor([1.+0.j, 1.+0.j, 1.+0.j, 1.+0.j], dtype=complex64)
     """
     return _one_axis(_fft, x, n, axis, norm)
 
@@ -272,6 +277,11 @@ def ifft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backw
     r"""Inverse of :func:`fft`, :math:`y_j = \frac1n \sum_k x_k e^{2\pi i jk/n}`.
 
     Other parameters are those of :func:`fft`; `norm` ``"forward"`` leaves the sum as it is.
+
+    Examples
+    --------
+    >>> gt.fft.ifft(gt.fft.fft(gt.tensor([1.0, 2.0])))
+    tensor([1.+0.j, 2.+0.j], dtype=complex64)
     """
     return _one_axis(_ifft, x, n, axis, norm)
 
@@ -304,6 +314,11 @@ def fftn(
     ------
     ShapeError
         If `s` and `axes` do not fit together or not the shape.
+
+    Examples
+    --------
+    >>> gt.fft.fftn(gt.ones((2, 2, 2))).shape
+    (2, 2, 2)
     """
     return _axes(_fftn, x, s, axes, norm)
 
@@ -315,7 +330,13 @@ def ifftn(
     axes: Sequence[int] | None = None,
     norm: str = "backward",
 ) -> Tensor:
-    """:func:`ifft` along several axes; parameters as for :func:`fftn`."""
+    """:func:`ifft` along several axes; parameters as for :func:`fftn`.
+
+    Examples
+    --------
+    >>> gt.fft.ifftn(gt.ones((2, 2))).shape
+    (2, 2)
+    """
     return _axes(_ifftn, x, s, axes, norm)
 
 
@@ -326,6 +347,11 @@ def rfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backw
     ------
     DTypeError
         If `x` is complex.
+
+    Examples
+    --------
+    >>> gt.fft.rfft(gt.ones(4))
+    tensor([4.+0.j, 0.+0.j, 0.+0.j], dtype=complex64)
     """
     return _one_axis(_rfft, _real("rfft", x), n, axis, norm)
 
@@ -342,6 +368,11 @@ def irfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "back
 
     By default n is ``2 * (m - 1)`` for m elements; for the inverse of an odd number it must be
     given. The imaginary part of the first element, and for even n of the last, counts for nothing.
+
+    Examples
+    --------
+    >>> gt.fft.irfft(gt.fft.rfft(gt.tensor([1.0, 2.0, 3.0, 4.0])))
+    tensor([1., 2., 3., 4.], dtype=float32)
     """
     return _one_axis(_irfft, x, n, axis, norm, half=True)
 
@@ -353,7 +384,13 @@ def rfftn(
     axes: Sequence[int] | None = None,
     norm: str = "backward",
 ) -> Tensor:
-    """:func:`rfft` along the last of `axes`, then :func:`fft` along the others."""
+    """:func:`rfft` along the last of `axes`, then :func:`fft` along the others.
+
+    Examples
+    --------
+    >>> gt.fft.rfftn(gt.ones((2, 4))).shape
+    (2, 3)
+    """
     return _axes(_rfftn, _real("rfftn", x), s, axes, norm)
 
 
@@ -364,7 +401,13 @@ def irfftn(
     axes: Sequence[int] | None = None,
     norm: str = "backward",
 ) -> Tensor:
-    """Inverse of :func:`rfftn`; `s` is the shape of the result along `axes`."""
+    """Inverse of :func:`rfftn`; `s` is the shape of the result along `axes`.
+
+    Examples
+    --------
+    >>> gt.fft.irfftn(gt.fft.rfftn(gt.ones((2, 4)))).shape
+    (2, 4)
+    """
     return _axes(_irfftn, x, s, axes, norm, half=True)
 
 
@@ -380,7 +423,13 @@ def _over_two(many: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
         return many(x, s=s, axes=axes, norm=norm)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f":func:`{many.__name__}` along two axes, the last two by default."
+    function.__doc__ = f""":func:`{many.__name__}` along two axes, the last two by default.
+
+    Examples
+    --------
+    >>> gt.fft.{name}(gt.ones((4, 4))).shape
+    {(4, 3) if name == "rfft2" else (4, 6) if name == "irfft2" else (4, 4)}
+    """
     return function
 
 
@@ -394,12 +443,23 @@ def hfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backw
     """:func:`fft` of a Hermitian array, of which `x` is the first half: n real numbers.
 
     The length n is as for :func:`irfft`.
+
+    Examples
+    --------
+    >>> gt.fft.hfft(gt.tensor([1.0, 2.0, 1.0]))
+    tensor([ 6.,  0., -2.,  0.], dtype=float32)
     """
     return _one_axis(_hfft, x, n, axis, norm, half=True)
 
 
 def ihfft(x: Operand, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """Inverse of :func:`hfft`: the first ``n // 2 + 1`` elements of a Hermitian array."""
+    """Inverse of :func:`hfft`: the first ``n // 2 + 1`` elements of a Hermitian array.
+
+    Examples
+    --------
+    >>> gt.fft.ihfft(gt.ones(4)).shape
+    (3,)
+    """
     return _one_axis(_ihfft, _real("ihfft", x), n, axis, norm)
 
 
@@ -434,6 +494,11 @@ def fftfreq(
     Returns
     -------
     Tensor of shape (n,)
+
+    Examples
+    --------
+    >>> gt.fft.fftfreq(4)
+    tensor([ 0.  ,  0.25, -0.5 , -0.25], dtype=float32)
     """
     return _frequencies("fftfreq", n, d, dtype, device)
 
@@ -441,7 +506,13 @@ def fftfreq(
 def rfftfreq(
     n: int, /, *, d: float = 1.0, dtype: Any = None, device: str | Device | None = None
 ) -> Tensor:
-    """Frequencies of the ``n // 2 + 1`` elements of :func:`rfft`; otherwise as :func:`fftfreq`."""
+    """Frequencies of the ``n // 2 + 1`` elements of :func:`rfft`; otherwise as :func:`fftfreq`.
+
+    Examples
+    --------
+    >>> gt.fft.rfftfreq(4)
+    tensor([0.  , 0.25, 0.5 ], dtype=float32)
+    """
     return _frequencies("rfftfreq", n, d, dtype, device)
 
 
@@ -467,10 +538,22 @@ def _shifted(run: Primitive, x: Operand, axes: int | Sequence[int] | None) -> Te
 
 
 def fftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
-    """Move the frequency 0 from the first place to the middle, along `axes` or all."""
+    """Move the frequency 0 from the first place to the middle, along `axes` or all.
+
+    Examples
+    --------
+    >>> gt.fft.fftshift(gt.tensor([0, 1, -2, -1]))
+    tensor([-2, -1,  0,  1])
+    """
     return _shifted(_fftshift, x, axes)
 
 
 def ifftshift(x: Operand, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
-    """Inverse of :func:`fftshift`."""
+    """Inverse of :func:`fftshift`.
+
+    Examples
+    --------
+    >>> gt.fft.ifftshift(gt.tensor([-2, -1, 0, 1]))
+    tensor([ 0,  1, -2, -1])
+    """
     return _shifted(_ifftshift, x, axes)

@@ -135,6 +135,11 @@ def getitem(x: Operand, key: Key, /) -> Tensor:
         If an index array is not of integers or bool.
     DeviceMismatchError
         If an index array is on another device.
+
+    Examples
+    --------
+    >>> gt.getitem(gt.tensor([1, 2, 3]), slice(1, None))
+    tensor([2, 3])
     """
     key = checked_key(x, key)
     out = _getitem(x, key=key)
@@ -156,12 +161,24 @@ _index_put = Primitive(
 
 
 def index_add(shape: tuple[int, ...], key: Key, values: Operand) -> Tensor:
-    """Zeros of `shape` with `values` added at `key`; places named twice get both."""
+    """Zeros of `shape` with `values` added at `key`; places named twice get both.
+
+    Examples
+    --------
+    >>> gt.index_add((3,), gt.tensor([0, 0, 2]), gt.ones(3))
+    tensor([2., 0., 1.], dtype=float32)
+    """
     return _index_add(values, shape=shape, key=checked_key(values, key))
 
 
 def index_put(shape: tuple[int, ...], key: Key, values: Operand) -> Tensor:
-    """Zeros of `shape` with `values` put at `key`, which must not name a place twice."""
+    """Zeros of `shape` with `values` put at `key`, which must not name a place twice.
+
+    Examples
+    --------
+    >>> gt.index_put((3,), gt.tensor([2]), gt.ones(1))
+    tensor([0., 0., 1.], dtype=float32)
+    """
     return _index_put(values, shape=shape, key=checked_key(values, key))
 
 
@@ -289,6 +306,11 @@ def index_set(x: Tensor, key: Key, value: Operand, /) -> Tensor:
         If the value is of another kind, such as a float for integers.
     ShapeError
         If the shape does not fit.
+
+    Examples
+    --------
+    >>> gt.index_set(gt.zeros(3), 1, 5.0)
+    tensor([0., 5., 0.], dtype=float32)
     """
     return set_items("index_set", asarray(x), key, value, own=False)
 
@@ -334,6 +356,11 @@ def take(x: Operand, indices: Operand, /, axis: int | None = None) -> Tensor:
         If `axis` is missing where there are several.
     IndexError
         If an index is out of range (on the CPU), or `indices` are not integers.
+
+    Examples
+    --------
+    >>> gt.take(gt.tensor([10, 20, 30]), gt.tensor([2, 0]))
+    tensor([30, 10])
     """
     x = as_array("take", x)
     _check_integers("take", indices)
@@ -367,6 +394,12 @@ def take_along_axis(x: Operand, indices: Operand, /, axis: int = -1) -> Tensor:
         If the axes do not fit.
     IndexError
         If an index is out of range (on the CPU), or `indices` are not integers.
+
+    Examples
+    --------
+    >>> gt.take_along_axis(gt.tensor([[1, 2], [3, 4]]), gt.tensor([[1], [0]]), axis=1)
+    tensor([[2],
+            [3]])
     """
     x, indices = as_array("take_along_axis", x), as_array("take_along_axis", indices)
     _check_integers("take_along_axis", indices)
@@ -416,6 +449,11 @@ def diagonal(x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
     ------
     ShapeError
         If `axis1` and `axis2` are not two axes of `x`.
+
+    Examples
+    --------
+    >>> gt.diagonal(gt.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
     """
     x = as_array("diagonal", x)
     checked_axis("diagonal", x, (axis1, axis2))
@@ -433,6 +471,12 @@ def diag(x: Operand, /, k: int = 0) -> Tensor:
     ------
     ShapeError
         If `x` has neither one nor two axes.
+
+    Examples
+    --------
+    >>> gt.diag(gt.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
     """
     x = as_array("diag", x)
     shape: tuple[int, ...] = getattr(x, "shape", ())

@@ -74,6 +74,12 @@ def reshape(x: Operand, /, shape: int | Sequence[int], *, copy: bool | None = No
     ------
     ShapeError
         If the number of elements differs, or with ``copy=False`` if strides need a copy.
+
+    Examples
+    --------
+    >>> gt.reshape(gt.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
     """
     sizes = ints("reshape", "shape", shape)
     if copy is False:
@@ -98,7 +104,13 @@ _RESHAPED = View(reshape, lambda x, value, shape, own: reshape(value, x.shape))
 
 
 def flatten(x: Operand, /) -> Tensor:
-    """All elements in one axis, row by row."""
+    """All elements in one axis, row by row.
+
+    Examples
+    --------
+    >>> gt.flatten(gt.tensor([[1, 2], [3, 4]]))
+    tensor([1, 2, 3, 4])
+    """
     return reshape(x, (-1,))
 
 
@@ -120,6 +132,11 @@ def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
     ------
     ShapeError
         If `axes` does not name every axis of `x` once.
+
+    Examples
+    --------
+    >>> gt.permute_dims(gt.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
     """
     x = as_array("permute_dims", x)
     shape = _shape_of(x)
@@ -138,7 +155,13 @@ _PERMUTED = View(permute_dims, lambda x, value, axes, own: permute_dims(value, _
 
 
 def transpose(x: Operand, /, axes: tuple[int, ...] | None = None) -> Tensor:
-    """View with the axes reversed, or in the order of `axes`, as NumPy's transpose."""
+    """View with the axes reversed, or in the order of `axes`, as NumPy's transpose.
+
+    Examples
+    --------
+    >>> gt.transpose(gt.ones((2, 3))).shape
+    (3, 2)
+    """
     x = as_array("transpose", x)
     return permute_dims(x, tuple(reversed(range(len(_shape_of(x))))) if axes is None else axes)
 
@@ -150,6 +173,11 @@ def matrix_transpose(x: Operand, /) -> Tensor:
     ------
     ShapeError
         If `x` has fewer than two axes.
+
+    Examples
+    --------
+    >>> gt.matrix_transpose(gt.ones((5, 2, 3))).shape
+    (5, 3, 2)
     """
     x = as_array("matrix_transpose", x)
     n = len(_shape_of(x))
@@ -172,6 +200,12 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
     ------
     ShapeError
         If `x` cannot be broadcast to `shape`.
+
+    Examples
+    --------
+    >>> gt.broadcast_to(gt.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
     """
     x = as_array("broadcast_to", x)
     sizes, given = ints("broadcast_to", "shape", shape), _shape_of(x)
@@ -187,6 +221,11 @@ def broadcast_arrays(*arrays: Operand) -> list[Tensor]:
     ------
     ShapeError
         If they do not broadcast.
+
+    Examples
+    --------
+    >>> [x.shape for x in gt.broadcast_arrays(gt.ones((2, 1)), gt.ones(3))]
+    [(2, 3), (2, 3)]
     """
     given = [as_array("broadcast_arrays", a) for a in arrays]
     shapes = [_shape_of(a) for a in given]
@@ -212,6 +251,11 @@ def moveaxis(
     ------
     ShapeError
         If one is not an axis of `x`, is named twice, or there are not as many of both.
+
+    Examples
+    --------
+    >>> gt.moveaxis(gt.ones((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
     """
     x = as_array("moveaxis", x)
     n = len(_shape_of(x))
@@ -243,6 +287,11 @@ def flip(x: Operand, /, axis: Axis = None) -> Tensor:
     ------
     ShapeError
         If `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.flip(gt.tensor([1, 2, 3]))
+    tensor([3, 2, 1])
     """
     x = as_array("flip", x)
     axis = checked_axis("flip", x, axis)
@@ -286,6 +335,11 @@ def roll(x: Operand, /, shift: int | tuple[int, ...], axis: Axis = None) -> Tens
     ------
     ShapeError
         If `axis` is not an axis of `x`, or there are not as many shifts.
+
+    Examples
+    --------
+    >>> gt.roll(gt.tensor([1, 2, 3]), 1)
+    tensor([3, 1, 2])
     """
     x = as_array("roll", x)
     shifts = ints("roll", "shift", shift)
@@ -329,6 +383,12 @@ def tile(x: Operand, repetitions: int | tuple[int, ...], /) -> Tensor:
     ------
     ValueError
         If a number is negative.
+
+    Examples
+    --------
+    >>> gt.tile(gt.tensor([1, 2]), (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
     """
     x = as_array("tile", x)
     times = ints("tile", "repetitions", repetitions)
@@ -344,6 +404,11 @@ def expand_dims(x: Operand, /, axis: int | tuple[int, ...] = 0) -> Tensor:
     ------
     ShapeError
         If the result has no such axis, or one is named twice.
+
+    Examples
+    --------
+    >>> gt.expand_dims(gt.ones(3), axis=0).shape
+    (1, 3)
     """
     return _with_axis("expand_dims", x, axis)
 
@@ -386,17 +451,34 @@ def atleast_1d(*arrays: Operand) -> Any:
     Returns
     -------
     Tensor, or tuple of Tensor if there are several arrays
+
+    Examples
+    --------
+    >>> gt.atleast_1d(3.0)
+    tensor([3.], dtype=float32)
     """
     return _at_least(1, arrays)
 
 
 def atleast_2d(*arrays: Operand) -> Any:
-    """View of each array with two axes or more, a vector as a row; as :func:`atleast_1d`."""
+    """View of each array with two axes or more, a vector as a row; as :func:`atleast_1d`.
+
+    Examples
+    --------
+    >>> gt.atleast_2d(gt.ones(2)).shape
+    (1, 2)
+    """
     return _at_least(2, arrays)
 
 
 def atleast_3d(*arrays: Operand) -> Any:
-    """View of each array with three axes or more, (n,) as (1, n, 1) and (m, n) as (m, n, 1)."""
+    """View of each array with three axes or more, (n,) as (1, n, 1) and (m, n) as (m, n, 1).
+
+    Examples
+    --------
+    >>> gt.atleast_3d(gt.ones(2)).shape
+    (1, 2, 1)
+    """
     return _at_least(3, arrays)
 
 
@@ -407,6 +489,11 @@ def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     ------
     ShapeError
         If one is longer, or is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.squeeze(gt.ones((1, 3)), axis=0).shape
+    (3,)
     """
     x = as_array("squeeze", x)
     shape = _shape_of(x)
@@ -451,6 +538,11 @@ def concat(arrays: Sequence[Operand], /, axis: int | None = 0) -> Tensor:
     ------
     ShapeError
         If there are none, or their shapes do not fit.
+
+    Examples
+    --------
+    >>> gt.concat([gt.zeros(2), gt.ones(1)])
+    tensor([0., 0., 1.], dtype=float32)
     """
     given = _listed("concat", arrays)
     if axis is None:
@@ -462,7 +554,14 @@ def concat(arrays: Sequence[Operand], /, axis: int | None = 0) -> Tensor:
 
 
 def stack(arrays: Sequence[Operand], /, axis: int = 0) -> Tensor:
-    """Join arrays of one shape along a new axis at position `axis` of the result."""
+    """Join arrays of one shape along a new axis at position `axis` of the result.
+
+    Examples
+    --------
+    >>> gt.stack([gt.zeros(2), gt.ones(2)], axis=1)
+    tensor([[0., 1.],
+            [0., 1.]], dtype=float32)
+    """
     given, axis = _listed("stack", arrays), integer("stack", "axis", axis)
     shapes = {_shape_of(a) for a in given}
     if len(shapes) > 1:
@@ -472,13 +571,26 @@ def stack(arrays: Sequence[Operand], /, axis: int = 0) -> Tensor:
 
 
 def hstack(arrays: Sequence[Operand], /) -> Tensor:
-    """Join arrays along the second axis, or along the only one, as NumPy's hstack."""
+    """Join arrays along the second axis, or along the only one, as NumPy's hstack.
+
+    Examples
+    --------
+    >>> gt.hstack([gt.zeros(2), gt.ones(1)])
+    tensor([0., 0., 1.], dtype=float32)
+    """
     given = [flatten(a) if not _shape_of(a) else a for a in _listed("hstack", arrays)]
     return concat(given, axis=min(1, len(_shape_of(given[0])) - 1))
 
 
 def vstack(arrays: Sequence[Operand], /) -> Tensor:
-    """Join arrays as rows along the first axis, as NumPy's vstack."""
+    """Join arrays as rows along the first axis, as NumPy's vstack.
+
+    Examples
+    --------
+    >>> gt.vstack([gt.zeros(2), gt.ones(2)])
+    tensor([[0., 0.],
+            [1., 1.]], dtype=float32)
+    """
     given = _listed("vstack", arrays)
     return concat([reshape(a, (1, -1)) if len(_shape_of(a)) < 2 else a for a in given])
 

@@ -22,6 +22,7 @@ from gputensor.kernels import (
     softmax_cross_entropy,
 )
 from gputensor.kernels.bias_activation import FROM_RESULT, KINDS
+from gputensor.kernels.gelu import gelu as elementwise_gelu
 from gputensor.kernels.runtime import narrow, widen
 from gputensor.kernels.softmax_cross_entropy import Result
 from gputensor.ops.axes import any_zero, checked_axis, kept_shape, one_axis
@@ -85,10 +86,15 @@ _logsumexp = Primitive("logsumexp", _logsumexp_forward, (_logsumexp_rule,))
 
 
 def logsumexp(x: Operand, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`sum`.
+    """``log(sum(exp(x)))`` along `axis`, without overflow; parameters as for :func:`gputensor.sum`.
 
     Of no elements it is minus infinity. Where it is infinite the elements that are so share the
     gradient.
+
+    Examples
+    --------
+    >>> gt.logsumexp(gt.tensor([1000.0, 1000.0]))
+    tensor(1000.6932, dtype=float32)
     """
     x = widened(as_array("logsumexp", x))
     return _logsumexp(x, axis=checked_axis("logsumexp", x, axis), keepdims=keepdims)
@@ -138,13 +144,25 @@ def softmax(x: Operand, /, axis: int = -1) -> Tensor:
     ------
     ShapeError
         If `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.softmax(gt.tensor([[0.0, 1.0], [2.0, 2.0]]), axis=1)
+    tensor([[0.26894143, 0.7310586 ],
+            [0.5       , 0.5       ]], dtype=float32)
     """
     x = widened(as_array("softmax", x))
     return _softmax(x, axis=one_axis("softmax", x, axis), logarithm=False)
 
 
 def log_softmax(x: Operand, /, axis: int = -1) -> Tensor:
-    """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`."""
+    """``log(softmax(x))`` along `axis`, without overflow; parameters as for :func:`softmax`.
+
+    Examples
+    --------
+    >>> gt.log_softmax(gt.tensor([0.0, 1.0]))
+    tensor([-1.3132616 , -0.31326166], dtype=float32)
+    """
     x = widened(as_array("log_softmax", x))
     return _softmax(x, axis=one_axis("log_softmax", x, axis), logarithm=True)
 
@@ -183,7 +201,11 @@ def _dense_rule(
         b_grad = xp.empty(b.shape, b.dtype) if into_b is None else into_b
         epilogue.product(epilogue.COLUMN_SUMS, x.T, g, b_grad, w_grad, _parameter_gradients)
         return x_grad, w_grad, b_grad
-    w_grad = None if needs[1] is False else product(xp, x.T, g, out=into_w)
+    w_grad = None
+    if needs[1] is not False:
+        # In the order of the weight in memory, which then takes it as it is.
+        across = into_w is None and backend.on_cpu(g) and not w.flags.c_contiguous
+        w_grad = product(xp, g.T, x).T if across else product(xp, x.T, g, out=into_w)
     if not kind:
         b_grad = None if needs[2] is False else _column_sums(xp, g, into_b)
     return x_grad, w_grad, b_grad
@@ -211,16 +233,27 @@ def _dense_reference(xp: Any, x: Any, w: Any, b: Any, kind: str | None) -> Any:
 
 
 _bias_activation = bias_activation.primitive
+_gelu = elementwise_gelu.primitive
 _dense = Primitive("dense", _dense_forward, _dense_rule, reference=_dense_reference)
 
 
 def gelu(x: Operand, /) -> Tensor:
     """Gaussian error linear unit ``x * Phi(x)``, exact (Hendrycks & Gimpel 2016)."""
+    x = as_array("gelu", x)
+    if x.dtype.kind in "fV":
+        found: Tensor = _gelu(x)
+        return found
     return multiply(0.5 * x, erfc(-x * math.sqrt(0.5)))
 
 
 def silu(x: Operand, /) -> Tensor:
-    """Sigmoid linear unit ``x * sigmoid(x)``, also known as swish."""
+    """Sigmoid linear unit ``x * sigmoid(x)``, also known as swish.
+
+    Examples
+    --------
+    >>> gt.nn.functional.silu(gt.tensor([-1.0, 2.0]))
+    tensor([-0.2689414,  1.761594 ], dtype=float32)
+    """
     return multiply(x, sigmoid(x))
 
 
@@ -256,6 +289,12 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
         If the shapes do not fit.
     ValueError
         For another activation.
+
+    Examples
+    --------
+    >>> b = gt.tensor([0.0, 1.0, -5.0])
+    >>> gt.nn.functional.dense(gt.ones((1, 2)), gt.ones((2, 3)), b, "relu")
+    tensor([[2., 3., 0.]], dtype=float32)
     """
     if not isinstance(activation, str | None) or activation not in ACTIVATIONS:
         allowed = ", ".join(repr(name) for name in ACTIVATIONS)
@@ -272,6 +311,11 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     if casting.dtype is not None:
         x, w, b = lowered("dense", x, w, b)
     if not x.dtype == w.dtype == b.dtype:
+        if x.dtype == np.float64 and w.dtype == np.float32:
+            backend.warn_user(
+                "dense: x is float64 and the weight float32, so all that follows is float64, at "
+                "half the speed; write x.astype(gt.float32), or give the layers dtype=gt.float64"
+            )
         return ACTIVATIONS[activation](x @ w + b)  # by the rules of promotion
     rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
     if activation in FROM_RESULT:
@@ -304,6 +348,11 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     ------
     ShapeError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> gt.nn.functional.layer_norm(gt.tensor([[1.0, 3.0]]), gt.ones(2), gt.zeros(2))
+    tensor([[-0.999995,  0.999995]], dtype=float32)
     """
     x = widened(x)
     rows = _norm_rows("layer_norm", x, weight=weight, bias=bias)
@@ -314,6 +363,11 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """``x / sqrt(mean(x**2) + eps) * weight`` along the last axis (Zhang & Sennrich 2019).
 
     Parameters, result and errors are those of :func:`layer_norm`.
+
+    Examples
+    --------
+    >>> gt.nn.functional.rms_norm(gt.tensor([[3.0, 4.0]]), gt.ones(2))
+    tensor([[0.8485278, 1.1313704]], dtype=float32)
     """
     x = widened(x)
     rows = _norm_rows("rms_norm", x, weight=weight)
@@ -497,7 +551,13 @@ def cross_entropy(
 
 
 def accuracy(logits: Tensor, target: Operand) -> Tensor:
-    """Share of rows whose largest entry is that of the target, a float64 tensor of shape ()."""
+    """Share of rows whose largest entry is that of the target, a float64 tensor of shape ().
+
+    Examples
+    --------
+    >>> gt.nn.functional.accuracy(gt.tensor([[2.0, 0.0], [0.0, 2.0]]), gt.tensor([0, 0]))
+    tensor(0.5, dtype=float64)
+    """
     logits = asarray(logits)
     raw = _target("accuracy", logits, target)
     backend.same_device("accuracy", [logits.array, raw])

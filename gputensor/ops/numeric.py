@@ -38,17 +38,35 @@ __all__ = [
 
 
 def cumsum(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """:func:`cumulative_sum` with NumPy's parameters: over all elements in one row by default."""
+    """:func:`cumulative_sum` with NumPy's parameters: over all elements in one row by default.
+
+    Examples
+    --------
+    >>> gt.cumsum(gt.tensor([1, 2, 3]))
+    tensor([1, 3, 6])
+    """
     return cumulative_sum(flatten(x) if axis is None else x, axis=axis, dtype=dtype)
 
 
 def cumprod(x: Operand, /, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """:func:`cumulative_prod` with NumPy's parameters: over all elements in one row by default."""
+    """:func:`cumulative_prod` with NumPy's parameters: over all elements in one row by default.
+
+    Examples
+    --------
+    >>> gt.cumprod(gt.tensor([1, 2, 3]))
+    tensor([1, 2, 6])
+    """
     return cumulative_prod(flatten(x) if axis is None else x, axis=axis, dtype=dtype)
 
 
 def angle(x: Operand, /) -> Tensor:
-    """Argument of complex numbers, in radians: 0 or pi of real ones; gradient 0 at 0."""
+    """Argument of complex numbers, in radians: 0 or pi of real ones; gradient 0 at 0.
+
+    Examples
+    --------
+    >>> gt.angle(gt.tensor([1j, -1.0]))
+    tensor([1.5707964, 3.1415927], dtype=float32)
+    """
     x = as_array("angle", x)
     if getattr(x, "dtype", None) == np.bool_:
         x = astype(x, np.float64)
@@ -56,12 +74,24 @@ def angle(x: Operand, /) -> Tensor:
 
 
 def deg2rad(x: Operand, /) -> Tensor:
-    """Radians of degrees."""
+    """Radians of degrees.
+
+    Examples
+    --------
+    >>> gt.deg2rad(gt.tensor([180.0]))
+    tensor([3.1415927], dtype=float32)
+    """
     return multiply(x, math.pi / 180)
 
 
 def rad2deg(x: Operand, /) -> Tensor:
-    """Degrees of radians."""
+    """Degrees of radians.
+
+    Examples
+    --------
+    >>> gt.rad2deg(gt.tensor([gt.pi]))
+    tensor([180.], dtype=float32)
+    """
     return multiply(x, 180 / math.pi)
 
 
@@ -72,6 +102,11 @@ def swapaxes(x: Operand, axis1: int, axis2: int, /) -> Tensor:
     ------
     ShapeError
         If one is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.swapaxes(gt.ones((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
     """
     x = as_array("swapaxes", x)
     a, b = (one_axis("swapaxes", x, axis) for axis in (axis1, axis2))
@@ -103,6 +138,11 @@ def quantile(x: Operand, q: Any, /, axis: Axis = None, *, keepdims: bool = False
         If there are no elements, or `axis` is not an axis of `x`.
     ValueError
         If `q` is out of range.
+
+    Examples
+    --------
+    >>> gt.quantile(gt.tensor([1.0, 2.0, 3.0]), 0.5)
+    tensor(2., dtype=float32)
     """
     x = as_array("quantile", x)
     axis = checked_axis("quantile", x, axis)
@@ -134,7 +174,13 @@ def quantile(x: Operand, q: Any, /, axis: Axis = None, *, keepdims: bool = False
 
 
 def median(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Middle of the elements along `axis` in order; parameters as for :func:`quantile`."""
+    """Middle of the elements along `axis` in order; parameters as for :func:`quantile`.
+
+    Examples
+    --------
+    >>> gt.median(gt.tensor([3.0, 1.0, 2.0]))
+    tensor(2., dtype=float32)
+    """
     return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
 
@@ -177,6 +223,11 @@ def convolve(x: Operand, y: Operand, /, mode: str = "full") -> Tensor:
         If a sequence is empty or has several axes.
     ValueError
         If `mode` is another.
+
+    Examples
+    --------
+    >>> gt.convolve(gt.tensor([1, 2, 3]), gt.tensor([1, 1]))
+    tensor([1, 3, 5, 3])
     """
     if mode not in ("full", "same", "valid"):
         raise ValueError(f"convolve: mode is {mode!r}; allowed are 'full', 'same' and 'valid'")
@@ -221,6 +272,11 @@ def interp(
     ------
     ShapeError
         If `xp` and `fp` are not of one shape (n,), or empty.
+
+    Examples
+    --------
+    >>> gt.interp(gt.tensor([1.5]), gt.tensor([1.0, 2.0]), gt.tensor([10.0, 20.0]))
+    tensor([15.], dtype=float32)
     """
     at, knots, values = asarray(x), asarray(xp), asarray(fp)
     if knots.ndim != 1 or not knots.size or knots.shape != values.shape:
@@ -308,6 +364,11 @@ def segment_sum(x: Operand, segment_ids: Operand, /, num_segments: int | None = 
         If there are not as many groups' numbers as rows.
     OutOfRangeError
         If a group's number is out of range.
+
+    Examples
+    --------
+    >>> gt.segment_sum(gt.tensor([1.0, 2.0, 3.0]), gt.tensor([0, 0, 1]), 2)
+    tensor([3., 3.], dtype=float32)
     """
     rows = asarray(x)
     ids, groups = _group_ids("segment_sum", segment_ids, num_segments)
@@ -338,6 +399,11 @@ def bincount(x: Operand, /, weights: Operand | None = None, minlength: int = 0) 
         If `x` or `weights` do not have one axis, of one length.
     OutOfRangeError
         If an integer is negative (on the CPU).
+
+    Examples
+    --------
+    >>> gt.bincount(gt.tensor([0, 2, 2]))
+    tensor([1, 0, 2])
     """
     ids, groups = _group_ids("bincount", x, None, integer("bincount", "minlength", minlength))
     if weights is not None:

@@ -48,6 +48,11 @@ def repeat(x: Operand, repeats: int | Operand, /, axis: int | None = None) -> Te
         If `axis` is not an axis of `x`, or `repeats` has another length.
     ValueError
         If a number is negative.
+
+    Examples
+    --------
+    >>> gt.repeat(gt.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
     """
     x = flatten(x) if axis is None else as_array("repeat", x)
     axis = one_axis("repeat", x, 0 if axis is None else axis)
@@ -82,6 +87,11 @@ def unstack(x: Operand, /, axis: int = 0) -> tuple[Tensor, ...]:
     ------
     ShapeError
         If `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.unstack(gt.tensor([[1, 2], [3, 4]]))
+    (tensor([1, 2]), tensor([3, 4]))
     """
     x = as_array("unstack", x)
     axis = one_axis("unstack", x, axis)
@@ -103,6 +113,11 @@ def split(x: Operand, sections: int | Sequence[int], /, axis: int = 0) -> list[T
     ------
     ShapeError
         If `axis` is not an axis of `x`, or cannot be cut into as many parts of one length.
+
+    Examples
+    --------
+    >>> gt.split(gt.arange(4), 2)
+    [tensor([0, 1]), tensor([2, 3])]
     """
     x = as_array("split", x)
     axis = one_axis("split", x, axis)
@@ -168,6 +183,11 @@ def pad(
         If `pad_width` does not fit, or an axis without elements has nothing to repeat.
     ValueError
         If a width is negative, or `mode` is another.
+
+    Examples
+    --------
+    >>> gt.pad(gt.tensor([1, 2]), (1, 2))
+    tensor([0, 1, 2, 0, 0])
     """
     x = as_array("pad", x)
     shape: tuple[int, ...] = getattr(x, "shape", ())

@@ -62,9 +62,12 @@ class autocast(Mode):
 
     Examples
     --------
+    >>> model, x, labels = gt.nn.Dense(4, 3), gt.ones((2, 4)), gt.tensor([0, 2])
     >>> with gt.autocast("float16"):
     ...     loss = gt.nn.functional.cross_entropy(model(x), labels)
     >>> loss.backward()
+    >>> model.weight.grad.dtype
+    dtype('float32')
     """
 
     name = "autocast"

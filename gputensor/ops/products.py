@@ -111,6 +111,12 @@ def matmul(x: Operand, y: Operand, /) -> Tensor:
     ------
     ShapeError
         If the shapes do not fit, or an operand has no axis.
+
+    Examples
+    --------
+    >>> gt.matmul(gt.ones((2, 3)), gt.ones((3, 2)))
+    tensor([[3., 3.],
+            [3., 3.]], dtype=float32)
     """
     if casting.dtype is not None:
         x, y = lowered("matmul", x, y)
@@ -344,7 +350,9 @@ def einsum(subscripts: Any, /, *operands: Any) -> Tensor:
 
     Examples
     --------
-    >>> gt.einsum("bij,bjk->bik", x, y)  # a batch of matrix products
+    >>> x, y = gt.ones((2, 3, 4)), gt.ones((2, 4, 5))
+    >>> gt.einsum("bij,bjk->bik", x, y).shape  # a batch of matrix products
+    (2, 3, 5)
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _from_lists((subscripts, *operands))  # type: ignore[assignment]
@@ -388,6 +396,12 @@ def tensordot(
     ------
     ShapeError
         If `axes` are not pairs of equal length.
+
+    Examples
+    --------
+    >>> gt.tensordot(gt.ones((2, 3)), gt.ones((3, 2)), axes=1)
+    tensor([[3., 3.],
+            [3., 3.]], dtype=float32)
     """
     x1, x2 = as_array("tensordot", x1), as_array("tensordot", x2)
     first, second = _shape_of(x1), _shape_of(x2)
@@ -427,6 +441,11 @@ def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     ------
     ShapeError
         If the operands have not the same length along `axis`, or do not broadcast.
+
+    Examples
+    --------
+    >>> gt.vecdot(gt.ones((2, 3)), gt.ones((2, 3)))
+    tensor([3., 3.], dtype=float32)
     """
     x1, x2 = as_array("vecdot", x1), as_array("vecdot", x2)
     for x in (x1, x2):
@@ -451,12 +470,23 @@ def dot(x1: Operand, x2: Operand, /) -> Tensor:
     """NumPy's dot: of the last axis of `x1` and the last but one of `x2`, or its only one.
 
     Of numbers it is the product. Complex numbers are not conjugated, see :func:`vecdot`.
+
+    Examples
+    --------
+    >>> gt.dot(gt.tensor([1, 2]), gt.tensor([3, 4]))
+    tensor(11)
     """
     return _contracted("dot", x1, x2, -2)
 
 
 def inner(x1: Operand, x2: Operand, /) -> Tensor:
-    """NumPy's inner: sums of products over the last axes; of numbers the product."""
+    """NumPy's inner: sums of products over the last axes; of numbers the product.
+
+    Examples
+    --------
+    >>> gt.inner(gt.tensor([1, 2]), gt.tensor([3, 4]))
+    tensor(11)
+    """
     return _contracted("inner", x1, x2, -1)
 
 
@@ -468,12 +498,26 @@ def _contracted(name: str, x1: Operand, x2: Operand, axis: int) -> Tensor:
 
 
 def outer(x1: Operand, x2: Operand, /) -> Tensor:
-    """Products of every element of `x1` with every one of `x2`: shape (x1.size, x2.size)."""
+    """Products of every element of `x1` with every one of `x2`: shape (x1.size, x2.size).
+
+    Examples
+    --------
+    >>> gt.outer(gt.tensor([1, 2]), gt.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
     return multiply(reshape(x1, (-1, 1)), reshape(x2, (1, -1)))
 
 
 def kron(x1: Operand, x2: Operand, /) -> Tensor:
-    """Kronecker product: each element of `x1` becomes that element times `x2`."""
+    """Kronecker product: each element of `x1` becomes that element times `x2`.
+
+    Examples
+    --------
+    >>> gt.kron(gt.eye(2), gt.ones((1, 2)))
+    tensor([[1., 1., 0., 0.],
+            [0., 0., 1., 1.]], dtype=float32)
+    """
     x1, x2 = as_array("kron", x1), as_array("kron", x2)
     first, second = _shape_of(x1), _shape_of(x2)
     axes = max(len(first), len(second))
@@ -488,5 +532,11 @@ def kron(x1: Operand, x2: Operand, /) -> Tensor:
 def trace(
     x: Operand, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
 ) -> Tensor:
-    """Sum of the elements of :func:`diagonal`; `dtype` is that of the sum."""
+    """Sum of the elements of :func:`diagonal`; `dtype` is that of the sum.
+
+    Examples
+    --------
+    >>> gt.trace(gt.eye(3))
+    tensor(3., dtype=float32)
+    """
     return sum(diagonal(x, offset, axis1, axis2), axis=-1, dtype=dtype)

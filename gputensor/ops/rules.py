@@ -7,6 +7,7 @@ import numpy as np
 
 from gputensor.autograd import Operand, Primitive, Rule, Tensor
 from gputensor.kernels.runtime import widen
+from gputensor.shown import examples
 
 __all__ = [
     "Binary",
@@ -25,7 +26,11 @@ Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 
 
 def unary(
-    name: str, text: str, rule: Rule | None, forward: Callable[..., Any] | None = None
+    name: str,
+    text: str,
+    rule: Rule | None,
+    forward: Callable[..., Any] | None = None,
+    example: str = "",
 ) -> Unary:
     rules = None if rule is None else (rule,)
     function = Primitive(name, forward, rules, elementwise=True).unary()
@@ -41,12 +46,16 @@ def unary(
     -------
     Tensor
         Of the shape of `x`.
-    """
+    """ + examples(example)
     return function
 
 
 def binary(
-    name: str, text: str, rules: tuple[Rule, Rule] | None, forward: Callable[..., Any] | None = None
+    name: str,
+    text: str,
+    rules: tuple[Rule, Rule] | None,
+    forward: Callable[..., Any] | None = None,
+    example: str = "",
 ) -> Binary:
     function = Primitive(name, forward, rules, elementwise=True).binary()
     function.__name__ = function.__qualname__ = name
@@ -69,7 +78,7 @@ def binary(
         If the shapes do not broadcast.
     DeviceMismatchError
         If the operands are on different devices.
-    """
+    """ + examples(example)
     return function
 
 

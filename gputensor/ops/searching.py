@@ -44,12 +44,23 @@ def argmax(x: Operand, /, axis: int | None = None, *, keepdims: bool = False) ->
     ------
     ShapeError
         If there is no element, or `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.argmax(gt.tensor([[1, 4], [3, 2]]), axis=1)
+    tensor([1, 0])
     """
     return _arg(_argmax, x, axis, keepdims)
 
 
 def argmin(x: Operand, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Index of the smallest element; otherwise as :func:`argmax`."""
+    """Index of the smallest element; otherwise as :func:`argmax`.
+
+    Examples
+    --------
+    >>> gt.argmin(gt.tensor([3, 1, 2]))
+    tensor(1)
+    """
     return _arg(_argmin, x, axis, keepdims)
 
 
@@ -62,7 +73,13 @@ _count_nonzero = Primitive(
 
 
 def count_nonzero(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """How many elements along `axis` are not zero; parameters as for :func:`sum`."""
+    """How many elements along `axis` are not zero; parameters as for :func:`sum`.
+
+    Examples
+    --------
+    >>> gt.count_nonzero(gt.tensor([0, 1, 2]))
+    tensor(2)
+    """
     x = as_array("count_nonzero", x)
     axis = checked_axis("count_nonzero", x, axis)
     return _count_nonzero(x, axis=axis, keepdims=keepdims)
@@ -86,6 +103,11 @@ def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
     ------
     ShapeError
         If `x` has no axis.
+
+    Examples
+    --------
+    >>> gt.nonzero(gt.tensor([0, 1, 2]))
+    (tensor([1, 2]),)
     """
     array = asarray(x).array
     if not array.ndim:
@@ -132,6 +154,11 @@ def searchsorted(
         If `x1` does not have one axis.
     ValueError
         If `side` is another.
+
+    Examples
+    --------
+    >>> gt.searchsorted(gt.tensor([1, 3, 5]), gt.tensor([2, 5]))
+    tensor([1, 2])
     """
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side is {side!r}; allowed are 'left' and 'right'")

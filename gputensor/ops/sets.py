@@ -60,6 +60,11 @@ def unique_all(x: Operand, /) -> UniqueAll:
         ``inverse_indices`` of the shape of `x`, for which ``values[inverse_indices]`` is `x`;
         ``counts``. Every NaN is a value of its own. Their number depends on the data: on CUDA
         this waits for the device.
+
+    Examples
+    --------
+    >>> gt.unique_all(gt.tensor([3, 1, 3])).values
+    tensor([1, 3])
     """
     asked = {"return_index": True, "return_inverse": True, "return_counts": True}
     values, indices, inverse, counts = _unique(x, **asked)
@@ -69,7 +74,13 @@ def unique_all(x: Operand, /) -> UniqueAll:
 
 
 def unique_counts(x: Operand, /) -> UniqueCounts:
-    """Distinct elements and how often each occurs; as :func:`unique_all` has them."""
+    """Distinct elements and how often each occurs; as :func:`unique_all` has them.
+
+    Examples
+    --------
+    >>> gt.unique_counts(gt.tensor([3, 1, 3])).counts
+    tensor([1, 2])
+    """
     if _tracked(x):
         found = unique_all(x)
         return UniqueCounts(found.values, found.counts)
@@ -77,7 +88,13 @@ def unique_counts(x: Operand, /) -> UniqueCounts:
 
 
 def unique_inverse(x: Operand, /) -> UniqueInverse:
-    """Distinct elements and which one each element is; as :func:`unique_all` has them."""
+    """Distinct elements and which one each element is; as :func:`unique_all` has them.
+
+    Examples
+    --------
+    >>> gt.unique_inverse(gt.tensor([3, 1, 3])).inverse_indices
+    tensor([1, 0, 1])
+    """
     if _tracked(x):
         found = unique_all(x)
         return UniqueInverse(found.values, found.inverse_indices)
@@ -86,5 +103,11 @@ def unique_inverse(x: Operand, /) -> UniqueInverse:
 
 
 def unique_values(x: Operand, /) -> Tensor:
-    """Distinct elements; as :func:`unique_all` has them."""
+    """Distinct elements; as :func:`unique_all` has them.
+
+    Examples
+    --------
+    >>> gt.unique_values(gt.tensor([3, 1, 3]))
+    tensor([1, 3])
+    """
     return unique_all(x).values if _tracked(x) else wrap(_unique(x))

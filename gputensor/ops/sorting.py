@@ -69,6 +69,11 @@ def sort(x: Operand, /, axis: int = -1, *, descending: bool = False, stable: boo
     ------
     ShapeError
         If `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.sort(gt.tensor([3, 1, 2]), descending=True)
+    tensor([3, 2, 1])
     """
     x, axis = _along("sort", x, axis)
     return _sort(x, axis=axis, descending=descending, stable=stable)
@@ -77,7 +82,13 @@ def sort(x: Operand, /, axis: int = -1, *, descending: bool = False, stable: boo
 def argsort(
     x: Operand, /, axis: int = -1, *, descending: bool = False, stable: bool = True
 ) -> Tensor:
-    """Indices that put the elements along `axis` in order; parameters as for :func:`sort`."""
+    """Indices that put the elements along `axis` in order; parameters as for :func:`sort`.
+
+    Examples
+    --------
+    >>> gt.argsort(gt.tensor([3, 1, 2]))
+    tensor([1, 2, 0])
+    """
     x, axis = _along("argsort", x, axis)
     return _argsort(x, axis=axis, descending=descending, stable=stable)
 
@@ -110,6 +121,11 @@ def topk(x: Operand, k: int, /, axis: int = -1, *, largest: bool = True) -> TopK
     ------
     ShapeError
         If there are fewer than `k` elements, or `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.topk(gt.tensor([3.0, 1.0, 2.0]), 2)
+    TopK(values=tensor([3., 2.], dtype=float32), indices=tensor([0, 2]))
     """
     x, axis = _along("topk", x, axis)
     shape, k = x.shape, integer("topk", "k", k)

@@ -34,41 +34,53 @@ def _sinc_rule(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return g * xp.where(small, math.pi * near * series, far)
 
 
-def _special(name: str, text: str, rule: Rule) -> Unary:
+def _special(name: str, text: str, rule: Rule, example: str = "") -> Unary:
     def forward(xp: Any, x: Any) -> Any:
         return narrow(xp, getattr(xp, name)(floating(xp, x)), x)
 
-    return unary(name, text, rule, forward)
+    return unary(name, text, rule, forward, example)
 
 
-sinc = _special("sinc", "``sin(pi * x) / (pi * x)``, and 1 at 0.", _sinc_rule)
+sinc = _special(
+    "sinc",
+    "``sin(pi * x) / (pi * x)``, and 1 at 0.",
+    _sinc_rule,
+    example=">>> gt.sinc(gt.tensor([0.0, 0.5]))\ntensor([1.        , 0.63661975], dtype=float32)",
+)
 
 erf = _special(
-    "erf", "Error function.", lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
+    "erf",
+    "Error function.",
+    lambda xp, g, _out, x: g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x),
+    example=">>> gt.erf(gt.tensor([0.0, 1.0]))\ntensor([0.       , 0.8427008], dtype=float32)",
 )
 
 erfc = _special(
     "erfc",
     "Complementary error function ``1 - erf(x)``, exact where it is small.",
     lambda xp, g, _out, x: -g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x),
+    example=">>> gt.erfc(gt.tensor([0.0, 1.0]))\ntensor([1.       , 0.1572992], dtype=float32)",
 )
 
 erfinv = _special(
     "erfinv",
     "Inverse of :func:`erf`.",
     lambda xp, g, out, _x: g * (math.sqrt(math.pi) / 2) * xp.exp(out * out),
+    example=">>> gt.erfinv(gt.tensor([0.0, 0.5]))\ntensor([0.        , 0.47693628], dtype=float32)",
 )
 
 gammaln = _special(
     "gammaln",
     "Logarithm of the absolute value of the gamma function.",
     lambda xp, g, _out, x: g * xp.digamma(x),
+    example=">>> gt.gammaln(gt.tensor([1.0, 5.0]))\ntensor([0.       , 3.1780539], dtype=float32)",
 )
 
 digamma = _special(
     "digamma",
     "Derivative of :func:`gammaln`.",
     lambda xp, g, _out, x: g * xp.polygamma(1, x),
+    example=">>> gt.special.psi(gt.tensor([1.0]))\ntensor([-0.5772157], dtype=float32)",
 )
 
 
@@ -106,6 +118,11 @@ def polygamma(n: int | Operand, x: Operand, /) -> Tensor:
         If `n` requires a gradient: there is none.
     ValueError
         If `n` is a negative int.
+
+    Examples
+    --------
+    >>> gt.polygamma(1, gt.tensor([1.0]))
+    tensor([1.644934], dtype=float32)
     """
     if isinstance(n, Tensor) and n.requires_grad:
         raise GraphError("polygamma: there is no gradient towards n; write n.detach()")

@@ -65,6 +65,12 @@ def sum(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
     ------
     ShapeError
         If `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.sum(gt.tensor([[1, 2], [3, 4]]), axis=1, keepdims=True)
+    tensor([[3],
+            [7]])
     """
     x = widened(as_array("sum", x))
     dtype = dtype if dtype is None else checked_dtype("sum", dtype)
@@ -86,7 +92,13 @@ _mean = Primitive(
 
 
 def mean(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN."""
+    """Arithmetic mean along `axis`; parameters as for :func:`sum`. Of no elements it is NaN.
+
+    Examples
+    --------
+    >>> gt.mean(gt.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    tensor([2., 3.], dtype=float32)
+    """
     x = widened(as_array("mean", x))
     return _mean(x, axis=checked_axis("mean", x, axis), keepdims=keepdims)
 
@@ -150,6 +162,11 @@ def var(
     The sum of squared deviations is divided by their number less `correction`; it is NaN where
     nothing is left to divide by. Deviations of complex numbers count by their absolute value.
     Other parameters are those of :func:`sum`.
+
+    Examples
+    --------
+    >>> gt.var(gt.tensor([1.0, 3.0]))
+    tensor(1., dtype=float32)
     """
     x, correction = widened(as_array("var", x)), number("var", "correction", correction)
     dtype = getattr(x, "dtype", None)
@@ -191,6 +208,11 @@ def std(
 
     Gradient and second derivative are 0 where all elements are equal, also those of ``std(x)**2``:
     take :func:`var` for it.
+
+    Examples
+    --------
+    >>> gt.std(gt.tensor([1.0, 3.0])), gt.std(gt.tensor([1.0, 3.0]), correction=1)
+    (tensor(1., dtype=float32), tensor(1.4142135, dtype=float32))
     """
     x, correction = widened(as_array("std", x)), number("std", "correction", correction)
     dtype = getattr(x, "dtype", None)
@@ -234,6 +256,11 @@ def max(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     ------
     ShapeError
         If there is no element, or `axis` is not an axis of `x`.
+
+    Examples
+    --------
+    >>> gt.max(gt.tensor([[1, 4], [3, 2]]), axis=1)
+    tensor([4, 3])
     """
     x = as_array("max", x)
     axis = checked_axis("max", x, axis)
@@ -242,7 +269,13 @@ def max(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 
 def min(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element along `axis`; as :func:`max` otherwise."""
+    """Smallest element along `axis`; as :func:`max` otherwise.
+
+    Examples
+    --------
+    >>> gt.min(gt.tensor([[1, 4], [3, 2]]), axis=1)
+    tensor([1, 2])
+    """
     x = as_array("min", x)
     axis = checked_axis("min", x, axis)
     _not_empty("min", x, axis)
@@ -276,7 +309,13 @@ _prod = Primitive(
 
 
 def prod(x: Operand, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1."""
+    """Product of the elements along `axis`; parameters as for :func:`sum`. Of none it is 1.
+
+    Examples
+    --------
+    >>> gt.prod(gt.tensor([2, 3, 4]))
+    tensor(24)
+    """
     x = widened(as_array("prod", x))
     dtype = dtype if dtype is None else checked_dtype("prod", dtype)
     return _prod(x, axis=checked_axis("prod", x, axis), dtype=dtype, keepdims=keepdims)
@@ -363,6 +402,11 @@ def cumulative_sum(
         If `axis` is not an axis of `x`, or there is none.
     ValueError
         If `axis` is missing where there are several.
+
+    Examples
+    --------
+    >>> gt.cumulative_sum(gt.tensor([1, 2, 3]), include_initial=True)
+    tensor([0, 1, 3, 6])
     """
     return _cumulative(_cumulative_sum, x, axis, dtype, include_initial)
 
@@ -378,5 +422,10 @@ def cumulative_prod(
     """Products of the elements up to each along `axis`; as :func:`cumulative_sum`.
 
     The gradient divides by nothing, so that it is right where elements are 0 too.
+
+    Examples
+    --------
+    >>> gt.cumulative_prod(gt.tensor([1, 2, 3, 4]))
+    tensor([ 1,  2,  6, 24])
     """
     return _cumulative(_cumulative_prod, x, axis, dtype, include_initial)

@@ -32,13 +32,25 @@ _all = Primitive("all", lambda xp, x, axis, keepdims: xp.all(x, axis=axis, keepd
 
 
 def any(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether any element along `axis` is true (not zero)."""
+    """Whether any element along `axis` is true (not zero).
+
+    Examples
+    --------
+    >>> gt.any(gt.tensor([True, False]))
+    tensor(True)
+    """
     x = as_array("any", x)
     return _any(x, axis=checked_axis("any", x, axis), keepdims=keepdims)
 
 
 def all(x: Operand, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether all elements along `axis` are true (not zero)."""
+    """Whether all elements along `axis` are true (not zero).
+
+    Examples
+    --------
+    >>> gt.all(gt.tensor([True, False]))
+    tensor(False)
+    """
     x = as_array("all", x)
     return _all(x, axis=checked_axis("all", x, axis), keepdims=keepdims)
 
@@ -65,6 +77,11 @@ def isclose(
     Returns
     -------
     Tensor of bool
+
+    Examples
+    --------
+    >>> gt.isclose(gt.tensor([1.0, 2.0]), gt.tensor([1.0, 2.1]))
+    tensor([ True, False])
     """
     with no_grad():
         x, y = _alike("isclose", x, y)
@@ -84,12 +101,24 @@ def allclose(
     atol: Operand = 1e-08,
     equal_nan: builtins.bool = False,
 ) -> builtins.bool:
-    """Whether all elements are close, see :func:`isclose`; on CUDA the host waits for it."""
+    """Whether all elements are close, see :func:`isclose`; on CUDA the host waits for it.
+
+    Examples
+    --------
+    >>> gt.allclose(gt.tensor([1.0]), gt.tensor([1.0 + 1e-9]))
+    True
+    """
     return builtins.bool(all(isclose(x, y, rtol, atol, equal_nan)))
 
 
 def array_equal(x: Operand, y: Operand, /, equal_nan: builtins.bool = False) -> builtins.bool:
-    """Whether shapes and elements are equal; with `equal_nan`, NaN counts as equal to NaN."""
+    """Whether shapes and elements are equal; with `equal_nan`, NaN counts as equal to NaN.
+
+    Examples
+    --------
+    >>> gt.array_equal(gt.ones(2), gt.ones(3))
+    False
+    """
     with no_grad():
         x, y = _alike("array_equal", x, y)
         if x.shape != y.shape:
@@ -148,6 +177,11 @@ def diff(
         If `axis` is not an axis of `x`, or what is put to it does not fit.
     ValueError
         If `n` is negative.
+
+    Examples
+    --------
+    >>> gt.diff(gt.tensor([1, 4, 9]))
+    tensor([3, 5])
     """
     x = as_array("diff", x)
     axis = one_axis("diff", x, axis)
@@ -211,6 +245,11 @@ def gradient(
         If there is neither one spacing nor one for each axis.
     ValueError
         For another `edge_order`.
+
+    Examples
+    --------
+    >>> gt.gradient(gt.tensor([1.0, 4.0, 9.0]))
+    tensor([3., 4., 5.], dtype=float32)
     """
     x = asarray(x)
     axis = checked_axis("gradient", x, tuple(range(x.ndim)) if axis is None else axis)

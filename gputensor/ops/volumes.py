@@ -9,6 +9,7 @@ from typing import Any
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.ops import windows
+from gputensor.ops.convolution import fold, unfold
 from gputensor.ops.manipulation import permute_dims, reshape
 
 __all__ = ["average_pool", "convolve", "convolve_transposed", "largest_pool"]
@@ -79,7 +80,7 @@ def convolve(
         window, step, spread = (kd, 1), (stride[0], 1), (dilation[0], 1)
         pads = windows.pads_of("conv3d", along, (size, 1), window, step, spread)
         (out, _) = windows._windows("conv3d", (size, 1), window, step, spread, pads)
-        found = windows.unfold(
+        found = unfold(
             _columns(x),
             window=window,
             stride=step,
@@ -143,7 +144,7 @@ def convolve_transposed(
     high, wide = y.shape[1:3]
     parts = reshape(y, (n, size, high, wide, groups, kd, each))
     parts = permute_dims(parts, (0, 1, 5, 2, 3, 4, 6))
-    found = windows.fold(
+    found = fold(
         reshape(parts, (n, size, 1, kd, high * wide * groups * each)),
         window=(kd, 1),
         stride=(stride[0], 1),

@@ -12,12 +12,15 @@ from typing import Any
 from gputensor import backend, kernels
 from gputensor.autograd import Primitive, Tensor
 from gputensor.errors import ShapeError
-from gputensor.ops.creation import asarray, ones
+from gputensor.kernels.bias_activation import FROM_RESULT
+from gputensor.kernels.runtime import LOOP_FLOATS
+from gputensor.ops.convolution import convolve_by_parts, fold, transposed_by_parts, unfold
+from gputensor.ops.creation import asarray, ones, zeros
 from gputensor.ops.elementwise import divide, multiply
 from gputensor.ops.manipulation import permute_dims, reshape
 from gputensor.ops.nn import ACTIVATIONS, dense
 from gputensor.ops.pieces import pad
-from gputensor.ops.precision import widened
+from gputensor.ops.precision import casting, widened
 from gputensor.ops.products import matmul
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
@@ -26,32 +29,6 @@ __all__ = ["average_pool", "convolve", "convolve_transposed", "largest_pool", "p
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
-
-
-def _unfold_rule(xp: Any, g: Any, _out: Any, _x: Any, *, out: Pair, **geometry: Any) -> Any:
-    size = tuple(_x.shape[1:3])
-    if isinstance(g, Tensor):
-        return fold(g, size=size, **geometry)
-    return kernels.fold.raw(backend.in_c_order(g), size=size, **geometry)
-
-
-def _fold_rule(xp: Any, g: Any, _out: Any, _x: Any, *, size: Pair, **geometry: Any) -> Any:
-    out = tuple(_x.shape[1:3])
-    if isinstance(g, Tensor):
-        return unfold(g, out=out, **geometry)
-    return kernels.unfold.raw(backend.in_c_order(g), out=out, **geometry)
-
-
-unfold = Primitive(
-    "unfold",
-    lambda _xp, x, **geometry: kernels.unfold.raw(backend.in_c_order(x), **geometry),
-    (_unfold_rule,),
-)
-fold = Primitive(
-    "fold",
-    lambda _xp, g, **geometry: kernels.fold.raw(backend.in_c_order(g), **geometry),
-    (_fold_rule,),
-)
 
 
 def _largest_rule(
@@ -182,12 +159,25 @@ def convolve(
     window = (kh, kw)
     pads = pads_of("conv", padding, (high, wide), window, stride, dilation)
     out = _windows("conv", (high, wide), window, stride, dilation, pads)
-    if window == stride == (1, 1) and pads == ((0, 0), (0, 0)):
+    before = (pads[0][0], pads[1][0])
+    geometry: dict[str, Any] = {
+        "window": window,
+        "stride": stride,
+        "dilation": dilation,
+        "before": before,
+        "out": out,
+    }
+    pointwise = window == stride == (1, 1) and pads == ((0, 0), (0, 0))
+    if not pointwise and groups == 1 and n and _by_parts(x, weight, bias):
+        if bias is None:
+            bias = zeros(filters, dtype=x.dtype, device=x.device)
+        kind = activation if activation in FROM_RESULT else None
+        y = convolve_by_parts(x, weight, bias, kind=kind, **geometry)
+        return y if kind else ACTIVATIONS[activation](y)
+    if pointwise:
         rows = reshape(x, (n * out[0] * out[1], 1, channels))
     else:
-        before = (pads[0][0], pads[1][0])
-        found = unfold(x, window=window, stride=stride, dilation=dilation, before=before, out=out)
-        rows = reshape(found, (n * out[0] * out[1], kh * kw, channels))
+        rows = reshape(unfold(x, **geometry), (n * out[0] * out[1], kh * kw, channels))
     if groups == 1:
         flat = reshape(rows, (rows.shape[0], kh * kw * channels))
         y = dense(flat, reshape(weight, (kh * kw * channels, filters)), bias, activation)
@@ -195,6 +185,13 @@ def convolve(
         y = _grouped(rows, reshape(weight, (kh * kw, depth, filters)), groups)
         y = ACTIVATIONS[activation](y if bias is None else y + bias)
     return reshape(y, (n, *out, filters))
+
+
+def _by_parts(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether operands are on the CPU, all of one dtype that loops compute with."""
+    dtypes = {t.dtype for t in (x, weight, bias) if t is not None}
+    alike = len(dtypes) == 1 and casting.dtype is None
+    return alike and backend.on_cpu(x.array) and x.dtype.name in LOOP_FLOATS
 
 
 def _grouped(rows: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -262,13 +259,24 @@ def convolve_transposed(
     )
     if min(size) < 1:
         raise ShapeError(f"conv_transpose: padding {padding} leaves nothing of the result")
+    before = (padding[0][0], padding[1][0])
+    geometry: dict[str, Any] = {
+        "window": (kh, kw),
+        "stride": stride,
+        "dilation": dilation,
+        "before": before,
+        "size": size,
+    }
+    if groups == 1 and x.size and _by_parts(x, weight, bias):
+        if bias is None:
+            bias = zeros(each, dtype=x.dtype, device=x.device)
+        return transposed_by_parts(x, weight, bias, **geometry)
     rows = reshape(x, (n * high * wide, groups, channels // groups))
     factors = reshape(weight, (kh * kw * each, groups, channels // groups))
     y = matmul(permute_dims(rows, (1, 0, 2)), permute_dims(factors, (1, 2, 0)))
     y = reshape(y, (groups, n * high * wide, kh * kw, each))
     y = reshape(permute_dims(y, (1, 2, 0, 3)), (n, high, wide, kh * kw, groups * each))
-    before = (padding[0][0], padding[1][0])
-    found = fold(y, window=(kh, kw), stride=stride, dilation=dilation, before=before, size=size)
+    found = fold(y, **geometry)
     return found if bias is None else found + bias
 
 

@@ -1,5 +1,8 @@
 """Optimizers, and schedules of their learning rates."""
 
+from typing import TYPE_CHECKING
+
+from gputensor import words
 from gputensor.optim import schedules
 from gputensor.optim.groups import Group
 from gputensor.optim.more_rules import ASGD, Adamax, RAdam, Rprop
@@ -29,3 +32,6 @@ __all__ = [
     "Schedule",
     "schedules",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = words.unknown("gputensor.optim")

@@ -120,6 +120,12 @@ class Group(Watched):
     lr : float or Schedule
     settings : dict
         Values of all in `checks`.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.SGD([w], lr=0.1).param_groups[0]["lr"]
+    0.1
     """
 
     def __init__(self, checks: dict[str, Check], lr: Any, settings: dict[str, Any]) -> None:

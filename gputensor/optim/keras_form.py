@@ -81,10 +81,12 @@ class KerasForm(Optimizer):
         for part in self._parts:
             average = part.states.get("average")
             if average is not None:
-                values = part.block.values.array[part.first : part.first + part.size]
+                values = part.block.values.array[part.low : part.high]
                 with backend.on_device_of(values):
                     values[...] = average.array.astype(values.dtype)
-                changed(values, "finalize_variable_values")
+                if (shard := self._shard) is not None:
+                    shard.gather([part])
+                changed(part.block.values.array, "finalize_variable_values")
 
     # Settings of all rules
 
@@ -121,16 +123,20 @@ class KerasForm(Optimizer):
         if self._is_plain(stretches):
             super()._step(stretches, skip)
             return
-        self._set_rates(stretches)
-        flags: dict[int, Array | None] = dict(self._flags(stretches, skip))
-        self._wait(stretches, flags)
+        self._arrive()
+        shard = self._shard
+        everything = stretches
+        if shard is not None:
+            stretches = self._cut(shard, stretches)
+        self._set_rates(everything)
+        flags: dict[int, Array | None] = dict(self._flags(everything, skip))
+        self._wait(everything, flags)
         for part, start, stop in stretches:
             with backend.on_device_of(part.block.values.array):
                 self._gather(part, start, stop)
         self._clip_together(stretches)
-        done: dict[str, Array | None] = {}
+        done = {str(p.block.values.device): flags.get(id(p.rate)) for p, _, _ in everything}
         for part, start, stop in stretches:
-            done[str(part.block.values.device)] = flags.get(id(part.rate))
             flag_here = flags.get(id(part.rate))
             with backend.on_device_of(part.block.values.array):
                 self._clip(part, start, stop)
@@ -140,10 +146,22 @@ class KerasForm(Optimizer):
                     _put(launch.p, launch.p * keep, flag_here)
                 self._update(launch)
                 self._finish(launch)
+        if shard is not None:
+            shard.gather(list({id(part): part for part, _, _ in everything}.values()))
+        for part, _, _ in everything:
             changed(part.block.values.array, "an optimizer's step")
-        for clock in {id(c): c for c in (self._clock(p.block) for p, _, _ in stretches)}.values():
+        for clock in {id(c): c for c in (self._clock(p.block) for p, _, _ in everything)}.values():
             with backend.on_device_of(clock.value.array):
                 add_one(clock.value.array, done[str(clock.value.device)])
+
+    def _cut(
+        self, shard: Any, stretches: list[tuple[Part, int, int]]
+    ) -> list[tuple[Part, int, int]]:
+        """What of the stretches this rank moves."""
+        if any(part.group.clipnorm is not None for part, _, _ in stretches):
+            shard.refuse("clipnorm, the norm of each parameter's gradient,")
+        found: list[tuple[Part, int, int]] = shard.cut(stretches)
+        return found
 
     def _wait(self, stretches: list[tuple[Part, int, int]], flags: dict[int, Array | None]) -> None:
         """Note in the flags where a step only adds gradients up."""
@@ -169,7 +187,7 @@ class KerasForm(Optimizer):
         every = group.gradient_accumulation_steps
         if not every:
             return
-        total = part.states["accumulated"].array[start - part.first : stop - part.first]
+        total = part.states["accumulated"].array[start - part.low : stop - part.low]
         total += g
         g[...] = total / total.dtype.type(every)
         first = self._first_of(part)
@@ -181,8 +199,9 @@ class KerasForm(Optimizer):
 
     def _clip_together(self, stretches: list[tuple[Part, int, int]]) -> None:
         """Clip by the norm of all gradients."""
-        most = [part.group.global_clipnorm for part, _, _ in stretches]
-        if most and most[0] is not None and stretches[0][0].group.clipnorm is None:
+        groups = self.param_groups
+        most = [group.global_clipnorm for group in groups]
+        if most and most[0] is not None and groups[0].clipnorm is None:
             gradients = [part.block.grads.array[start:stop] for part, start, stop in stretches]
             squared = self._squared_norm(gradients)
             for g in gradients:
@@ -551,6 +570,7 @@ class Adafactor(_ByParameter):
 class Muon(KerasForm, Formula):
     """Muon for matrices, and AdamW for the rest."""
 
+    _elementwise = False
     _settings: ClassVar[dict[str, Check]] = {
         "adam_beta_1": _decay01,
         "adam_beta_2": _decay01,

@@ -27,6 +27,12 @@ class Adamax(Formula):
         Times the parameter, added to its gradient.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Adamax([w], lr=0.1)
+    Adamax(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -80,6 +86,12 @@ class RAdam(Formula):
         Whether the decay is taken off the parameter itself, times the learning rate.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.RAdam([w], lr=0.1)
+    RAdam(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -149,6 +161,12 @@ class Rprop(Formula):
         Smallest and largest step.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Rprop([w], lr=0.1)
+    Rprop(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -204,6 +222,12 @@ class ASGD(Formula):
         Times the parameter, added to its gradient.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.ASGD([w], lr=0.1)
+    ASGD(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True

@@ -14,13 +14,16 @@ import numpy as np
 from gputensor import backend, memory
 from gputensor.autograd import Tensor, changed, enable_grad, leaf_of, no_grad, wrap
 from gputensor.backend import Array
+from gputensor.distributed.group import shard_of_state, sums_under_way
 from gputensor.kernels import clip_norm, squared_norm
 from gputensor.optim import state
 from gputensor.optim.blocks import Block, checked, lay, place_of, state_like
 from gputensor.optim.groups import Check, Group, number, right_name
 from gputensor.optim.parts import Count, Launch, Member, Part, split
 from gputensor.optim.schedules import Schedule
+from gputensor.shown import call_text
 from gputensor.watched import Watched
+from gputensor.words import refuse_keywords
 
 __all__ = ["Optimizer"]
 
@@ -62,21 +65,40 @@ class Optimizer(Watched):
         Settings by group: ``optimizer.param_groups[0]["lr"] = 0.1``.
     lr : float or Schedule
         May be set. It is kept on the device, where steps read it.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.1)
+    >>> optimizer.lr = 0.01
+    >>> optimizer.param_groups[0].lr
+    0.01
     """
 
     _settings: ClassVar[dict[str, Check]] = {}
     _counts = False  # whether the rule moves the count on
     _reads_count = False  # whether it reads it
+    _elementwise = True  # whether parts of parameters may be moved on their own
     _one_count = False  # whether steps are counted for all parameters together, as Keras does
 
     param_groups: list[Group]
     defaults: dict[str, Any]
     _parts: tuple[Part, ...]
     _clocks: dict[str, Count]
+    _shard: Any
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Optimizer":
+        """Refuse settings that other libraries call otherwise, before Python does."""
+        refuse_keywords(cls.__init__, cls.__name__, kwargs)
+        return super().__new__(cls)
 
     def __init__(self, parameters: Any, lr: float | Schedule, **settings: Any) -> None:
         if isinstance(parameters, Tensor):
             raise TypeError("parameters must be an iterable of tensors; write [x] for one tensor")
+        if hasattr(parameters, "parameters"):
+            raise TypeError("parameters is a model; write model.parameters()")
+        if callable(parameters):
+            raise TypeError("parameters is a function; call it, as in model.parameters()")
         groups = list(parameters)
         if not groups:
             raise ValueError("parameters is empty; give at least one tensor")
@@ -87,9 +109,20 @@ class Optimizer(Watched):
         for group in groups:
             self.add_param_group(group)
 
+    def __repr__(self) -> str:
+        groups = self.param_groups
+        values = {name: groups[0][name] for name in groups[0].names()} if groups else {}
+        first = {name: value for name, value in values.items() if value is not False}
+        count = sum(len(group.params) for group in groups)
+        more = f", {len(groups)} groups" if len(groups) > 1 else ""
+        return call_text(
+            type(self).__name__, first, [f"{count} parameter{'s' * (count != 1)}{more}"]
+        )
+
     def _begin(self, defaults: dict[str, Any]) -> None:
         members = vars(self)
-        members.update(param_groups=[], defaults=defaults, _parts=(), _clocks={})
+        shard = shard_of_state() if self._elementwise else None
+        members.update(param_groups=[], defaults=defaults, _parts=(), _clocks={}, _shard=shard)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, with settings of their own.
@@ -131,6 +164,8 @@ class Optimizer(Watched):
             self.param_groups.append(group)
             vars(group)["_owner"] = weakref.ref(self)
         group.params.extend(found)
+        if found[0].device.kind == "cpu":
+            memory.keep_freed()
         with memory.explained(type(self).__name__, found[0].device):
             lay(found)
             self._parts = (*self._parts, *self._parts_of(group, found))
@@ -168,6 +203,8 @@ class Optimizer(Watched):
                     with backend.on_device_of(block.values.array):
                         count = Count(backend.namespace(block.values.array).zeros(1, np.int64))
                 parts.append(part := Part(group, block, members, count))
+                if (shard := self._shard) is not None:
+                    part.low, part.high = shard.own(part)
                 self._fill(part)
         return parts
 
@@ -197,7 +234,7 @@ class Optimizer(Watched):
         """Make state arrays that are not there yet; whether there were any."""
         lacking = {k: v for k, v in self._slots(part.group, part).items() if k not in part.states}
         for name, value in lacking.items():
-            part.states[name] = state_like(part.block, part.size, value)
+            part.states[name] = state_like(part.block, part.high - part.low, value)
         for name, value in self._scalars(part.group).items():
             if name not in part.scalars:
                 lacking[name] = value
@@ -327,16 +364,47 @@ class Optimizer(Watched):
         return loss
 
     def _step(self, stretches: list[tuple[Part, int, int]], skip: Array | None) -> None:
+        if (shard := self._shard) is not None:
+            self._step_own(shard, stretches, skip)
+            return
+        arriving = sums_under_way.pop(self, None)
+        if arriving is not None:
+            stretches = arriving.cut(stretches)
         last = {id(part.count): i for i, (part, _, _) in enumerate(stretches)}
         clocked = self._set_rates(stretches) or self._one_count
         flags = self._flags(stretches, skip)
         for i, (part, start, stop) in enumerate(stretches):
             block = part.block
+            if arriving is not None:
+                arriving.wait_for(block, start, stop)
             with backend.on_device_of(block.values.array):
                 there = flags.get(id(part.rate))
                 self._update(self._launch(part, start, stop, last[id(part.count)] == i, there))
             if i + 1 == len(stretches) or stretches[i + 1][0].block is not block:
                 changed(block.values.array, "an optimizer's step")
+        if clocked:
+            self._move_clocks(stretches, skip)
+
+    def _step_own(
+        self, shard: Any, stretches: list[tuple[Part, int, int]], skip: Array | None
+    ) -> None:
+        """A step of those parameters that this rank moves; all have them afterwards."""
+        self._arrive()
+        clocked = self._set_rates(stretches) or self._one_count
+        flags = self._flags(stretches, skip)
+        for part, start, stop in shard.cut(stretches):
+            with backend.on_device_of(part.block.values.array):
+                there = flags.get(id(part.rate))
+                self._update(self._launch(part, start, stop, False, there))
+        parts = list({id(part): part for part, _, _ in stretches}.values())
+        shard.gather(parts)
+        for part in parts:
+            changed(part.block.values.array, "an optimizer's step")
+        counts = {id(part.count): part.count for part in parts} if self._counts else {}
+        for count in counts.values():
+            with backend.on_device_of(count.value.array):
+                there = None if skip is None else backend.to_device(skip, count.value.device)
+                add_one(count.value.array, there)
         if clocked:
             self._move_clocks(stretches, skip)
 
@@ -370,9 +438,9 @@ class Optimizer(Watched):
                     add_one(clock.value.array, there)
 
     def _launch(self, part: Part, start: int, stop: int, last: bool, skip: Array | None) -> Launch:
-        first, end = start - part.first, stop - part.first
+        first, end = start - part.low, stop - part.low
         states = part.states
-        whole = first == 0 and end == part.size
+        whole = start == part.low and stop == part.high
         g = part.block.grads.array[start:stop]
         return Launch(
             part.block.values.array[start:stop],
@@ -396,12 +464,21 @@ class Optimizer(Watched):
         """Device of the first parameter."""
         return self._parts[0].block.values.device
 
+    def _arrive(self) -> None:
+        """Wait for gradients that are being added up over several processes."""
+        arriving = sums_under_way.pop(self, None)
+        if arriving is not None:
+            arriving.wait()
+
     def _gradients(self, change: bool = False) -> list[Array]:
         """Stretches of the flat buffers that hold gradients; with `change` they may be written.
 
         Tensors that ``.grad`` has given then keep the values that they have.
         """
+        self._arrive()
         stretches = self._stretches()
+        if (shard := self._shard) is not None:
+            stretches = shard.cut(stretches)
         found = [part.block.grads.array[start:stop] for part, start, stop in stretches]
         for leaf in (m.leaf for part in self._parts for m in part.members if change):
             if leaf.grad is not None and leaf.grad.array is not leaf.buffer:
@@ -426,7 +503,12 @@ class Optimizer(Watched):
                 parts.append(backend.to_device(squared_norm.raw(g), home))
         with backend.on_device_of(home):
             xp = backend.namespace(home)
-            return _total(xp, parts)
+            found = _total(xp, parts)
+            if (shard := self._shard) is not None:
+                found = found.astype(np.float64).reshape(1)
+                shard.total(found)
+                found = found.reshape(())
+            return found
 
     def clip_grad_norm(self, max_norm: float) -> Tensor:
         """Scale all gradients down so that their norm is `max_norm` at most; call before `step`.
@@ -466,6 +548,11 @@ class Optimizer(Watched):
                 g[...] = backend.namespace(g).clip(g, -most, most)
             changed(g, "clip_grad_value")
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether each process keeps a part of the state, see :mod:`gputensor.distributed`."""
+        return self._shard is not None
+
     # Settings
 
     def __getattr__(self, name: str) -> Any:
@@ -500,7 +587,7 @@ class Optimizer(Watched):
     # State
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"param_groups", "defaults", "_parts", "_clocks"}
+        own = {"param_groups", "defaults", "_parts", "_clocks", "_shard"}
         rest = {k: v for k, v in vars(self).items() if k not in own}
         groups = [(g.params, {name: g[name] for name in g.names()}) for g in self.param_groups]
         found = self.state_dict() if self._parts else {}
@@ -524,6 +611,35 @@ class Optimizer(Watched):
         """
         self._stretches()
         return state.copied(self)
+
+    def live_state(self) -> dict[str, Any]:
+        """What a checkpoint has: the state's own arrays, and the settings but for schedules."""
+        self._stretches()
+        settings = [
+            {name: group[name] for name in group.names() if not callable(group[name])}
+            for group in self.param_groups
+        ]
+        return {"class": type(self).__name__, "settings": settings, "state": state.arrays(self)}
+
+    def load_live_state(self, found: Mapping[str, Any]) -> None:
+        """Copy back what :meth:`live_state` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another class, or of other groups. Nothing is changed then.
+        """
+        if found["class"] != type(self).__name__:
+            raise ValueError(f"it is of {found['class']}, not of {type(self).__name__}")
+        settings = found["settings"]
+        if [sorted(s) for s in settings] != [sorted(s) for s in self.live_state()["settings"]]:
+            raise ValueError("its groups, or their settings, are others")
+        for group, values in zip(self.param_groups, settings, strict=True):
+            for name, value in values.items():
+                if group[name] != value:
+                    group[name] = value
+        rates = {key: group.lr for key, group in state.named_rates(self)}
+        state.load(self, {**found["state"], **rates})
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy state back, also from ``numpy.load`` of what ``numpy.savez(**state)`` wrote.

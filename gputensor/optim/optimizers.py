@@ -31,6 +31,15 @@ class SGD(Formula):
         What is left out of a gradient where it joins the momentum, from its second step on.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.SGD([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.8], dtype=float32)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -116,6 +125,15 @@ class Adam(Formula):
         Whether to climb.
     decoupled_weight_decay : bool
         Whether the decay is taken off the parameter itself, times the learning rate, as AdamW's.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> optimizer = gt.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.9], dtype=float32)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -195,7 +213,14 @@ class Adam(Formula):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): parameters as for Adam."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): parameters as for Adam.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.AdamW([w], lr=0.1)
+    AdamW(1 parameter, lr=0.1, ...)
+    """
 
     def __init__(
         self,

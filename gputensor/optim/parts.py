@@ -8,6 +8,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Leaf, Tensor, leaf_of, wrap
 from gputensor.backend import Array, Device
+from gputensor.errors import DistributedError
 from gputensor.optim.blocks import Block, array_of
 from gputensor.optim.groups import Group
 
@@ -50,6 +51,8 @@ class Part:
         How many steps they have taken.
     first, size : int
         Where it begins in the block, and how many numbers it has.
+    low, high : int
+        From where to where in the block the states are: all of it, or this rank's share.
     states : dict of str to Tensor
         Flat arrays beside the values.
     scalars : dict of str to Tensor
@@ -61,6 +64,8 @@ class Part:
         "count",
         "first",
         "group",
+        "high",
+        "low",
         "members",
         "rate",
         "scalars",
@@ -82,6 +87,7 @@ class Part:
         self.members = members
         self.first = members[0].start
         self.size = members[-1].stop - self.first
+        self.low, self.high = self.first, self.first + self.size
 
     def runs(self) -> list[tuple[int, int]] | None:
         """Longest stretches of the block that are to be moved: not frozen, with gradients.
@@ -116,6 +122,11 @@ class Part:
 
     def piece(self, members: list[Member]) -> "Part":
         """Some of the members, one after the other, with their state as it is."""
+        if self.high - self.low != self.size:
+            raise DistributedError(
+                "parameters that are frozen, moved or without a gradient on their own are not "
+                "possible where each rank keeps a part of the optimizer's state"
+            )
         made = Part(self.group, self.block, members, self.count)
         start, stop = made.first - self.first, members[-1].stop - self.first
         made.states = {k: wrap(t.array[start:stop]) for k, t in self.states.items()}

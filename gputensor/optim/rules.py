@@ -103,6 +103,12 @@ class RMSprop(Formula):
         Whether the mean's square is taken off the mean of squares.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.RMSprop([w], lr=0.1)
+    RMSprop(1 parameter, lr=0.1, ...)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -178,6 +184,12 @@ class Adagrad(Formula):
         Added to the root of the sum.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Adagrad([w], lr=0.1)
+    Adagrad(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -237,6 +249,12 @@ class Adadelta(Formula):
         Times the parameter, added to its gradient.
     maximize : bool
         Whether to climb.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Adadelta([w])
+    Adadelta(1 parameter, lr=1.0, rho=0.9, eps=1e-06, weight_decay=0.0)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -292,6 +310,12 @@ class NAdam(Formula):
         Whether to climb.
     decoupled_weight_decay : bool
         Whether the decay is taken off the parameter itself, times the learning rate.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.NAdam([w], lr=0.1)
+    NAdam(1 parameter, lr=0.1, ...)
     """
 
     _reads_count = True
@@ -364,6 +388,12 @@ class Lion(Formula):
         Weight of the mean in the step, and its decay, in [0, 1).
     weight_decay : float
         Times learning rate and parameter, taken off it.
+
+    Examples
+    --------
+    >>> w = gt.tensor([1.0], requires_grad=True)
+    >>> gt.optim.Lion([w], lr=0.1)
+    Lion(1 parameter, lr=0.1, betas=(0.9, 0.99), weight_decay=0.0)
     """
 
     _settings: ClassVar[dict[str, Check]] = {
@@ -429,8 +459,15 @@ class Muon(Formula):
     ns_steps : int
     adjust_lr_fn : {None, "original", "match_rms_adamw"}
         The rate is multiplied by ``sqrt(max(1, m / n))``, or by ``0.2 * sqrt(max(m, n))``.
+
+    Examples
+    --------
+    >>> w = gt.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    >>> gt.optim.Muon([w], lr=0.1)
+    Muon(1 parameter, lr=0.1, ...)
     """
 
+    _elementwise = False
     _settings: ClassVar[dict[str, Check]] = {
         "weight_decay": between(0),
         "momentum": between(0, 1),

@@ -9,7 +9,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, changed, wrap
 from gputensor.backend import Array, Device
-from gputensor.copies import Copy
+from gputensor.copies import Copy, host_copy
 from gputensor.errors import GraphError
 from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
@@ -44,13 +44,15 @@ class GradScaler(Watched):
 
     Examples
     --------
+    >>> model, x, labels = gt.nn.Dense(4, 3), gt.ones((2, 4)), gt.tensor([0, 2])
+    >>> optimizer = gt.optim.SGD(model.parameters(), lr=0.1)
     >>> scaler = gt.optim.GradScaler()
     >>> with gt.autocast("float16"):
     ...     loss = gt.nn.functional.cross_entropy(model(x), labels)
     >>> optimizer.zero_grad()
     >>> scaler.scale(loss).backward()
     >>> scaler.unscale(optimizer)  # only where gradients are looked at, or clipped, before the step
-    >>> optimizer.clip_grad_norm(1.0)
+    >>> norm = optimizer.clip_grad_norm(1.0)
     >>> scaler.step(optimizer)
     >>> scaler.update()
     """
@@ -104,7 +106,9 @@ class GradScaler(Watched):
         """`loss` times the scale; call ``backward()`` of that."""
         if not isinstance(loss, Tensor):
             raise TypeError(f"scale: loss must be a Tensor, got {type(loss).__name__}")
-        return multiply(loss, wrap(self._scale_on(loss.device).reshape(())))
+        with backend.on_device_of(loss.array):
+            scale = wrap(self._scale_on(loss.device).reshape(()))
+        return multiply(loss, scale)
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the scale, before they are clipped or looked at.
@@ -130,7 +134,10 @@ class GradScaler(Watched):
                     flags[where] = backend.namespace(where).zeros(1, np.uint32)
                 unscale.raw(g, self._scale_on(where), flags[where])
             changed(g, "unscale")
-        self._found[optimizer] = wrap(_any(list(flags.values()), home))
+        found = _any(list(flags.values()), home)
+        if (shard := optimizer._shard) is not None:
+            shard.total(found, "max")
+        self._found[optimizer] = wrap(found)
 
     def step(self, optimizer: Optimizer) -> None:
         """Step of the optimizer, or nothing if a gradient is infinite or NaN.
@@ -197,10 +204,15 @@ class GradScaler(Watched):
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of scale and count of good steps, on the host."""
-        return {
-            "scale": np.array(backend.to_host(self._scale.array)),
-            "streak": np.array(backend.to_host(self._streak.array)),
-        }
+        return {name: host_copy(array) for name, array in self.live_state().items()}
+
+    def live_state(self) -> dict[str, Any]:
+        """As :meth:`state_dict`, the arrays themselves."""
+        return {"scale": self._scale.array, "streak": self._streak.array}
+
+    def load_live_state(self, state: dict[str, Any]) -> None:
+        """Copy back what :meth:`live_state` gave."""
+        self.load_state_dict(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy state back.

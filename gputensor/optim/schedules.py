@@ -35,7 +35,14 @@ def _positive(name: str, **numbers: float) -> None:
 
 
 def exponential_decay(lr: float, steps: float, rate: float, *, staircase: bool = False) -> Schedule:
-    """``lr * rate ** (step / steps)``; with `staircase` the exponent is rounded down."""
+    """``lr * rate ** (step / steps)``; with `staircase` the exponent is rounded down.
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.exponential_decay(0.1, 100, 0.5)
+    >>> rate(gt.tensor(100.0, dtype=gt.float64))
+    tensor(0.05, dtype=float64)
+    """
     _positive("exponential_decay", lr=lr, steps=steps, rate=rate)
 
     def schedule(step: Tensor) -> Tensor:
@@ -46,7 +53,14 @@ def exponential_decay(lr: float, steps: float, rate: float, *, staircase: bool =
 
 
 def cosine_decay(lr: float, steps: float, *, final: float = 0.0) -> Schedule:
-    """From `lr` to `final` in `steps`, along half a cosine (Loshchilov & Hutter 2017)."""
+    """From `lr` to `final` in `steps`, along half a cosine (Loshchilov & Hutter 2017).
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.cosine_decay(0.1, 100)
+    >>> rate(gt.tensor(50.0, dtype=gt.float64))
+    tensor(0.05, dtype=float64)
+    """
     _positive("cosine_decay", lr=lr, steps=steps)
 
     def schedule(step: Tensor) -> Tensor:
@@ -62,6 +76,12 @@ def cosine_restarts(
     """Halves of cosines one after the other, each `factor` times as long as the one before.
 
     The first one is of `steps` (Loshchilov & Hutter 2017).
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.cosine_restarts(0.1, 100)
+    >>> rate(gt.tensor(100.0, dtype=gt.float64))
+    tensor(0.1, dtype=float64)
     """
     _positive("cosine_restarts", lr=lr, steps=steps)
     if factor < 1:
@@ -83,7 +103,14 @@ def cosine_restarts(
 def polynomial_decay(
     lr: float, steps: float, *, final: float = 0.0, degree: float = 1.0
 ) -> Schedule:
-    """From `lr` to `final` in `steps`, along ``(1 - step / steps) ** degree``."""
+    """From `lr` to `final` in `steps`, along ``(1 - step / steps) ** degree``.
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.polynomial_decay(0.1, 100)
+    >>> rate(gt.tensor(50.0, dtype=gt.float64))
+    tensor(0.05, dtype=float64)
+    """
     _positive("polynomial_decay", lr=lr, steps=steps, degree=degree)
 
     def schedule(step: Tensor) -> Tensor:
@@ -113,6 +140,12 @@ def one_cycle(
         Share of them in which the rate goes up.
     first, last : float
         It begins at ``lr / first`` and ends at ``lr / first / last``.
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.one_cycle(0.1, 100)
+    >>> rate(gt.tensor(30.0, dtype=gt.float64))
+    tensor(0.09994965, dtype=float64)
     """
     _positive("one_cycle", lr=lr, steps=steps, rise=rise, first=first, last=last)
     top, end = rise * steps - 1, steps - 1
@@ -129,7 +162,14 @@ def one_cycle(
 
 
 def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
-    """``values[i]`` up to and including step ``boundaries[i]``, after all of them the last."""
+    """``values[i]`` up to and including step ``boundaries[i]``, after all of them the last.
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.piecewise_constant([10], [0.1, 0.01])
+    >>> rate(gt.tensor(20.0, dtype=gt.float64))
+    tensor(0.01, dtype=float64)
+    """
     if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
         raise ValueError(
             "piecewise_constant: boundaries must ascend and values be one more than they; there "
@@ -146,7 +186,14 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
 
 
 def warmup(steps: float, after: Schedule | float) -> Schedule:
-    """From nothing up in a line over `steps`, then `after`: its steps count from there."""
+    """From nothing up in a line over `steps`, then `after`: its steps count from there.
+
+    Examples
+    --------
+    >>> rate = gt.optim.schedules.warmup(0.1, 10)
+    >>> rate(gt.tensor(5.0, dtype=gt.float64))
+    tensor(10., dtype=float64)
+    """
     _positive("warmup", steps=steps)
 
     def schedule(step: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Tensor, leaf_of
 from gputensor.backend import Array
+from gputensor.copies import host_copy
 from gputensor.errors import ShapeError
 from gputensor.optim.groups import Group, number
 from gputensor.optim.parts import Member, Part
@@ -16,7 +17,7 @@ from gputensor.random import default_generator
 if TYPE_CHECKING:
     from gputensor.optim.optimizer import Optimizer
 
-__all__ = ["copied", "load"]
+__all__ = ["arrays", "copied", "load", "named_rates"]
 
 
 def _by_parameter(optimizer: "Optimizer") -> Iterator[tuple[int, Member, Part]]:
@@ -31,21 +32,33 @@ def _by_parameter(optimizer: "Optimizer") -> Iterator[tuple[int, Member, Part]]:
 
 def copied(optimizer: "Optimizer") -> dict[str, Any]:
     """Copies of an optimizer's state on the host."""
-    state: dict[str, Any] = {}
-    for key, group in _named_rates(optimizer):
-        state[key] = group.lr
-    for i, member, part in _by_parameter(optimizer):
-        state[f"{i}.step"] = _to_host(part.count.value.array)
-        inner = slice(member.start - part.first, member.stop - part.first)
-        for name, t in part.states.items():
-            state[f"{i}.{name}"] = _to_host(t.array[inner]).reshape(_shape(member))
-        for name, t in part.scalars.items():
-            state[f"{i}.{name}"] = _to_host(t.array)
+    state: dict[str, Any] = {key: group.lr for key, group in named_rates(optimizer)}
+    state |= {name: host_copy(array) for name, array in arrays(optimizer).items()}
     state["random"] = np.array(default_generator.state, np.uint64)
     return state
 
 
-def _named_rates(optimizer: "Optimizer") -> list[tuple[str, Group]]:
+def arrays(optimizer: "Optimizer") -> dict[str, Any]:
+    """The state's own arrays, by name; copies on the host where each rank keeps a part of them."""
+    state: dict[str, Any] = {}
+    shard = optimizer._shard
+    wholes: dict[int, Array] = {}  # by their tensors' identity
+    if shard is not None:
+        for part in optimizer._parts:
+            for t in part.states.values():
+                wholes[id(t)] = shard.whole(part, t.array)
+    for i, member, part in _by_parameter(optimizer):
+        state[f"{i}.step"] = part.count.value.array
+        inner = slice(member.start - part.first, member.stop - part.first)
+        for name, t in part.states.items():
+            whole = t.array if shard is None else wholes[id(t)]
+            state[f"{i}.{name}"] = whole[inner].reshape(_shape(member))
+        for name, t in part.scalars.items():
+            state[f"{i}.{name}"] = t.array
+    return state
+
+
+def named_rates(optimizer: "Optimizer") -> list[tuple[str, Group]]:
     groups = optimizer.param_groups
     names = ["lr"] if len(groups) == 1 else [f"lr.{k}" for k in range(len(groups))]
     return [(n, g) for n, g in zip(names, groups, strict=True) if not callable(g.lr)]
@@ -54,7 +67,7 @@ def _named_rates(optimizer: "Optimizer") -> list[tuple[str, Group]]:
 def load(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     """Check all of a state, then copy it back."""
     chance = state.pop("random", None)
-    shapes: dict[str, tuple[int, ...]] = {key: () for key, _ in _named_rates(optimizer)}
+    shapes: dict[str, tuple[int, ...]] = {key: () for key, _ in named_rates(optimizer)}
     for i, member, part in _by_parameter(optimizer):
         shapes[f"{i}.step"] = (1,)
         shapes |= {f"{i}.{name}": _shape(member) for name in part.states}
@@ -77,17 +90,20 @@ def load(optimizer: "Optimizer", state: dict[str, Any]) -> None:
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise TypeError(f"load_state_dict: {key} must hold numbers, it is {array.dtype}")
         values[key] = array
-    rates = {key: number(key, values[key], 0, float("inf")) for key, _ in _named_rates(optimizer)}
+    rates = {key: number(key, values[key], 0, float("inf")) for key, _ in named_rates(optimizer)}
     seed = None
     if chance is not None:
         seed, counter = (int(n) for n in np.asarray(chance).reshape(-1))
-    for key, group in _named_rates(optimizer):
+    for key, group in named_rates(optimizer):
         group.lr = rates[key]
     _set_counts(optimizer, [int(values[f"{i}.step"][0]) for i, _, _ in _by_parameter(optimizer)])
     for i, member, part in _by_parameter(optimizer):
-        inner = slice(member.start - part.first, member.stop - part.first)
-        for name, t in part.states.items():
-            _put(t.array[inner], values[f"{i}.{name}"].reshape(-1))
+        start, stop = max(member.start, part.low), min(member.stop, part.high)
+        if start < stop:  # what of it is here
+            inner = slice(start - part.low, stop - part.low)
+            given = slice(start - member.start, stop - member.start)
+            for name, t in part.states.items():
+                _put(t.array[inner], values[f"{i}.{name}"].reshape(-1)[given])
         for name, t in part.scalars.items():
             _put(t.array, values[f"{i}.{name}"])
     if seed is not None:
@@ -123,10 +139,6 @@ def _shape(member: Member) -> tuple[int, ...]:
     """Shape of a parameter's state: complex numbers are pairs."""
     shape = member.leaf.shape
     return (*shape, 2) if member.leaf.dtype.kind == "c" else shape
-
-
-def _to_host(array: Array) -> "np.ndarray[Any, Any]":
-    return np.array(backend.to_host(array))
 
 
 def _put(array: Array, value: "np.ndarray[Any, Any]") -> None:

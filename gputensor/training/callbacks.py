@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gputensor.copies import Copy
+from gputensor.distributed.api import is_first
 
 __all__ = [
     "CSVLogger",
@@ -33,11 +34,34 @@ class Callback:
         What is trained.
     params : dict
         ``epochs``, ``steps`` and ``verbose``.
+    writes_files : bool
+        Whether all it does is to write files: where several processes train, the first does it.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile("sgd", "mse")
+    >>> calls = keras.callbacks.Callback()
+    >>> history = model.fit(np.ones((4, 2)), np.ones(4), callbacks=[calls], verbose=0)
+    >>> calls.model is model
+    True
     """
+
+    _kept: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint has
+    writes_files = False
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
         self._model: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint has of the callback: numbers, texts, arrays, and trees of them."""
+        return {name: getattr(self, name) for name in self._kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; called after ``on_train_begin``."""
+        for name in self._kept:
+            setattr(self, name, state[name])
 
     @property
     def model(self) -> Any:
@@ -124,7 +148,13 @@ def _answers(callback: Any, *names: str) -> bool:
 
 
 class CallbackList(Callback):
-    """Several callbacks as one."""
+    """Several callbacks as one.
+
+    Examples
+    --------
+    >>> keras.callbacks.CallbackList([keras.callbacks.History()]).callbacks[0]
+    History of no epochs
+    """
 
     def __init__(
         self, callbacks: Iterable[Any] = (), model: Any = None, params: dict[str, Any] | None = None
@@ -133,6 +163,8 @@ class CallbackList(Callback):
         if isinstance(callbacks, Callback) or callable(getattr(callbacks, "on_epoch_end", None)):
             callbacks = [callbacks]
         self.callbacks = list(callbacks)
+        if not is_first():  # each of the others would write the same file
+            self.callbacks = [c for c in self.callbacks if not getattr(c, "writes_files", False)]
         for i, callback in enumerate(self.callbacks):
             if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
                 what = callback.__name__ if isinstance(callback, type) else type(callback).__name__
@@ -264,7 +296,14 @@ class EarlyStopping(_Monitor):
         Whether the weights of the best epoch are put back.
     start_from_epoch : int
         Epochs before that one are not looked at.
+
+    Examples
+    --------
+    >>> keras.callbacks.EarlyStopping(monitor="val_loss", patience=3).patience
+    3
     """
+
+    _kept = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
 
     def __init__(
         self,
@@ -316,10 +355,10 @@ class EarlyStopping(_Monitor):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Put the best weights back."""
-        if self.stopped_epoch and self.verbose:
+        if self.stopped_epoch and self.verbose and is_first():
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
-            if self.verbose:
+            if self.verbose and is_first():
                 print(f"Weights are those of epoch {self.best_epoch + 1}, the best one")
             self.model.load_state_dict(self.best_weights)
 
@@ -346,7 +385,15 @@ class ModelCheckpoint(_Monitor):
         A number is of batches.
     initial_value_threshold : float, optional
         What has to be surpassed at first.
+
+    Examples
+    --------
+    >>> keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True).monitor
+    'val_loss'
     """
+
+    _kept = ("best", "_epoch", "_batches")
+    writes_files = True
 
     def __init__(
         self,
@@ -396,7 +443,7 @@ class ModelCheckpoint(_Monitor):
             value = self._value(logs)
             if value is None or not self._is_better(value, self.best):
                 return
-            if self.verbose:
+            if self.verbose and is_first():
                 print(f"Epoch {epoch + 1}: {self.monitor} {value:.5f}, it was {self.best:.5f}")
             self.best = value
         path = self.filepath.format(epoch=epoch + 1, **logs)
@@ -406,7 +453,7 @@ class ModelCheckpoint(_Monitor):
             self.model.save_weights(path)
         else:
             self.model.save(path)
-        if self.verbose:
+        if self.verbose and is_first():
             print(f"Epoch {epoch + 1}: saved {path}")
 
 
@@ -425,7 +472,14 @@ class ReduceLROnPlateau(_Monitor):
     cooldown : int
         Epochs after a change that are not counted.
     min_lr : float
+
+    Examples
+    --------
+    >>> keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=2).factor
+    0.5
     """
+
+    _kept = ("best", "wait", "cooldown_counter")
 
     def __init__(
         self,
@@ -471,7 +525,7 @@ class ReduceLROnPlateau(_Monitor):
             if self.wait >= self.patience and old > np.float32(self.min_lr):
                 new = max(old * self.factor, self.min_lr)
                 optimizer.learning_rate = new
-                if self.verbose:
+                if self.verbose and is_first():
                     print(f"Epoch {epoch + 1}: the learning rate is {new:g} from here on")
                 self.cooldown_counter = self.cooldown
                 self.wait = 0
@@ -485,6 +539,10 @@ class LearningRateScheduler(Callback):
     schedule : callable
         ``schedule(epoch, lr)`` or ``schedule(epoch)`` gives it; the first epoch is 0.
     verbose : {0, 1}
+
+    Examples
+    --------
+    >>> halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     """
 
     def __init__(self, schedule: Callable[..., Any], verbose: int = 0) -> None:
@@ -504,7 +562,7 @@ class LearningRateScheduler(Callback):
                 f"LearningRateScheduler: schedule must return a number, it returned {new!r}"
             )
         self.model.optimizer.learning_rate = float(new)
-        if self.verbose:
+        if self.verbose and is_first():
             print(f"Epoch {epoch + 1}: the learning rate is {float(new):g}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -522,7 +580,13 @@ class CSVLogger(Callback):
     separator : str
     append : bool
         Whether rows are added to those that are there.
+
+    Examples
+    --------
+    >>> log = keras.callbacks.CSVLogger("log.csv")
     """
+
+    writes_files = True
 
     def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
         super().__init__()
@@ -550,13 +614,34 @@ class CSVLogger(Callback):
         writer.writerow([epoch, *(logs.get(key, "NA") for key in self._keys)])
         self._file.flush()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The columns, and what is in the file."""
+        with open(self.filename, newline="") as file:
+            return {"keys": self._keys, "text": file.read()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Write the rows again that were there."""
+        self._keys = state["keys"]
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(state["text"])
+        self._file.flush()
+        self._headed = bool(state["text"])
+
     def on_train_end(self, logs: Any = None) -> None:
         """Close the file."""
         self._file.close()
 
 
 class LambdaCallback(Callback):
-    """Functions that are called on the way, by the names of a callback's methods."""
+    """Functions that are called on the way, by the names of a callback's methods.
+
+    Examples
+    --------
+    >>> told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch))
+    >>> told.on_epoch_end(3, {})
+    3
+    """
 
     def __init__(self, **functions: Any) -> None:
         super().__init__()
@@ -577,6 +662,10 @@ class TerminateOnNaN(Callback):
     ----------
     raise_error : bool
         Whether to raise RuntimeError, not to end ``fit``.
+
+    Examples
+    --------
+    >>> stop = keras.callbacks.TerminateOnNaN()
     """
 
     def __init__(self, raise_error: bool = False) -> None:

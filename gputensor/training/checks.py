@@ -1,13 +1,19 @@
 """Checks of the arguments of training loops."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from gputensor import backend
+from gputensor.errors import LabelError
 from gputensor.training.feeding import is_iterable_of_batches
 
 __all__ = [
+    "about",
     "check_capture",
+    "check_labels",
     "check_share",
     "check_verbose",
     "evaluation_batch",
@@ -63,3 +69,30 @@ def unpacked_validation(data: Any) -> tuple[Any, Any, Any]:
         )
     x, y, weight = (*data, None)[:3]
     return x, y, weight
+
+
+def check_labels(name: str, labels: Any, classes: int) -> None:
+    """Check that class labels, a raw array of shape (n,), are in range; waits for the device.
+
+    Raises
+    ------
+    LabelError
+        Naming the first row that is not, its label and the range.
+    """
+    bad = (labels < 0) | (labels >= classes)
+    row = int(backend.namespace(labels).argmax(bad)) if len(labels) else 0
+    if len(labels) and bool(bad[row]):
+        raise LabelError(
+            f"{name}: row {row} has label {labels[row].item()}; labels must be in the range 0 to "
+            f"{classes - 1}, as there are {classes} outputs"
+        )
+
+
+@contextlib.contextmanager
+def about(argument: str) -> Iterator[None]:
+    """Context whose errors begin with the name of an argument."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.args = (f"{argument}: {error}", *error.args[1:])
+        raise

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gputensor.copies import Copy
+from gputensor.distributed.api import size
 
 if TYPE_CHECKING:
     from gputensor.training.measures import Sums
@@ -16,11 +17,16 @@ __all__ = ["Display", "lines_of", "print_epoch"]
 _WIDTH = 80
 
 
+def _is_watched() -> bool:
+    """Whether a line that is written over again is seen: on a terminal, and in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
 class Display:
     """Progress bar with the loss so far, on a terminal and where it is wanted.
 
     The loss comes by a copy to pinned memory, begun at most four times a second and shown when it
-    has arrived, so that nobody waits for the device.
+    has arrived, so that nobody waits for the device. It is that of this rank's part of the rows.
     """
 
     def __init__(
@@ -36,10 +42,11 @@ class Display:
             leave=False,
             mininterval=0.25,
             ncols=min(_WIDTH, shutil.get_terminal_size().columns),
-            disable=verbose not in (1, "auto") or not sys.stderr.isatty(),
+            disable=verbose not in (1, "auto") or not _is_watched(),
         )
         self._sums = None if self._bar.disable else sums
         self._rows = 0
+        self._ranks = size()
         self._next = 0.0
         self._copy: tuple[Copy, int] | None = None
 
@@ -58,7 +65,8 @@ class Display:
         if self._copy is not None and self._copy[0].done:
             copy, count = self._copy
             self._copy = None
-            self._bar.set_postfix(loss=f"{copy.host[0] / count:.4f}", refresh=False)
+            loss = copy.host[0] * self._ranks / count
+            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         now = time.monotonic()
         if self._copy is None and now >= self._next:
             self._next = now + 0.25

@@ -5,6 +5,7 @@ from typing import Any
 from gputensor import backend
 from gputensor.autograd import Tensor, no_grad
 from gputensor.backend import Array
+from gputensor.distributed.group import Group
 from gputensor.errors import GraphError, ShapeError
 from gputensor.training.callbacks import CallbackList
 from gputensor.training.checks import check_verbose, evaluation_batch
@@ -38,14 +39,19 @@ class Evaluator(Inputs):
         heads = self._heads
         return len(heads) == 1 and heads[0].logits_wanted(self._ends_in_softmax())
 
-    def _loss_of(self, x: Any, ys: list[Any], weights: list[Any], sums: Any) -> Tensor:
-        """Mean loss of a batch; loss and metrics are added to `sums`."""
+    def _loss_of(
+        self, x: Any, ys: list[Any], weights: list[Any], sums: Any, factor: float = 1.0
+    ) -> Tensor:
+        """Mean loss of a batch; loss and metrics are added to `sums`.
+
+        Losses that are sums over rows are multiplied by `factor`.
+        """
         measures = self._measures
         assert measures is not None
         fused = self._fused
         out = self._outputs(x, logits=fused)
         outs = [out] if len(measures.heads) == 1 else leaves(out)
-        return measures.measure(outs, ys, weights, fused, self._penalties_now(), sums)
+        return measures.measure(outs, ys, weights, fused, self._penalties_now(), sums, factor)
 
     def _penalties_now(self) -> list[Tensor]:
         """Losses that the layers add, for weights that are large for example."""
@@ -58,32 +64,50 @@ class Evaluator(Inputs):
         )
         self._constrains = any(getattr(m, "_limits", None) for m in self.modules())
 
-    def _evaluated(self, x: Any, y: Any, weight: Any, size: int, steps: int | None) -> Any:
+    def _evaluated(
+        self,
+        x: Any,
+        y: Any,
+        weight: Any,
+        size: int,
+        steps: int | None,
+        group: Group | None = None,
+    ) -> Any:
         """Function that measures on these samples; they are uploaded and checked at once."""
         if is_iterable_of_batches(x):
             batches = Batches(x, steps)
             return lambda: self._evaluate_batches(batches)
         xs = self._inputs(x)
         ys, weights = self._targets_of(y, self._rows(xs)), self._weights_of(weight, self._rows(xs))
-        return lambda: self._evaluate(xs, ys, weights, size, steps)
+        return lambda: self._evaluate(xs, ys, weights, size, steps, group)
 
     def _evaluate(
-        self, xs: Any, ys: list[Any], weights: list[Any], size: int, steps: int | None = None
+        self,
+        xs: Any,
+        ys: list[Any],
+        weights: list[Any],
+        size: int,
+        steps: int | None = None,
+        group: Group | None = None,
     ) -> dict[str, Any]:
+        """Measures on samples; with a group each rank looks at its part of them."""
         measures = self._measures
         assert measures is not None
         self._look_for_penalties()
         place, count = leaves(xs)[0], self._rows(xs)
         count = count if steps is None else min(count, steps * size)
+        if group is not None and (count < group.size or any(h.is_sum for h in measures.heads)):
+            group = None  # each looks at all, as sums depend on what is in a batch
+        first, last = (0, count) if group is None else group.part(count)[:2]
         with backend.on_device_of(place), no_grad():
             sums = measures.sums(place)
             measures.clear()
-            order = backend.namespace(place).arange(count)
-            for start in range(0, count, size):
+            order = backend.namespace(place).arange(last)
+            for start in range(first, last, size):
                 rows = order[start : start + size]
-                part = [[None if a is None else a[rows] for a in pair] for pair in (ys, weights)]
-                self._loss_of(self._batch(xs, rows), part[0], part[1], sums)
-            return measures.results(sums, count)
+                own = [[None if a is None else a[rows] for a in pair] for pair in (ys, weights)]
+                self._loss_of(self._batch(xs, rows), own[0], own[1], sums)
+            return measures.results(sums, count, group)
 
     def _evaluate_batches(self, batches: Batches) -> dict[str, Any]:
         measures = self._measures

@@ -9,6 +9,7 @@ from gputensor import backend
 from gputensor.autograd import Tensor
 from gputensor.backend import Array
 from gputensor.errors import ShapeError
+from gputensor.random.everywhere import set_shared_state, shared_state
 
 __all__ = ["is_iterable_of_batches", "rows_of", "unpacked", "weights_of_classes"]
 
@@ -54,6 +55,8 @@ class Batches:
         self._source = source
         self._steps = steps
         self._running: Iterator[Any] | None = None
+        self._begun: Any = None  # states of the shared generators when it began
+        self._taken = 0  # batches since then
         if steps is None and hasattr(source, "__len__"):
             self._steps = len(source)
 
@@ -63,25 +66,25 @@ class Batches:
         return self._steps
 
     def _begin(self) -> Iterator[Any]:
+        self._begun, self._taken = shared_state(), 0
         if hasattr(self._source, "__iter__") or hasattr(self._source, "__next__"):
             return iter(self._source)
         return (self._source[i] for i in range(len(self._source)))
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
         """The batches of the next epoch; a generator goes on where it was."""
-        once = hasattr(self._source, "__next__")
-        if (
-            self._running is None
-            or (not once and self._steps is None)
-            or (not once and self._steps is not None and self._is_whole())
-        ):
+        if self._running is None or self.begins_anew:
             self._running = self._begin()
-        count = 0
+        return self.going(0)
+
+    def going(self, count: int) -> Iterator[tuple[Any, Any, Any]]:
+        """The rest of an epoch, of which so many batches are taken."""
+        assert self._running is not None
         while self._steps is None or count < self._steps:
             try:
                 batch = next(self._running)
             except StopIteration:
-                if self._steps is None or once:
+                if self._steps is None or self._once:
                     return
                 self._running = self._begin()
                 try:
@@ -89,10 +92,47 @@ class Batches:
                 except StopIteration:
                     return
             count += 1
+            self._taken += 1
             yield unpacked(batch)
 
-    def _is_whole(self) -> bool:
-        return hasattr(self._source, "__len__") and len(self._source) == self._steps
+    def state(self) -> dict[str, Any]:
+        """Where the source is: its own state if it tells it, and what has been taken of it."""
+        own = getattr(self._source, "state_dict", None)
+        own = own() if callable(own) and hasattr(self._source, "load_state_dict") else None
+        return {"own": own, "begun": self._begun, "taken": self._taken}
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take the source to where it was; by itself, or by taking as many batches as then."""
+        if state["own"] is not None:
+            self._source.load_state_dict(state["own"])
+            self._running, self._begun, self._taken = None, None, 0
+            self._running = self._begin()
+            return
+        begin = 0
+        if self._running is None or not self._once:
+            if state["begun"] is not None:
+                set_shared_state(state["begun"])
+            self._running = self._begin()
+        else:
+            begin = self._taken
+        for _ in range(begin, state["taken"]):
+            if next(self._running, None) is None:
+                raise ValueError(
+                    f"fit: the checkpoint was made after {state['taken']} batches of x, which now "
+                    "gives fewer"
+                )
+        self._begun, self._taken = state["begun"], state["taken"]
+
+    @property
+    def _once(self) -> bool:
+        """Whether the source is an iterator, which gives its batches once."""
+        return hasattr(self._source, "__next__")
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each epoch begins with the first batch."""
+        whole = hasattr(self._source, "__len__") and len(self._source) == self._steps
+        return not self._once and (self._steps is None or whole)
 
     def end_epoch(self) -> None:
         """Tell the source that an epoch is over."""

@@ -11,6 +11,7 @@ from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array
 from gputensor.errors import DeviceMismatchError, DTypeError, GraphError, ShapeError
 from gputensor.kernels import gather_scale
+from gputensor.training.checks import check_labels
 from gputensor.training.feeding import as_weights, rows_of, weights_of_classes
 from gputensor.tree import leaves, map_tree
 
@@ -221,8 +222,6 @@ class Inputs:
 
     def _targets(self, name: str, y: Any, rows: int, loss: Any, shape: Any) -> Array:
         """`y` on the device: class labels as int64, checked, or numbers of the default dtype."""
-        from gputensor.keras import losses
-
         array = self._upload(name, y)
         if array.ndim == 0 or len(array) != rows:
             raise ShapeError(f"{name} has shape {array.shape}; x has {rows} samples, so must y")
@@ -269,7 +268,7 @@ class Inputs:
                 "y = gputensor.keras.utils.to_categorical(y)",
             )
         array = array.astype(np.int64, copy=False)
-        losses.check_labels(name, array, classes)
+        check_labels(name, array, classes)
         return array
 
     # Weights

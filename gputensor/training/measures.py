@@ -1,28 +1,37 @@
 """Loss and metrics of a model's outputs, added up on the device."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gputensor import backend, nn
 from gputensor.autograd import Tensor, no_grad, wrap
 from gputensor.backend import Array
-from gputensor.errors import GraphError
+from gputensor.distributed.group import Group
+from gputensor.errors import DistributedError, GraphError
 from gputensor.ops.nn import cross_entropy_and_result
 from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
-__all__ = ["Head", "Measures", "Sums"]
+__all__ = ["Door", "Head", "Measures", "Sums"]
 
 
 class Sums:
-    """Loss and metrics, added up on the device."""
+    """Loss and metrics, added up on the device.
 
-    def __init__(self, names: list[str], place: Any) -> None:
+    Attributes
+    ----------
+    values : Tensor
+    counts : bool
+        Whether they are looked at; what metrics gather is left out, too, if not.
+    """
+
+    def __init__(self, names: list[str], place: Any, counts: bool = True) -> None:
         self.names = names
         self.values = wrap(backend.namespace(place).zeros(len(names), np.float64))
+        self.counts = counts
 
     def add(self, values: list[Any]) -> None:
         """Add sums over a batch; None stands for what a kernel has added already."""
@@ -31,15 +40,43 @@ class Sums:
             if value is not None:
                 sums[i] += value
 
-    def means(self, rows: int) -> dict[str, float]:
-        """Means over all rows; reads the device once."""
+    def means(self, rows: int, group: Group | None = None) -> dict[str, float]:
+        """Means over all rows, of all ranks with a group; reads the device once."""
         with backend.expected_waits():
             sums = backend.to_host(self.values.array)
+        if group is not None:
+            sums = sums.copy()
+            group.all_reduce(sums)
         return dict(zip(self.names, (sums / max(rows, 1)).tolist(), strict=True))
 
     def clear(self) -> None:
         """Begin again."""
         self.values.array.fill(0)
+
+
+class Door(NamedTuple):
+    """What names and classes that users give stand for; whoever names them says it.
+
+    Attributes
+    ----------
+    optimizer, loss : callable
+        The object for what was given.
+    metric : callable
+        The same, with its name before it.
+    function : callable
+        The function of a metric that is a mean over samples; None if it is not.
+    gathering : callable
+        ``gathering(metric, name)``, as an object with ``update_state``.
+    accuracy : callable
+        The metric that the kernel of the loss measures by the way.
+    """
+
+    optimizer: Callable[[Any], Any]
+    loss: Callable[[Any], Any]
+    metric: Callable[[Any], tuple[str, Any]]
+    function: Callable[[Any], Any]
+    gathering: Callable[[Any, str], Any]
+    accuracy: Any
 
 
 class Head:
@@ -54,10 +91,16 @@ class Head:
     weight : float
     metrics : list of (str, object, bool)
         Name, function or object with ``update_state``, and whether sample weights count.
+    door : Door
     """
 
     def __init__(
-        self, name: str, loss: Any, weight: float, metrics: list[tuple[str, Any, bool]]
+        self,
+        name: str,
+        loss: Any,
+        weight: float,
+        metrics: list[tuple[str, Any, bool]],
+        door: Door,
     ) -> None:
         self.name = name
         self.loss = loss
@@ -66,11 +109,16 @@ class Head:
         self.gathered: list[tuple[str, Any, bool]] = []
         for label, metric, weighted in metrics:
             label = f"{name}_{label}" if name else label
-            function = _function_of(metric)
+            function = door.function(metric)
             if function is None or weighted:
-                self.gathered.append((label, _gathering(metric, label), weighted))
+                self.gathered.append((label, door.gathering(metric, label), weighted))
             else:
                 self.summed.append((label, function))
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the loss is a sum over rows, not a mean."""
+        return getattr(self.loss, "reduction", None) == "sum"
 
     def logits_wanted(self, ends_in_softmax: bool) -> bool:
         """Whether loss and softmax are one kernel on logits."""
@@ -80,12 +128,20 @@ class Head:
         )
 
     def measure(
-        self, out: Tensor, y: Any, weight: Any, fused: bool, accuracy: Any, sums: Any = None
+        self,
+        out: Tensor,
+        y: Any,
+        weight: Any,
+        fused: bool,
+        accuracy: Any,
+        sums: Any = None,
+        counts: bool = True,
     ) -> tuple[Tensor | None, list[Any]]:
         """Mean loss of a batch, and the sums of loss and metrics over it.
 
         The kernel of the loss adds the first of them, and right answers if they are next, to `sums`
-        by itself, if it is given and there is such a kernel: they are None then.
+        by itself, if it is given and there is such a kernel: they are None then. Without `counts`
+        metrics gather nothing.
         """
         loss = self.loss
         result: Tensor | None = None
@@ -117,7 +173,7 @@ class Head:
                 values.append(each.array.mean(dtype=np.float64) * rows)
             else:  # a number of the user's, or an array of NumPy's
                 values.append(float(np.mean(each)) * rows)
-        for _, metric, weighted in self.gathered:
+        for _, metric, weighted in self.gathered if counts else ():
             with no_grad():
                 given = {"sample_weight": weight} if weighted and weight is not None else {}
                 metric.update_state(_wrapped(y), _prediction(out, fused), **given)
@@ -147,6 +203,24 @@ class Head:
         return result, result.detach().array.astype(np.float64) * rows
 
 
+def _whole_result(metric: Any, label: str, group: Group) -> Any:
+    """Result of a metric over the batches of all ranks: its variables are sums."""
+    variables = getattr(metric, "variables", None)
+    if not variables:
+        raise DistributedError(
+            f"fit: metric {label} has no variables made with add_weight, whose sums over the "
+            "ranks would be its state for all"
+        )
+    own = [t.array.copy() for t in variables]
+    try:
+        for t in variables:
+            group.all_reduce(t.array)
+        return metric.result()
+    finally:
+        for t, array in zip(variables, own, strict=True):
+            t.array[...] = array
+
+
 def _wrapped(y: Any) -> Any:
     return wrap(y) if backend.is_array(y) or hasattr(y, "recording") else y
 
@@ -154,28 +228,6 @@ def _wrapped(y: Any) -> Any:
 def _prediction(out: Tensor, fused: bool) -> Tensor:
     found = out.detach()
     return nn.functional.softmax(found) if fused else found
-
-
-def _function_of(metric: Any) -> Any:
-    """Function of a metric that is a mean over samples; None if it is not."""
-    if not hasattr(metric, "update_state"):
-        return metric.function if hasattr(metric, "cross_entropy") else metric
-    from gputensor.keras.metrics import MeanMetricWrapper
-
-    plain = (
-        isinstance(metric, MeanMetricWrapper)
-        and type(metric).result is MeanMetricWrapper.result
-        and type(metric).update_state is MeanMetricWrapper.update_state
-    )
-    return metric.function if plain else None
-
-
-def _gathering(metric: Any, name: str) -> Any:
-    from gputensor.keras.metrics import MeanMetricWrapper
-
-    if hasattr(metric, "update_state"):
-        return metric
-    return MeanMetricWrapper(metric.function if hasattr(metric, "cross_entropy") else metric, name)
 
 
 class Measures:
@@ -205,9 +257,9 @@ class Measures:
             names += [label for label, _ in head.summed]
         return names
 
-    def sums(self, place: Any) -> Sums:
+    def sums(self, place: Any, counts: bool = True) -> Sums:
         """Sums, 0 so far, where `place` is."""
-        return Sums(self.summed_names, place)
+        return Sums(self.summed_names, place, counts)
 
     def clear(self) -> None:
         """Begin again with what is gathered."""
@@ -215,13 +267,13 @@ class Measures:
             for _, metric, _ in head.gathered:
                 metric.reset_state()
 
-    def results(self, sums: Sums, rows: int) -> dict[str, Any]:
-        """All measures by name, over so many rows."""
-        means = sums.means(rows)
+    def results(self, sums: Sums, rows: int, group: Group | None = None) -> dict[str, Any]:
+        """All measures by name, over so many rows; with a group over those of all ranks."""
+        means = sums.means(rows, group)
         values: dict[str, Any] = {name: means[name] for name in self._shown}
         for head in self.heads:
             for label, metric, _ in head.gathered:
-                found = metric.result()
+                found = metric.result() if group is None else _whole_result(metric, label, group)
                 with backend.expected_waits():
                     host = found.numpy() if isinstance(found, Tensor) else np.asarray(found)
                 if host.ndim == 0:
@@ -238,14 +290,22 @@ class Measures:
         fused: bool,
         penalties: Any,
         sums: Sums,
+        factor: float = 1.0,
     ) -> Tensor:
-        """Loss of a batch; what is measured over it is added to `sums`."""
+        """Loss of a batch; what is measured over it is added to `sums`.
+
+        Losses that are sums over rows are multiplied by `factor`.
+        """
         rows = len(outs[0].array)
         head = self.heads[0]
         if len(self.heads) == 1 and not penalties and head.loss is not None:
             place = sums if head.weight == 1.0 else None
-            result, values = head.measure(outs[0], ys[0], weights[0], fused, self._accuracy, place)
+            result, values = head.measure(
+                outs[0], ys[0], weights[0], fused, self._accuracy, place, sums.counts
+            )
             assert result is not None
+            if factor != 1.0 and head.is_sum:
+                result, values[0] = result * factor, values[0] * factor
             if head.weight != 1.0:
                 result, values[0] = result * head.weight, values[0] * head.weight
             sums.add(values)
@@ -253,8 +313,10 @@ class Measures:
         whole: Tensor | None = None
         rest: list[Any] = []
         for head, out, y, weight in zip(self.heads, outs, ys, weights, strict=True):
-            result, values = head.measure(out, y, weight, fused, self._accuracy)
+            result, values = head.measure(out, y, weight, fused, self._accuracy, counts=sums.counts)
             if result is not None:
+                if factor != 1.0 and head.is_sum:
+                    result, values[0] = result * factor, values[0] * factor
                 part = result if head.weight == 1.0 else result * head.weight
                 whole = part if whole is None else whole + part
                 if len(self.heads) == 1 and head.loss is not None:

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from gputensor import backend
 from gputensor.backend import Device
 from gputensor.errors import CaptureError
 from gputensor.graph.capture import Captured
 
-__all__ = ["Steps"]
+__all__ = ["Singles", "Steps"]
 
 _log = logging.getLogger("gputensor.keras")
 _LONGEST = 0.05  # seconds that a launch may take
+_WORTH = 50  # steps on the CPU that save what their recording costs
 
 
 class Steps:
@@ -24,6 +26,8 @@ class Steps:
     step : callable
         Trains on a batch.
     capture : {"auto", True, False}
+        With "auto" the first steps on the CPU are run as they are, as many as save what their
+        recording costs: whoever trains for a few steps does not pay for more.
     device : Device
     """
 
@@ -32,6 +36,7 @@ class Steps:
         self._capture = capture
         self._device = device
         self._told = False
+        self._plain = _WORTH if capture == "auto" and device.kind == "cpu" else 0
         self._runs: dict[int | None, Captured] = {}
         self._pace = _Pace() if device.kind == "cuda" else None
 
@@ -45,7 +50,7 @@ class Steps:
 
     def __call__(self, *batch: Any) -> None:
         """Train on a batch."""
-        if not self._capture:
+        if not self._capture or self._early():
             self._step(*batch)
             return
         run = self._captured(None)
@@ -60,7 +65,7 @@ class Steps:
         int
             How many: `count` at most.
         """
-        if not self._capture:
+        if not self._capture or self._early():
             self._step(rows)
             return 1
         run = self._captured(rows)
@@ -73,6 +78,12 @@ class Steps:
         self._tell(run)
         return done
 
+    def _early(self) -> bool:
+        """Whether a step comes too early to be recorded."""
+        early = self._plain > 0
+        self._plain -= early
+        return early
+
     def _tell(self, run: Captured) -> None:
         """Say once why steps are not replayed, if they are not."""
         if run.reason is None or self._told:
@@ -81,6 +92,23 @@ class Steps:
             raise CaptureError(f"fit: a step cannot be captured: {run.reason}")
         self._told = True
         _log.info(f"fit runs its steps operation by operation, not as one graph: {run.reason}")
+
+
+class Singles:
+    """What a model's ``train_on_batch`` uses again; it does not go into copies and files."""
+
+    def __init__(self) -> None:
+        self._made: dict[Device, Any] = {}
+
+    def __reduce__(self) -> Any:
+        return Singles, ()
+
+    def of(self, place: Any, make: Callable[[Any], Any]) -> Any:
+        """What ``make(place)`` gives on the device of an array."""
+        where = backend.device_of(place)
+        if where not in self._made:
+            self._made[where] = make(place)
+        return self._made[where]
 
 
 class _Pace:

@@ -6,12 +6,19 @@ Batches of a generator are uploaded one by one.
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from gputensor import backend
 from gputensor.autograd import Tensor
+from gputensor.checkpoints import Checkpointer
+from gputensor.checkpoints.checkpointer import Opened
+from gputensor.distributed import training as ranks
+from gputensor.distributed.api import is_first
+from gputensor.distributed.group import Part, group
+from gputensor.errors import CheckpointError
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
+    about,
     check_capture,
     check_share,
     check_verbose,
@@ -23,12 +30,11 @@ from gputensor.training.display import Display, print_epoch
 from gputensor.training.evaluator import Evaluator
 from gputensor.training.feeding import Batches, is_iterable_of_batches
 from gputensor.training.history import History
-from gputensor.training.measures import Head, Measures, Sums, by_output
-from gputensor.training.sources import Held, Streamed
+from gputensor.training.measures import Door, Head, Measures, Sums, by_output
+from gputensor.training.progress import Clock, Interrupts, Progress, chosen
+from gputensor.training.sources import Held, Streamed, training_on_batches, wrapped
+from gputensor.training.steps import Singles
 from gputensor.tree import leaves
-
-if TYPE_CHECKING:
-    from gputensor.keras.optimizers import Optimizer
 
 __all__ = ["Trainer"]
 
@@ -47,7 +53,9 @@ class Trainer(Evaluator):
     """
 
     _eager = False
-    optimizer: "Optimizer | None" = None
+    _door: ClassVar[Door]  # what names stand for; the class of models sets it
+    _singles: Singles | None = None  # for train_on_batch
+    optimizer: Any = None
     history: History | None = None
     stop_training = False
 
@@ -81,8 +89,6 @@ class Trainer(Evaluator):
             How Keras runs a step, not what it computes; here ``fit(capture=)`` says it. Callbacks
             hear of each batch.
         """
-        from gputensor.keras import optimizers
-
         listed = isinstance(loss_weights, (list, tuple))
         if isinstance(loss_weights, str) or (
             listed and not (loss_weights and all(isinstance(w, (int, float)) for w in loss_weights))
@@ -91,10 +97,11 @@ class Trainer(Evaluator):
         if isinstance(metrics, str):
             raise TypeError(f"compile: metrics must be a list; write metrics=[{metrics!r}]")
         self._check_steps()
-        self.optimizer = optimizers.get(optimizer)
+        self.optimizer = self._door.optimizer(optimizer)
         self._eager = bool(run_eagerly)
         self._choice = loss, loss_weights, metrics, weighted_metrics
         self._measures = self._measured(self._output_names())
+        self._singles = Singles()
         if self.parameters():
             self._bind()
 
@@ -113,9 +120,6 @@ class Trainer(Evaluator):
         return [""]
 
     def _measured(self, names: list[str]) -> Measures:
-        from gputensor.keras import losses
-        from gputensor.keras import metrics as kinds
-
         loss, weights, metrics, weighted = self._choice
         chosen = by_output("loss", loss, names, ())
         factors = by_output("loss_weights", weights, names, ())
@@ -134,10 +138,11 @@ class Trainer(Evaluator):
                 elif given and all(isinstance(m, (list, tuple)) for m in given):
                     mine = given[0]
                 mine = [mine] if mine is not None and not isinstance(mine, (list, tuple)) else mine
-                found += [(*kinds.get(m), counts) for m in mine or ()]
-            head_loss = None if chosen[i] is None else losses.get(chosen[i])
-            heads.append(Head(name, head_loss, 1.0 if factors[i] is None else factors[i], found))
-        return Measures(heads, kinds.accuracy)
+                found += [(*self._door.metric(m), counts) for m in mine or ()]
+            head_loss = None if chosen[i] is None else self._door.loss(chosen[i])
+            weight = 1.0 if factors[i] is None else factors[i]
+            heads.append(Head(name, head_loss, weight, found, self._door))
+        return Measures(heads, self._door.accuracy)
 
     def _bind(self) -> Any:
         """The engine of the optimizer, with all of the model's parameters."""
@@ -145,12 +150,19 @@ class Trainer(Evaluator):
         self._look_for_penalties()
         return self.optimizer.bind(self.parameters())
 
-    def _train_on(self, x: Any, ys: list[Any], weights: list[Any], sums: Sums) -> Tensor:
-        loss = self._loss_of(x, ys, weights, sums)
+    def _train_on(
+        self, x: Any, ys: list[Any], weights: list[Any], sums: Sums, part: Part | None = None
+    ) -> Tensor:
+        """A step on a batch, or on this rank's part of one."""
+        loss = self._loss_of(x, ys, weights, sums, 1.0 if part is None else part.factor)
         assert self.optimizer is not None
         self.optimizer.zero_grad()
         if loss.requires_grad:  # else all is frozen
-            self.optimizer.scale_loss(loss).backward()
+            loss = self.optimizer.scale_loss(loss)
+            if part is None:
+                loss.backward()
+            else:
+                ranks.backward(loss, self.optimizer.engine, part.share)
             self.optimizer.step()
             if self._constrains:
                 self.constrain()
@@ -177,6 +189,7 @@ class Trainer(Evaluator):
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
         capture: bool | str = "auto",
+        resume: Any = None,
     ) -> History:
         """Train.
 
@@ -215,7 +228,12 @@ class Trainer(Evaluator):
             :func:`gputensor.capture`; the results are the same. With "auto" that is done if
             layers, loss, metrics and schedule are gputensor's own, or captured by their authors:
             what Python does in those of the user would happen in the first steps only. The log
-            says which one it was.
+            says which one it was. On the CPU the first 50 steps are not recorded: a few steps are
+            not worth it.
+        resume : path-like, Checkpointer or True, optional
+            Save checkpoints in a folder, and go on from the latest one there, if there is one:
+            with the same bits as if training had not been interrupted. True goes on from the
+            :class:`gputensor.checkpoints.Checkpointer` among the callbacks. Ctrl-C saves, then.
 
         Returns
         -------
@@ -227,6 +245,9 @@ class Trainer(Evaluator):
             If the data do not fit the model. Nothing is trained then.
         CaptureError
             With ``capture=True``, if a step cannot be captured.
+        CheckpointError
+            If the checkpoint is damaged, or of another model, optimizer or other data. Nothing is
+            changed then.
         """
         self._compiled()
         check_capture(capture)
@@ -235,24 +256,30 @@ class Trainer(Evaluator):
         epochs = positive("fit", "epochs", epochs)
         check_verbose("fit", verbose)
         check_share("fit", "validation_split", validation_split)
+        saver, opened, callbacks = chosen(resume, callbacks)
         if is_iterable_of_batches(x):
             if y is not None:
                 raise ValueError("fit: y must not be given where x gives batches, which have it")
             source: Any = Streamed(self, Batches(x, steps_per_epoch), class_weight)
-            source.begin()
+            source.begin(None if opened is None else opened.value("fit")["source"])
         else:
             source = Held(self, x, y, sample_weight, class_weight, batch_size, steps_per_epoch)
         held: Any = None
         size = evaluation_batch("fit", validation_batch_size)
         if validation_data is not None:
-            held = self._evaluated(*unpacked_validation(validation_data), size, validation_steps)
+            given = unpacked_validation(validation_data)
+            with about("validation_data"):
+                held = self._evaluated(*given, size, validation_steps, group())
         elif validation_split:
             held = source.split(validation_split, size, validation_steps)
+        verbose = verbose if is_first() else 0
         params = {"epochs": epochs, "steps": source.steps, "verbose": verbose}
         history = self.history = History(params)
-        told = CallbackList(callbacks or (), self, params)
+        told = CallbackList(callbacks, self, params)
         history.set_model(self)
-        self._bind()
+        team = ranks.Team(self, self._bind())
+        if opened is not None:
+            opened.check({"model": self, "optimizer": self.optimizer})
         self.stop_training = False
         with backend.on_device_of(source.place):
             return self._run(
@@ -260,11 +287,14 @@ class Trainer(Evaluator):
                 held,
                 history,
                 told,
+                team,
                 (initial_epoch, epochs),
                 verbose,
                 shuffle,
                 capture,
                 validation_freq,
+                saver,
+                opened,
             )
 
     def _run(
@@ -273,63 +303,127 @@ class Trainer(Evaluator):
         held: Any,
         history: History,
         told: CallbackList,
+        team: ranks.Team,
         epochs: tuple[int, int],
         verbose: int | str,
         shuffle: bool,
         capture: Any,
         validation_freq: int,
+        saver: Checkpointer | None,
+        opened: Opened | None,
     ) -> History:
         measures = self._measures
         assert measures is not None
         sums = measures.sums(source.place)
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
+        team.begin(told)
+        progress = Progress(self, source, sums, measures, history, told)
+        progress.epoch = epochs[0]
+        progress.step = (saver and saver.last) or 0
         told.on_train_begin({})
-        logs: dict[str, Any] = {}
+        if opened is not None:
+            if opened.value("fit")["source"]["batch"]:
+                told.on_epoch_begin(opened.value("fit")["epoch"], {})
+            assert saver is not None
+            saver.put(opened, progress.objects())
+            if source.batch and team.group is not None:
+                raise CheckpointError(
+                    f"fit: {saver.path(opened.step)} is from within an epoch; several processes go "
+                    "on from the end of one"
+                )
+        clock = Clock(saver, progress.step)
+        amid = bool(source.batch)
+        logs = history.latest()
         try:
-            for epoch in range(*epochs):
-                told.on_epoch_begin(epoch, {})
-                began = time.perf_counter()
-                self.train()
-                source.begin_epoch(shuffle)
-                sums.clear()
-                measures.clear()
-                done = 0
-                title = f"Epoch {epoch + 1}/{epochs[1]}"
-                with Display(source.rows, title, verbose, sums) as display:
-                    for batch, rows in enumerate(source.batches(run, told)):
-                        done += rows
-                        display.update(rows)
-                        if told.wants_batches:
-                            told.on_train_batch_end(batch, measures.results(sums, done))
-                        for watch in watches:
-                            watch.look(sums.values.array, batch)
-                        if self.stop_training:
-                            break
-                    logs = measures.results(sums, done)
-                seconds = time.perf_counter() - began
-                self.eval()
-                if held is not None and (epoch + 1) % validation_freq == 0:
-                    told.on_test_begin({})
-                    found = held()
-                    told.on_test_end(found)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
-                history.seconds.append(seconds)
-                if verbose:
-                    print_epoch(title, logs, done, seconds)
-                # Keras's order: by name, those of the validation last.
-                order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
-                logs = {name: logs[name] for name in order}
-                told.on_epoch_end(epoch, logs)
-                history.add(epoch, logs)
-                if self.stop_training:
-                    break
+            with Interrupts(saver is not None) as interrupts:
+                while progress.epoch < epochs[1] and not progress.stopped:
+                    epoch = progress.epoch
+                    if not amid:
+                        told.on_epoch_begin(epoch, {})
+                    self.train()
+                    if not amid:
+                        source.begin_epoch(shuffle)
+                        team.begin_epoch()
+                        sums.clear()
+                        measures.clear()
+                        progress.rows, progress.seconds = 0, 0.0
+                    amid = False
+                    began = time.perf_counter() - progress.seconds
+                    title = f"Epoch {epoch + 1}/{epochs[1]}"
+                    with Display(source.rows, title, verbose, sums) as display:
+                        display.update(progress.rows)
+                        before = source.batch
+                        for rows in source.batches(run, told):
+                            batch = source.batch - 1
+                            progress.step += source.batch - before
+                            before = source.batch
+                            progress.rows += rows
+                            display.update(rows)
+                            if team.wants_batches:
+                                found = measures.results(sums, progress.rows, team.group)
+                                told.on_train_batch_end(batch, found)
+                            for watch in watches if team.group is None else ():
+                                watch.look(sums.values.array, batch)
+                            if team.stops(self.stop_training, within=True):
+                                break
+                            if team.group is None and (
+                                interrupts.wished or clock.due(progress.step)
+                            ):
+                                progress.seconds = time.perf_counter() - began
+                                self._save(saver, progress, {}, interrupts.wished)
+                        logs = measures.results(sums, progress.rows, team.group)
+                    seconds = time.perf_counter() - began
+                    self.eval()
+                    team.end_epoch()
+                    if held is not None and (epoch + 1) % validation_freq == 0:
+                        told.on_test_begin({})
+                        found = held()
+                        told.on_test_end(found)
+                        logs |= {f"val_{name}": value for name, value in found.items()}
+                    history.seconds.append(seconds)
+                    if verbose:
+                        print_epoch(title, logs, progress.rows, seconds)
+                    logs = team.same(logs)
+                    # Keras's order: by name, those of the validation last.
+                    order = sorted(logs, key=lambda name: (name.startswith("val_"), name))
+                    logs = {name: logs[name] for name in order}
+                    told.on_epoch_end(epoch, logs)
+                    history.add(epoch, logs)
+                    progress.epoch, progress.stopped = epoch + 1, team.stops(self.stop_training)
+                    source.end_epoch()
+                    if saver is not None:
+                        self._save(saver, progress, logs, team.stops(interrupts.wished))
             if self.optimizer is not None:
                 self.optimizer.finalize_variable_values()
+            team.end()
             told.on_train_end(logs)
         finally:
             self.eval()
+            if saver is not None:
+                saver.wait()
+        if saver is not None:
+            saver.ended()
         return history
+
+    def _save(
+        self, saver: Checkpointer | None, progress: Progress, logs: dict[str, Any], wished: bool
+    ) -> None:
+        """Save a checkpoint, and end training if that is wished."""
+        assert saver is not None
+        if is_first():
+            progress.save(saver, logs)
+        elif (optimizer := self.optimizer) is not None and optimizer.engine.in_parts:
+            optimizer.live_state()  # which takes the parts of all ranks
+        if wished:
+            saver.wait()
+            step = saver.latest
+            if step == progress.step and is_first():
+                print(
+                    f"Interrupted: step {step} is saved. The same fit with "
+                    f"resume={str(saver.folder)!r} goes on from there."
+                )
+            raise KeyboardInterrupt
 
     # Single batches
 
@@ -341,22 +435,35 @@ class Trainer(Evaluator):
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step on a batch; gives the loss and the metrics of that batch, before the step."""
+        """One step on a batch; gives the loss and the metrics of that batch, before the step.
+
+        Steps are replayed as those of :meth:`fit` are, but with ``run_eagerly``. Where several
+        processes train, each takes its part of the batch, which all are given.
+        """
         self._compiled()
         xs = self._inputs(x)
         rows = self._rows(xs)
         ys, weights = self._targets_of(y, rows), self._weights_of(sample_weight, rows)
         weights = self._with_classes(class_weight, ys, weights)
-        self._bind()
+        team = ranks.Team(self, self._bind())
+        part, xs, ys, weights = team.own("train_on_batch: rows", rows, xs, ys, weights)
         measures = self._measures
         assert measures is not None
+        assert self._singles is not None
         place = leaves(xs)[0]
         with backend.on_device_of(place):
-            sums = measures.sums(place)
+            sums, run = self._singles.of(place, self._single)
+            sums.clear()
             measures.clear()
             self.train()
             try:
-                self._train_on(self._batch(xs, None), ys, weights, sums)
+                run(self._batch(xs, None), *wrapped(ys, weights), part)
             finally:
                 self.eval()
-            return self._as_results(measures.results(sums, rows), return_dict)
+            return self._as_results(measures.results(sums, rows, team.group), return_dict)
+
+    def _single(self, place: Any) -> tuple[Sums, Any]:
+        """Sums, and the function that trains on a batch and adds to them."""
+        assert self._measures is not None
+        sums = self._measures.sums(place)
+        return sums, training_on_batches(self, sums, not self._eager and "auto", place)

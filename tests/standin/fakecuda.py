@@ -5,6 +5,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from . import memory as fake_memory
+from . import nccl as fake_nccl
 from . import streams
 from .host_module import CompileException, CUDADriverError
 from .memory import DEVICE_BYTES, Allocation, Block, MemoryPointer, MemoryPool, OutOfMemoryError
@@ -188,6 +189,7 @@ def make_modules() -> dict[str, ModuleType]:
         OutOfMemoryError=OutOfMemoryError,
     )
     graph = _module("cupy.cuda.graph", Graph=Graph)
+    nccl = fake_nccl.make_module()
     cuda = _module(
         "cupy.cuda",
         Device=Device,
@@ -209,6 +211,7 @@ def make_modules() -> dict[str, ModuleType]:
         is_available=lambda: settings.devices > 0,
         memory=memory,
         graph=graph,
+        nccl=nccl,
         nvrtc=nvrtc,
         runtime=runtime,
         set_allocator=fake_memory.set_allocator,
@@ -219,5 +222,5 @@ def make_modules() -> dict[str, ModuleType]:
     cuda.__path__ = []
     return {
         m.__name__: m
-        for m in (cuda, device, runtime, driver, compiler, nvrtc, stream, memory, graph)
+        for m in (cuda, device, runtime, driver, compiler, nccl, nvrtc, stream, memory, graph)
     }

@@ -21,7 +21,13 @@ class _Elementwise(Layer):
 
 
 class ReLU(_Elementwise):
-    """`x` above `threshold`, `max_value` at most; ``negative_slope * (x - threshold)`` below."""
+    """`x` above `threshold`, `max_value` at most; ``negative_slope * (x - threshold)`` below.
+
+    Examples
+    --------
+    >>> keras.layers.ReLU()(np.float32([[-1.0, 2.0]]))
+    tensor([[0., 2.]], dtype=float32)
+    """
 
     def __init__(
         self,
@@ -41,7 +47,13 @@ class ReLU(_Elementwise):
 
 
 class LeakyReLU(_Elementwise):
-    """`x` above 0, ``negative_slope * x`` below; `alpha` is its older name."""
+    """`x` above 0, ``negative_slope * x`` below; `alpha` is its older name.
+
+    Examples
+    --------
+    >>> keras.layers.LeakyReLU(0.1)(np.float32([[-1.0, 2.0]]))
+    tensor([[-0.1,  2. ]], dtype=float32)
+    """
 
     def __init__(
         self, negative_slope: float = 0.3, *, alpha: float | None = None, **kwargs: Any
@@ -55,7 +67,13 @@ class LeakyReLU(_Elementwise):
 
 
 class ELU(_Elementwise):
-    """`x` above 0, ``alpha * (exp(x) - 1)`` below."""
+    """`x` above 0, ``alpha * (exp(x) - 1)`` below.
+
+    Examples
+    --------
+    >>> keras.layers.ELU()(np.float32([[-1.0, 2.0]]))
+    tensor([[-0.63212055,  2.        ]], dtype=float32)
+    """
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,7 +85,13 @@ class ELU(_Elementwise):
 
 
 class Softmax(_Elementwise):
-    """``exp(x) / sum(exp(x))`` along `axis`; where a mask is false the result is 0."""
+    """``exp(x) / sum(exp(x))`` along `axis`; where a mask is false the result is 0.
+
+    Examples
+    --------
+    >>> keras.layers.Softmax()(np.float32([[0.0, 1.0]]))
+    tensor([[0.26894143, 0.7310586 ]], dtype=float32)
+    """
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -95,6 +119,11 @@ class PReLU(_Elementwise):
     ----------
     alpha : Tensor
         Of a sample's shape, 1 along the shared axes.
+
+    Examples
+    --------
+    >>> keras.layers.PReLU()(np.ones((2, 3))).shape
+    (2, 3)
     """
 
     built = False

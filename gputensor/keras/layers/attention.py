@@ -93,6 +93,12 @@ class MultiHeadAttention(Layer):
     kernel_constraint, bias_constraint : str or Constraint, optional
     seed : int or keras.random.SeedGenerator, optional
         Where the layer's own random numbers begin.
+
+    Examples
+    --------
+    >>> q = np.ones((2, 5, 4))
+    >>> keras.layers.MultiHeadAttention(2, 8)(q, q).shape
+    (2, 5, 4)
     """
 
     def __init__(
@@ -300,6 +306,12 @@ class Attention(Layer):
         Whether the scores are multiplied by a parameter, 1 at first.
     score_mode : {"dot"}
     dropout : float
+
+    Examples
+    --------
+    >>> q = np.ones((2, 5, 4))
+    >>> keras.layers.Attention()([q, q]).shape
+    (2, 5, 4)
     """
 
     def __init__(
@@ -355,7 +367,14 @@ class Attention(Layer):
 
 
 class AdditiveAttention(Attention):
-    """Attention with scores ``sum(scale * tanh(query + key))`` (Bahdanau et al. 2015)."""
+    """Attention with scores ``sum(scale * tanh(query + key))`` (Bahdanau et al. 2015).
+
+    Examples
+    --------
+    >>> q = np.ones((2, 5, 4))
+    >>> keras.layers.AdditiveAttention()([q, q]).shape
+    (2, 5, 4)
+    """
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(use_scale, "dot", dropout, **kwargs)

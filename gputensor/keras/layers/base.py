@@ -14,6 +14,7 @@ from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.naming import auto_name
 from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
 from gputensor.ops.creation import asarray, parameter
+from gputensor.shown import call_text
 from gputensor.tree import leaves, map_tree
 
 __all__ = ["Layer", "Shape"]
@@ -28,8 +29,6 @@ def checked_shape(name: str, given: Any) -> Shape | None:
     if given is None:
         return None
     shape = (given,) if hasattr(given, "__index__") else tuple(given)
-    if len(shape) > 1 and shape[0] is None and all(shape[1:]):
-        shape = shape[1:]
     sizes = tuple(None if n is None else int(n) if hasattr(n, "__index__") else n for n in shape)
     if not all(n is None or (isinstance(n, int) and n > 0) for n in sizes):
         raise ShapeError(
@@ -72,6 +71,12 @@ class Layer(nn.Module):
     built : bool
     training : bool
         Whether it acts as in training; by default not.
+
+    Examples
+    --------
+    >>> layer = keras.layers.Dense(3, name="first")
+    >>> layer.name, layer.built
+    ('first', False)
     """
 
     training = False
@@ -140,6 +145,12 @@ class Layer(nn.Module):
         self.dtype = _dtype_of(dtype)
         if not trainable:
             self._trainable = False
+
+    def __repr__(self) -> str:
+        given = {
+            k: v for k, v in self._given.value.items() if isinstance(v, (int, float, str, tuple))
+        }
+        return call_text(type(self).__name__, given | {"name": self.name})
 
     @classmethod
     def _positional(cls) -> list[str]:

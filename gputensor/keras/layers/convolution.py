@@ -11,6 +11,7 @@ from gputensor.ops import volumes, windows
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.nn import dense
 from gputensor.ops.pieces import pad
+from gputensor.shown import retold
 
 __all__ = [
     "Conv1D",
@@ -186,11 +187,19 @@ class _Conv(Layer):
 
 
 class Conv2D(_Conv):
-    __doc__ = f"Convolution of images.{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Conv,
+        "Convolution of images.",
+        '>>> keras.layers.Conv2D(4, 3, padding="same")(np.ones((2, 8, 8, 3))).shape\n(2, 8, 8, 4)',
+    )
 
 
 class Conv1D(_Conv):
-    __doc__ = f"Convolution of sequences.{_Conv.__doc__[25:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Conv,
+        "Convolution of sequences.",
+        ">>> keras.layers.Conv1D(4, 3)(np.ones((2, 8, 3))).shape\n(2, 6, 4)",
+    )
     _axes = 1
 
 
@@ -206,6 +215,11 @@ class DepthwiseConv2D(_Conv):
     """Convolution of each channel by itself, `depth_multiplier` filters each.
 
     Other parameters are those of :class:`Conv2D`, without `filters`.
+
+    Examples
+    --------
+    >>> keras.layers.DepthwiseConv2D(3)(np.ones((2, 8, 8, 3))).shape
+    (2, 6, 6, 3)
     """
 
     _constrained: ClassVar = {"depthwise": "kernel", "bias": "bias"}
@@ -271,6 +285,11 @@ class SeparableConv2D(_Conv):
     """A convolution of each channel by itself, then one of a window of 1 (Chollet 2017).
 
     Parameters are those of :class:`Conv2D`, and `depth_multiplier`.
+
+    Examples
+    --------
+    >>> keras.layers.SeparableConv2D(4, 3)(np.ones((2, 8, 8, 3))).shape
+    (2, 6, 6, 4)
     """
 
     _constrained: ClassVar = {
@@ -463,11 +482,20 @@ class _ConvTranspose(_Conv):
 
 
 class Conv2DTranspose(_ConvTranspose):
-    __doc__ = f"Transposed convolution of images.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _ConvTranspose,
+        "Transposed convolution of images.",
+        ">>> keras.layers.Conv2DTranspose(4, 2, strides=2)(np.ones((2, 8, 8, 3))).shape\n"
+        "(2, 16, 16, 4)",
+    )
 
 
 class Conv1DTranspose(_ConvTranspose):
-    __doc__ = f"Transposed convolution of sequences.{_ConvTranspose.__doc__[51:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _ConvTranspose,
+        "Transposed convolution of sequences.",
+        ">>> keras.layers.Conv1DTranspose(4, 2, strides=2)(np.ones((2, 8, 3))).shape\n(2, 16, 4)",
+    )
     _axes = 1
 
 

@@ -44,6 +44,12 @@ class InputLayer(Layer):
         Of a sample.
     batch_shape : tuple, optional
         The same with the axis of samples.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.InputLayer((4,)), keras.layers.Dense(3)])
+    >>> model.output_shape
+    (3,)
     """
 
     built = True
@@ -104,6 +110,11 @@ def Input(
     Returns
     -------
     KerasTensor
+
+    Examples
+    --------
+    >>> keras.layers.Input((4,)).shape
+    (None, 4)
     """
     return InputLayer(shape, batch_size, dtype, batch_shape, name, **kwargs).output
 
@@ -142,6 +153,12 @@ class Dense(Layer):
     ----------
     weight, or kernel : Tensor of shape (inputs, units)
     bias : Tensor of shape (units,), or None
+
+    Examples
+    --------
+    >>> layer = keras.layers.Dense(3, activation="relu")
+    >>> layer(np.ones((2, 4))).shape, layer.count_params()
+    ((2, 3), 15)
     """
 
     _constrained: ClassVar = {"kernel": "kernel", "bias": "bias"}
@@ -204,6 +221,11 @@ class Flatten(Layer):
     ----------
     data_format : None or "channels_last"
     input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> keras.layers.Flatten()(np.ones((2, 3, 4))).shape
+    (2, 12)
     """
 
     built = True
@@ -240,6 +262,11 @@ class Rescaling(Layer):
     ----------
     scale, offset : float
     input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> keras.layers.Rescaling(1 / 255)(np.float32([[255.0]]))
+    tensor([[1.]], dtype=float32)
     """
 
     built = True
@@ -259,7 +286,13 @@ class Rescaling(Layer):
 
 
 class Identity(Layer):
-    """What comes goes."""
+    """What comes goes.
+
+    Examples
+    --------
+    >>> keras.layers.Identity()(np.float32([[1.0]]))
+    tensor([[1.]], dtype=float32)
+    """
 
     built = True
 
@@ -274,6 +307,11 @@ class Activation(Layer):
     Parameters
     ----------
     activation : str or function
+
+    Examples
+    --------
+    >>> keras.layers.Activation("tanh")(np.float32([[0.0, 1.0]]))
+    tensor([[0.       , 0.7615942]], dtype=float32)
     """
 
     built = True
@@ -298,6 +336,11 @@ class Reshape(Layer):
     ----------
     target_shape : tuple of int
         Of a sample; one entry may be -1.
+
+    Examples
+    --------
+    >>> keras.layers.Reshape((2, -1))(np.ones((5, 6))).shape
+    (5, 2, 3)
     """
 
     built = True
@@ -319,6 +362,11 @@ class Permute(Layer):
     ----------
     dims : tuple of int
         Numbers from 1.
+
+    Examples
+    --------
+    >>> keras.layers.Permute((2, 1))(np.ones((2, 3, 4))).shape
+    (2, 4, 3)
     """
 
     built = True
@@ -335,7 +383,13 @@ class Permute(Layer):
 
 
 class RepeatVector(Layer):
-    """A vector `n` times: (samples, features) becomes (samples, n, features)."""
+    """A vector `n` times: (samples, features) becomes (samples, n, features).
+
+    Examples
+    --------
+    >>> keras.layers.RepeatVector(3)(np.ones((2, 4))).shape
+    (2, 3, 4)
+    """
 
     built = True
 
@@ -358,6 +412,11 @@ class Lambda(Layer):
         Not needed: the shape is what the function gives.
     arguments : dict, optional
         Keyword arguments for the function.
+
+    Examples
+    --------
+    >>> keras.layers.Lambda(lambda x: 2 * x)(np.float32([[1.0]]))
+    tensor([[2.]], dtype=float32)
     """
 
     built = True
@@ -401,6 +460,11 @@ class Embedding(Layer):
     Attributes
     ----------
     embeddings : Tensor of shape (input_dim, output_dim)
+
+    Examples
+    --------
+    >>> keras.layers.Embedding(10, 4)(np.array([[1, 5]])).shape
+    (1, 2, 4)
     """
 
     _constrained: ClassVar = {"embeddings": "embeddings"}
@@ -456,7 +520,13 @@ class Embedding(Layer):
 
 
 class Masking(Layer):
-    """Leaves out steps whose features all are `mask_value`, for recurrent layers that follow."""
+    """Leaves out steps whose features all are `mask_value`, for recurrent layers that follow.
+
+    Examples
+    --------
+    >>> keras.layers.Masking(0.0)(np.ones((2, 3, 4))).shape
+    (2, 3, 4)
+    """
 
     built = True
 

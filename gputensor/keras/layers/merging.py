@@ -55,38 +55,74 @@ class _Merge(Layer):
 
 
 class Add(_Merge):
-    """Sum of tensors."""
+    """Sum of tensors.
+
+    Examples
+    --------
+    >>> keras.layers.Add()([np.ones((1, 2)), np.ones((1, 2))]).shape
+    (1, 2)
+    """
 
     _function = staticmethod(plus)
 
 
 class Subtract(_Merge):
-    """First less second tensor."""
+    """First less second tensor.
+
+    Examples
+    --------
+    >>> keras.layers.Subtract()([np.ones((1, 2)), np.ones((1, 2))]).shape
+    (1, 2)
+    """
 
     _function = staticmethod(minus)
     _most = 2
 
 
 class Multiply(_Merge):
-    """Product of tensors, element by element."""
+    """Product of tensors, element by element.
+
+    Examples
+    --------
+    >>> keras.layers.Multiply()([np.ones((1, 2)), np.ones((1, 2))]).shape
+    (1, 2)
+    """
 
     _function = staticmethod(times)
 
 
 class Maximum(_Merge):
-    """The largest of tensors, element by element."""
+    """The largest of tensors, element by element.
+
+    Examples
+    --------
+    >>> keras.layers.Maximum()([np.ones((1, 2)), np.zeros((1, 2))]).shape
+    (1, 2)
+    """
 
     _function = staticmethod(larger)
 
 
 class Minimum(_Merge):
-    """The smallest of tensors, element by element."""
+    """The smallest of tensors, element by element.
+
+    Examples
+    --------
+    >>> keras.layers.Minimum()([np.ones((1, 2)), np.zeros((1, 2))]).shape
+    (1, 2)
+    """
 
     _function = staticmethod(smaller)
 
 
 class Average(Add):
-    """Mean of tensors, element by element."""
+    """Mean of tensors, element by element.
+
+    Examples
+    --------
+    >>> keras.layers.Average()([np.ones((1, 2)), np.zeros((1, 2))]).shape
+    (1, 2)
+    """
 
     def call(self, inputs: Any) -> Tensor:
         """One tensor of a list of tensors."""
@@ -94,7 +130,13 @@ class Average(Add):
 
 
 class Concatenate(Layer):
-    """Tensors one behind the other along `axis`."""
+    """Tensors one behind the other along `axis`.
+
+    Examples
+    --------
+    >>> keras.layers.Concatenate()([np.ones((1, 2)), np.ones((1, 3))]).shape
+    (1, 5)
+    """
 
     built = True
 
@@ -115,6 +157,11 @@ class Dot(Layer):
     axes : int or (int, int)
     normalize : bool
         Whether they are taken over their norm along the axis first, for the cosine.
+
+    Examples
+    --------
+    >>> keras.layers.Dot(axes=1)([np.ones((2, 3)), np.ones((2, 3))]).shape
+    (2, 1)
     """
 
     built = True

@@ -48,11 +48,17 @@ class BatchNormalization(_Normalization):
     center, scale : bool
         Whether there are `beta` and `gamma`.
     synchronized : bool
-        Whether devices share means and variances; a model is on one device, where they do.
+        Whether the means of a batch are those of the parts that all processes have of it, see
+        :mod:`gputensor.distributed`.
 
     Attributes
     ----------
     gamma, beta, moving_mean, moving_variance : Tensor of shape (channels,)
+
+    Examples
+    --------
+    >>> keras.layers.BatchNormalization()(np.ones((8, 3))).shape
+    (8, 3)
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class BatchNormalization(_Normalization):
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
+        self.synchronized = bool(synchronized)
         self.initializers = (
             gamma_initializer,
             beta_initializer,
@@ -110,6 +117,7 @@ class BatchNormalization(_Normalization):
         if not self.training or not self._trainable:
             options["statistics"] = (self.moving_mean, self.moving_variance)
             return functional.batch_norm(x, self.gamma, self.beta, **options)[0]
+        options["synchronized"] = self.synchronized
         y, mean_of, variance = functional.batch_norm(x, self.gamma, self.beta, **options)
         share = 1 - self.momentum
         with no_grad():
@@ -130,6 +138,11 @@ class LayerNormalization(_Normalization):
     Attributes
     ----------
     gamma, beta : Tensor of the shape of those axes
+
+    Examples
+    --------
+    >>> keras.layers.LayerNormalization()(np.ones((2, 3))).shape
+    (2, 3)
     """
 
     def __init__(
@@ -189,7 +202,13 @@ class LayerNormalization(_Normalization):
 
 
 class RMSNormalization(_Normalization):
-    """``x / sqrt(mean(x**2) + epsilon) * scale`` along the last axis (Zhang & Sennrich 2019)."""
+    """``x / sqrt(mean(x**2) + epsilon) * scale`` along the last axis (Zhang & Sennrich 2019).
+
+    Examples
+    --------
+    >>> keras.layers.RMSNormalization()(np.ones((2, 3))).shape
+    (2, 3)
+    """
 
     def __init__(self, axis: int = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -219,6 +238,11 @@ class GroupNormalization(_Normalization):
     axis : int
     epsilon : float
     center, scale : bool
+
+    Examples
+    --------
+    >>> keras.layers.GroupNormalization(2)(np.ones((2, 3, 4))).shape
+    (2, 3, 4)
     """
 
     def __init__(
@@ -272,7 +296,13 @@ class GroupNormalization(_Normalization):
 
 
 class UnitNormalization(_Normalization):
-    """`x` over its norm along `axis`."""
+    """`x` over its norm along `axis`.
+
+    Examples
+    --------
+    >>> keras.layers.UnitNormalization()(np.float32([[3.0, 4.0]]))
+    tensor([[0.6, 0.8]], dtype=float32)
+    """
 
     built = True
 
@@ -295,6 +325,13 @@ class Normalization(_Normalization):
     mean, variance : array-like, optional
     invert : bool
         Whether to give ``x * sqrt(variance) + mean`` instead.
+
+    Examples
+    --------
+    >>> layer = keras.layers.Normalization()
+    >>> layer.adapt(np.float32([[0.0], [2.0]]))
+    >>> layer(np.float32([[2.0]]))
+    tensor([[1.]], dtype=float32)
     """
 
     built = True

@@ -14,6 +14,7 @@ from gputensor.ops.resizing import adaptive, resized
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
+from gputensor.shown import retold
 
 __all__ = [
     "AdaptiveAveragePooling1D",
@@ -105,21 +106,37 @@ class _Pooling(Layer):
 
 
 class MaxPooling2D(_Pooling):
-    __doc__ = f"The largest element of each window of images.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Pooling,
+        "The largest element of each window of images.",
+        ">>> keras.layers.MaxPooling2D(2)(np.ones((2, 8, 8, 3))).shape\n(2, 4, 4, 3)",
+    )
 
 
 class MaxPooling1D(_Pooling):
-    __doc__ = f"The largest element of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Pooling,
+        "The largest element of each window of sequences.",
+        ">>> keras.layers.MaxPooling1D(2)(np.ones((2, 8, 3))).shape\n(2, 4, 3)",
+    )
     _axes = 1
 
 
 class AveragePooling2D(_Pooling):
-    __doc__ = f"The mean of each window of images.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Pooling,
+        "The mean of each window of images.",
+        ">>> keras.layers.AveragePooling2D(2)(np.ones((2, 8, 8, 3))).shape\n(2, 4, 4, 3)",
+    )
     _average = True
 
 
 class AveragePooling1D(_Pooling):
-    __doc__ = f"The mean of each window of sequences.{_Pooling.__doc__[26:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Pooling,
+        "The mean of each window of sequences.",
+        ">>> keras.layers.AveragePooling1D(2)(np.ones((2, 8, 3))).shape\n(2, 4, 3)",
+    )
     _axes = 1
     _average = True
 
@@ -218,23 +235,47 @@ class _GlobalPooling(Layer):
 
 
 class GlobalMaxPooling2D(_GlobalPooling):
-    """The largest element of each channel of images."""
+    """The largest element of each channel of images.
+
+    Examples
+    --------
+    >>> keras.layers.GlobalMaxPooling2D()(np.ones((2, 8, 8, 3))).shape
+    (2, 3)
+    """
 
 
 class GlobalMaxPooling1D(_GlobalPooling):
-    """The largest element of each feature of sequences."""
+    """The largest element of each feature of sequences.
+
+    Examples
+    --------
+    >>> keras.layers.GlobalMaxPooling1D()(np.ones((2, 8, 3))).shape
+    (2, 3)
+    """
 
     _axes = (1,)
 
 
 class GlobalAveragePooling2D(_GlobalPooling):
-    """The mean of each channel of images."""
+    """The mean of each channel of images.
+
+    Examples
+    --------
+    >>> keras.layers.GlobalAveragePooling2D()(np.ones((2, 8, 8, 3))).shape
+    (2, 3)
+    """
 
     _average = True
 
 
 class GlobalAveragePooling1D(_GlobalPooling):
-    """The mean of each feature of sequences, over the steps that count."""
+    """The mean of each feature of sequences, over the steps that count.
+
+    Examples
+    --------
+    >>> keras.layers.GlobalAveragePooling1D()(np.ones((2, 8, 3))).shape
+    (2, 3)
+    """
 
     _axes = (1,)
     _average = True
@@ -281,7 +322,13 @@ class _Edges(Layer):
 
 
 class ZeroPadding2D(_Edges):
-    """Zeros around images: `padding` is n, (height, width) or ((top, bottom), (left, right))."""
+    """Zeros around images: `padding` is n, (height, width) or ((top, bottom), (left, right)).
+
+    Examples
+    --------
+    >>> keras.layers.ZeroPadding2D(1)(np.ones((2, 8, 8, 3))).shape
+    (2, 10, 10, 3)
+    """
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -294,7 +341,13 @@ class ZeroPadding2D(_Edges):
 
 
 class ZeroPadding1D(ZeroPadding2D):
-    """Zeros before and after sequences: `padding` is an int or (before, after)."""
+    """Zeros before and after sequences: `padding` is an int or (before, after).
+
+    Examples
+    --------
+    >>> keras.layers.ZeroPadding1D(1)(np.ones((2, 8, 3))).shape
+    (2, 10, 3)
+    """
 
     _axes = 1
 
@@ -306,7 +359,13 @@ class ZeroPadding3D(ZeroPadding2D):
 
 
 class Cropping2D(_Edges):
-    """Images without their edges: `cropping` is as the padding of :class:`ZeroPadding2D`."""
+    """Images without their edges: `cropping` is as the padding of :class:`ZeroPadding2D`.
+
+    Examples
+    --------
+    >>> keras.layers.Cropping2D(1)(np.ones((2, 8, 8, 3))).shape
+    (2, 6, 6, 3)
+    """
 
     _default: Any = 0
 
@@ -322,7 +381,13 @@ class Cropping2D(_Edges):
 
 
 class Cropping1D(Cropping2D):
-    """Sequences without their ends: `cropping` is an int or (before, after), 1 by default."""
+    """Sequences without their ends: `cropping` is an int or (before, after), 1 by default.
+
+    Examples
+    --------
+    >>> keras.layers.Cropping1D(1)(np.ones((2, 8, 3))).shape
+    (2, 6, 3)
+    """
 
     _axes = 1
     _default = 1
@@ -342,6 +407,11 @@ class UpSampling2D(Layer):
     ----------
     size : int or (int, int)
     interpolation : {"nearest", "bilinear", "bicubic"}
+
+    Examples
+    --------
+    >>> keras.layers.UpSampling2D(2)(np.ones((2, 8, 8, 3))).shape
+    (2, 16, 16, 3)
     """
 
     built = True
@@ -378,7 +448,13 @@ class UpSampling2D(Layer):
 
 
 class UpSampling1D(UpSampling2D):
-    """Steps of sequences repeated `size` times."""
+    """Steps of sequences repeated `size` times.
+
+    Examples
+    --------
+    >>> keras.layers.UpSampling1D(2)(np.ones((2, 8, 3))).shape
+    (2, 16, 3)
+    """
 
     _axes = 1
 

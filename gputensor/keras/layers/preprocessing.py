@@ -198,6 +198,15 @@ class _Moved(_Random):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, data_format, **kwargs)
+        for setting, value, allowed in (
+            ("fill_mode", fill_mode, ("reflect", "wrap", "constant", "nearest")),
+            ("interpolation", interpolation, ("bilinear", "nearest")),
+        ):
+            if value not in allowed:
+                raise ValueError(
+                    f"{type(self).__name__}: {setting} is {value!r}; allowed are "
+                    f"{', '.join(map(repr, allowed))}"
+                )
         self.fill_mode, self.interpolation = fill_mode, interpolation
         self.fill_value = fill_value
 

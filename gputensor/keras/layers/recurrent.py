@@ -14,6 +14,7 @@ from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, ones, zeros
 from gputensor.ops.elementwise import add, multiply
 from gputensor.ops.manipulation import concat, expand_dims, flip, reshape
+from gputensor.shown import retold
 
 __all__ = [
     "GRU",
@@ -158,7 +159,13 @@ class _Cell(Layer):
 
 
 class SimpleRNNCell(_Cell):
-    """One step ``h = activation(x @ kernel + h @ recurrent_kernel + bias)``."""
+    """One step ``h = activation(x @ kernel + h @ recurrent_kernel + bias)``.
+
+    Examples
+    --------
+    >>> keras.layers.SimpleRNNCell(4).units
+    4
+    """
 
     def __init__(self, units: int, activation: Any = "tanh", *args: Any, **kwargs: Any) -> None:
         super().__init__(units, activation, "sigmoid", *args, **kwargs)
@@ -172,7 +179,13 @@ class SimpleRNNCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """One step of :class:`LSTM`. `unit_forget_bias` begins the bias of the forget gate at 1."""
+    """One step of :class:`LSTM`. `unit_forget_bias` begins the bias of the forget gate at 1.
+
+    Examples
+    --------
+    >>> keras.layers.LSTMCell(4).units
+    4
+    """
 
     _gates = 4
     _states = 2
@@ -213,7 +226,13 @@ class LSTMCell(_Cell):
 
 
 class GRUCell(_Cell):
-    """One step of :class:`GRU`. `reset_after` is the form of cuDNN, with a bias of its own."""
+    """One step of :class:`GRU`. `reset_after` is the form of cuDNN, with a bias of its own.
+
+    Examples
+    --------
+    >>> keras.layers.GRUCell(4).units
+    4
+    """
 
     _gates = 3
 
@@ -263,7 +282,14 @@ class GRUCell(_Cell):
 
 
 class StackedRNNCells(Layer):
-    """Cells one on top of the other, for :class:`RNN`."""
+    """Cells one on top of the other, for :class:`RNN`.
+
+    Examples
+    --------
+    >>> cells = keras.layers.StackedRNNCells([keras.layers.GRUCell(4), keras.layers.GRUCell(2)])
+    >>> keras.layers.RNN(cells)(np.ones((2, 5, 3))).shape
+    (2, 2)
+    """
 
     def __init__(self, cells: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -321,6 +347,11 @@ class RNN(Layer):
         Whether the output of a step that is left out is 0, not that of the step before.
     unroll : bool
         How Keras runs; results are the same.
+
+    Examples
+    --------
+    >>> keras.layers.RNN(keras.layers.GRUCell(4))(np.ones((2, 5, 3))).shape
+    (2, 4)
     """
 
     def __init__(
@@ -472,28 +503,40 @@ class _OwnCell(RNN):
 
 
 class SimpleRNN(_OwnCell):
-    __doc__ = (
-        f"Elman's recurrent layer; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Cell,
+        "Elman's recurrent layer; parameters are those of :class:`RNN` and:",
+        ">>> keras.layers.SimpleRNN(4)(np.ones((2, 5, 3))).shape\n(2, 4)",
     )
     _cell = SimpleRNNCell
 
 
 class LSTM(_OwnCell):
-    __doc__ = (
-        f"Long short-term memory; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Cell,
+        "Long short-term memory; parameters are those of :class:`RNN` and:",
+        ">>> keras.layers.LSTM(4, return_sequences=True)(np.ones((2, 5, 3))).shape\n(2, 5, 4)",
     )
     _cell = LSTMCell
 
 
 class GRU(_OwnCell):
-    __doc__ = (
-        f"Gated recurrent units; parameters are those of :class:`RNN` and:{_Cell.__doc__[18:]}"  # type: ignore[index]
+    __doc__ = retold(
+        _Cell,
+        "Gated recurrent units; parameters are those of :class:`RNN` and:",
+        ">>> keras.layers.GRU(4)(np.ones((2, 5, 3))).shape\n(2, 4)",
     )
     _cell = GRUCell
 
 
 class TimeDistributed(Layer):
-    """A layer at each step of sequences by itself."""
+    """A layer at each step of sequences by itself.
+
+    Examples
+    --------
+    >>> keras.layers.TimeDistributed(keras.layers.Dense(4))(np.ones((2, 5, 3))).shape
+    (2, 5, 4)
+    """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -525,6 +568,11 @@ class Bidirectional(Layer):
         How the two results become one; None for both.
     backward_layer : RNN, optional
         By default one like `layer`.
+
+    Examples
+    --------
+    >>> keras.layers.Bidirectional(keras.layers.GRU(4))(np.ones((2, 5, 3))).shape
+    (2, 8)
     """
 
     def __init__(

@@ -70,6 +70,11 @@ class Dropout(_Noise):
     seed : int or keras.random.SeedGenerator, optional
         Where the layer's own random numbers begin; by default they are gputensor's, which
         ``keras.utils.set_random_seed`` starts.
+
+    Examples
+    --------
+    >>> keras.layers.Dropout(0.5)(np.float32([[1.0, 2.0]]))
+    tensor([[1., 2.]], dtype=float32)
     """
 
     def __init__(
@@ -89,7 +94,13 @@ class Dropout(_Noise):
 
 
 class SpatialDropout1D(_Noise):
-    """Drops whole features of sequences (n, steps, features) while training."""
+    """Drops whole features of sequences (n, steps, features) while training.
+
+    Examples
+    --------
+    >>> keras.layers.SpatialDropout1D(0.1)(np.ones((2, 5, 3))).shape
+    (2, 5, 3)
+    """
 
     def call(self, x: Tensor) -> Tensor:
         """Of the shape of `x`."""
@@ -100,7 +111,13 @@ class SpatialDropout1D(_Noise):
 
 
 class SpatialDropout2D(SpatialDropout1D):
-    """Drops whole channels of images (n, height, width, channels) while training."""
+    """Drops whole channels of images (n, height, width, channels) while training.
+
+    Examples
+    --------
+    >>> keras.layers.SpatialDropout2D(0.1)(np.ones((2, 5, 5, 3))).shape
+    (2, 5, 5, 3)
+    """
 
     def __init__(
         self, rate: float, data_format: str | None = None, seed: Any = None, **kwargs: Any
@@ -114,7 +131,13 @@ class SpatialDropout3D(SpatialDropout2D):
 
 
 class GaussianNoise(Layer):
-    """Adds normal numbers of standard deviation `stddev` while training."""
+    """Adds normal numbers of standard deviation `stddev` while training.
+
+    Examples
+    --------
+    >>> keras.layers.GaussianNoise(0.1)(np.ones((2, 3))).shape
+    (2, 3)
+    """
 
     built = True
 
@@ -139,7 +162,13 @@ class GaussianNoise(Layer):
 
 
 class GaussianDropout(_Noise):
-    """Multiplies by normal numbers of mean 1 and variance ``rate / (1 - rate)`` while training."""
+    """Multiplies by normal numbers of mean 1 and variance ``rate / (1 - rate)`` while training.
+
+    Examples
+    --------
+    >>> keras.layers.GaussianDropout(0.1)(np.ones((2, 3))).shape
+    (2, 3)
+    """
 
     def call(self, x: Tensor) -> Tensor:
         """Of the shape of `x`."""
@@ -155,6 +184,11 @@ class AlphaDropout(_Noise):
     """Dropout that keeps mean and variance of SELU's outputs (Klambauer et al. 2017).
 
     Parameters are those of :class:`Dropout`.
+
+    Examples
+    --------
+    >>> keras.layers.AlphaDropout(0.1)(np.ones((2, 3))).shape
+    (2, 3)
     """
 
     def __init__(
@@ -178,7 +212,13 @@ class AlphaDropout(_Noise):
 
 
 class ActivityRegularization(Layer):
-    """What comes goes; its size is added to the loss, times `l1` and its square times `l2`."""
+    """What comes goes; its size is added to the loss, times `l1` and its square times `l2`.
+
+    Examples
+    --------
+    >>> keras.layers.ActivityRegularization(l2=0.01)(np.ones((2, 3))).shape
+    (2, 3)
+    """
 
     built = True
 

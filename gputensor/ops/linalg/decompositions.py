@@ -82,6 +82,12 @@ def cholesky(x: Operand, /, *, upper: bool = False) -> Tensor:
         If a matrix is not positive definite.
     ShapeError
         If they are not square.
+
+    Examples
+    --------
+    >>> gt.linalg.cholesky(gt.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]], dtype=float32)
     """
     lower = _cholesky(matrix("cholesky", x, square=True))
     if not upper:
@@ -126,8 +132,13 @@ def eigh(x: Operand, /) -> EighResult:
     ------
     LinAlgError
         If it does not converge.
+
+    Examples
+    --------
+    >>> gt.linalg.eigh(gt.tensor([[2.0, 1.0], [1.0, 2.0]])).eigenvalues
+    tensor([1., 3.], dtype=float32)
     """
-    return EighResult(*_eigh(matrix("eigh", x, square=True)))  # type: ignore[misc]
+    return EighResult(*_eigh(matrix("eigh", x, square=True)))
 
 
 def _eigvalsh_rule(xp: Any, g: Any, _out: Any, x: Any) -> Any:
@@ -139,7 +150,13 @@ _eigvalsh = Primitive("eigvalsh", lambda xp, x: run(xp, "eigvalsh", x), (_eigval
 
 
 def eigvalsh(x: Operand, /) -> Tensor:
-    """Eigenvalues of symmetric or Hermitian matrices, as those of :func:`eigh`."""
+    """Eigenvalues of symmetric or Hermitian matrices, as those of :func:`eigh`.
+
+    Examples
+    --------
+    >>> gt.linalg.eigvalsh(gt.tensor([[2.0, 1.0], [1.0, 2.0]]))
+    tensor([1., 3.], dtype=float32)
+    """
     return _eigvalsh(matrix("eigvalsh", x, square=True))
 
 
@@ -188,12 +205,23 @@ def eig(x: Operand, /) -> EigResult:
     ------
     LinAlgError
         If it does not converge; in a backward pass if a matrix has no basis of eigenvectors.
+
+    Examples
+    --------
+    >>> gt.linalg.eig(gt.tensor([[2.0, 0.0], [0.0, 3.0]])).eigenvalues
+    tensor([2.+0.j, 3.+0.j], dtype=complex64)
     """
-    return EigResult(*_eig(matrix("eig", x, square=True)))  # type: ignore[misc]
+    return EigResult(*_eig(matrix("eig", x, square=True)))
 
 
 def eigvals(x: Operand, /) -> Tensor:
-    """Eigenvalues of square matrices, as those of :func:`eig`."""
+    """Eigenvalues of square matrices, as those of :func:`eig`.
+
+    Examples
+    --------
+    >>> gt.linalg.eigvals(gt.tensor([[0.0, 1.0], [-1.0, 0.0]])).shape
+    (2,)
+    """
     return eig(x).eigenvalues
 
 
@@ -269,6 +297,11 @@ def svd(x: Operand, /, *, full_matrices: bool = True) -> SVDResult:
         If it does not converge.
     GraphError
         In a backward pass through that of `U` and `Vh` which has more than k vectors.
+
+    Examples
+    --------
+    >>> gt.linalg.svd(gt.tensor([[3.0, 0.0], [0.0, 4.0]])).S
+    tensor([4., 3.], dtype=float32)
     """
     parts: Any = _svd(matrix("svd", x), full_matrices=full_matrices)
     u, s, vh, more_u, more_vh = parts
@@ -288,7 +321,13 @@ _svdvals = Primitive("svdvals", lambda xp, x: run(xp, "svd", x, compute_uv=False
 
 
 def svdvals(x: Operand, /) -> Tensor:
-    """Singular values of matrices, in descending order, as those of :func:`svd`."""
+    """Singular values of matrices, in descending order, as those of :func:`svd`.
+
+    Examples
+    --------
+    >>> gt.linalg.svdvals(gt.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor([4., 3.], dtype=float32)
+    """
     return _svdvals(matrix("svdvals", x))
 
 
@@ -351,7 +390,13 @@ def qr(x: Operand, /, *, mode: str = "reduced") -> QRResult:
         In a backward pass through the complete `Q` of a matrix with more rows than columns.
     ValueError
         For another mode.
+
+    Examples
+    --------
+    >>> q, r = gt.linalg.qr(gt.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> gt.allclose(q @ r, gt.tensor([[1.0, 2.0], [3.0, 4.0]]), atol=1e-5)
+    True
     """
     if mode not in ("reduced", "complete"):
         raise ValueError(f"linalg.qr: mode {mode!r} is unknown; allowed are 'reduced', 'complete'")
-    return QRResult(*_qr(matrix("qr", x), mode=mode))  # type: ignore[misc]
+    return QRResult(*_qr(matrix("qr", x), mode=mode))

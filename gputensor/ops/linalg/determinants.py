@@ -131,6 +131,11 @@ def det(x: Operand, /) -> Tensor:
     """Determinant of matrices of shape (..., n, n), of shape (...).
 
     First and second derivatives are right where a matrix is singular; the third needs its inverse.
+
+    Examples
+    --------
+    >>> gt.linalg.det(gt.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(-2., dtype=float32)
     """
     return _det(matrix("det", x, square=True))
 
@@ -165,5 +170,10 @@ def slogdet(x: Operand, /) -> SlogdetResult:
         ``sign`` and ``logabsdet`` of shape (...). The sign of a complex determinant has absolute
         value 1. There is no gradient where a matrix is singular: a backward pass raises LinAlgError
         for a single one, and in a stack gives NaN for it.
+
+    Examples
+    --------
+    >>> gt.linalg.slogdet(gt.tensor([[2.0, 0.0], [0.0, -3.0]]))
+    SlogdetResult(sign=tensor(-1., dtype=float32), logabsdet=tensor(1.7917595, dtype=float32))
     """
-    return SlogdetResult(*_slogdet(matrix("slogdet", x, square=True)))  # type: ignore[misc]
+    return SlogdetResult(*_slogdet(matrix("slogdet", x, square=True)))

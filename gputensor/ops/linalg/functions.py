@@ -35,6 +35,12 @@ def matrix_power(x: Operand, n: int, /) -> Tensor:
     ------
     LinAlgError
         If `n` is negative and :func:`inv` finds a matrix singular.
+
+    Examples
+    --------
+    >>> gt.linalg.matrix_power(gt.tensor([[1.0, 1.0], [0.0, 1.0]]), 3)
+    tensor([[1., 3.],
+            [0., 1.]], dtype=float32)
     """
     x = matrix("matrix_power", x, square=True)
     n = operator.index(n)
@@ -109,6 +115,12 @@ def expm(x: Operand, /) -> Tensor:
 
     On CUDA the host waits for the largest norm. Scaling, a Padé approximant and squaring after
     Higham (2005).
+
+    Examples
+    --------
+    >>> gt.linalg.expm(gt.zeros((2, 2)))
+    tensor([[1., 0.],
+            [0., 1.]], dtype=float32)
     """
     return _expm(matrix("expm", x, square=True))
 
@@ -184,6 +196,11 @@ def vector_norm(
         Real. Its gradient is 0 at a vector of zeros and, of an order below 1, towards elements that
         are 0. Second derivatives there are 0, too, also those of ``norm(x)**2``, which is smooth:
         write ``sum(x * x)``.
+
+    Examples
+    --------
+    >>> gt.linalg.vector_norm(gt.tensor([3.0, -4.0]), ord=1)
+    tensor(7., dtype=float32)
     """
     x, ord = floating("vector_norm", x), number("linalg.vector_norm", "ord", ord)
     axis = checked_axis("linalg.vector_norm", x, axis)
@@ -216,6 +233,11 @@ def matrix_norm(
     ------
     ValueError
         For another `ord`.
+
+    Examples
+    --------
+    >>> gt.linalg.matrix_norm(gt.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor(5., dtype=float32)
     """
     x = matrix("matrix_norm", x)
     if not isinstance(ord, str) and ord is not None:
@@ -250,6 +272,11 @@ def norm(
     ------
     ShapeError
         If `axis` names more than two axes, or is missing where `x` has more than two.
+
+    Examples
+    --------
+    >>> gt.linalg.norm(gt.tensor([3.0, 4.0]))
+    tensor(5., dtype=float32)
     """
     x = floating("norm", x)
     axes = len(x.shape)
@@ -283,6 +310,11 @@ def cross(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     ------
     ShapeError
         If the operands do not have length 3 along `axis`.
+
+    Examples
+    --------
+    >>> gt.linalg.cross(gt.tensor([1, 0, 0]), gt.tensor([0, 1, 0]))
+    tensor([0, 0, 1])
     """
     x1, x2 = as_array("linalg.cross", x1), as_array("linalg.cross", x2)
     for x in (x1, x2):
@@ -314,6 +346,12 @@ def outer(x1: Operand, x2: Operand, /) -> Tensor:
     ------
     ShapeError
         If an operand has not just one axis.
+
+    Examples
+    --------
+    >>> gt.linalg.outer(gt.tensor([1, 2]), gt.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
     """
     x1, x2 = as_array("linalg.outer", x1), as_array("linalg.outer", x2)
     shapes = [getattr(x, "shape", ()) for x in (x1, x2)]
@@ -323,10 +361,22 @@ def outer(x1: Operand, x2: Operand, /) -> Tensor:
 
 
 def diagonal(x: Operand, /, *, offset: int = 0) -> Tensor:
-    """View of the elements ``[..., i, i + offset]`` of matrices of shape (..., m, n)."""
+    """View of the elements ``[..., i, i + offset]`` of matrices of shape (..., m, n).
+
+    Examples
+    --------
+    >>> gt.linalg.diagonal(gt.ones((5, 2, 2))).shape
+    (5, 2)
+    """
     return indexing.diagonal(x, offset, -2, -1)
 
 
 def trace(x: Operand, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
-    """Sum of the elements of :func:`diagonal`; `dtype` is that of the sum."""
+    """Sum of the elements of :func:`diagonal`; `dtype` is that of the sum.
+
+    Examples
+    --------
+    >>> gt.linalg.trace(gt.ones((2, 3, 3)))
+    tensor([3., 3.], dtype=float32)
+    """
     return statistical.sum(diagonal(x, offset=offset), axis=-1, dtype=dtype)

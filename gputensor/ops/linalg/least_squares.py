@@ -69,6 +69,12 @@ def pinv(x: Operand, /, *, rtol: Operand | None = None) -> Tensor:
     -------
     Tensor
         Of shape (..., n, m). The gradient is that among matrices of the same rank.
+
+    Examples
+    --------
+    >>> gt.linalg.pinv(gt.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5 , 0.  ],
+            [0.  , 0.25]], dtype=float32)
     """
     return _pinv(matrix("pinv", x), rtol=_raw_tolerance(rtol))
 
@@ -82,7 +88,13 @@ _rank = Primitive("matrix_rank", _rank_forward)
 
 
 def matrix_rank(x: Operand, /, *, rtol: Operand | None = None) -> Tensor:
-    """Number of singular values that do not count as 0, int64; parameters as for :func:`pinv`."""
+    """Number of singular values that do not count as 0, int64; parameters as for :func:`pinv`.
+
+    Examples
+    --------
+    >>> gt.linalg.matrix_rank(gt.ones((3, 3)))
+    tensor(1)
+    """
     return _rank(matrix("matrix_rank", x), rtol=_raw_tolerance(rtol))
 
 
@@ -107,6 +119,11 @@ def lstsq(a: Operand, b: Operand, /, rcond: float | None = None) -> LstsqResult:
     ------
     ShapeError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> gt.linalg.lstsq(gt.tensor([[1.0], [1.0]]), gt.tensor([1.0, 3.0]))[0]
+    tensor([1.9999999], dtype=float32)
     """
     a, b = matrix("lstsq", a), floating("lstsq", b)
     if len(a.shape) != 2 or len(b.shape) not in (1, 2) or b.shape[0] != a.shape[0]:

@@ -41,6 +41,11 @@ def solve(x1: Operand, x2: Operand, /) -> Tensor:
         If a pivot of a matrix is exactly 0. Rounding may hide that a matrix is singular.
     ShapeError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> gt.linalg.solve(gt.tensor([[2.0, 0.0], [0.0, 4.0]]), gt.tensor([1.0, 1.0]))
+    tensor([0.5 , 0.25], dtype=float32)
     """
     return _solved("solve", _solve, x1, x2)
 
@@ -115,6 +120,12 @@ def solve_triangular(
         If the shapes do not fit.
     ValueError
         For another `trans`.
+
+    Examples
+    --------
+    >>> a = gt.tensor([[2.0, 0.0], [1.0, 1.0]])
+    >>> gt.linalg.solve_triangular(a, gt.tensor([2.0, 3.0]), lower=True)
+    tensor([1., 2.], dtype=float32)
     """
     if not isinstance(trans, str):
         trans = integer("linalg.solve_triangular", "trans", trans)
@@ -150,5 +161,11 @@ def inv(x: Operand, /) -> Tensor:
         elements of the result are of the size of ``1 / eps``.
     ShapeError
         If they are not square.
+
+    Examples
+    --------
+    >>> gt.linalg.inv(gt.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5 , 0.  ],
+            [0.  , 0.25]], dtype=float32)
     """
     return _inv(matrix("inv", x, square=True))

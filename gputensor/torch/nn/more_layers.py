@@ -7,7 +7,7 @@ from typing import Any
 from gputensor import ops
 from gputensor.autograd import Tensor as Engine
 from gputensor.nn import functional as engine
-from gputensor.ops import resizing, sampling, windows
+from gputensor.ops import convolution, resizing, sampling, windows
 from gputensor.random import default_generator
 from gputensor.torch.nn.layers import pad
 from gputensor.torch.nn.module import Module
@@ -181,7 +181,9 @@ def unfold(
     pads = ((edge[0], edge[0]), (edge[1], edge[1]))
     out = windows._windows("unfold", (high, wide), window, step, spread, pads)
     last = ops.permute_dims(input, (0, 2, 3, 1))
-    found = windows.unfold(last, window=window, stride=step, dilation=spread, before=edge, out=out)
+    found = convolution.unfold(
+        last, window=window, stride=step, dilation=spread, before=edge, out=out
+    )
     size = window[0] * window[1]
     parts = ops.reshape(found, (n, out[0] * out[1], size, channels))
     return ours(ops.reshape(ops.permute_dims(parts, (0, 3, 2, 1)), (n, channels * size, -1)))
@@ -204,7 +206,9 @@ def fold(
     places = window[0] * window[1]
     parts = ops.reshape(input, (n, columns // places, places, *out))
     parts = ops.permute_dims(parts, (0, 3, 4, 2, 1))
-    found = windows.fold(parts, window=window, stride=step, dilation=spread, before=edge, size=size)
+    found = convolution.fold(
+        parts, window=window, stride=step, dilation=spread, before=edge, size=size
+    )
     return ours(ops.permute_dims(found, (0, 3, 1, 2)))
 
 

@@ -3,7 +3,7 @@
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -40,6 +40,10 @@ class Dataset(Generic[T]):
 
     def __getitem__(self, index: Any) -> T:
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
+
+    def __repr__(self) -> str:
+        size = f"{len(self)} samples" if isinstance(self, Sized) else ""
+        return f"{type(self).__name__}({size})"
 
     def __add__(self, other: "Dataset[T]") -> "ConcatDataset":
         return ConcatDataset([self, other])

@@ -1,0 +1,179 @@
+"""The file of a checkpoint: a safetensors file, checked to the last bit before it is believed.
+
+The arrays lie under the path that they have in what was saved; the metadata has the structure
+around them as JSON, and a checksum. That is the CRC-32 of the arrays' bytes, array by array in the
+order of their names, and then of the header, with zeros in the place of the checksum.
+"""
+
+import dataclasses
+import json
+import os
+import stat
+import threading
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gputensor import files, tensor_files
+from gputensor.errors import CheckpointError
+
+__all__ = ["Checkpoint", "read", "read_content", "write"]
+
+_VERSION = 1
+_KEY = "gputensor.checkpoint"
+_BLANK = b'"checksum":"00000000"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds besides the state of objects.
+
+    Attributes
+    ----------
+    step : int
+    metrics : dict of str to float
+    values : dict
+        Numbers, texts, arrays and trees of them, by the names that they were saved under;
+        ``checkpoint[name]`` is ``checkpoint.values[name]``.
+    path : Path
+    """
+
+    step: int
+    metrics: dict[str, float]
+    values: dict[str, Any]
+    path: Path
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+
+def write(path: Path, arrays: dict[str, Any], content: dict[str, Any]) -> None:
+    """Write a checkpoint in one step.
+
+    Parameters
+    ----------
+    path : Path
+    arrays : dict of str to numpy.ndarray
+        Nobody changes them until this returns.
+    content : dict
+        JSON.
+    """
+    from safetensors import serialize_file
+
+    text = json.dumps({"version": _VERSION, **content}, separators=(",", ":"), allow_nan=False)
+    specs, held = tensor_files.specified(arrays)
+    sums: list[int] = []
+    names = dict(zip(specs, held, strict=True))
+    # Neither holds Python's lock: the sum costs no time beside the writing.
+    adder = threading.Thread(target=lambda: sums.append(_sum(names[k] for k in sorted(names))))
+    adder.start()
+    try:
+        with files.replacing(path) as place:
+            serialize_file(specs, place, metadata={_KEY: text, "checksum": "00000000"})
+            adder.join()
+            with open(place, "r+b") as file:
+                header = file.read(int.from_bytes(file.read(8), "little"))
+                at = header.index(_BLANK)
+                file.seek(8 + at + len(_BLANK) - 9)
+                file.write(b"%08x" % zlib.crc32(header, sums[0]))
+    finally:
+        adder.join()
+
+
+def _sum(arrays: Any) -> int:
+    found = 0
+    for array in arrays:
+        if array.nbytes:
+            found = zlib.crc32(array.reshape(-1).view(np.uint8), found)
+    return found
+
+
+class _Header(NamedTuple):
+    entries: dict[str, Any]
+    content: dict[str, Any]
+    checksum: str
+    raw: bytes  # with zeros in the place of the checksum
+
+
+def _refused(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{path}: {why}; nothing was changed")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} occurs twice")
+    return found
+
+
+def _header(path: Path, file: Any) -> _Header:
+    """The header of an open file, if it is that of a checkpoint."""
+    from safetensors import SafetensorError, safe_open
+
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise _refused(path, "it is no file")
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _refused(path, f"it is damaged, or no safetensors file: {error}") from None
+    raw = file.read(int.from_bytes(file.read(8), "little"))
+    try:
+        entries = json.loads(raw, object_pairs_hook=_unique)
+        metadata = entries.pop("__metadata__", {})
+        if _KEY not in metadata:
+            raise _refused(path, "it is a safetensors file, but no checkpoint of gputensor")
+        mark = b'"checksum":"%s"' % metadata.get("checksum", "").encode()
+        if len(mark) != len(_BLANK) or raw.count(mark) != 1:
+            raise _refused(path, "it is altered: it has no checksum")
+        blank = raw.replace(mark, _BLANK)
+        content = json.loads(metadata[_KEY], object_pairs_hook=_unique)
+        if content.get("version") != _VERSION:
+            raise _refused(
+                path,
+                f"its format has version {content.get('version')!r}, this gputensor reads version "
+                f"{_VERSION}",
+            )
+        return _Header(entries, content, metadata["checksum"], blank)
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _refused(path, f"it is altered: {error}") from None
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint; its arrays, and its checksum, are not looked at."""
+    with open(path, "rb") as file:
+        return _header(path, file).content
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and JSON of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is cut off, altered, or something else.
+    """
+    with open(path, "rb") as file:
+        header = _header(path, file)
+        begin, arrays, found = file.tell(), {}, 0
+        for name in sorted(header.entries):
+            entry = header.entries[name]
+            try:
+                dtype = tensor_files.dtype_of(name, entry["dtype"])
+            except ValueError as error:
+                raise _refused(path, str(error)) from None
+            array = arrays[name] = np.empty(entry["shape"], dtype)
+            file.seek(begin + entry["data_offsets"][0])
+            if array.nbytes:
+                view: Any = array.reshape(-1).view(np.uint8)
+                if file.readinto(view) != array.nbytes:
+                    raise _refused(path, "it is cut off")
+                found = zlib.crc32(view, found)
+    if f"{zlib.crc32(header.raw, found):08x}" != header.checksum:
+        raise _refused(path, "it is altered: its checksum is not that of its content")
+    return arrays, header.content

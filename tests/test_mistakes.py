@@ -1,0 +1,189 @@
+"""What people write who come from elsewhere, and what they are told."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import gputensor as gt
+from gputensor import keras, words
+from gputensor.keras.layers import Dense
+from gputensor.keras.models import Sequential
+
+X = np.zeros((8, 4), np.float32)
+Y = np.zeros(8, np.int64)
+
+
+@pytest.fixture
+def names():
+    """What the mistakes below are about."""
+    model = Sequential([Dense(3, activation="relu", input_shape=(4,)), Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return {
+        "gt": gt,
+        "np": np,
+        "keras": keras,
+        "Dense": Dense,
+        "Sequential": Sequential,
+        "x": gt.tensor([[1.0, 2.0], [3.0, 4.0]]),
+        "w": gt.tensor([1.0, 2.0], requires_grad=True),
+        "net": gt.nn.Sequential(gt.nn.Dense(4, 3), gt.nn.Dense(3, 2)),
+        "model": model,
+        "X": X,
+        "Y": Y,
+    }
+
+
+# What was written, the error, and what it must say: above all what to write.
+MISTAKES = [
+    ("gt.cat([x, x])", AttributeError, "write gt.concat"),
+    ("gt.concatenate([x, x])", AttributeError, "write gt.concat"),
+    ("gt.array([1.0])", AttributeError, "gt.tensor (a copy) or gt.asarray"),
+    ("gt.arctan2(x, x)", AttributeError, "write gt.atan2"),
+    ("gt.zeros((2, 3), dtype=gt.float)", AttributeError, "gt.float32"),
+    ("gt.randn(2, 3)", AttributeError, "default_generator.standard_normal(shape)"),
+    ("gt.random.normal(0, 1, (2,))", AttributeError, "default_generator.normal(loc, scale, shape)"),
+    ("gt.random.PRNGKey(0)", AttributeError, "gt.random.default_rng(seed)"),
+    ("gt.jit(lambda x: x)", AttributeError, "write gt.capture"),
+    ("gt.Linear(2, 3)", AttributeError, "write gt.nn.Linear"),
+    ("gt.nn.Parameter(x)", AttributeError, "gt.tensor(data, requires_grad=True)"),
+    ("gt.nn.Conv2D(3, 8, 3)", AttributeError, "gt.nn.Conv2d, or gputensor.keras.layers.Conv2D"),
+    ("gt.optim.lr_scheduler", AttributeError, "gt.optim.schedules"),
+    ("x.clone()", AttributeError, "gt.asarray(x, copy=True)"),
+    ("x.view(4)", AttributeError, "x.reshape(shape)"),
+    ("x.unsqueeze(0)", AttributeError, "gt.expand_dims(x, axis)"),
+    ("x.float()", AttributeError, "x.astype(gt.float32)"),
+    ("x.cuda()", AttributeError, 'x.to("cuda")'),
+    ("x.add_(1)", AttributeError, "x += y"),
+    ("x.sum(dim=1)", TypeError, "the name of dim= is axis="),
+    ("gt.mean(x, keepdim=True)", TypeError, "the name of keepdim= is keepdims="),
+    ("gt.concat([x, x], dim=0)", TypeError, "the name of dim= is axis="),
+    ("gt.nn.functional.softmax(x, dim=1)", TypeError, "the name of dim= is axis="),
+    ("gt.linalg.norm(x, dim=0)", TypeError, "the name of dim= is axis="),
+    ("gt.fft.fft(x, dim=0)", TypeError, "the name of dim= is axis="),
+    ("x.std(ddof=1)", TypeError, "the name of ddof= is correction="),
+    ("gt.std(x, unbiased=False)", TypeError, "the name of unbiased= is correction="),
+    ("gt.sum(x, axes=0)", TypeError, "the name of axes= is axis="),
+    ("gt.zeros(2, 3)", TypeError, "write zeros((2, 3))"),
+    ("gt.ones((2,), requires_grad=True)", TypeError, "x.requires_grad = True"),
+    ("gt.exp(x, out=x)", TypeError, "exp"),
+    ("gt.sum(x, out=x)", TypeError, "y[...] = gt.sum(...)"),
+    ("gt.sum(x, along=0)", TypeError, "it has x, axis, dtype, keepdims"),
+    ("gt.transpose(x, 0, 1)", TypeError, "takes x, axes by position; it was given 3"),
+    ("gt.grad(w.sum(), w)", TypeError, "write loss.backward(), and read x.grad"),
+    ("gt.grad(gt.sum, w)", TypeError, "write gt.grad(f)(x)"),
+    ("gt.vjp(w.sum())", TypeError, "write gt.vjp(f, x)"),
+    ("gt.grad(lambda t: t)(w)", gt.errors.GraphError, "for example with .sum()"),
+    ("gt.tensor([1, 2], requires_grad=True)", gt.errors.DTypeError, "x.astype(gt.float32)"),
+    ("x.sum().backward()", gt.errors.GraphError, "make an input with requires_grad=True"),
+    ("np.asarray(w)", gt.errors.GraphError, "x.detach().numpy()"),
+    ("w.numpy()", gt.errors.GraphError, "x.detach().numpy()"),
+    ("x @ gt.zeros((3, 2))", gt.errors.ShapeError, "operands of shape (2, 2), (3, 2) do not fit"),
+    ("gt.device('gpu')", gt.errors.DeviceError, "allowed are auto, cpu, cuda and cuda:N"),
+    ("gt.optim.Adam(net)", TypeError, "write model.parameters()"),
+    ("gt.optim.Adam(net.parameters)", TypeError, "call it, as in model.parameters()"),
+    ("gt.optim.Adam(net.parameters(), learning_rate=0.1)", TypeError, "the name is lr="),
+    ("gt.nn.Sequential(gt.nn.ReLU)", TypeError, "layer 0 is a type, not a Module"),
+    ("net(gt.zeros((2, 9)))", gt.errors.ShapeError, "x must have shape (..., inputs)"),
+    ("gt.nn.Dense(3, 2, activation='rleu')", ValueError, "allowed are None, 'gelu'"),
+    (
+        "gt.nn.functional.cross_entropy(x, gt.tensor([0.0, 1.0]))",
+        gt.errors.DTypeError,
+        "class labels must be integers, not float32",
+    ),
+    (
+        "gt.nn.functional.cross_entropy(x, gt.tensor([0, 5])).item()",
+        gt.errors.LabelError,
+        "row 1 has label 5; labels must be in the range 0 to 1",
+    ),
+    ("Sequential([Dense])", TypeError, "a layer must be of gputensor.keras.layers, got type"),
+    ("model.compile('adma', 'mse')", ValueError, "allowed are 'sgd'"),
+    (
+        "model.compile(gt.optim.Adam, 'mse')",
+        TypeError,
+        "optimizer=gputensor.keras.optimizers.Adam(...)",
+    ),
+    ("[model.compile('adam'), model.fit(X, Y)]", gt.errors.GraphError, "give a loss, such as"),
+    ("model.compile('adam', 'mse', metrics='mae')", TypeError, "write metrics=['mae']"),
+    ("model.fit(X)", TypeError, "y is missing; the loss compares the outputs with it"),
+    ("model.fit(X, None)", TypeError, "y is missing; the loss compares the outputs with it"),
+    ("model.fit(X, Y[:7])", gt.errors.ShapeError, "y has shape (7,); x has 8 samples, so must y"),
+    ("model.fit(X, np.eye(2)[Y])", gt.errors.ShapeError, "use categorical_crossentropy"),
+    ("model.fit(X, Y, validation_data=X)", TypeError, "must be (x, y), (x, y, weights)"),
+    ("model.fit(X, Y, validation_data=(X,))", TypeError, "got a tuple of 1"),
+    (
+        "model.fit(X, Y, validation_data=(X, Y[:7]))",
+        gt.errors.ShapeError,
+        "validation_data: y has shape (7,)",
+    ),
+    (
+        "model.fit(X, Y, validation_data=(X[:, :3], Y))",
+        gt.errors.ShapeError,
+        "validation_data: x has shape (8, 3)",
+    ),
+    ("model.fit(X, Y, epochs=0)", ValueError, "it must be a positive int"),
+    ("model.fit(X, Y, epoch=3)", TypeError, "epoch"),
+    ("model.evaluate(X[:, :3], Y)", gt.errors.ShapeError, "the model takes samples of (4,)"),
+    ("model.save('m.txt')", ValueError, "for example m.keras"),
+]
+
+
+@pytest.mark.parametrize(("code", "kind", "text"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_told_what_to_write(names, code, kind, text):
+    with pytest.raises(kind, match=re.escape(text)) as caught:
+        eval(code, names)
+    assert str(caught.value)[-1:] not in " ;,:"
+
+
+def test_an_error_inside_a_function_is_not_taken_for_a_wrong_call():
+    with pytest.raises(TypeError, match="axis must be an int"):
+        gt.concat([gt.ones(2)], axis="first")
+
+
+def test_names_that_are_missing_are_missing():
+    for thing in (gt, gt.nn, gt.optim, gt.random, gt.tensor(1.0)):
+        assert not hasattr(thing, "no_such_name")
+        assert getattr(thing, "no_such_name", 3) == 3
+
+
+@pytest.mark.parametrize("module", words.MODULES)
+def test_no_name_that_is_there_is_called_foreign(module):
+    there = eval(module, {"gputensor": gt})
+    assert not words.MODULES[module].keys() & set(there.__all__)
+
+
+def test_every_word_for_a_keyword_is_somebodys():
+    ours = {
+        key
+        for module in (gt, gt.nn.functional, gt.linalg, gt.optim)
+        for name in module.__all__
+        for key in _parameters(getattr(module, name))
+    }
+    assert {word for offered in words.KEYWORDS.values() for word in offered} <= ours
+
+
+def _parameters(function):
+    import inspect
+
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+
+
+def test_float64_data_in_a_float32_model_are_told():
+    layer = gt.nn.Dense(4, 2)
+    with pytest.warns(UserWarning, match=re.escape("write x.astype(gt.float32)")):
+        layer(gt.zeros((2, 4), dtype=gt.float64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(gt.zeros((2, 4)))
+
+
+def test_functions_that_teach_are_the_ones_of_their_modules():
+    import pickle
+
+    assert pickle.loads(pickle.dumps(gt.sum)) is gt.sum
+    assert gt.sum is gt.ops.statistical.sum
+    assert gt.sum.__doc__.startswith("Sum of the elements")

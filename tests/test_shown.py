@@ -1,0 +1,125 @@
+"""What is printed says what it is; what a notebook shows is HTML of the same."""
+
+import io
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import gputensor as gt
+from gputensor import keras
+from gputensor.keras.layers import Dense, Dropout
+from gputensor.keras.models import Sequential
+from gputensor.torch.utils.data import TensorDataset
+from gputensor.training.display import Display
+
+
+class Cells(HTMLParser):
+    """Texts of a table's cells, row by row; tags must be closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open = [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "br":
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+
+def fitted():
+    model = Sequential([Dense(3, activation="relu", input_shape=(4,)), Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = np.zeros((8, 4), np.float32), np.zeros(8, int)
+    return model, model.fit(x, y, epochs=2, verbose=0)
+
+
+def test_a_module_prints_its_tree():
+    net = gt.nn.Sequential(gt.nn.Dense(4, 3, "relu"), gt.nn.Dropout(0.2))
+    assert repr(net) == (
+        "Sequential(\n"
+        "  (0): Dense(weight: (4, 3), bias: (3,), activation='relu')\n"
+        "  (1): Dropout(p=0.2)\n"
+        ")"
+    )
+    rows = Cells(net._repr_html_()).rows
+    assert rows[1] == ["0.weight", "(4, 3)", "float32", "12", "yes"]
+    assert "15 elements" in net._repr_html_()
+
+
+def test_an_optimizer_prints_its_settings():
+    net = gt.nn.Dense(4, 3)
+    text = repr(gt.optim.SGD(net.parameters(), lr=0.1, momentum=0.9))
+    assert text.startswith("SGD(2 parameters, lr=0.1, momentum=0.9")
+    assert repr(keras.optimizers.SGD(0.1)).startswith("SGD(learning_rate=0.1")
+
+
+def test_a_keras_model_prints_its_summary():
+    model, _ = fitted()
+    printed = []
+    model.summary(print_fn=printed.append)
+    assert repr(model) == "\n".join(printed)
+    assert "Total parameters: 23" in printed
+    assert [row[-1] for row in Cells(model._repr_html_()).rows] == ["Parameters", "15", "8"]
+    assert "units=3, activation='relu'" in repr(model.layers[0])
+    assert "?" in repr(Sequential([Dense(3), Dropout(0.5)]))
+
+
+def test_a_history_prints_its_last_epoch():
+    _, history = fitted()
+    assert repr(history).startswith("History of 2 epochs; the last: accuracy 1, loss 0.")
+    head, *rows = Cells(history._repr_html_()).rows
+    assert head == ["Epoch", "accuracy", "loss", "Time"]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert rows[0][-1].endswith(" s")
+    assert repr(keras.callbacks.History()) == "History of no epochs"
+
+
+def test_a_tensor_in_a_notebook_is_its_text_and_its_range():
+    shown = gt.tensor([1.0, 2.0])._repr_html_()
+    assert "tensor([1., 2.]" in shown
+    assert "shape (2,), float32" in shown
+    assert "max 1999" in gt.arange(2000)._repr_html_()
+    assert "&lt;" in gt.nn.Module._repr_html_(type("<b>", (gt.nn.Module,), {})())
+
+
+def test_a_data_set_prints_its_size():
+    assert repr(TensorDataset(gt.zeros((3, 2)))) == "TensorDataset(3 samples)"
+
+
+def test_the_bar_is_there_on_a_terminal_and_in_a_notebook(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+
+    def bar():
+        sys.stderr.seek(0)
+        sys.stderr.truncate()
+        with Display(10, "Epoch 1/1", 1) as display:
+            display.update(10)
+        return sys.stderr.getvalue()
+
+    assert bar() == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", io)
+    assert "Epoch 1/1" in bar()
+    monkeypatch.delitem(sys.modules, "ipykernel")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert "Epoch 1/1" in bar()
+
+
+@pytest.mark.parametrize("name", gt.optim.__all__)
+def test_printing_an_optimizer_never_fails(name):
+    kind = getattr(gt.optim, name)
+    if isinstance(kind, type) and issubclass(kind, gt.optim.Optimizer) and name != "Optimizer":
+        w = gt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        assert repr(kind([w], lr=0.01)).startswith(f"{name}(1 parameter, lr=0.01")
