@@ -259,3 +259,21 @@ def test_loops_and_trees_are_keras():
         doubled = door.tree.map_structure(lambda n: n and 2 * n, tree)
         assert doubled == {"b": [2, 4], "a": (6, None)}
         assert door.tree.pack_sequence_as(tree, [1, 2, 3, 4]) == {"b": [3, 4], "a": (1, 2)}
+
+
+def test_activations_take_tensors_without_values_and_lengths_may_be_unknown():
+    shapes = []
+    for door in (theirs, keras):
+        x = door.Input((None, 4))
+        y = door.activations.relu(door.layers.LSTM(3)(x))
+        model = door.Model(x, y)
+        first = door.Sequential([door.Input((None, 4)), door.layers.LSTM(2)])
+        second = door.Sequential([door.layers.Dense(2)])
+        second.build((None, 4))
+        shapes.append([tuple(x.shape), tuple(model.output_shape)[-1], first.count_params()])
+        assert second.predict(np.ones((2, 4), np.float32), verbose=0).shape == (2, 2)
+        for steps in (2, 5):
+            rows = np.ones((3, steps, 4), np.float32)
+            assert model.predict(rows, verbose=0).shape == (3, 3)
+            assert first.predict(rows, verbose=0).shape == (3, 2)
+    assert shapes[0] == shapes[1]

@@ -1,9 +1,11 @@
 """Activations by Keras's names."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from gputensor.autograd import Tensor
+from gputensor.keras.symbolic import KerasTensor
 from gputensor.nn import functional
 from gputensor.ops.choices import clip, where
 from gputensor.ops.creation import arange
@@ -227,6 +229,24 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
 _NAMES: dict[str, Callable[..., Tensor]] = {
     name: globals()[name] for name in __all__ if name not in ("get", "serialize", "deserialize")
 }
+
+
+def _door(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A function that makes a layer of itself where it is given a tensor without values."""
+
+    @functools.wraps(function)
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(x) is KerasTensor:
+            from gputensor.keras.layers.core import Operation
+
+            return Operation(function)(x, *args, **kwargs)
+        return function(x, *args, **kwargs)
+
+    return call
+
+
+_NAMES = {name: _door(function) for name, function in _NAMES.items()}
+globals().update(_NAMES)
 
 
 def get(identifier: Any) -> Callable[..., Tensor]:

@@ -332,7 +332,7 @@ class Sequential(Model):
         self._stack.append(layer)
         self._graph = None
         if len(self._stack) == 1 and layer.input_shape is not None:
-            self.build(layer.input_shape)
+            self._stack_up(layer.input_shape)
         elif self.input_shape is not None:
             before = self._stack[-2].output_shape
             self.output_shape = layer.build_for(before)
@@ -354,6 +354,10 @@ class Sequential(Model):
         """
         shape = checked_shape("Sequential", input_shape)
         assert shape is not None
+        self._stack_up(shape[1:] if len(shape) > 1 and shape[0] is None else shape)
+
+    def _stack_up(self, shape: Any) -> None:
+        """Build the layers for samples of this shape."""
         self.input_shape = self.output_shape = shape
         for layer in self._stack:
             self.output_shape = shape = layer.build_for(shape)

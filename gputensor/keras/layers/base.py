@@ -29,8 +29,6 @@ def checked_shape(name: str, given: Any) -> Shape | None:
     if given is None:
         return None
     shape = (given,) if hasattr(given, "__index__") else tuple(given)
-    if len(shape) > 1 and shape[0] is None and all(shape[1:]):
-        shape = shape[1:]
     sizes = tuple(None if n is None else int(n) if hasattr(n, "__index__") else n for n in shape)
     if not all(n is None or (isinstance(n, int) and n > 0) for n in sizes):
         raise ShapeError(
