@@ -252,12 +252,74 @@ def _run_file(file: str) -> dict[str, Any]:
     return runpy.run_path(file, run_name=Path(file).stem)
 
 
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="with kernels, and CASES to call them with")
+    parser.add_argument(
+        "--arch",
+        nargs="+",
+        metavar="SM",
+        help="to compile for, such as sm_90; default: sm_80 sm_90 sm_120",
+    )
+
+
+def _cases(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Kernels of a file with what to call them with."""
+    if "CASES" in found:
+        return list(found["CASES"])
+    rng = np.random.default_rng(0)
+    made = [k for k in found.values() if isinstance(k, gputensor.kernels.Kernel)]
+    own = [k for k in made if k.reference.__module__ == found["__name__"]]
+    draw = "arrays of float32 and shape (5, 33)"
+    if own:
+        print(f"There are no CASES, a list of (kernel, arrays): each operand is one of {draw}.")
+    return [
+        (k, tuple(rng.normal(size=(5, 33)).astype(np.float32) for _ in k.operands)) for k in own
+    ]
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Check the kernels of a file."""
+    if not Path(args.file).is_file():
+        parser.error(f"there is no file {args.file}")
+    cases = _cases(_run_file(args.file))
+    if not cases:
+        parser.error(f"{args.file} makes no kernel; gputensor new-kernel NAME writes one")
+    options = {"architectures": args.arch} if args.arch else {}
+    failed = 0
+    for kernel, arrays, *attrs in cases:
+        try:
+            print(gputensor.kernels.check(kernel, *arrays, **options, **dict(*attrs)))
+        except gputensor.errors.GPUTensorError as error:
+            failed += 1
+            print(f"kernel {getattr(kernel, 'name', kernel)}\n  FAILED       {error}")
+    return int(failed > 0)
+
+
+def _add_new_kernel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the kernel and its files")
+    parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="default: here")
+
+
+def new_kernel(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Write the files of a kernel to begin with."""
+    from gputensor.scaffold import new_kernel
+
+    try:
+        written = new_kernel(args.name, args.folder)
+    except (ValueError, FileExistsError) as error:
+        parser.error(str(error))
+    print("Written:", ", ".join(map(str, written)))
+    print(f"Next: {Path(sys.executable).name} -m gputensor check {written[0]}")
+    return 0
+
+
 _INTERRUPTED = 130  # as a shell has it: 128 and the number of the signal
 
 _EPILOG = """\
 gputensor doctor                            what works here, and what to do about the rest
 gputensor train digits --epochs 5           a first training, of a few seconds
 gputensor train mnist --model conv --resume runs/a --plot training.png
+gputensor new-kernel swish                  a kernel of your own; then: gputensor check swish.py
 gputensor bench overhead                    cost of the tape beside that of others
 
 Settings are environment variables: GPUTENSOR_DEVICE, GPUTENSOR_KERNELS, GPUTENSOR_CACHE,
@@ -269,6 +331,8 @@ _COMMANDS: dict[str, tuple[str, Callable[..., None] | None, Callable[..., int | 
     "doctor": ("what works here, and what mends the rest", None, _doctor),
     "train": ("train a model on a data set", _add_train, train),
     "explain": ("what a function becomes when it is captured", _add_explain, explain),
+    "check": ("check the kernels of a file, with a GPU or without", _add_check, check),
+    "new-kernel": ("write a kernel, its test and benchmark", _add_new_kernel, new_kernel),
     "bench": ("time gputensor beside its peers", _add_bench, bench),
     "cache": ("data sets and compiled loops: list, size, clear", _add_cache, cache),
     "launch": ("run a script in several processes", _add_launch, launch),
