@@ -295,7 +295,7 @@ def forget_cupy() -> None:
 def _differentiate(
     report: Report, kernel: Kernel, arrays: Sequence[Any], attrs: dict[str, Any]
 ) -> None:
-    if kernel.writes:
+    if kernel.writes & {*kernel.operands[: len(arrays)], *attrs}:
         report.unchecked.append("gradient: the kernel changes its operands")
         return
     plain = [a.copy() if isinstance(a, np.ndarray) else a for a in arrays]
