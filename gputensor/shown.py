@@ -60,10 +60,19 @@ _said: set[str] = set()
 
 
 def notice(text: str) -> None:
-    """Say on stderr, once in a process, what takes a while."""
-    if text not in _said and sys.stderr is not None:
-        _said.add(text)
-        print(text, file=sys.stderr, flush=True)
+    """Say on stderr, once in a process, what takes a while; above a progress bar, if there is one.
+
+    Parameters
+    ----------
+    text : str
+    """
+    if text in _said or sys.stderr is None:
+        return
+    from tqdm import tqdm
+
+    _said.add(text)
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:
