@@ -1,6 +1,7 @@
 """The command line, run as a user runs it."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -231,3 +232,24 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as POSIX has it")
+@pytest.mark.parametrize("resume", [False, True])
+def test_ctrl_c_ends_a_training_without_a_traceback(resume, tmp_path):
+    pytest.importorskip("sklearn")
+    command = [sys.executable, "-u", "-m", "gputensor", "train", "digits", "--device", "cpu"]
+    command += ["--epochs", "100000"] + ["--resume", str(tmp_path / "run")] * resume
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("Epoch 2/"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "the same command goes on" in err
+    assert ("is saved" in out) == resume
