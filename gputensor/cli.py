@@ -339,19 +339,8 @@ _COMMANDS: dict[str, tuple[str, Callable[..., None] | None, Callable[..., int | 
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Those of the command line.
-
-    Returns
-    -------
-    int
-        Exit status: 1 after an error of gputensor's, 130 after Ctrl-C; 2 of a wrong command line.
-    """
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
     program = Path(sys.argv[0]).name
     parser = argparse.ArgumentParser(
         prog="python -m gputensor" if program in ("__main__.py", "-c", "-m") else "gputensor",
@@ -367,6 +356,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsers[name] = commands.add_parser(name, help=text, description=f"{text}.".capitalize())
         if add is not None:
             add(parsers[name])
+    return parser, parsers
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the command line.
+
+    Returns
+    -------
+    int
+        Exit status: 1 after an error of gputensor's, 130 after Ctrl-C; 2 of a wrong command line.
+    """
+    parser, parsers = _parsers()
     args = parser.parse_args(arguments)
     if args.command is None:
         parser.print_help(sys.stderr)
