@@ -353,7 +353,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     parsers = {}
     for name, (text, add, _) in _COMMANDS.items():
-        parsers[name] = commands.add_parser(name, help=text, description=f"{text}.".capitalize())
+        parsers[name] = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
         if add is not None:
             add(parsers[name])
     return parser, parsers
