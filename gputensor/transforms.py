@@ -629,8 +629,8 @@ def gradcheck(
                 numeric += (values[0] - values[1]) / (2 * eps) * (step / eps)
             if not abs(analytic[place] - numeric) <= atol + rtol * abs(numeric):
                 raise GradcheckError(
-                    f"gradcheck: input {i}, element {place}: the tape says {analytic[place]!r}, "
-                    f"finite differences say {numeric!r}"
+                    f"gradcheck: input {i}, element {place}: the tape says {analytic[place]}, "
+                    f"finite differences say {numeric}"
                 )
     return True
 

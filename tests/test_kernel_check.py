@@ -163,6 +163,33 @@ def test_registers_are_told_and_the_line_of_an_error_is_shown():
         gt.kernels.check(variant(changed("* b[i];", "* b[i]")), A, B)
 
 
+# The examples
+
+
+@on_the_cpu
+def test_the_example_with_a_reduction_passes_and_misses_each_of_its_barriers():
+    file = Path(__file__).parents[1] / "examples" / "reduction_kernel.py"
+    names = runpy.run_path(str(file))
+    for kernel, arrays in names["CASES"]:
+        assert "against the reference" in repr(gt.kernels.check(kernel, *arrays))
+    text = names["SOURCE"].text
+    broken = gt.kernel(
+        source=CudaSource(text.replace("        __syncthreads();\n", "")), cuda=names["launch"]
+    )(names["row_length"].reference)
+    with pytest.raises(ParityError, match="row_length"):
+        gt.kernels.check(broken, *names["CASES"][-1][1])
+
+
+def test_the_example_with_a_captured_step_learns(monkeypatch, capsys):
+    folder = Path(__file__).parents[1] / "examples"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "argv", ["captured_kernel.py"])
+    runpy.run_path(str(folder / "captured_kernel.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert float(out.split("new: ")[1].split("%")[0]) > 95
+    assert "Graphs recorded: 1" in out
+
+
 # The commands
 
 
