@@ -183,6 +183,9 @@ def _caches() -> Iterator[Finding]:
     yield Finding("cache", str(folder))
     yield Finding("data sets", in_bytes(size_of(folder) - loops))
     yield Finding("compiled loops", in_bytes(loops))
+    cupys = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+    if cupys.is_dir():
+        yield Finding("CuPy's kernels", f"{in_bytes(size_of(cupys))} in {cupys}")
 
 
 _LOOKS: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (

@@ -73,6 +73,20 @@ def test_doctor_says_which_package_makes_use_of_a_driver(monkeypatch, capsys):
 
 
 @pytest.mark.cpu
+def test_doctor_measures_the_caches(monkeypatch, tmp_path, capsys):
+    for name, size in (("own/loops/x.nbi", 1500), ("own/mnist.npz", 700), ("cupy/a.cubin", 2000)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"0" * size)
+    monkeypatch.setenv("GPUTENSOR_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "cupy"))
+    doctor.doctor()
+    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["data sets"].strip() == "700 B"
+    assert lines["compiled loops"].strip() == "1.5 kB"
+    assert lines["CuPy's kernels"].strip() == f"2.0 kB in {tmp_path / 'cupy'}"
+
+
+@pytest.mark.cpu
 def test_doctor_hints_at_a_name_that_nothing_reads():
     done = run("doctor", GPUTENSOR_DEVCIE="cuda")
     assert done.returncode == 0
