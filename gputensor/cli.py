@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import os
 import runpy
 import shutil
@@ -240,8 +241,11 @@ def explain(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             parser.error(f"{file} has no function {name!r}; it has {', '.join(there) or 'none'}")
         try:
             arguments = [_drawn(text) for text in args.shapes]
+            inspect.signature(found[name]).bind(*arguments)
         except ValueError as error:
             parser.error(str(error))
+        except TypeError as error:
+            parser.error(f"{name}{inspect.signature(found[name])}: {error}; give a SHAPE for each")
         print(gputensor.explain(found[name])(*arguments))
     return 0
 
@@ -265,7 +269,14 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 def _cases(found: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Kernels of a file with what to call them with."""
     if "CASES" in found:
-        return list(found["CASES"])
+        cases = list(found["CASES"])
+        for case in cases:
+            if not isinstance(case, tuple) or not 2 <= len(case) <= 3 or type(case[1]) is not tuple:
+                raise ValueError(
+                    "CASES is a list of (kernel, arrays) or (kernel, arrays, attrs), such as "
+                    "[(scale, (x,), {'factor': 2.0})], with a tuple of arrays"
+                )
+        return cases
     rng = np.random.default_rng(0)
     made = [k for k in found.values() if isinstance(k, gputensor.kernels.Kernel)]
     own = [k for k in made if k.reference.__module__ == found["__name__"]]
@@ -281,7 +292,11 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Check the kernels of a file."""
     if not Path(args.file).is_file():
         parser.error(f"there is no file {args.file}")
-    cases = _cases(_run_file(args.file))
+    found = _run_file(args.file)
+    try:
+        cases = _cases(found)
+    except ValueError as error:
+        parser.error(f"{args.file}: {error}")
     if not cases:
         parser.error(f"{args.file} makes no kernel; gputensor new-kernel NAME writes one")
     options = {"architectures": args.arch} if args.arch else {}

@@ -209,6 +209,7 @@ def test_explain_shows_what_a_function_of_a_file_becomes(tmp_path, capsys):
         ([f"{file}:stop"], "has no function 'stop'; it has step"),
         ([f"{file}x:step"], "there is no file"),
         ([f"{file}:step", "8,3"], "'8,3' is no shape; write 32x784"),
+        ([f"{file}:step", "8x3"], "step(x, k): missing a required argument: 'k'; give a SHAPE"),
     ):
         with pytest.raises(SystemExit):
             cli.main(["explain", *given])

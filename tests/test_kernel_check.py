@@ -236,3 +236,13 @@ def test_check_draws_arrays_where_a_file_has_no_cases(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["check", str(file)])
     assert "makes no kernel" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cases", ["[CASES[0][0]]", "[(plain, _x)]", "[(plain, (_x,), {}, 1)]"])
+def test_cases_of_another_form_are_an_error_of_one_line(cases, tmp_path, capsys):
+    scaffold.new_kernel("plain", tmp_path)
+    file = tmp_path / "plain.py"
+    file.write_text(f"{file.read_text()}CASES = {cases}\n")
+    with pytest.raises(SystemExit):
+        cli.main(["check", str(file)])
+    assert "CASES is a list of (kernel, arrays)" in capsys.readouterr().err
