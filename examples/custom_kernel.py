@@ -28,8 +28,7 @@ __global__ void swiglu_backward(const T* g, const T* a, const T* b, T* da, T* db
 
 def launch_backward(source, g, a, b):
     da, db = namespace(a).empty_like(a), namespace(b).empty_like(b)
-    args = (g, a, b, da, db, a.size)
-    source.launch(f"swiglu_backward<{c_type(a.dtype)}>", args, elements=a.size)
+    source.launch(f"swiglu_backward<{c_type(a.dtype)}>", (g, a, b, da, db, a.size), elements=a.size)
     return da, db
 
 
@@ -51,11 +50,10 @@ def swiglu(xp, a, b):
 
 
 if __name__ == "__main__":
-    g, a, b = (np.random.default_rng(i).normal(size=(10, 30)) for i in range(3))
+    g, a, b = np.random.default_rng(0).normal(size=(3, 10, 30))
     leaves = [gt.tensor(x, requires_grad=True, dtype=gt.float64) for x in (a, b)]
     print("gradient against finite differences:", gt.gradcheck(swiglu, *leaves))
     for kernel, arrays in ((swiglu, (a, b)), (swiglu_backward, (g, a, b))):
-        differences = kernel.parity(*arrays)
-        print(kernel.name, "against NumPy:", differences or "not compared, as there is no GPU")
+        print(kernel.name, "against NumPy:", kernel.parity(*arrays) or "not compared: no GPU")
     swiglu(*leaves).sum().backward()
     print(f"gradient on {leaves[0].device}: {leaves[0].grad[0, :3]}")
