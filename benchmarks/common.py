@@ -319,7 +319,11 @@ def timers(calls: dict[str, Call], clock: Clock) -> dict[str, Timer]:
 
 def interleaved(timers: dict[str, Timer], repeats: int) -> dict[str, list[float]]:
     """Seconds of contestants that take turns in every round, after a round of warm-up."""
-    rounds = [{name: timer() for name, timer in timers.items()} for _ in range(repeats + 1)]
+    from tqdm import tqdm
+
+    # Shown on a terminal alone, and only if it takes a while.
+    shown = tqdm(range(repeats + 1), desc="rounds", delay=2, leave=False, disable=None)
+    rounds = [{name: timer() for name, timer in timers.items()} for _ in shown]
     return {name: [seconds[name] for seconds in rounds[1:]] for name in timers}
 
 
@@ -516,14 +520,12 @@ def compare(
 
 
 def print_table(title: str, unit: str, table: dict[str, dict[str, float]]) -> None:
-    """Print a summary."""
-    print(f"\n{title}\n{'':34}{'median':>10} {'quartiles':>21}   gputensor / this")
+    """Print a summary, in `unit` but for the ratio."""
+    median = f"median, {unit}"
+    print(f"\n{title}\n{'':32}{median:>12} {'quartiles':>21}   gputensor / this")
     for name, row in table.items():
         quartiles = f"{row['low']:.4g} to {row['high']:.4g}"
-        print(
-            f"{name:34}{row['median']:>10.4g} {quartiles:>21} {row['gputensor/this']:>10.2f}   "
-            f"{unit}"
-        )
+        print(f"{name:32}{row['median']:>12.4g} {quartiles:>21} {row['gputensor/this']:>18.2f}")
 
 
 _MOST_BARS = 40  # one above the other

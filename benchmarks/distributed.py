@@ -91,7 +91,7 @@ class Trainers:
             here = Path(sys.executable).parent
             mpiexec = shutil.which("mpiexec", path=here) or shutil.which("mpiexec")
             if mpiexec is None:
-                sys.exit("there is no mpiexec: pip install 'gputensor[mpi]'")
+                sys.exit("there is no mpiexec: pip install mpi4py mpich")
             command = [mpiexec, "-n", str(count), *command]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "GPUTENSOR_THREADS"), "1")
         self._process = subprocess.Popen(

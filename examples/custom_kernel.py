@@ -52,8 +52,7 @@ def swiglu(xp, a, b):
 if __name__ == "__main__":
     g, a, b = np.random.default_rng(0).normal(size=(3, 10, 30))
     leaves = [gt.tensor(x, requires_grad=True, dtype=gt.float64) for x in (a, b)]
-    print("gradient against finite differences:", gt.gradcheck(swiglu, *leaves))
     for kernel, arrays in ((swiglu, (a, b)), (swiglu_backward, (g, a, b))):
-        print(kernel.name, "against NumPy:", kernel.parity(*arrays) or "not compared: no GPU")
+        print(gt.kernels.check(kernel, *arrays))  # each way that this machine has
     swiglu(*leaves).sum().backward()
     print(f"gradient on {leaves[0].device}: {leaves[0].grad[0, :3]}")

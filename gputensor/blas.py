@@ -204,7 +204,7 @@ def current_handle() -> Handle | None:
         if stream.is_capturing():
             raise DeviceError(
                 "matmul: the stream captures a graph, and CuPy's cuBLAS cannot be captured; "
-                "install nvmath-python: pip install 'gputensor[cuda13]' (or [cuda12])"
+                "install nvmath-python: pip install nvmath-python"
                 if cublas is None
                 else "matmul: the stream captures a graph and has no cuBLAS handle yet; call "
                 "gputensor.blas.prepare() on it, or run one product there, before the capture"

@@ -1,73 +1,28 @@
-"""``python -m gputensor``: what this installation consists of, and how quick it is."""
+"""The command ``gputensor``, and ``python -m gputensor``."""
 
 import argparse
 import importlib
-import importlib.metadata
-import importlib.util
 import os
-import platform
-from collections.abc import Callable, Iterator, Sequence
+import runpy
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import gputensor
 from gputensor import backend, config
+from gputensor.shown import in_bytes
 
-__all__ = ["main"]
-
-
-def _version(module: str) -> str:
-    """Version of an installed package, by the name that it is imported by."""
-    if importlib.util.find_spec(module) is None:
-        return "not installed"
-    names = importlib.metadata.packages_distributions().get(module, [])
-    return ", ".join(f"{importlib.metadata.version(n)} ({n})" for n in sorted(set(names)))
+__all__ = ["entry", "main"]
 
 
-def _blas() -> str:
-    build = np.show_config(mode="dicts") or {}
-    blas = build.get("Build Dependencies", {}).get("blas", {})
-    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+def _doctor(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    from gputensor.doctor import doctor
 
-
-def _findings() -> Iterator[tuple[str, str]]:
-    yield "gputensor", gputensor.__version__
-    yield "Python", f"{platform.python_version()}, {platform.platform()}"
-    yield "NumPy", f"{np.__version__}, BLAS {_blas()}"
-    for name, module in (("Numba", "numba"), ("CuPy", "cupy")):
-        yield name, _version(module)
-    status = backend.cuda_status()
-    yield "CUDA", status.reason
-    if status.available:
-        import cupy  # type: ignore[import-not-found, unused-ignore]
-
-        runtime = cupy.cuda.runtime
-        yield "driver, runtime", f"{runtime.driverGetVersion()}, {runtime.runtimeGetVersion()}"
-        for i in range(status.devices):
-            found = cupy.cuda.Device(i)
-            name = runtime.getDeviceProperties(i)["name"].decode()
-            free, total = found.mem_info
-            yield (
-                f"cuda:{i}",
-                f"{name}, compute capability {found.compute_capability}, "
-                f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
-            )
-    try:
-        yield "new tensors go to", str(backend.default_device())
-    except gputensor.errors.DeviceError as error:
-        yield "new tensors go to", f"nowhere: {error}"
-    yield "CPU threads of a kernel", str(config.cpu_threads())
-    yield "cache", str(config.cache_dir())
-    for name, value in sorted(os.environ.items()):
-        if name.startswith("GPUTENSOR_"):
-            yield name, value
-
-
-def doctor() -> None:
-    """Print what was found, a line each."""
-    for name, text in _findings():
-        print(f"{name + ':':25}{text}")
+    return doctor()
 
 
 _BENCHMARKS = {
@@ -97,6 +52,8 @@ def bench(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if where.kind != "cuda" and getattr(module, "CUDA_ONLY", False):
         parser.error(f"bench {args.name} needs a CUDA device, and {where} is none")
     own = {key: value for key, value in vars(args).items() if key in ("accuracy", "data")}
+    beside = ", ".join(common.LABELS[p] for p in peers) or "nobody"
+    print(f"bench {args.name}: {_BENCHMARKS[args.name]}; {where}, beside {beside}", file=sys.stderr)
     with where, backend.on_device_of(where):
         report = module.run(where, peers, args.repeats or module.REPEATS, **own)
     common.save(report, args.json, args.plot)
@@ -165,8 +122,245 @@ def launch(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         parser.error(str(error))
 
 
+_RECIPES = ("mnist", "fashion-mnist", "cifar10", "digits")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", choices=_RECIPES, help="digits are scikit-learn's, 8 x 8 pixels")
+    parser.add_argument("--model", choices=("dense", "conv"), default="dense")
+    parser.add_argument("--epochs", type=_count(1), default=10, metavar="N")
+    parser.add_argument("--batch-size", type=_count(1), default=256, metavar="N")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: that of new tensors")
+    parser.add_argument("--seed", type=_count(0), default=0, metavar="N")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="save checkpoints here, and go on from here"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw loss and accuracy")
+
+
+def train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Train a model on a data set."""
+    from gputensor import recipes
+
+    if args.plot and not args.plot.parent.is_dir():
+        parser.error(f"there is no folder {args.plot.parent} to write {args.plot.name} to")
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "data")}
+    try:
+        recipes.train(args.data, **options)
+    except KeyboardInterrupt:
+        again = (
+            "the same command goes on from there"
+            if args.resume
+            else "with --resume DIR checkpoints are kept, from which the same command goes on"
+        )
+        print(f"Interrupted; {again}.", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+# What gputensor itself puts into its cache; nothing else is ever removed.
+_CACHED = {
+    "loops": ("loops",),
+    "data": (
+        *("mnist.npz", "fashion-mnist", "cifar-10-python.tar.gz", "cifar-100-python.tar.gz"),
+        *("boston_housing.npz", "california_housing.npz", "imdb.npz", "imdb_word_index.json"),
+        *("reuters.npz", "reuters_word_index.json", "keras"),
+    ),
+}
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("list", "size", "clear"), default="list")
+    parser.add_argument(
+        "what", nargs="?", choices=(*_CACHED, "all"), default="all", help="default: all"
+    )
+
+
+def cache(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """List, measure or remove what is kept for the next time."""
+    from gputensor.doctor import size_of
+
+    folder = config.cache_dir()
+    kinds = list(_CACHED) if args.what == "all" else [args.what]
+    places = [folder / name for kind in kinds for name in _CACHED[kind]]
+    places = [place for place in places if place.exists()]
+    sizes = {place: size_of(place) for place in places}
+    total = in_bytes(sum(sizes.values()))
+    if args.action == "size":
+        print(total)
+        return 0
+    for place, size in sizes.items():
+        if args.action == "clear":
+            try:
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+            except OSError as error:
+                parser.error(f"{place} cannot be removed: {error.strerror or error}")
+        print(f"{in_bytes(size):>10}  {place}")
+    verb = "removed from" if args.action == "clear" else "in"
+    print(f"{total:>10}  {verb} {folder}")
+    return 0
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("function", metavar="FILE:FUNCTION", help="such as model.py:step")
+    parser.add_argument(
+        "shapes",
+        nargs="*",
+        metavar="SHAPE",
+        help="of its arguments: 32x784, 32:int64, or () for a scalar; numbers are drawn at random",
+    )
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: that of new tensors")
+
+
+def _drawn(text: str) -> Any:
+    """A tensor of random numbers, or of zeros and ones, from ``32x784`` or ``32:int64``."""
+    shape, _, dtype = text.partition(":")
+    try:
+        sizes = () if shape == "()" else tuple(int(n) for n in shape.split("x"))
+        kind = np.dtype(dtype or config.default_dtype())
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{text!r} is no shape; write 32x784, 32:int64, or () for a scalar"
+        ) from None
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=sizes) if kind.kind in "fc" else rng.integers(0, 2, sizes)
+    return gputensor.asarray(np.asarray(found).astype(kind))
+
+
+def explain(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Print what a function of a script becomes when it is captured."""
+    file, _, name = args.function.rpartition(":")
+    if not Path(file).is_file():
+        parser.error(f"there is no file {file or args.function!r}; write FILE:FUNCTION")
+    where = backend.device(args.device)
+    with where, backend.on_device_of(where):
+        found = _run_file(file)
+        if not callable(found.get(name)):
+            there = [k for k, v in found.items() if callable(v) and k[0] != "_"]
+            parser.error(f"{file} has no function {name!r}; it has {', '.join(there) or 'none'}")
+        try:
+            arguments = [_drawn(text) for text in args.shapes]
+        except ValueError as error:
+            parser.error(str(error))
+        print(gputensor.explain(found[name])(*arguments))
+    return 0
+
+
+def _run_file(file: str) -> dict[str, Any]:
+    """Names of a file, which finds what lies beside it."""
+    sys.path.insert(0, str(Path(file).resolve().parent))
+    return runpy.run_path(file, run_name=Path(file).stem)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="with kernels, and CASES to call them with")
+    parser.add_argument(
+        "--arch",
+        nargs="+",
+        metavar="SM",
+        help="to compile for, such as sm_90; default: sm_80 sm_90 sm_120",
+    )
+
+
+def _cases(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Kernels of a file with what to call them with."""
+    if "CASES" in found:
+        return list(found["CASES"])
+    rng = np.random.default_rng(0)
+    made = [k for k in found.values() if isinstance(k, gputensor.kernels.Kernel)]
+    own = [k for k in made if k.reference.__module__ == found["__name__"]]
+    draw = "arrays of float32 and shape (5, 33)"
+    if own:
+        print(f"There are no CASES, a list of (kernel, arrays): each operand is one of {draw}.")
+    return [
+        (k, tuple(rng.normal(size=(5, 33)).astype(np.float32) for _ in k.operands)) for k in own
+    ]
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Check the kernels of a file."""
+    if not Path(args.file).is_file():
+        parser.error(f"there is no file {args.file}")
+    cases = _cases(_run_file(args.file))
+    if not cases:
+        parser.error(f"{args.file} makes no kernel; gputensor new-kernel NAME writes one")
+    options = {"architectures": args.arch} if args.arch else {}
+    failed = 0
+    for kernel, arrays, *attrs in cases:
+        try:
+            print(gputensor.kernels.check(kernel, *arrays, **options, **dict(*attrs)))
+        except gputensor.errors.GPUTensorError as error:
+            failed += 1
+            print(f"kernel {getattr(kernel, 'name', kernel)}\n  FAILED       {error}")
+    return int(failed > 0)
+
+
+def _add_new_kernel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the kernel and its files")
+    parser.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="default: here")
+
+
+def new_kernel(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Write the files of a kernel to begin with."""
+    from gputensor.scaffold import new_kernel
+
+    try:
+        written = new_kernel(args.name, args.folder)
+    except (ValueError, FileExistsError) as error:
+        parser.error(str(error))
+    print("Written:", ", ".join(map(str, written)))
+    print(f"Next: {Path(sys.executable).name} -m gputensor check {written[0]}")
+    return 0
+
+
+_INTERRUPTED = 130  # as a shell has it: 128 and the number of the signal
+
+_EPILOG = """\
+gputensor doctor                            what works here, and what to do about the rest
+gputensor train digits --epochs 5           a first training, of a few seconds
+gputensor train mnist --model conv --resume runs/a --plot training.png
+gputensor new-kernel swish                  a kernel of your own; then: gputensor check swish.py
+gputensor bench overhead                    cost of the tape beside that of others
+
+Settings are environment variables: GPUTENSOR_DEVICE, GPUTENSOR_KERNELS, GPUTENSOR_CACHE,
+GPUTENSOR_THREADS; `gputensor doctor` shows them.
+"""
+
+# By name: what it is for, what adds its arguments, and what runs it.
+_COMMANDS: dict[str, tuple[str, Callable[..., None] | None, Callable[..., int | None]]] = {
+    "doctor": ("what works here, and what mends the rest", None, _doctor),
+    "train": ("train a model on a data set", _add_train, train),
+    "explain": ("what a function becomes when it is captured", _add_explain, explain),
+    "check": ("check the kernels of a file, with a GPU or without", _add_check, check),
+    "new-kernel": ("write a kernel, its test and benchmark", _add_new_kernel, new_kernel),
+    "bench": ("time gputensor beside its peers", _add_bench, bench),
+    "cache": ("data sets and compiled loops: list, size, clear", _add_cache, cache),
+    "launch": ("run a script in several processes", _add_launch, launch),
+}
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
+    program = Path(sys.argv[0]).name
+    parser = argparse.ArgumentParser(
+        prog="python -m gputensor" if program in ("__main__.py", "-c", "-m") else "gputensor",
+        description="Differentiable arrays over CuPy and NumPy, and training on the device.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = f"gputensor {gputensor.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    parsers = {}
+    for name, (text, add, _) in _COMMANDS.items():
+        parsers[name] = commands.add_parser(name, help=text, description=f"{text}.".capitalize())
+        if add is not None:
+            add(parsers[name])
+    return parser, parsers
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m gputensor``.
+    """Run a command.
 
     Parameters
     ----------
@@ -176,20 +370,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status.
+        Exit status: 1 after an error of gputensor's, 130 after Ctrl-C; 2 of a wrong command line.
     """
-    parser = argparse.ArgumentParser(prog="python -m gputensor", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="versions, devices and settings, and why CUDA is not used")
-    bench_parser = commands.add_parser("bench", help="time gputensor beside its peers")
-    _add_bench(bench_parser)
-    launch_parser = commands.add_parser("launch", help="run a script in several processes")
-    _add_launch(launch_parser)
+    parser, parsers = _parsers()
     args = parser.parse_args(arguments)
-    if args.command == "launch":
-        return launch(launch_parser, args)
-    if args.command == "bench":
-        bench(bench_parser, args)
-    else:
-        doctor()
-    return 0
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        if args.command != "doctor":  # which reports what is wrong with settings
+            _check_settings(parser)
+        return _COMMANDS[args.command][2](parsers[args.command], args) or 0
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    except (gputensor.errors.GPUTensorError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _check_settings(parser: argparse.ArgumentParser) -> None:
+    try:
+        config.kernels_setting()
+        config.cpu_threads()
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def entry() -> int:
+    """Entry point of the command ``gputensor``."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    return status

@@ -5,7 +5,7 @@
 
 What is exported is inference: dropout and noise are left out, batch normalization takes its moving
 statistics. Images stay channels last, with transpositions where an operator wants them first. Files
-are made by the package ``onnx`` (``pip install 'gputensor[onnx]'``).
+are made by the package ``onnx`` (``pip install onnx``).
 """
 
 import operator
@@ -36,9 +36,7 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise ImportError(
-            "ONNX files need the package onnx: pip install 'gputensor[onnx]'"
-        ) from None
+        raise ImportError("ONNX files need the package onnx: pip install onnx") from None
     return onnx
 
 

@@ -1,13 +1,78 @@
-"""What models, optimizers and histories look like when they are printed, as text and as HTML."""
+"""What is shown to people: numbers with units, notices, and models as text and as HTML."""
 
 import html
 import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["call_text", "examples", "retold", "settings", "table"]
+__all__ = [
+    "call_text",
+    "examples",
+    "in_bytes",
+    "in_units",
+    "notice",
+    "retold",
+    "settings",
+    "table",
+]
 
 _PLAIN = (bool, int, float, str, tuple)
+
+
+def in_units(seconds: float) -> str:
+    """A time for people, in the unit that fits it.
+
+    Examples
+    --------
+    >>> from gputensor.shown import in_units
+    >>> in_units(0.74), in_units(0.0021), in_units(75.2), in_units(7380)
+    ('0.74 s', '2.1 ms', '1 min 15 s', '2 h 03 min')
+    """
+    if seconds >= 3600:
+        minutes = round(seconds / 60)
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    if seconds >= 60:
+        whole = round(seconds)
+        return f"{whole // 60} min {whole % 60:02} s"
+    if seconds >= 0.1 or seconds == 0:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def in_bytes(size: float) -> str:
+    """A number of bytes for people.
+
+    Examples
+    --------
+    >>> from gputensor.shown import in_bytes
+    >>> in_bytes(999), in_bytes(1_500_000)
+    ('999 B', '1.5 MB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+_said: set[str] = set()
+
+
+def notice(text: str) -> None:
+    """Say on stderr, once in a process, what takes a while; above a progress bar, if there is one.
+
+    Parameters
+    ----------
+    text : str
+    """
+    if text in _said or sys.stderr is None:
+        return
+    from tqdm import tqdm
+
+    _said.add(text)
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:

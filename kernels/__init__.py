@@ -7,6 +7,7 @@ Kernels work on raw arrays by ``raw``; called, they are differentiable operation
 
 from gputensor.kernels.adam import adam_step
 from gputensor.kernels.bias_activation import bias_activation, bias_activation_backward
+from gputensor.kernels.checking import check
 from gputensor.kernels.declare import Kernel, kernel
 from gputensor.kernels.embedding import embedding, embedding_backward
 from gputensor.kernels.gather_scale import gather_scale
@@ -33,6 +34,7 @@ __all__ = [
     "bias_activation",
     "bias_activation_backward",
     "c_type",
+    "check",
     "clip_norm",
     "dropout",
     "embedding",

@@ -10,7 +10,7 @@ import numpy as np
 from gputensor import autograd, backend, config
 from gputensor.autograd import Leaf, Operand, Primitive, Tensor, wrap
 from gputensor.backend import namespace
-from gputensor.errors import DTypeError, ParityError
+from gputensor.errors import DTypeError, GraphError, OperandError, ParityError
 from gputensor.kernels.source import CudaSource
 
 __all__ = ["Kernel", "kernel"]
@@ -59,6 +59,13 @@ class Kernel:
         if (source is None) != (cuda is None):
             raise TypeError("kernel: source and cuda, the function that launches, go together")
         functools.update_wrapper(self, reference)
+        named = {"dtypes": dtypes, "loop_dtypes": loop_dtypes, "writes": writes}
+        for option, names in named.items():
+            if isinstance(names, str):  # its letters would be taken for names
+                raise TypeError(
+                    f"kernel {reference.__name__}: {option} is the string {names!r}; give a tuple "
+                    f"of names, {option}=({names!r},)"
+                )
         self.name = reference.__name__
         self.reference = reference
         self.loop = loop
@@ -85,7 +92,7 @@ class Kernel:
         return Primitive(
             self.name,
             lambda _xp, *arrays, **attrs: self.raw(*arrays, **attrs),
-            _differentiated(self.reference) if self._vjp is None else _joint(self._vjp),
+            _differentiated(self.reference) if self._vjp is None else _joint(self),
             reference=self.reference,
         )
 
@@ -172,7 +179,19 @@ class Kernel:
         ParityError
             If results differ by more, naming implementation, place and values.
         """
-        first = next(a for a in arrays if isinstance(a, np.ndarray))
+        for i, a in enumerate(arrays):
+            if isinstance(a, Tensor) or type(a).__module__.partition(".")[0] == "cupy":
+                raise OperandError(
+                    f"{self.name}: argument {i} is a {type(a).__name__}, and NumPy's arrays are "
+                    "what all implementations are given; "
+                    + ("write x.numpy()" if isinstance(a, Tensor) else "write x.get()")
+                )
+        first = next((a for a in arrays if isinstance(a, np.ndarray)), None)
+        if first is None:
+            raise OperandError(
+                f"{self.name}: no argument is a NumPy array; give what the kernel takes, "
+                f"({', '.join(self.operands)})"
+            )
         if first.dtype.name not in self.dtypes | self.loop_dtypes:
             raise DTypeError(
                 f"{self.name}: there is only the reference for {first.dtype}; the others take "
@@ -252,12 +271,21 @@ def _compare(
     return float(error.max(initial=0.0))
 
 
-def _joint(vjp: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule in the form of :class:`Primitive` from a kernel's."""
+def _joint(kernel: Kernel) -> Callable[..., Any]:
+    """A rule in the form of :class:`Primitive` from that of a kernel."""
+    vjp = kernel._vjp
+    assert vjp is not None
 
     def rule(xp: Any, needs: Any, g: Any, out: Any, *operands: Any, **attrs: Any) -> Sequence[Any]:
         parts = vjp(xp, g, out, *operands, **attrs)
-        return parts if isinstance(parts, (tuple, list)) else (parts,)
+        if not isinstance(parts, (tuple, list)):
+            parts = (parts,)
+        if len(parts) != len(needs):
+            raise GraphError(
+                f"{kernel.name}: its vjp gave {len(parts)} gradient(s) for {len(needs)} operand(s) "
+                f"({', '.join(kernel.operands)}); return one for each, None for those without"
+            )
+        return parts
 
     return rule
 

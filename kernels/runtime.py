@@ -15,6 +15,7 @@ import numpy as np
 
 from gputensor import blas, config
 from gputensor.backend import Array, is_narrow, namespace
+from gputensor.shown import notice
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -196,7 +197,10 @@ class Loop:
         compiled: Callable[..., Any]
         with _compiling:
             before = numba.config.CACHE_DIR
-            numba.config.CACHE_DIR = str(_loop_folder(before))
+            folder = _loop_folder(before)
+            if not folder.exists():
+                notice("Compiling loops for the CPU with Numba, some seconds that are spent once")
+            numba.config.CACHE_DIR = str(folder)
             try:
                 compiled = jit(cache=True)(function)
             except RuntimeError:  # there is no folder that can be written to

@@ -11,7 +11,7 @@ import numpy as np
 
 from gputensor.errors import CompileError, LaunchError
 
-__all__ = ["CudaSource", "Signature", "c_type"]
+__all__ = ["CudaSource", "Signature", "c_type", "misfit", "number"]
 
 _HERE = Path(__file__).parent
 _BLOCKS_PER_MULTIPROCESSOR = 16
@@ -202,6 +202,22 @@ class CudaSource:
             )
         return known.bind(types)
 
+    def fitting(self, entry: str, args: Sequence[Any]) -> tuple[Parameter, ...]:
+        """Parameters of `entry`, if there is an argument for each.
+
+        Raises
+        ------
+        LaunchError
+            If there is none, or there are others.
+        """
+        parameters = self.parameters(entry)
+        if len(args) != len(parameters):
+            wanted = ", ".join(f"{p.declared} {p.name}" for p in parameters)
+            raise LaunchError(
+                f"{entry} takes {len(parameters)} arguments ({wanted}), {len(args)} given"
+            )
+        return parameters
+
     def _entry(self, entry: str) -> _Entry:
         """Compiled kernel, its parameters, and what a launch checks of them."""
         import cupy  # type: ignore[import-not-found, unused-ignore]
@@ -214,12 +230,12 @@ class CudaSource:
         except Exception as error:
             if not hasattr(error, "get_message"):
                 raise
-            raise CompileError(self._explain(entry, error.get_message())) from None
+            raise CompileError(self.explain(entry, error.get_message())) from None
         quick = [(_POINTER if p.pointer else _PYTHON.get(p.dtype), p.dtype) for p in parameters]
         self._entries[entry] = module.get_function(entry), parameters, quick
         return self._entries[entry]
 
-    def _explain(self, entry: str, log: str) -> str:
+    def explain(self, entry: str, log: str) -> str:
         """The compiler's complaint with the lines that it is about."""
         lines = self.text.splitlines()
         shown: list[str] = []
@@ -272,10 +288,7 @@ class CudaSource:
         """
         function, parameters, quick = self._entries.get(entry) or self._entry(entry)
         if len(args) != len(parameters):
-            wanted = ", ".join(f"{p.declared} {p.name}" for p in parameters)
-            raise LaunchError(
-                f"{entry} takes {len(parameters)} arguments ({wanted}), {len(args)} given"
-            )
+            self.fitting(entry, args)
         values = list(args)
         device = 0
         i = -1
@@ -286,7 +299,7 @@ class CudaSource:
             if kind is type(value) and (kind is not int or -_LIMIT <= value < _LIMIT):
                 continue
             if kind is not _POINTER:
-                values[i] = _number(entry, parameters[i], value)
+                values[i] = number(entry, parameters[i], value)
             elif value is None:
                 values[i] = _NULL
             else:
@@ -297,7 +310,7 @@ class CudaSource:
                 except AttributeError:  # no CuPy array
                     fits = False
                 if not fits:
-                    raise LaunchError(_misfit(entry, parameters[i], value))
+                    raise LaunchError(misfit(entry, parameters[i], value))
         block = (threads,) if isinstance(threads, int) else threads
         if blocks is None:
             limit = _BLOCKS_PER_MULTIPROCESSOR * _multiprocessors(device)
@@ -310,22 +323,23 @@ _NULL = np.uint64(0)
 _LIMIT = 2**63
 
 
-def _number(entry: str, parameter: Parameter, value: Any) -> Any:
+def number(entry: str, parameter: Parameter, value: Any) -> Any:
     """`value` in the parameter's type."""
     dtype = parameter.dtype
     if hasattr(value, "ndim") and value.ndim:
-        raise LaunchError(_misfit(entry, parameter, value))
+        raise LaunchError(misfit(entry, parameter, value))
     if dtype is None:  # a struct or an unknown type: what comes must be of its size
         return value
     if dtype.kind in "iub" and not isinstance(value, (int, np.integer, np.bool_)):
-        raise LaunchError(_misfit(entry, parameter, value))
+        raise LaunchError(misfit(entry, parameter, value))
     try:
         return dtype.type(int(value) if dtype.kind in "iu" else value)
     except (OverflowError, TypeError, ValueError) as error:
-        raise LaunchError(f"{_misfit(entry, parameter, value)}: {error}") from None
+        raise LaunchError(f"{misfit(entry, parameter, value)}: {error}") from None
 
 
-def _misfit(entry: str, parameter: Parameter, value: Any) -> str:
+def misfit(entry: str, parameter: Parameter, value: Any) -> str:
+    """What is wrong with an argument, and what mends it."""
     if hasattr(value, "flags"):
         order = "" if value.flags.c_contiguous else ", not C-contiguous"
         library = "NumPy " if isinstance(value, np.ndarray) else ""

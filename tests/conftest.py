@@ -14,10 +14,9 @@ import pytest
 
 import gputensor as gt
 import standin
-from gputensor import backend, blas, config, epilogue
-from gputensor.backend import devices, lines
-from gputensor.graph import cuda, draws
-from gputensor.kernels import flags, scratch, source
+from gputensor import backend, config, epilogue
+from gputensor.backend import lines
+from gputensor.kernels.checking import forget_cupy
 from gputensor.training import steps
 
 # Tests change the environment.
@@ -141,24 +140,6 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.gpu)
         if not status.available:
             item.add_marker(pytest.mark.skip(reason=f"no CUDA device: {status.reason}"))
-
-
-def forget_cupy():
-    """Drop what gputensor remembers of the CuPy it saw."""
-    for cached in (backend.cuda_status, devices._configured_device, source._multiprocessors):
-        cached.cache_clear()
-    for kind in [k for k in backend.NAMESPACES if k not in backend.HOST_TYPES]:
-        del backend.NAMESPACES[kind]
-    for flag in flags._FLAGS:
-        flag.arrays.clear()
-    scratch._zeros.clear()
-    for made in source._SOURCES:
-        made._entries.clear()
-    blas._handles.clear()
-    epilogue.choices.clear()
-    cuda._lanes.by_device.clear()
-    draws._states.by_generator.clear()
-    backend.DEFERRED_CHECKS.clear()
 
 
 @pytest.fixture(autouse=True)

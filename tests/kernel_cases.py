@@ -46,6 +46,7 @@ from gputensor.kernels import (
     update_scale,
 )
 from gputensor.kernels.bias_activation import KINDS
+from gputensor.kernels.nvrtc import Launch
 
 HOST = backend.NAMESPACES[np.ndarray]
 DTYPES: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "float16": np.float16}
@@ -234,15 +235,6 @@ def _allowed(dtype: str, columns: int) -> float:
 def _on_host(out: Any, operands: list[Any]) -> list[Any]:
     outs = [] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
     return [backend.to_host(a) if backend.is_array(a) else a for a in (*outs, *operands)]
-
-
-class Launch(NamedTuple):
-    """A kernel as it was launched."""
-
-    source: CudaSource
-    entry: str
-    threads: int  # of a block, at most
-    shared: int  # bytes of dynamic shared memory, at most
 
 
 @contextlib.contextmanager

@@ -7,57 +7,30 @@ stand-in: no second list.
 """
 
 import argparse
-import importlib
+import importlib.util
 import json
 import multiprocessing
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import standin
 from conftest import forget_cupy
-from gputensor.kernels import CudaSource
-from kernel_cases import Launch, instantiations
+from gputensor.kernels import CudaSource, nvrtc
+from gputensor.kernels.nvrtc import Launch, Usage, compile_source
+from kernel_cases import instantiations
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
-# What CuPy adds to a source's own options, with the -arch of the device.
-CUPY_OPTIONS = ("-ftz=true",)
 _PROGRAM = 32  # kernels that are compiled at once
-REGISTERS = 65536  # of a multiprocessor, the same in all architectures
 
 
 def is_installed() -> bool:
     """Whether there are NVRTC, its bindings and bfloat16."""
-    try:
-        importlib.import_module("ml_dtypes")
-        importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
-    except (ImportError, RuntimeError):  # the second without the library itself
-        return False
-    return True
-
-
-class Usage(NamedTuple):
-    """What ptxas says of one kernel."""
-
-    file: str
-    entry: str
-    arch: str
-    threads: int
-    registers: int
-    spilled: int  # bytes of spill stores and loads
-    stack: int  # bytes
-    shared: int  # bytes, static and dynamic
-
-    @property
-    def fits(self) -> bool:
-        """Whether a block of that many threads finds registers: a warp takes them by 256."""
-        warps = -(-self.threads // 32)
-        return warps * -(-self.registers * 32 // 256) * 256 <= REGISTERS
+    return importlib.util.find_spec("ml_dtypes") is not None and nvrtc.is_installed()
 
 
 def launches() -> list[Launch]:
@@ -67,63 +40,6 @@ def launches() -> list[Launch]:
         found = instantiations(cupy)
     forget_cupy()
     return [launch for launch in found.values() if launch.source.name != "source.cu"]
-
-
-def compile_source(source: CudaSource, entries: Sequence[Launch], arch: str) -> list[Usage]:
-    """Compile kernels of a source in one program, with the options that CuPy would give.
-
-    Raises
-    ------
-    RuntimeError
-        If it does not compile without warnings, with the compiler's words.
-    """
-    from cuda.bindings import nvrtc
-
-    def call(result: tuple[Any, ...]) -> Any:
-        if result[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            raise RuntimeError(f"{source.name} for {arch}: {result[0].name}\n{log()}")
-        return result[1] if len(result) == 2 else None
-
-    def log() -> str:
-        size = nvrtc.nvrtcGetProgramLogSize(program)[1]
-        text = b" " * size
-        nvrtc.nvrtcGetProgramLog(program, text)
-        return text.decode().rstrip("\0 \n")
-
-    program = nvrtc.nvrtcCreateProgram(source.text.encode(), source.name.encode(), 0, [], [])[1]
-    try:
-        for launch in entries:
-            call(nvrtc.nvrtcAddNameExpression(program, launch.entry.encode()))
-        options = (*source.options, *CUPY_OPTIONS, f"-arch={arch}", "--ptxas-options=-v")
-        call(nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options]))
-        said = log()
-        if "warning" in said:
-            raise RuntimeError(f"{source.name} for {arch}:\n{said}")
-        lowered = [call(nvrtc.nvrtcGetLoweredName(program, e.entry.encode())) for e in entries]
-    finally:
-        nvrtc.nvrtcDestroyProgram(program)
-    parts = re.split(r"Compiling entry function '(\w+)'", said)
-    words = dict(zip(parts[1::2], parts[2::2], strict=True))
-    return [
-        _usage(source.name, launch, arch, words[name.decode()])
-        for launch, name in zip(entries, lowered, strict=True)
-    ]
-
-
-def _usage(file: str, launch: Launch, arch: str, words: str) -> Usage:
-    def number(pattern: str) -> int:
-        return sum(int(n) for n in re.findall(pattern, words))
-
-    return Usage(
-        file,
-        launch.entry,
-        arch,
-        launch.threads,
-        number(r"Used (\d+) registers"),
-        number(r"(\d+) bytes spill"),
-        number(r"(\d+) bytes stack frame"),
-        number(r"(\d+) bytes smem") + launch.shared,
-    )
 
 
 def compile_all(
@@ -146,9 +62,9 @@ def compile_all(
 
 def table(usages: Sequence[Usage]) -> dict[str, Any]:
     """By file and kernel template: the most of all instantiations, by architecture."""
-    from cuda.bindings import nvrtc
+    from cuda.bindings import nvrtc as compiler
 
-    _, major, minor = nvrtc.nvrtcVersion()
+    _, major, minor = compiler.nvrtcVersion()
     kernels: dict[str, Any] = {}
     for u in usages:
         row = kernels.setdefault(f"{u.file} {u.entry.partition('<')[0]}", {})

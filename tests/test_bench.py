@@ -118,10 +118,14 @@ def test_only_the_peers_that_were_asked_for_take_part():
     ]
 
 
-def test_overhead():
+def test_overhead(capsys):
     report = overhead.run(CPU, there_are(overhead), repeats=2, shrink=100)
     check(report.record["results"])
     assert set(report.bars) == set(report.record["results"])
+    head, row = capsys.readouterr().out.splitlines()[2:4]
+    assert head.split()[:3] == ["median,", "µs", "quartiles"]  # the unit is before the ratio
+    assert row.split()[-1] == "1.00"
+    assert max(len(head), len(row)) <= 88
 
 
 def test_graph():

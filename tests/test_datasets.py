@@ -654,14 +654,16 @@ def idx_pages(arrays):
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_mirror_of_the_npz_file(places, no_proxy, monkeypatch, announced):
+def test_a_mirror_of_the_npz_file(places, no_proxy, monkeypatch, announced, capsys):
     body = npz_bytes(places.arrays)
     with serving({"/mnist.npz": (200, body, None if announced else -1)}) as (url, requests):
         monkeypatch.setattr(mnist, "_MIRRORS", (f"{url}/mnist.npz",))
         assert_same(mnist.load_data(), places.arrays)
         places.assert_cached()
+        assert capsys.readouterr().err == f"Fetching {url}/mnist.npz\n"  # in plain text, and once
         assert_same(mnist.load_data(), places.arrays)
     assert requests == ["/mnist.npz"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_mirror_of_the_idx_files(places, no_proxy, monkeypatch):

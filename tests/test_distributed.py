@@ -24,7 +24,7 @@ MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.wh
 def lacking():
     """Why there is no MPI; nothing if there is."""
     if MPIEXEC is None:
-        return "no mpiexec: pip install 'gputensor[mpi]'"
+        return "no mpiexec: pip install mpi4py mpich"
     done = subprocess.run(
         [sys.executable, "-c", "from mpi4py import MPI"],
         capture_output=True,
@@ -266,7 +266,7 @@ def test_variables_of_torchrun_without_cuda_are_refused_with_the_way_to_mpi(tmp_
     )
     assert done.returncode
     assert "no CUDA device for NCCL; on the CPU start with mpiexec" in done.stderr
-    assert "gputensor[mpi]" in done.stderr
+    assert "pip install mpi4py mpich" in done.stderr
 
 
 # Parts of rows

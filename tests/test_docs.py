@@ -18,6 +18,7 @@ import pytest
 
 import gputensor as gt
 import gputensor.keras
+from gputensor import cli
 from gputensor.datasets import mnist
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,33 @@ def blocks(file):
         ):
             wanted = after[2]
         yield match[2], wanted, text.count("\n", 0, match.start()) + 1
+
+
+COMMANDS = sorted(
+    {
+        line.partition(" && ")[0].partition("   #")[0].strip()
+        for file in PAGES.values()
+        for language, text in _FENCE.findall(file.read_text("utf-8"))
+        if language == "sh"
+        for part in text.splitlines()
+        for line in part.split(" && ")
+        if line.startswith(("gputensor ", "python -m gputensor "))
+    }
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_of_the_pages_is_one_that_there_is(command):
+    words = command.removeprefix("python -m ").split()[1:]
+    if words == ["--version"]:
+        return
+    given = cli._parsers()[0].parse_args(words)
+    assert given.command in cli._COMMANDS
+
+
+def test_the_page_of_the_command_line_has_all_commands():
+    told = {command.split()[1] for command in COMMANDS if command.startswith("gputensor ")}
+    assert told == set(cli._COMMANDS) | {"--version"}
 
 
 def pictures(count, seed=0):

@@ -7,6 +7,7 @@ import pytest
 
 import gputensor as gt
 from gputensor import keras
+from gputensor.keras import callbacks
 from gputensor.keras.layers import Dense, Dropout, Flatten, Input, Rescaling
 from gputensor.keras.losses import categorical_crossentropy
 from gputensor.keras.models import Sequential
@@ -100,7 +101,25 @@ def test_verbose(verbose, lines, capsys):
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == lines
     assert ("loss" in printed.out) == bool(lines)
-    assert printed.err == ""
+    assert not [line for line in printed.err.splitlines() if "Numba" not in line]
+
+
+@pytest.mark.parametrize("verbose", [0, 2])
+def test_ctrl_c_says_how_to_go_on_where_nothing_is_saved(verbose, capsys):
+    class Interrupt(callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    network = model()
+    with pytest.raises(KeyboardInterrupt):
+        network.fit(X, Y, epochs=3, callbacks=[Interrupt()], shuffle=False, verbose=verbose)
+    said = capsys.readouterr().out
+    assert ("Interrupted in epoch 2 of 3." in said) == bool(verbose)
+    assert ("the same fit with initial_epoch=1 goes on" in said) == bool(verbose)
+    rest = network.fit(X, Y, epochs=3, initial_epoch=1, shuffle=False, verbose=0)
+    whole = model().fit(X, Y, epochs=3, shuffle=False, verbose=0)
+    assert rest.history["loss"] == whole.history["loss"][1:]
 
 
 def test_evaluate_agrees_with_predict():

@@ -194,7 +194,7 @@ def test_the_training_example_never_falls_back_silently(tmp_path):
     options = ["--data", str(tmp_path / "set.npz"), "--out", str(tmp_path)]
     for done in (train(*options, GPUTENSOR_DEVICE="cuda"), train(*options, "--device", "cuda:1")):
         assert done.returncode == 2
-        assert "pip install 'gputensor[cuda13]'" in done.stderr
+        assert "pip install 'cupy-cuda13x'" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -187,3 +187,36 @@ def test_functions_that_teach_are_the_ones_of_their_modules():
     assert pickle.loads(pickle.dumps(gt.sum)) is gt.sum
     assert gt.sum is gt.ops.statistical.sum
     assert gt.sum.__doc__.startswith("Sum of the elements")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "int32"])
+def test_a_net_that_becomes_float64_is_said(names, dtype):
+    x = gt.ones((2, 4), dtype=getattr(gt, dtype))
+    with pytest.warns(UserWarning, match=rf"x is {dtype} and the weight float32.*x.astype\("):
+        assert names["net"](x).dtype == gt.float64
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for quiet in ("float32", "int16", "uint8"):
+            assert names["net"](gt.ones((2, 4), dtype=getattr(gt, quiet))).dtype == gt.float32
+
+
+def test_fit_takes_float64_data_as_float32(names):
+    model = names["model"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X.astype(np.float64), Y, epochs=1, verbose=0)
+    assert {w.dtype for w in model.weights} == {gt.float32}
+    assert model.predict(X.astype(np.float64)).dtype == np.float32
+
+
+def test_data_in_the_place_of_the_batch_size_is_named_with_its_dtype(names):
+    fit = names["model"].fit
+    with pytest.raises(ValueError, match=r"batch_size is array of float32 and shape \(8, 4\)"):
+        fit(X, Y, X)
+    said = r"is \(array of float32 and shape \(8, 4\), array of int64 and shape \(8,\)\)"
+    with pytest.raises(ValueError, match=said):
+        fit(X, Y, (X, Y))
+    with pytest.raises(ValueError, match=r"batch_size is Tensor of float32 and shape \(2, 2\)"):
+        fit(X, Y, names["x"])
+    with pytest.raises(ValueError, match=r"batch_size is <class 'numpy.float32'>; it must"):
+        fit(X, Y, np.float32)

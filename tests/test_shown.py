@@ -1,6 +1,8 @@
 """What is printed says what it is; what a notebook shows is HTML of the same."""
 
 import io
+import os
+import subprocess
 import sys
 import warnings
 from html.parser import HTMLParser
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-from gputensor import keras
+from gputensor import keras, shown
 from gputensor.keras.layers import Dense, Dropout
 from gputensor.keras.models import Sequential
+from gputensor.shown import in_bytes, in_units
 from gputensor.torch.utils.data import TensorDataset
 from gputensor.training.display import Display
 from gputensor.training.measures import Sums
@@ -84,7 +87,7 @@ def test_a_history_prints_its_last_epoch():
     head, *rows = Cells(history._repr_html_()).rows
     assert head == ["Epoch", "accuracy", "loss", "Time"]
     assert [row[0] for row in rows] == ["1", "2"]
-    assert rows[0][-1].endswith(" s")
+    assert rows[0][-1].rpartition(" ")[2] in ("s", "ms")
     assert repr(keras.callbacks.History()) == "History of no epochs"
 
 
@@ -136,3 +139,59 @@ def test_printing_an_optimizer_never_fails(name):
     if isinstance(kind, type) and issubclass(kind, gt.optim.Optimizer) and name != "Optimizer":
         w = gt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         assert repr(kind([w], lr=0.01)).startswith(f"{name}(1 parameter, lr=0.01")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.00 s"),
+        (3.2e-6, "3.2 µs"),
+        (0.0456, "45.6 ms"),
+        (0.1, "0.10 s"),
+        (59.99, "59.99 s"),
+        (119.7, "2 min 00 s"),
+        (3600, "1 h 00 min"),
+        (7199, "2 h 00 min"),
+    ],
+)
+def test_times_are_told_in_units_that_people_read(seconds, text):
+    assert in_units(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (5.5e7, "55.0 MB"), (3e9, "3.0 GB")],
+)
+def test_sizes_are_told_in_units_that_people_read(size, text):
+    assert in_bytes(size) == text
+
+
+@pytest.mark.cpu
+def test_the_first_compilation_is_said_once_and_the_second_process_says_nothing(tmp_path):
+    code = (
+        "import numpy as np; import gputensor as gt; x = gt.tensor(np.ones((3, 4), 'f'));"
+        "gt.nn.functional.softmax(x); gt.kernels.bias_activation(x, gt.ones(4), kind='relu')"
+    )
+    environment = os.environ | {"GPUTENSOR_CACHE": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stderr
+        for _ in range(2)
+    ]
+    assert said[0].splitlines() == [
+        "Compiling loops for the CPU with Numba, some seconds that are spent once"
+    ]
+    assert said[1] == ""
+
+
+def test_a_notice_is_given_once(capsys, monkeypatch):
+    monkeypatch.setattr(shown, "_said", set())
+    for text in ("one", "two", "one"):
+        shown.notice(text)
+    assert capsys.readouterr().err == "one\ntwo\n"

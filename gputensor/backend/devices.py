@@ -14,9 +14,9 @@ from gputensor.backend.modes import Array, local
 from gputensor.errors import DeviceError
 
 _CUDA_HELP = (
-    "To use an NVIDIA GPU install the driver and gputensor's CUDA extra: "
-    "pip install 'gputensor[cuda13]' (or [cuda12], as `nvidia-smi` shows). "
-    "`python -m gputensor doctor` says what was found."
+    "To use an NVIDIA GPU install the driver and CuPy: python -m pip install 'cupy-cuda13x' (or "
+    "'cupy-cuda12x', as `nvidia-smi` shows); in a clone of gputensor -e '.[cuda13]' has all that "
+    "it uses there. `python -m gputensor doctor` says what was found."
 )
 
 

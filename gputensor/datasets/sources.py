@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gputensor import config, files
 from gputensor.errors import DatasetError
+from gputensor.shown import notice
 
 if TYPE_CHECKING:  # imported where they are used: the network's modules are slow to load
     from http.client import HTTPResponse
@@ -135,6 +136,7 @@ def download(url: str, unreachable: set[str], most: int = 1_000_000_000) -> io.B
     host = urlsplit(url).netloc
     if host in unreachable:
         raise DatasetError(f"{url}: not tried, {host} does not answer")
+    notice(f"Fetching {url}")
     body = io.BytesIO()
     with reading(url):
         try:

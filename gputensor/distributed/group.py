@@ -402,7 +402,7 @@ def _by_variables(timeout: float) -> Group | None:
         raise DistributedError(
             "init: RANK and WORLD_SIZE are set, as torchrun does, and there is no CUDA device for "
             "NCCL; on the CPU start with mpiexec or `python -m gputensor launch`, and "
-            "pip install 'gputensor[mpi]'"
+            "pip install mpi4py mpich"
         )
     host = os.environ.get("MASTER_ADDR", "127.0.0.1")
     # The port itself is torchrun's own.

@@ -81,7 +81,7 @@ def _side_by_side(count: int, command: list[str], env: dict[str, str]) -> int:
     if count > 1 and devices < count:
         raise DistributedError(
             f"launch: there is no MPI, and {devices} CUDA devices for {count} processes; "
-            "pip install 'gputensor[mpi]'"
+            "pip install mpi4py mpich"
         )
     with (
         socket.create_server(("127.0.0.1", 0)) as free,

@@ -35,7 +35,7 @@ class Mpi:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
             raise DistributedError(
-                f"MPI is not usable: {error}. Install it with pip install 'gputensor[mpi]'"
+                f"MPI is not usable: {error}. Install it with pip install mpi4py mpich"
             ) from None
         self._mpi = MPI
         self._comm = MPI.COMM_WORLD.Dup()  # apart from what the user's program sends

@@ -1,7 +1,7 @@
 """Models in files: ``.keras`` and ``.h5`` as Keras writes them, and ``.safetensors``.
 
 A ``.keras`` file is a zip archive of ``config.json`` and ``model.weights.h5``; it and ``.h5`` need
-h5py (``pip install gputensor[keras]``), ``.safetensors`` needs nothing more. None holds code, and
+h5py (``pip install h5py``), ``.safetensors`` needs nothing more. None holds code, and
 nothing in a file is executed.
 """
 
@@ -51,7 +51,7 @@ def _h5py() -> Any:
         import h5py
     except ImportError:
         raise ImportError(
-            "files of Keras need h5py: pip install 'gputensor[keras]'; a name that ends in "
+            "files of Keras need h5py: pip install h5py; a name that ends in "
             ".safetensors needs nothing"
         ) from None
     return h5py

@@ -311,9 +311,9 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     if casting.dtype is not None:
         x, w, b = lowered("dense", x, w, b)
     if not x.dtype == w.dtype == b.dtype:
-        if x.dtype == np.float64 and w.dtype == np.float32:
+        if w.dtype == np.float32 and x.dtype in _TO_FLOAT64:
             backend.warn_user(
-                "dense: x is float64 and the weight float32, so all that follows is float64, at "
+                f"dense: x is {x.dtype} and the weight float32, so all that follows is float64, at "
                 "half the speed; write x.astype(gt.float32), or give the layers dtype=gt.float64"
             )
         return ACTIVATIONS[activation](x @ w + b)  # by the rules of promotion
@@ -326,6 +326,9 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
         out = ACTIVATIONS[activation](_dense(rows, w, b, kind=None))
     return out if x.ndim == 2 else reshape(out, (*x.shape[:-1], w.shape[1]))
 
+
+# What float32 becomes float64 with.
+_TO_FLOAT64 = {np.dtype(c) for c in "diIlLqQ"}
 
 _layer_norm = row_layer_norm.primitive
 _rms_norm = row_rms_norm.primitive

@@ -27,8 +27,19 @@ _EVALUATION_BATCH = 1024
 def positive(method: str, name: str, value: Any) -> int:
     """`value` as an int from 1 on."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{method}: {name} is {value!r}; it must be a positive int")
+        raise ValueError(f"{method}: {name} is {_short(value)}; it must be a positive int")
     return int(value)
+
+
+def _short(value: Any) -> str:
+    """What came, in few words: data may have slipped into the place of a number."""
+    if isinstance(getattr(value, "shape", None), tuple) and value.shape:
+        kind = "Tensor" if hasattr(value, "requires_grad") else "array"
+        return f"{kind} of {value.dtype} and shape {value.shape}"
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_short, value[:4]))}{', ...' * (len(value) > 4)})"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def evaluation_batch(method: str, batch_size: int | None) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gputensor.copies import Copy
 from gputensor.distributed.api import size
+from gputensor.shown import in_units
 
 if TYPE_CHECKING:
     from gputensor.training.measures import Sums
@@ -97,5 +98,5 @@ def lines_of(head: str, values: dict[str, Any], tail: tuple[str, ...] = ()) -> l
 def print_epoch(head: str, values: dict[str, Any], rows: int, seconds: float) -> None:
     """Print the line of an epoch."""
     rate = f"{rows / seconds:,.0f} samples/s" if seconds else ""
-    for line in lines_of(head, values, (f"{seconds:.2f} s", rate)):
+    for line in lines_of(head, values, (in_units(seconds), rate)):
         print(line)

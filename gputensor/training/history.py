@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gputensor.shown import table
+from gputensor.shown import in_units, table
 from gputensor.training.callbacks import Callback
 
 __all__ = ["History"]
@@ -48,7 +48,7 @@ class History(Callback):
         """A row for each epoch, in a notebook."""
         names = list(self.history)
         rows = [
-            (epoch + 1, *(f"{self.history[name][i]:.4g}" for name in names), f"{seconds:.2f} s")
+            (epoch + 1, *(f"{self.history[name][i]:.4g}" for name in names), in_units(seconds))
             for i, (epoch, seconds) in enumerate(zip(self.epoch, self.seconds, strict=False))
         ]
         return table(("Epoch", *names, "Time"), rows, "History")

@@ -398,6 +398,15 @@ class Trainer(Evaluator):
                 self.optimizer.finalize_variable_values()
             team.end()
             told.on_train_end(logs)
+        except KeyboardInterrupt:
+            if saver is None and verbose and is_first():
+                print(
+                    f"Interrupted in epoch {progress.epoch + 1} of {epochs[1]}. The model is as it "
+                    "was trained so far: the same fit with initial_epoch="
+                    f"{progress.epoch} goes on from here, in this process; with resume='folder' "
+                    "fit keeps checkpoints for another one."
+                )
+            raise
         finally:
             self.eval()
             if saver is not None:

@@ -43,8 +43,9 @@ GUARD = 4096
 UNIT = 512
 DEVICE_BYTES = 8 << 30
 MAX_DEVICES = 16
-# Reads as NaN in float32 and float64, but not as the -1 that a kernel might well write.
-_PATTERN = np.frombuffer((0xFFFFDEAD).to_bytes(4, "little") * (GUARD // 4), np.uint8)
+# Reads as NaN in float32 and float64, but not as the -1 that a kernel might well write. It is a
+# signaling NaN of both: what is computed from it, and written behind another array, is a quiet one.
+_PATTERN = np.frombuffer((0xFFF7DEAD_FFBFDEAD).to_bytes(8, "little") * (GUARD // 8), np.uint8)
 _PATTERN_BYTES = _PATTERN.tobytes()
 _POISON = 0xFF
 # Held while guards move: threads make and drop arrays while one looks at the guards of all.
