@@ -28,8 +28,7 @@ __global__ void swiglu_backward(const T* g, const T* a, const T* b, T* da, T* db
 
 def launch_backward(source, g, a, b):
     da, db = namespace(a).empty_like(a), namespace(b).empty_like(b)
-    args = (g, a, b, da, db, a.size)
-    source.launch(f"swiglu_backward<{c_type(a.dtype)}>", args, elements=a.size)
+    source.launch(f"swiglu_backward<{c_type(a.dtype)}>", (g, a, b, da, db, a.size), elements=a.size)
     return da, db
 
 
@@ -51,7 +50,7 @@ def swiglu(xp, a, b):
 
 
 if __name__ == "__main__":
-    g, a, b = (np.random.default_rng(i).normal(size=(10, 30)) for i in range(3))
+    g, a, b = np.random.default_rng(0).normal(size=(3, 10, 30))
     leaves = [gt.tensor(x, requires_grad=True, dtype=gt.float64) for x in (a, b)]
     for kernel, arrays in ((swiglu, (a, b)), (swiglu_backward, (g, a, b))):
         print(gt.kernels.check(kernel, *arrays))  # each way that this machine has

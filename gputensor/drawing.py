@@ -72,10 +72,10 @@ def tape(out: Tensor) -> Drawing:
     >>> drawing = gt.plot.tape(gt.sin(w).sum())
     >>> drawing.save("tape.svg")
     """
-    first = out._node
+    first = out._node if isinstance(out, Tensor) else None
     if first is None:
         raise ValueError(
-            "tape: this tensor is not on the tape; give one that was computed from a tensor with "
+            "tape: there is no tape of it; give a tensor that was computed from a tensor with "
             "requires_grad=True, outside gt.no_grad()"
         )
     boxes: dict[int, _Box] = {}
@@ -131,6 +131,11 @@ def program(explanation: Explanation) -> Drawing:
     >>> drawing.startswith("<svg")
     True
     """
+    if not isinstance(explanation, Explanation):
+        raise TypeError(
+            f"program: got {explanation!r}; give gt.explain(function)(*args), which says what is "
+            "done with these arguments"
+        )
     if explanation.reason is not None:
         raise ValueError(f"program: {explanation.name} is not captured: {explanation.reason}")
     boxes: list[_Box] = []

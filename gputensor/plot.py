@@ -93,9 +93,14 @@ def curves(history: Any, names: Sequence[str] | None = None) -> "Figure":
     >>> figure.axes[0].get_title()
     'loss'
     """
-    values = history if isinstance(history, Mapping) else history.history
+    values = history if isinstance(history, Mapping) else getattr(history, "history", None)
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"curves: history is {history!r}; give what fit returns, or {{name: [values]}}"
+        )
     if names is None:
-        names = [name for name in values if not name.startswith("val_")]
+        names = [name for name in values if not name.startswith("val_")] or list(values)
+    names = [names] if isinstance(names, str) else names
     if not names or any(name not in values for name in names):
         raise ValueError(f"curves: names is {list(names)}; there are {', '.join(values) or 'none'}")
     figure = _figure(4.5 * len(names), 3.5)
@@ -166,9 +171,11 @@ def histograms(
     >>> gt.plot.histograms(seen).axes[0].get_title()
     'w'
     """
-    if not snapshots:
+    listed = isinstance(snapshots, Sequence) and all(isinstance(s, Mapping) for s in snapshots)
+    if not snapshots or not listed:
         raise ValueError(
-            "histograms: snapshots is empty; append gt.plot.snapshot(model) each epoch"
+            "histograms: snapshots must be a list of dicts, one or more; append "
+            "gt.plot.snapshot(model) each epoch"
         )
     names = list(snapshots[0])
     times = np.arange(len(snapshots)) if when is None else np.asarray(when, float)
@@ -232,13 +239,21 @@ def confusion(labels: Any, predictions: Any, classes: Sequence[str] | None = Non
     >>> gt.plot.confusion([0, 1, 1], [0, 1, 0]).axes[0].get_title()
     'Confusion matrix: 2 of 3 right'
     """
-    true, guessed = _host(labels).ravel(), _host(predictions)
+    true, guessed = _host(labels), _host(predictions)
+    if true.dtype.kind not in "biuf" or (true.ndim > 1 and true.shape[-1] > 1):
+        raise ShapeError(
+            f"confusion: labels are {true.dtype} of shape {true.shape}; they must be class numbers "
+            "of shape (n,), as one_hot.argmax(axis=-1) gives them"
+        )
+    true = true.ravel()
     scores = guessed.shape[-1] if guessed.ndim > 1 else 0
     guessed = guessed.argmax(axis=-1).ravel() if guessed.ndim > 1 else guessed
     _same_length("confusion", labels=true, predictions=guessed)
     if not len(true):
         raise ShapeError("confusion: labels is empty")
     count = max(int(true.max()) + 1, int(guessed.max()) + 1, scores, len(classes or ()))
+    if classes is not None and len(classes) < count:
+        raise ValueError(f"confusion: classes has {len(classes)} names, there are {count} classes")
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (true.astype(np.int64), guessed.astype(np.int64)), 1)
     names = [str(i) for i in range(count)] if classes is None else list(classes)
@@ -373,6 +388,11 @@ def boundary(
             said = _host(classify(asarray(grid, device=like.device)))
         else:
             said = _host(classify(grid))
+    if said.ndim == 0 or len(said) != len(grid):
+        raise ShapeError(
+            f"boundary: classify gave shape {said.shape} for {len(grid)} points; it must give "
+            "(n,) or (n, classes)"
+        )
     figure = _figure(6.5, 5)
     axes = figure.subplots()
     count = said.shape[1] if said.ndim == 2 and said.shape[1] > 1 else 2

@@ -213,6 +213,21 @@ REAL = {
         (gt.nn.functional.layer_norm, array(2, 1, 4), array(4), array(4)),
     ],
     "row_rms_norm": [(gt.nn.functional.rms_norm, array(2, 3, 4), array(4))],
+    "gelu": [(gt.nn.functional.gelu, X), (gt.nn.functional.gelu, array(2, 1, 3))],
+    "conv2d": [
+        (gt.nn.functional.conv2d, array(2, 3, 5, 4), array(2, 3, 3, 2), array(2)),
+        (
+            lambda x, w: gt.nn.functional.conv2d(x, w, stride=(2, 1), padding=1, dilation=(1, 2)),
+            *(array(2, 2, 6, 5), array(3, 2, 2, 2)),
+        ),
+    ],
+    "conv_transpose2d": [
+        (gt.nn.functional.conv_transpose2d, array(2, 3, 3, 2), array(3, 2, 2, 3), array(2)),
+        (
+            lambda x, w: gt.nn.functional.conv_transpose2d(x, w, stride=2, padding=1),
+            *(array(2, 2, 3, 4), array(2, 1, 3, 3)),
+        ),
+    ],
     "dense": [
         (lambda x, w, b: gt.nn.functional.dense(x, w, b, "relu"), X, array(4, 5), array(5)),
         (lambda x, w, b: gt.nn.functional.dense(x, w, b), X, array(4, 5), array(5)),

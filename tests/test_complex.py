@@ -23,7 +23,7 @@ def values(*shape):
 REAL_ONLY = {
     *("astype", "atan2", "binary_cross_entropy_with_logits", "cbrt", "ceil", "clip", "copysign"),
     *("cross_entropy", "digamma", "erf", "erfc", "erfinv", "fabs", "floor", "floor_divide"),
-    *("gammaln", "hypot", "logaddexp", "polygamma", "remainder", "softplus", "trunc"),
+    *("gammaln", "gelu", "hypot", "logaddexp", "polygamma", "remainder", "softplus", "trunc"),
 }
 GELU = {0, 4}  # cases of bias_activation with an error function
 

@@ -381,13 +381,13 @@ BEGIN = """
     import os, signal, sys, time
     import numpy as np
     import gputensor as gt
-    gt.distributed.init(timeout=2)
+    gt.distributed.init(timeout=4)
     rank = gt.distributed.rank()
     for step in range(100):
         if step == 3 and rank == gt.distributed.size() - 1:
             {fault}
         gt.distributed.all_reduce(np.ones(1000))
-    time.sleep(20)
+    time.sleep(100)
 """
 
 
@@ -397,7 +397,7 @@ BEGIN = """
     ("fault", "words"),
     [
         ("raise ValueError('no such file')", "ends with an error|no such file"),
-        ("time.sleep(100)", "did not come to operation"),
+        ("time.sleep(200)", "did not come to operation"),
         ("os.kill(os.getpid(), signal.SIGSTOP)", "did not answer"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "died"),
         ("sys.exit(0)", "did not come to operation|it has ended"),
@@ -406,9 +406,9 @@ BEGIN = """
 )
 def test_a_rank_that_fails_ends_the_job_and_is_named(fault, words, size, tmp_path):
     path = script(tmp_path, BEGIN.format(fault=fault))
-    done, seconds = start(size, path, seconds=60)
+    done, seconds = start(size, path)
     assert done.returncode != 0
-    assert seconds < 20
+    assert seconds < 60
     for word in words.split("|"):
         assert word in done.stderr
     assert f"rank {size - 1}" in done.stderr
@@ -429,7 +429,7 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
         """
         import numpy as np
         import gputensor as gt
-        gt.distributed.init(timeout=3)
+        gt.distributed.init(timeout=6)
         if gt.distributed.is_first():
             gt.distributed.barrier()
             gt.distributed.barrier()
@@ -441,7 +441,7 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
     )
     done, seconds = start(2, path)
     assert done.returncode != 0
-    assert seconds < 30
+    assert seconds < 60
 
 
 @needs_mpi
@@ -480,7 +480,7 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
 def test_what_differs_from_rank_to_rank_is_refused(text, words, tmp_path):
     head = "import numpy as np, gputensor as gt\nfrom gputensor import keras\n"
     path = script(tmp_path, "")
-    path.write_text(head + "gt.distributed.init(timeout=5)\n" + textwrap.dedent(text))
+    path.write_text(head + "gt.distributed.init(timeout=20)\n" + textwrap.dedent(text))
     done, _ = start(2, path)
     assert done.returncode != 0
     assert words in done.stderr
@@ -510,7 +510,7 @@ def test_a_job_that_ends_leaves_nothing_behind(tmp_path):
 LAUNCH = [sys.executable, "-m", "gputensor", "launch"]
 
 
-def launched(*arguments, seconds=60, **variables):
+def launched(*arguments, seconds=300, **variables):
     env = environment() | variables
     return subprocess.run(
         [*LAUNCH, *map(str, arguments)],
@@ -612,7 +612,7 @@ def test_processes_side_by_side_end_together(tmp_path):
         os.write(1, f"{os.environ['RANK']} {os.environ['WORLD_SIZE']}\\n".encode())
         if os.environ["RANK"] == "1":
             sys.exit(3)
-        time.sleep(60 if len(sys.argv) > 1 else 0)
+        time.sleep(600 if len(sys.argv) > 1 else 0)
         """,
     )
     began = time.monotonic()
@@ -629,7 +629,7 @@ raise SystemExit(launch.launch(3, [{str(path)!r}, "wait"]))
     )
     assert done.returncode == 3, done.stderr
     assert sorted(done.stdout.split("\n")) == ["", "0 3", "1 3", "2 3"]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
 
 
 @needs_mpi
@@ -639,7 +639,7 @@ def test_a_norm_of_each_gradient_is_refused_where_the_state_is_in_parts(tmp_path
         """
         import numpy as np, gputensor as gt
         from gputensor import keras
-        gt.distributed.init(timeout=5, shard_state=True)
+        gt.distributed.init(timeout=20, shard_state=True)
         x = np.ones((20, 3), np.float32)
         model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
         model.compile(keras.optimizers.SGD(0.1, clipnorm=1.0), "mse")

@@ -150,6 +150,7 @@ def test_the_code_of_each_page_runs(page, small_mnist, monkeypatch, tmp_path, ca
     names = {"__name__": f"page_{Path(page).stem}"}
     ran = 0
     gt.manual_seed(0)
+    gputensor.keras.backend.clear_session()  # names of layers are numbered
     for code, wanted, line in blocks(PAGES[page]):
         where = f"{page}:{line}"
         ran += 1

@@ -396,3 +396,18 @@ def test_a_state_that_does_not_fit_the_optimizer_is_told(tmp_path):
     other = small(keras, "SGD", {})
     with pytest.warns(UserWarning, match="its optimizer is not taken over, it does not fit"):
         other.load_weights(tmp_path / "m.weights.h5")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.DepthwiseConv1D(2),
+        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+        keras.layers.GroupQueryAttention(2, 4, 2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_what_a_base_class_is_given_is_no_setting_of_a_layer(layer):
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert not {"filters", "num_heads", "key_dim"} & layer.get_config().keys()

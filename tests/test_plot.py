@@ -179,7 +179,7 @@ def test_the_tape_as_a_drawing(tmp_path):
     assert "hidden = gt.tanh" in drawing
     drawing.save(tmp_path / "tape.svg")
     assert (tmp_path / "tape.svg").read_text() == drawing == drawing._repr_svg_()
-    with pytest.raises(ValueError, match="not on the tape"):
+    with pytest.raises(ValueError, match="there is no tape of it"):
         gt.plot.tape(gt.ones(2))
     for _ in range(201):
         b = b + 1
@@ -197,3 +197,28 @@ def test_a_captured_program_as_a_drawing():
     assert all(" in, " in text for _, text in found)
     with pytest.raises(ValueError, match="is not captured"):
         gt.plot.program(gt.explain(lambda x: x.sum().item() + x)(gt.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("draw", "text"),
+    [
+        (lambda: gt.plot.curves(None), "history is None; give what fit returns"),
+        (lambda: gt.plot.histograms(gt.nn.Dense(2, 1)), "a list of dicts"),
+        (lambda: gt.plot.histograms({"w": np.ones(3)}), "a list of dicts"),
+        (lambda: gt.plot.confusion(np.eye(3), np.eye(3)), r"one_hot.argmax"),
+        (lambda: gt.plot.confusion(["a", "b"], [0, 1]), "must be class numbers"),
+        (lambda: gt.plot.confusion([0, 2], [0, 1], ["a", "b"]), "2 names, there are 3 classes"),
+        (lambda: gt.plot.program(gt.capture(lambda x: x)), "give gt.explain"),
+        (lambda: gt.plot.tape([1.0]), "there is no tape of it"),
+        (lambda: gt.plot.boundary(lambda p: 1.0, np.eye(2), [0, 1]), "classify gave shape"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(draw, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        draw()
+
+
+def test_a_measure_may_be_named_alone():
+    history = {"loss": [1.0, 0.5], "acc": [0.1, 0.2]}
+    assert len(gt.plot.curves(history, "acc").axes) == 1
+    assert gt.plot.curves({"val_loss": [1.0]}).axes[0].get_title() == "val_loss"

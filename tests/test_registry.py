@@ -145,7 +145,19 @@ def test_dtypes_are_kept_and_precise(name, function, arrays, dtype):
 
 # What needs elements, or more than one (of sort's cases quantile): of an empty axis they say so.
 NEED_ELEMENTS = {
-    *("convolve", "cross", "cross_entropy", "fft", "fftn", "hfft", "ifft", "ifftn", "ihfft"),
+    *(
+        "conv2d",
+        "conv_transpose2d",
+        "convolve",
+        "cross",
+        "cross_entropy",
+        "fft",
+        "fftn",
+        "hfft",
+        "ifft",
+        "ifftn",
+        "ihfft",
+    ),
     *("fold", "irfft", "irfftn", "matrix_norm", "max", "max_pool", "maximum", "min", "pad", "rfft"),
     *("rfftn", "unfold"),
     *("row_layer_norm", "row_rms_norm", "sort", "vector_norm"),

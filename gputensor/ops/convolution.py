@@ -154,7 +154,7 @@ def _reference(xp: Any, x: Any, w: Any, b: Any, *, kind: str | None, **geometry:
 
 
 convolve_by_parts = Primitive(
-    "convolve",
+    "conv2d",
     lambda _xp, x, w, b, *, kind, **geometry: _forward(x, w, b, kind, geometry),
     _rule,
     reference=_reference,
@@ -217,7 +217,7 @@ def _transposed_reference(xp: Any, x: Any, w: Any, b: Any, **geometry: Any) -> A
 
 
 transposed_by_parts = Primitive(
-    "convolve_transposed",
+    "conv_transpose2d",
     lambda _xp, x, w, b, **geometry: _transposed(x, w, b, geometry),
     _transposed_rule,
     reference=_transposed_reference,

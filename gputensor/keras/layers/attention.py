@@ -294,6 +294,10 @@ class GroupQueryAttention(MultiHeadAttention):
                 f"num_key_value_heads {num_key_value_heads}"
             )
 
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer; values are as wide as heads."""
+        return {k: v for k, v in super().get_config().items() if k != "value_dim"}
+
     @property
     def _sources(self) -> int:
         count: int = self.num_key_value_heads

@@ -465,8 +465,10 @@ class Layer(nn.Module):
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes to make a layer like this one."""
-        own = {*self._positional()} - {"input_shape", "input_length"}
-        left = {*_COMMON, *_SHAPES, "autocast", "sparse"} - own
+        mine = {*self._positional()}
+        left = {*_COMMON, *_SHAPES, "autocast", "sparse"} - (mine - {"input_shape", "input_length"})
+        # What a base class must be given, and this one gives it.
+        left |= {k for k, v in self._defaults().items() if v is inspect.Parameter.empty} - mine
         given = {k: v for k, v in self._given.value.items() if k not in left}
         for key, default in self._defaults().items():  # numbers that were set later
             found = getattr(self, key, None)
