@@ -290,6 +290,64 @@ def test_how_a_model_was_compiled_comes_back(tmp_path, ending):
     again.fit(X, y, verbose=0)
 
 
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".safetensors"])
+def test_losses_metrics_and_schedules_come_back_with_their_settings(tmp_path, ending):
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    model = Sequential([L.Dense(1, activation="sigmoid", input_shape=(6,))])
+    rate = keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)
+    loss = keras.losses.BinaryCrossentropy(label_smoothing=0.2)
+    measures = keras.metrics
+    own = [measures.BinaryAccuracy(threshold=0.9), measures.AUC(), keras.losses.Huber(0.1)]
+    own += [measures.Precision(), measures.PrecisionAtRecall(0.5), measures.mse, "acc"]
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=own, weighted_metrics=["mae"])
+    y = (X[:, :1] > 0).astype(np.float32)
+    model.fit(X, y, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.save(tmp_path / f"m{ending}")
+        again = load_model(tmp_path / f"m{ending}")
+    found = again.evaluate(X, y, verbose=0, return_dict=True)
+    assert found == model.evaluate(X, y, verbose=0, return_dict=True)
+    assert len(found) == 9
+    again.fit(X, y, verbose=0)
+    assert again.optimizer.get_config() == model.optimizer.get_config()
+
+
+def test_a_loss_of_the_users_own_is_said_not_to_be_saved(tmp_path):
+    model = Sequential([L.Dense(1, input_shape=(6,))])
+    model.compile("sgd", lambda y_true, y_pred: (y_true - y_pred) ** 2)
+    with pytest.warns(UserWarning, match="how the model was compiled is not in the file"):
+        model.save(tmp_path / "m.safetensors")
+    assert load_model(tmp_path / "m.safetensors").optimizer is None
+
+
+@pytest.mark.peers
+def test_keras_and_we_read_losses_metrics_and_schedules(tmp_path):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    theirs = pytest.importorskip("keras")
+
+    def compiled(k):
+        model = k.Sequential([k.layers.Input((6,)), k.layers.Dense(1, activation="sigmoid")])
+        rate = k.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)
+        own = [k.metrics.BinaryAccuracy(threshold=0.9), k.metrics.AUC(), k.metrics.Precision()]
+        loss = k.losses.BinaryCrossentropy(label_smoothing=0.2)
+        model.compile(k.optimizers.SGD(rate), loss, metrics=own, weighted_metrics=["mae"])
+        model.fit(X, y, verbose=0)
+        return model
+
+    y = (X[:, :1] > 0).astype(np.float32)
+    for first, other in ((theirs, keras), (keras, theirs)):
+        model = compiled(first)
+        model.save(tmp_path / "m.keras")
+        again = other.models.load_model(tmp_path / "m.keras")
+        again.fit(X, y, verbose=0, shuffle=False)
+        model.fit(X, y, verbose=0, shuffle=False)
+        found, expected = (m.evaluate(X, y, verbose=0, return_dict=True) for m in (again, model))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_several_inputs_and_outputs_are_trained():
     model = two_ways()
     model.compile("adam", ["mse", "sparse_categorical_crossentropy"], metrics=[["mae"], ["acc"]])

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,6 +26,15 @@ class Metric:
     >>> float(metric.result().item())
     0.5
     """
+
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep what the constructor is given, which attributes may have in another form."""
+        metric = super().__new__(cls)
+        names = [k for k in inspect.signature(cls.__init__).parameters if k != "self"]
+        metric._arguments = dict(zip(names, args, strict=False)) | kwargs
+        return metric
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or snake_case(type(self).__name__)
@@ -58,17 +67,16 @@ class Metric:
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor takes to make a metric like this one."""
-        found: dict[str, Any] = {"name": self.name}
+        found: dict[str, Any] = {}
         kinds: Any = type(self).__mro__
         for base in kinds:
             known = inspect.signature(base.__init__).parameters
-            for key in known:
-                if hasattr(self, key):
-                    value = getattr(self, key)
-                    found[key] = value.tolist() if isinstance(value, np.ndarray) else value
+            for key, p in known.items():
+                if hasattr(self, key) and p.default is not p.empty:
+                    found.setdefault(key, p.default)
             if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
                 break
-        return found
+        return {**found, **self._arguments, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Metric":

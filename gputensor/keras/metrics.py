@@ -355,8 +355,9 @@ def get(metric: Any) -> tuple[str, Any]:
     metric : str, function, Metric or class of such, or Loss
     """
     if isinstance(metric, dict) and "class_name" in metric:
-        options = metric.get("config") or {}
-        metric = _CLASSES[metric["class_name"]](**options)
+        kind = metric["class_name"]
+        known = _CLASSES if kind in _CLASSES else losses._NAMES
+        metric = known[kind](**(metric.get("config") or {}))
     if isinstance(metric, type) and issubclass(metric, (Metric, losses.Loss)):
         metric = metric()
     if isinstance(metric, (Metric, losses.Loss)):

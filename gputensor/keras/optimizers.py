@@ -312,7 +312,7 @@ class Optimizer(Watched):
         rate: Any = self._group.lr
         config = {name: self._group[name] for name in self._group.names() if name != "lr"}
         if hasattr(rate, "get_config"):
-            rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
+            rate = schedules.serialize(rate)
         return {"name": self.name, "learning_rate": rate, **config}
 
     @classmethod

@@ -254,22 +254,25 @@ def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> No
 
 
 def _compiled(model: Any) -> dict[str, Any] | None:
-    """What ``compile`` was told, where all of it has names."""
+    """What ``compile`` was told; None, with a warning, where part of it cannot be in a file."""
     if model.optimizer is None or model._measures is None:
         return None
-    loss, weights, chosen, _ = model._choice
-    metrics_by_name = _names(chosen, metrics.get)
-    loss_by_name = _names(loss, lambda one: (losses.get(one).name, None))
-    if loss_by_name is None:
+    loss, weights, chosen, weighted = model._choice
+    given = {"loss": loss, "metrics": chosen, "weighted_metrics": weighted}
+    try:
+        found = {key: _written(tree, key == "loss") for key, tree in given.items()}
+        settings = model.optimizer.get_config()
+        rate = configuration._plain(settings["learning_rate"])
+    except TypeError as error:
+        warnings.warn(
+            f"how the model was compiled is not in the file, call compile after loading: {error}",
+            stacklevel=4,
+        )
         return None
-    settings = model.optimizer.get_config()
-    optimizer = {
-        "module": "keras.optimizers",
-        "class_name": type(model.optimizer).__name__,
-        "config": {k: v for k, v in settings.items() if _is_plain(v)},
-        "registered_name": None,
-    }
-    found = {"optimizer": optimizer, "loss": loss_by_name, "metrics": metrics_by_name}
+    settings = {k: v for k, v in settings.items() if _is_plain(v)} | {"learning_rate": rate}
+    found["optimizer"] = optimizers.serialize(model.optimizer) | {"config": settings}
+    if weighted is None:
+        del found["weighted_metrics"]
     return found if weights is None else found | {"loss_weights": weights}
 
 
@@ -277,25 +280,44 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _names(tree: Any, get: Any) -> Any:
-    """Losses or metrics by names that Keras knows, too; None if one has none."""
+def _written(tree: Any, is_loss: bool) -> Any:
+    """Losses or metrics as Keras writes them: by name, or by class and settings.
+
+    Raises
+    ------
+    TypeError
+        If one is the user's own: its code cannot be in a file.
+    """
     if tree is None:
         return None
     if isinstance(tree, (list, tuple)):
-        found = [_names(one, get) for one in tree]
-        return None if None in found else found
+        return [_written(one, is_loss) for one in tree]
+    if isinstance(tree, dict) and "class_name" not in tree:
+        return {k: _written(one, is_loss) for k, one in tree.items()}
+    if isinstance(tree, str):
+        return losses.get(tree).name if is_loss else tree
+    one = losses.get(tree) if is_loss else metrics.get(tree)[1]
+    if type(one) in losses._FUNCTIONS.values():
+        return losses.serialize(one) | {"config": configuration._plain(one.get_config())}
+    if type(one) in metrics._CLASSES.values():
+        return metrics.serialize(one) | {"config": configuration._plain(one.get_config())}
+    functions = {f.__name__: f for f in losses._FUNCTIONS} | metrics._FUNCTIONS
+    for name, function in functions.items():
+        if function is one:
+            return name
+    raise TypeError(f"{tree!r} is not one of keras.losses and keras.metrics")
+
+
+def _read_tree(tree: Any, get: Any) -> Any:
+    """What :func:`_written` wrote, or Keras; configurations as objects."""
+    if isinstance(tree, list):
+        return [_read_tree(one, get) for one in tree]
+    if isinstance(tree, dict) and "class_name" not in tree:
+        return {k: _read_tree(one, get) for k, one in tree.items()}
     if isinstance(tree, dict):
-        named = {k: _names(one, get) for k, one in tree.items()}
-        return None if None in named.values() else named
-    if isinstance(tree, losses.Loss) and type(tree) in losses._FUNCTIONS.values():
-        return {
-            "module": "keras.losses",
-            "class_name": type(tree).__name__,
-            "config": tree.get_config(),
-            "registered_name": None,
-        }
-    name = get(tree)[0]
-    return name if name in metrics._FUNCTIONS or name in losses._NAMES else None
+        # Of a function Keras writes the name alone.
+        return tree["config"] if tree["class_name"] == "function" else get(tree)
+    return tree
 
 
 def _compile(model: Any, config: Any) -> None:
@@ -309,8 +331,12 @@ def _compile(model: Any, config: Any) -> None:
             known = {*kind._defaults, *optimizers._COMMON}
             settings = {k: v for k, v in given["config"].items() if k in known and v is not None}
             given = kind.from_config(settings)
-        wanted = {k: config[k] for k in ("loss_weights", "metrics") if config.get(k)}
-        model.compile(given, config["loss"], **wanted)
+        wanted = {
+            key: _read_tree(config[key], lambda one: metrics.get(one)[1])
+            for key in ("loss_weights", "metrics", "weighted_metrics")
+            if config.get(key)
+        }
+        model.compile(given, _read_tree(config.get("loss"), losses.get), **wanted)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         warnings.warn(
             f"the model is not compiled as it was, call compile yourself: {error}", stacklevel=3

@@ -21,6 +21,7 @@ __all__ = [
     "PiecewiseConstantDecay",
     "PolynomialDecay",
     "deserialize",
+    "serialize",
 ]
 
 
@@ -261,3 +262,15 @@ def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
     if not isinstance(found, type) or not issubclass(found, LearningRateSchedule):
         raise ValueError(f"learning rate schedule {config['class_name']!r} is unknown")
     return found.from_config(config["config"])
+
+
+def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
+    """Class and settings of a schedule, as :func:`deserialize` takes them."""
+    kind = type(learning_rate_schedule)
+    known = globals().get(kind.__name__) is kind
+    return {
+        "module": "keras.optimizers.schedules" if known else None,
+        "class_name": kind.__name__,
+        "config": learning_rate_schedule.get_config(),
+        "registered_name": None if known else f"Custom>{kind.__name__}",
+    }
