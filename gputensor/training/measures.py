@@ -107,8 +107,9 @@ class Head:
         self.weight = weight
         self.summed: list[tuple[str, Any]] = []
         self.gathered: list[tuple[str, Any, bool]] = []
+        taken: dict[str, int] = {}
         for label, metric, weighted in metrics:
-            label = f"{name}_{label}" if name else label
+            label = _free(label, name, weighted, taken)
             function = door.function(metric)
             if function is None or weighted:
                 self.gathered.append((label, door.gathering(metric, label), weighted))
@@ -201,6 +202,19 @@ class Head:
             return result, result.detach().array * rows
         result = mean(each)
         return result, result.detach().array.astype(np.float64) * rows
+
+
+def _free(label: str, head: str, weighted: bool, taken: dict[str, int]) -> str:
+    """Name of a metric that no other of the head has: Keras's, which puts a number or word to it.
+
+    How often a name was asked for is kept in `taken`.
+    """
+    name = f"{head}_{label}" if head else label
+    if weighted and name in taken:
+        name = f"{head}_weighted_{label}" if head else f"weighted_{label}"
+    before = taken.get(name, 0)
+    taken[name] = before + 1
+    return f"{name}_{before}" if before else name
 
 
 def _whole_result(metric: Any, label: str, group: Group) -> Any:
