@@ -280,6 +280,7 @@ class Measures:
         for head in self.heads:
             for _, metric, _ in head.gathered:
                 metric.reset_state()
+                getattr(metric, "_coming", []).clear()  # of a checkpoint: they are past now
 
     def results(self, sums: Sums, rows: int, group: Group | None = None) -> dict[str, Any]:
         """All measures by name, over so many rows; with a group over those of all ranks."""
