@@ -57,6 +57,47 @@ def test_captured_or_not_is_all_the_same_to_a_checkpoint(tmp_path):
     assert fitted(Checkpointer(tmp_path), False) == fitted(None, True)
 
 
+@pytest.mark.parametrize("after", [None, 3, 9])
+def test_metrics_that_learn_their_shape_by_the_first_batch_go_on(tmp_path, after):
+    truth = np.eye(3, dtype=np.float32)[Y]
+
+    class Rows(keras.metrics.Metric):
+        """A user's, whose weight is made late."""
+
+        total = None
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            if self.total is None:
+                self.total = self.add_weight((1,))
+            self.total += y_pred.sum()
+
+        def result(self):
+            return self.total[0]
+
+        def reset_state(self):
+            if self.total is not None:
+                self.total[...] = 0
+
+    def run(epochs, stop=None, **options):
+        gt.manual_seed(0)
+        model = keras.Sequential([layers.Input((12,)), layers.Dense(3, activation="softmax")])
+        kinds = [keras.metrics.F1Score(), keras.metrics.FBetaScore("micro", 2.0)]
+        kinds += [keras.metrics.R2Score(num_regressors=5), Rows()]
+        model.compile("adam", "categorical_crossentropy", metrics=kinds)
+        options |= {"batch_size": 32, "verbose": 0}
+        return model.fit(X, truth, epochs=epochs, callbacks=[Stop(stop)], **options).history
+
+    whole = run(4)
+    if after is None:
+        run(2, resume=tmp_path)
+    else:
+        with pytest.raises(ZeroDivisionError):
+            run(4, after, resume=Checkpointer(tmp_path, every=1))
+    found = run(4, resume=tmp_path)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(found[name], values, name)
+
+
 def test_fit_that_was_cut_off_many_times_ends_the_same(tmp_path):
     for _ in range(9):
         with pytest.raises(ZeroDivisionError):

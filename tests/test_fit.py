@@ -360,6 +360,69 @@ def test_the_order_in_which_callbacks_are_called():
     ]
 
 
+@pytest.mark.parametrize("batches", [False, True])
+def test_callbacks_hear_of_the_batches_of_evaluations(batches):
+    calls = []
+    told = callbacks.LambdaCallback(
+        on_test_batch_begin=lambda batch, logs: calls.append(f"begin {batch}"),
+        on_test_batch_end=lambda batch, logs: calls.append((batch, logs["loss"])),
+        on_predict_batch_begin=lambda batch, logs: calls.append(f"predict {batch}"),
+    )
+    model = keras.Sequential([layers.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((5, 2), np.float32), np.float32([1, 2, 3, 4, 5])
+    parts = [(x[:2], y[:2]), (x[2:4], y[2:4]), (x[4:], y[4:])]
+    given = (iter(parts),) if batches else (x, y)
+    loss = model.evaluate(*given, batch_size=2, verbose=0, callbacks=[told])
+    assert calls[::2] == ["begin 0", "begin 1", "begin 2"]
+    assert [batch for batch, _ in calls[1::2]] == [0, 1, 2]
+    assert (
+        calls[-1][1]
+        == loss
+        != calls[1][1]
+        == pytest.approx(model.evaluate(x[:2], y[:2], verbose=0))
+    )
+    calls.clear()
+    held = iter(parts) if batches else given
+    model.fit(x, y, validation_data=held, validation_batch_size=2, callbacks=[told], verbose=0)
+    assert calls[::2] == ["begin 0", "begin 1", "begin 2"]
+    calls.clear()
+    model.predict(x, batch_size=3, verbose=0, callbacks=[told])
+    assert calls == ["predict 0", "predict 1"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        gt.tanh,
+        gt.add,
+        gt.isnan,
+        gt.erf,
+        keras.activations.tanh,
+        keras.activations.swish,
+        keras.activations.relu,
+    ],
+)
+def test_functions_go_through_pickle(given):
+    assert pickle.loads(pickle.dumps(given)) is given
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LSTM(3),
+        layers.GRU(3),
+        layers.Dense(3, activation=keras.activations.tanh),
+        layers.Dense(3, activation=gt.tanh),
+    ],
+)
+def test_layers_with_activations_go_through_pickle(layer):
+    x = np.ones((2, 3, 4), np.float32)
+    y = layer(x)
+    twin = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(twin(x).detach().numpy(), y.detach().numpy())
+
+
 def test_early_stopping_stops_and_puts_the_best_weights_back(capsys):
     model = network(optimizers.SGD(0.05))
     kept = {}

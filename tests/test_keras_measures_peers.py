@@ -208,3 +208,18 @@ def test_a_loss_that_is_nan_may_be_an_error():
     x = np.full((8, 3), np.nan, np.float32)
     with pytest.raises(RuntimeError, match="NaN or infinite"):
         m.fit(x, x, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN(raise_error=True)])
+
+
+def test_metrics_of_one_name_are_told_apart_as_in_keras():
+    x = RNG.standard_normal((40, 3)).astype(np.float32)
+    found = []
+    for k in (keras, theirs):
+        model = k.Sequential([k.layers.Input((3,)), k.layers.Dense(1, activation="sigmoid")])
+        model.set_weights([np.float32([[0.5], [1.0], [-1.0]]), np.zeros(1, np.float32)])
+        kinds = [k.metrics.AUC(name="a"), k.metrics.AUC(name="a", curve="PR"), "mae", "mae"]
+        model.compile("sgd", "mse", metrics=kinds, weighted_metrics=["mae", "mae"])
+        values = model.evaluate(x, YES, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+        found.append(values)
+    assert sorted(found[0]) == sorted(found[1])
+    for name, value in found[1].items():
+        np.testing.assert_allclose(found[0][name], value, rtol=1e-4, err_msg=name)

@@ -231,7 +231,7 @@ _NAMES: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def _door(function: Callable[..., Tensor]) -> Callable[..., Any]:
+def _door(name: str, function: Callable[..., Tensor]) -> Callable[..., Any]:
     """A function that makes a layer of itself where it is given a tensor without values."""
 
     @functools.wraps(function)
@@ -242,10 +242,11 @@ def _door(function: Callable[..., Tensor]) -> Callable[..., Any]:
             return Operation(function)(x, *args, **kwargs)
         return function(x, *args, **kwargs)
 
+    call.__module__, call.__qualname__ = __name__, name  # where pickle looks for it
     return call
 
 
-_NAMES = {name: _door(function) for name, function in _NAMES.items()}
+_NAMES = {name: _door(name, function) for name, function in _NAMES.items()}
 globals().update(_NAMES)
 
 

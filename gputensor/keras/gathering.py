@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from gputensor import backend
 from gputensor.autograd import Tensor, no_grad
 from gputensor.keras.naming import snake_case
 from gputensor.ops.creation import asarray, zeros
@@ -39,6 +40,8 @@ class Metric:
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or snake_case(type(self).__name__)
         self._sums: list[Tensor] = []
+        # Values of a checkpoint for sums that are made in the first update, when shapes are known.
+        self._coming: list[Any] = []
 
     def add_weight(
         self, shape: Any = (), initializer: Any = "zeros", name: str | None = None, **_: Any
@@ -47,6 +50,8 @@ class Metric:
         if isinstance(shape, str):
             shape = ()
         made = zeros(tuple(shape), dtype=np.float64)
+        if self._coming:
+            made.array[...] = backend.to_device(self._coming.pop(0), made.device)
         self._sums.append(made)
         return made
 

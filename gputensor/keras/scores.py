@@ -155,7 +155,6 @@ class R2Score(Metric):
         super().__init__(name, dtype)
         self.class_aggregation = class_aggregation
         self.num_regressors = num_regressors
-        self._rows = 0
         self._moments: Any = None
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -165,9 +164,8 @@ class R2Score(Metric):
         y = truth.array.reshape(-1, columns).astype(np.float64)
         d = y - prediction.array.reshape(-1, columns)
         if self._moments is None:
-            self._moments = self.add_weight((4, columns))
+            self._moments = self.add_weight((5, columns))
         self._at(prediction)
-        self._rows += y.size  # as Keras counts them
         xp = backend.namespace(y)
         weight: Any = xp.ones((len(y), 1))
         if sample_weight is not None:
@@ -175,27 +173,24 @@ class R2Score(Metric):
         sums = self._moments.array
         for i, part in enumerate((xp.ones_like(y), y, y * y, d * d)):
             sums[i] += xp.sum(part * weight, axis=0)
-
-    def reset_state(self) -> None:
-        """Begin again."""
-        super().reset_state()
-        self._rows = 0
+        sums[4] += len(y)
 
     def result(self) -> Tensor:
         """At most 1."""
         if self._moments is None:
             return zeros((), dtype=np.float64)
-        n, s, q, r = (self._moments[i] for i in range(4))
+        n, s, q, r, rows = (self._moments[i] for i in range(5))
         spread = q - s * s / n
         score: Tensor = where(spread == 0, 0.0, 1 - r / where(spread == 0, 1.0, spread))
         if self.class_aggregation == "uniform_average":
             score = score.mean()
         elif self.class_aggregation is not None:
             score = (spread * score).sum() / spread.sum()
-        free = self._rows - self.num_regressors - 1
+        count = rows.sum().item()  # of all outputs, as Keras counts them
+        free = count - self.num_regressors - 1
         if not self.num_regressors or free <= 0:
             return score
-        return 1 - (1 - score) * (self._rows - 1) / free
+        return 1 - (1 - score) * (count - 1) / free
 
 
 class IoU(Metric):

@@ -1,5 +1,6 @@
 """Elementwise functions of one and of two operands are made here."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -25,6 +26,12 @@ Unary: TypeAlias = Callable[[Operand], Tensor]
 Binary: TypeAlias = Callable[[Operand, Operand], Tensor]
 
 
+def _named(function: Any, name: str) -> None:
+    """Give a function its name, and the module that makes it, where pickle looks for it."""
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = sys._getframe(2).f_globals["__name__"]
+
+
 def unary(
     name: str,
     text: str,
@@ -34,7 +41,7 @@ def unary(
 ) -> Unary:
     rules = None if rule is None else (rule,)
     function = Primitive(name, forward, rules, elementwise=True).unary()
-    function.__name__ = function.__qualname__ = name
+    _named(function, name)
     function.__doc__ = f"""{text}
 
     Parameters
@@ -58,7 +65,7 @@ def binary(
     example: str = "",
 ) -> Binary:
     function = Primitive(name, forward, rules, elementwise=True).binary()
-    function.__name__ = function.__qualname__ = name
+    _named(function, name)
     function.__doc__ = f"""{text}
 
     Parameters

@@ -181,6 +181,7 @@ class CallbackList(Callback):
         )
         self._begin = [c for c in self.callbacks if _answers(c, *begins)]
         self._end = [c for c in self.callbacks if _answers(c, *ends)]
+        self._test_end = [c for c in self.callbacks if _answers(c, "on_test_batch_end")]
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params or {})
@@ -199,6 +200,11 @@ class CallbackList(Callback):
         """Whether measures after each batch are wanted."""
         return bool(self._end)
 
+    @property
+    def wants_test_batches(self) -> bool:
+        """Whether measures after each batch of an evaluation are wanted."""
+        return bool(self._test_end)
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
         for callback in self._begin:
@@ -208,6 +214,11 @@ class CallbackList(Callback):
         """Call each one's."""
         for callback in self._end:
             callback.on_train_batch_end(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Call each one's."""
+        for callback in self._test_end:
+            callback.on_test_batch_end(batch, logs)
 
 
 def _forward(name: str) -> Callable[..., None]:
@@ -229,7 +240,6 @@ for _name in (
     "on_test_begin",
     "on_test_end",
     "on_test_batch_begin",
-    "on_test_batch_end",
     "on_predict_begin",
     "on_predict_end",
     "on_predict_batch_begin",

@@ -73,13 +73,16 @@ class Evaluator(Inputs):
         steps: int | None,
         group: Group | None = None,
     ) -> Any:
-        """Function that measures on these samples; they are uploaded and checked at once."""
+        """Function that measures on these samples; they are uploaded and checked at once.
+
+        It is given the callbacks, which hear of each batch.
+        """
         if is_iterable_of_batches(x):
             batches = Batches(x, steps)
-            return lambda: self._evaluate_batches(batches)
+            return lambda told: self._evaluate_batches(batches, told)
         xs = self._inputs(x)
         ys, weights = self._targets_of(y, self._rows(xs)), self._weights_of(weight, self._rows(xs))
-        return lambda: self._evaluate(xs, ys, weights, size, steps, group)
+        return lambda told: self._evaluate(xs, ys, weights, size, steps, group, told)
 
     def _evaluate(
         self,
@@ -89,8 +92,10 @@ class Evaluator(Inputs):
         size: int,
         steps: int | None = None,
         group: Group | None = None,
+        told: CallbackList | None = None,
     ) -> dict[str, Any]:
         """Measures on samples; with a group each rank looks at its part of them."""
+        told = CallbackList() if told is None else told
         measures = self._measures
         assert measures is not None
         self._look_for_penalties()
@@ -103,19 +108,25 @@ class Evaluator(Inputs):
             sums = measures.sums(place)
             measures.clear()
             order = backend.namespace(place).arange(last)
-            for start in range(first, last, size):
+            for batch, start in enumerate(range(first, last, size)):
+                told.on_test_batch_begin(batch, {})
                 rows = order[start : start + size]
                 own = [[None if a is None else a[rows] for a in pair] for pair in (ys, weights)]
                 self._loss_of(self._batch(xs, rows), own[0], own[1], sums)
+                if told.wants_test_batches:  # of this rank: another may have fewer batches
+                    told.on_test_batch_end(
+                        batch, measures.results(sums, min(start + size, last) - first)
+                    )
             return measures.results(sums, count, group)
 
-    def _evaluate_batches(self, batches: Batches) -> dict[str, Any]:
+    def _evaluate_batches(self, batches: Batches, told: CallbackList) -> dict[str, Any]:
         measures = self._measures
         assert measures is not None
         sums, count = None, 0
         self._look_for_penalties()
         with no_grad():
-            for x, y, weight in batches:
+            for batch, (x, y, weight) in enumerate(batches):
+                told.on_test_batch_begin(batch, {})
                 xs = self._inputs(x)
                 rows = self._rows(xs)
                 place = leaves(xs)[0]
@@ -126,6 +137,8 @@ class Evaluator(Inputs):
                     ys, weights = self._targets_of(y, rows), self._weights_of(weight, rows)
                     self._loss_of(self._batch(xs, None), ys, weights, sums)
                 count += rows
+                if told.wants_test_batches:
+                    told.on_test_batch_end(batch, measures.results(sums, count))
             if sums is None:
                 raise ValueError("evaluate: there is no batch")
             return measures.results(sums, count)
@@ -168,7 +181,7 @@ class Evaluator(Inputs):
         told = CallbackList(callbacks or (), self, {"verbose": verbose})
         run = self._evaluated(x, y, sample_weight, size, steps)
         told.on_test_begin({})
-        values = run()
+        values = run(told)
         told.on_test_end(values)
         if verbose:
             for line in lines_of("Evaluation", values):
@@ -233,6 +246,7 @@ class Evaluator(Inputs):
                 given = self._slices(xs, total, size)
             with Display(total, "Prediction", verbose) as display:
                 for i, (xs, rows) in enumerate(given):
+                    told.on_predict_batch_begin(i, {})
                     with backend.on_device_of(leaves(xs)[0]):
                         out = self._outputs(self._batch(xs, rows), logits=False)
                         structure = out

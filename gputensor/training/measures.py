@@ -107,8 +107,9 @@ class Head:
         self.weight = weight
         self.summed: list[tuple[str, Any]] = []
         self.gathered: list[tuple[str, Any, bool]] = []
+        taken: dict[str, int] = {}
         for label, metric, weighted in metrics:
-            label = f"{name}_{label}" if name else label
+            label = _free(label, name, weighted, taken)
             function = door.function(metric)
             if function is None or weighted:
                 self.gathered.append((label, door.gathering(metric, label), weighted))
@@ -203,6 +204,19 @@ class Head:
         return result, result.detach().array.astype(np.float64) * rows
 
 
+def _free(label: str, head: str, weighted: bool, taken: dict[str, int]) -> str:
+    """Name of a metric that no other of the head has: Keras's, which puts a number or word to it.
+
+    How often a name was asked for is kept in `taken`.
+    """
+    name = f"{head}_{label}" if head else label
+    if weighted and name in taken:
+        name = f"{head}_weighted_{label}" if head else f"weighted_{label}"
+    before = taken.get(name, 0)
+    taken[name] = before + 1
+    return f"{name}_{before}" if before else name
+
+
 def _whole_result(metric: Any, label: str, group: Group) -> Any:
     """Result of a metric over the batches of all ranks: its variables are sums."""
     variables = getattr(metric, "variables", None)
@@ -266,6 +280,7 @@ class Measures:
         for head in self.heads:
             for _, metric, _ in head.gathered:
                 metric.reset_state()
+                getattr(metric, "_coming", []).clear()  # of a checkpoint: they are past now
 
     def results(self, sums: Sums, rows: int, group: Group | None = None) -> dict[str, Any]:
         """All measures by name, over so many rows; with a group over those of all ranks."""

@@ -87,12 +87,10 @@ class Progress:
         self._history = history
         self._told: CallbackList = told
 
-    def _gathered(self) -> dict[str, list[Tensor]]:
-        return {
-            label: list(getattr(metric, "variables", ()))
-            for head in self._measures.heads
-            for label, metric, _ in head.gathered
-        }
+    def _gathering(self) -> dict[str, Any]:
+        """Metrics that gather by themselves, by name."""
+        heads = self._measures.heads
+        return {label: metric for head in heads for label, metric, _ in head.gathered}
 
     def _stateful(self) -> list[tuple[str, Any]]:
         """Layers that begin a batch with the states after the last, which are no weights."""
@@ -115,7 +113,10 @@ class Progress:
             "source": self._source.state(),
             "measures": self._sums.names,
             "sums": self._sums.values.array,
-            "gathered": self._gathered(),
+            "gathered": {
+                label: [*getattr(metric, "variables", ()), *getattr(metric, "_coming", ())]
+                for label, metric in self._gathering().items()
+            },
             "stateful": {name: layer.states for name, layer in self._stateful()},
             "history": [history.epoch, history.seconds, history.history],
             "callbacks": callbacks,
@@ -129,7 +130,7 @@ class Progress:
         ValueError
             If loss, metrics or data are others. Nothing is changed then.
         """
-        gathered = self._gathered()
+        gathered = self._gathering()
         theirs = [*state["measures"], *state["gathered"]]
         mine = [*self._sums.names, *gathered]
         if mine != theirs:
@@ -141,9 +142,8 @@ class Progress:
         for name in ("epoch", "rows", "seconds", "step", "stopped"):
             setattr(self, name, state[name])
         _fill(self._sums.values, state["sums"])
-        for label, variables in gathered.items():
-            for t, value in zip(variables, state["gathered"][label], strict=True):
-                _fill(t, value)
+        for label, metric in gathered.items():
+            _restore(label, metric, state["gathered"][label])
         for name, layer in self._stateful():
             found = state["stateful"][name]
             place = self._sums.values.device
@@ -174,6 +174,19 @@ class Progress:
     def objects(self) -> dict[str, Any]:
         """What a checkpoint is brought into."""
         return {"fit": self, "model": self._model, "optimizer": self._model.optimizer}
+
+
+def _restore(label: str, metric: Any, values: list[Any]) -> None:
+    """Bring a metric to the sums of a checkpoint; those it has not made yet wait for that."""
+    variables = list(getattr(metric, "variables", ()))
+    coming = getattr(metric, "_coming", None)
+    count = len(variables)
+    if count > len(values) or (count < len(values) and coming is None):
+        raise ValueError(f"metric {label} has {count} variables, not {len(values)}")
+    for t, value in zip(variables, values, strict=False):
+        _fill(t, value)
+    if coming is not None:
+        coming[:] = values[count:]
 
 
 def _fill(t: Tensor, value: Any) -> None:

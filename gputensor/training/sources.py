@@ -66,7 +66,7 @@ class Held:
         self._xs, self._ys, self._weights = (_map(lambda a: a[:keep], part) for part in parts)
         self._set(keep)
         model, team = self._model, self._group
-        return lambda: model._evaluate(xs, ys, weights, size, steps, team)
+        return lambda told: model._evaluate(xs, ys, weights, size, steps, team, told)
 
     def steps_of(self, sums: Sums, capture: Any) -> Any:
         """Function that trains on the next rows of the order."""

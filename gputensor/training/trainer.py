@@ -378,7 +378,7 @@ class Trainer(Evaluator):
                     team.end_epoch()
                     if held is not None and (epoch + 1) % validation_freq == 0:
                         told.on_test_begin({})
-                        found = held()
+                        found = held(told)
                         told.on_test_end(found)
                         logs |= {f"val_{name}": value for name, value in found.items()}
                     history.seconds.append(seconds)
