@@ -190,7 +190,8 @@ class R2Score(Metric):
         free = count - self.num_regressors - 1
         if not self.num_regressors or free <= 0:
             return score
-        return 1 - (1 - score) * (count - 1) / free
+        adjusted: Tensor = 1 - (1 - score) * (count - 1) / free
+        return adjusted
 
 
 class IoU(Metric):
