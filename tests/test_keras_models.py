@@ -10,7 +10,7 @@ import pytest
 import gputensor as gt
 from gputensor import keras
 from gputensor.keras import layers as L
-from gputensor.keras.models import Model, Sequential, load_model, model_from_json
+from gputensor.keras.models import Model, Sequential, clone_model, load_model, model_from_json
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 6)).astype(np.float32)
@@ -234,6 +234,22 @@ def test_an_architecture_comes_back_from_json():
     again.set_weights(model.get_weights())
     for a, b in zip(outputs(again), outputs(model), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_settings_made_later_and_dtypes_come_back():
+    dense, leaky = L.Dense(2, "relu", dtype="float64"), L.LeakyReLU(negative_slope=0.1)
+    dense.activation = keras.activations.get("linear")
+    dense.kernel_regularizer = keras.regularizers.L2(0.5)
+    leaky.negative_slope = 0.3
+    model = Sequential([L.Input((3,)), dense, leaky])
+    again = clone_model(model)
+    assert [w.dtype for w in again.weights] == [np.float64] * 2
+    again.set_weights(model.get_weights())
+    x = np.float64([[-1.0, 2.0, -3.0]])
+    np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
+    (loss,) = again.losses  # as in Keras, a penalty set on a layer counts once it is made again
+    assert float(loss.item()) == pytest.approx(0.5 * (model.get_weights()[0] ** 2).sum())
+    assert "activation" not in L.Dense(2).get_config()
 
 
 def test_what_is_code_is_not_saved(tmp_path):
