@@ -1,7 +1,9 @@
 """Models as graphs, as classes, and in files."""
 
+import copy
 import json
 import os
+import pickle
 import warnings
 
 import numpy as np
@@ -250,6 +252,43 @@ def test_settings_made_later_and_dtypes_come_back():
     (loss,) = again.losses  # as in Keras, a penalty set on a layer counts once it is made again
     assert float(loss.item()) == pytest.approx(0.5 * (model.get_weights()[0] ** 2).sum())
     assert "activation" not in L.Dense(2).get_config()
+
+
+def test_a_configuration_makes_new_layers():
+    class Stack(Sequential):
+        pass
+
+    class Wide(Sequential):
+        def __init__(self, units, **kwargs):
+            super().__init__([L.Dense(units)], **kwargs)
+
+    given = L.Input((3,))
+    models = [Model(given, L.Dense(2)(given)), Wide(2)]
+    models += [kind([L.Dense(2, input_shape=(3,))]) for kind in (Sequential, Stack)]
+    models += [L.TimeDistributed(L.Dense(2)), L.Bidirectional(L.GRU(2))]
+    for model in models:
+        again = type(model).from_config(model.get_config())
+        assert type(again) is type(model)
+        mine, its = (list(m.modules()) for m in (model, again))
+        assert len(mine) == len(its) > 1
+        assert not set(map(id, mine)) & set(map(id, its))
+        assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+def test_a_copy_of_a_graph_computes_the_same():
+    model = two_ways()
+    expected = model.predict([X, X], verbose=0)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for a, b in zip(again.predict([X, X], verbose=0), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_several_cells_in_a_row_come_back(tmp_path):
+    model = Sequential([L.Input((5, 2)), L.RNN([L.LSTMCell(3), L.GRUCell(4)])])
+    model.save(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    x = RNG.standard_normal((2, 5, 2)).astype(np.float32)
+    np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
 
 
 def test_what_is_code_is_not_saved(tmp_path):

@@ -480,8 +480,15 @@ class Layer(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer of :meth:`get_config`."""
-        return cls(**config)
+        """The layer of :meth:`get_config`; layers in it are made anew."""
+        return cls(**{k: _anew(v) for k, v in config.items()})
+
+
+def _anew(value: Any) -> Any:
+    """A part of a configuration, with new layers for those in it."""
+    if isinstance(value, Layer):
+        return type(value).from_config(value.get_config())
+    return [_anew(v) for v in value] if isinstance(value, list) else value
 
 
 def _differs(key: str, given: Any, found: Any) -> bool:
@@ -492,7 +499,7 @@ def _differs(key: str, given: Any, found: Any) -> bool:
     if type(found) in (bool, int, float):
         return bool(np.ndim(given) > 0 or found != given)
     kind = _KINDS.get(key.rpartition("_")[2])
-    if kind is None or not (found is None or callable(found)):
+    if kind is None or not (found is None or callable(found) or isinstance(found, str)):
         return False
     before, now = kind.get(given), kind.get(found)
     if before is now or before is None or now is None:
