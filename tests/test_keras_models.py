@@ -1,7 +1,9 @@
 """Models as graphs, as classes, and in files."""
 
+import copy
 import json
 import os
+import pickle
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import gputensor as gt
 from gputensor import keras
 from gputensor.keras import layers as L
-from gputensor.keras.models import Model, Sequential, load_model, model_from_json
+from gputensor.keras.models import Model, Sequential, clone_model, load_model, model_from_json
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 6)).astype(np.float32)
@@ -236,6 +238,59 @@ def test_an_architecture_comes_back_from_json():
         np.testing.assert_array_equal(a, b)
 
 
+def test_settings_made_later_and_dtypes_come_back():
+    dense, leaky = L.Dense(2, "relu", dtype="float64"), L.LeakyReLU(negative_slope=0.1)
+    dense.activation = keras.activations.get("linear")
+    dense.kernel_regularizer = keras.regularizers.L2(0.5)
+    leaky.negative_slope = 0.3
+    model = Sequential([L.Input((3,)), dense, leaky])
+    again = clone_model(model)
+    assert [w.dtype for w in again.weights] == [np.float64] * 2
+    again.set_weights(model.get_weights())
+    x = np.float64([[-1.0, 2.0, -3.0]])
+    np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
+    (loss,) = again.losses  # as in Keras, a penalty set on a layer counts once it is made again
+    assert float(loss.item()) == pytest.approx(0.5 * (model.get_weights()[0] ** 2).sum())
+    assert "activation" not in L.Dense(2).get_config()
+
+
+def test_a_configuration_makes_new_layers():
+    class Stack(Sequential):
+        pass
+
+    class Wide(Sequential):
+        def __init__(self, units, **kwargs):
+            super().__init__([L.Dense(units)], **kwargs)
+
+    given = L.Input((3,))
+    models = [Model(given, L.Dense(2)(given)), Wide(2)]
+    models += [kind([L.Dense(2, input_shape=(3,))]) for kind in (Sequential, Stack)]
+    models += [L.TimeDistributed(L.Dense(2)), L.Bidirectional(L.GRU(2))]
+    for model in models:
+        again = type(model).from_config(model.get_config())
+        assert type(again) is type(model)
+        mine, its = (list(m.modules()) for m in (model, again))
+        assert len(mine) == len(its) > 1
+        assert not set(map(id, mine)) & set(map(id, its))
+        assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+def test_a_copy_of_a_graph_computes_the_same():
+    model = two_ways()
+    expected = model.predict([X, X], verbose=0)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for a, b in zip(again.predict([X, X], verbose=0), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_several_cells_in_a_row_come_back(tmp_path):
+    model = Sequential([L.Input((5, 2)), L.RNN([L.LSTMCell(3), L.GRUCell(4)])])
+    model.save(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    x = RNG.standard_normal((2, 5, 2)).astype(np.float32)
+    np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
+
+
 def test_what_is_code_is_not_saved(tmp_path):
     model = Sequential([L.Lambda(lambda x: x, input_shape=(3,))])
     with pytest.raises(TypeError, match="its function is code"):
@@ -381,6 +436,11 @@ OPTIMIZERS = [
     ("Lion", {}),
     ("Muon", {}),
     ("Adam", {"use_ema": True}),
+    ("SGD", {"momentum": 0.9, "use_ema": True}),
+    ("Ftrl", {}),
+    ("Lamb", {}),
+    ("SGD", {"momentum": 0.9, "gradient_accumulation_steps": 3}),
+    ("Adam", {"gradient_accumulation_steps": 3}),
 ]
 
 
@@ -421,7 +481,7 @@ def test_the_state_of_an_optimizer_comes_back(tmp_path, name, settings, ending):
         model.save_weights(path)
         again = small(keras, name, settings)
         again.load_weights(path)
-    assert again.optimizer.iterations == 5
+    assert again.optimizer.iterations == 5 // settings.get("gradient_accumulation_steps", 1)
     for a, b in zip(weights_of(trained(again, 2)), weights_of(trained(model, 2)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -443,9 +503,15 @@ def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
     other.save(tmp_path / "theirs.keras")
     back = load_model(tmp_path / "theirs.keras")
-    assert back.optimizer.iterations == 8
+    assert back.optimizer.iterations == 8 // settings.get("gradient_accumulation_steps", 1)
     for a, b in zip(weights_of(trained(back, 2)), weights_of(trained(other, 2)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_a_state_that_is_not_saved_is_told(tmp_path):
+    pytest.importorskip("h5py")
+    with pytest.warns(UserWarning, match="state of the optimizer, Adafactor, is not in the file"):
+        trained(small(keras, "Adafactor", {})).save(tmp_path / "m.keras")
 
 
 def test_a_state_that_does_not_fit_the_optimizer_is_told(tmp_path):

@@ -19,8 +19,13 @@ from gputensor.tree import leaves
 __all__ = [
     "clone_model",
     "deserialize",
+    "functional_config",
+    "get_known",
+    "made_functional",
+    "made_sequential",
     "model_from_json",
     "registered",
+    "sequential_config",
     "serialize",
     "to_json",
 ]
@@ -131,9 +136,9 @@ def serialize(layer: Layer) -> dict[str, Any]:
     kind = type(layer).__name__
     module, known = "keras.layers", getattr(layers, kind, None) is type(layer)
     if isinstance(layer, Sequential):
-        config, module, known = _sequential(layer), "keras", type(layer) is Sequential
+        config, module, known = _plain(layer.get_config()), "keras", type(layer) is Sequential
     elif isinstance(layer, Model) and layer._graph is not None and type(layer) is Model:
-        config, module, known = _functional(layer), "keras.src.models.functional", True
+        config, module, known = functional_config(layer), "keras.src.models.functional", True
         kind = "Functional"
     else:
         config = _plain(layer.get_config())
@@ -150,7 +155,8 @@ def serialize(layer: Layer) -> dict[str, Any]:
     return found
 
 
-def _sequential(model: Sequential) -> dict[str, Any]:
+def sequential_config(model: Sequential) -> dict[str, Any]:
+    """The layers of a stack, as Keras writes them."""
     parts = [serialize(layer) for layer in model.layers]
     config: dict[str, Any] = {"name": model.name, "trainable": model.trainable}
     if model.input_shape is not None:
@@ -161,7 +167,8 @@ def _sequential(model: Sequential) -> dict[str, Any]:
     return config | {"layers": parts}
 
 
-def _functional(model: Model) -> dict[str, Any]:
+def functional_config(model: Model) -> dict[str, Any]:
+    """The layers of a graph and their calls, as Keras writes them."""
     graph: Graph = model._graph.value  # type: ignore[union-attr]
     places: dict[int, tuple[str, int]] = {}
     calls: dict[int, list[Any]] = {id(layer): [] for layer in graph.layers}
@@ -207,6 +214,11 @@ def _functional(model: Model) -> dict[str, Any]:
     return {"name": model.name, "trainable": model.trainable, "layers": parts, **ends}
 
 
+def get_known(custom_objects: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Classes of the user's by name: those given, and those that are registered."""
+    return {**_custom, **(custom_objects or {})}
+
+
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The layer or model of a configuration, with new weights.
 
@@ -215,12 +227,12 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     ValueError
         If its class is not known.
     """
-    known = {**_custom, **(custom_objects or {})}
+    known = get_known(custom_objects)
     kind, options = config["class_name"], dict(config.get("config") or {})
     if kind == "Sequential":
-        return _made_sequential(options, known, known.get(kind, Sequential))
+        return made_sequential(options, known, known.get(kind, Sequential))
     if kind in ("Functional", "Model") and "layers" in options:
-        return _made_functional(options, known)
+        return made_functional(options, known)
     if str(config.get("module", "")).startswith("keras.src.ops"):
         if kind not in _OPERATIONS:
             raise ValueError(f"the operation {kind} between layers is not known here")
@@ -234,11 +246,11 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
         raise ValueError(
             f"the layer {kind} is not known; give its class by custom_objects={{{kind!r}: {kind}}}"
         )
-    for key in ("layer", "backward_layer", "cell", "forward_layer"):
+    for key in ("layer", "backward_layer", "cell", "cells", "forward_layer"):
         if isinstance(options.get(key), dict):
             options[key] = deserialize(options[key], known)
-    if isinstance(options.get("cells"), list):
-        options["cells"] = [deserialize(c, known) for c in options["cells"]]
+        elif isinstance(options.get(key), list):
+            options[key] = [deserialize(c, known) for c in options[key]]
     if builtin:
         taken = set(own._arguments()) | {"batch_shape"}
         options = {
@@ -248,7 +260,8 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     return layer
 
 
-def _made_sequential(options: dict[str, Any], known: Any, cls: Any) -> Any:
+def made_sequential(options: Mapping[str, Any], known: Any, cls: Any) -> Any:
+    """The model of :func:`sequential_config`."""
     model = cls(name=options.get("name"))
     for part in options["layers"]:
         model.add(deserialize(part, known))
@@ -260,7 +273,8 @@ def _made_sequential(options: dict[str, Any], known: Any, cls: Any) -> Any:
     return model
 
 
-def _made_functional(options: dict[str, Any], known: Any) -> Model:
+def made_functional(options: Mapping[str, Any], known: Any) -> Model:
+    """The model of :func:`functional_config`."""
     made = {part["name"]: deserialize(part, known) for part in options["layers"]}
     outputs: dict[tuple[str, int], Any] = {}
     waiting: list[tuple[str, int, Any]] = []

@@ -42,7 +42,6 @@ class Graph:
                     )
         self.inputs = inputs
         self.outputs = outputs
-        self._given = {id(t): t for t in leaves(inputs)}
         self.nodes = self._ordered()
         depths = self._depths()
         order = sorted(range(len(self.nodes)), key=lambda i: (-depths[id(self.nodes[i])], i))
@@ -51,11 +50,12 @@ class Graph:
         self.layers = list({id(layer): layer for layer in layers}.values())
 
     def _ordered(self) -> list[Node]:
+        given = set(map(id, leaves(self.inputs)))
         done: dict[int, Node] = {}
         ends = [(t, False) for t in reversed(leaves(self.outputs))]
         while ends:
             t, ready = ends.pop()
-            if id(t) in self._given or (t.node is not None and id(t.node) in done):
+            if id(t) in given or (t.node is not None and id(t.node) in done):
                 continue
             if t.node is None or not t.node.inputs:
                 raise GraphError(
@@ -86,7 +86,9 @@ class Graph:
         logits_of : Layer, optional
             Whose ``logits`` are taken for its result.
         """
-        values = dict(zip(self._given, self._leaves_of(inputs), strict=True))
+        # A copy of the graph has other ids, so none are kept.
+        ids = map(id, leaves(self.inputs))
+        values = dict(zip(ids, self._leaves_of(inputs), strict=True))
 
         def value(x: Any) -> Any:
             return values[id(x)] if isinstance(x, KerasTensor) else x

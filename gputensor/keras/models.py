@@ -150,6 +150,24 @@ class Model(Trainer, Layer):
         graph: Graph = self._graph.value
         return graph
 
+    def get_config(self) -> dict[str, Any]:
+        """Layers and how they are called; what the constructor was given, of a class of one's own.
+
+        It is for :meth:`from_config`, which makes new layers.
+        """
+        if self._graph is None or type(self) is not Model:
+            return super().get_config()
+        found: dict[str, Any] = _door("configuration").functional_config(self)
+        return found
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """The model of :meth:`get_config`, with new weights."""
+        if "input_layers" not in config:
+            return super().from_config(config)
+        made = _door("configuration")
+        return made.made_functional(config, made.get_known(custom_objects))
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of a name or a number.
 
@@ -308,6 +326,21 @@ class Sequential(Model):
     def children(self) -> Iterator[tuple[str, nn.Module]]:
         """The layers, by number."""
         return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers; what the constructor was given, of a class with one of its own."""
+        if type(self).__init__ is not Sequential.__init__:
+            return super().get_config()
+        found: dict[str, Any] = _door("configuration").sequential_config(self)
+        return found
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """The model of :meth:`get_config`, with new weights."""
+        if cls.__init__ is not Sequential.__init__:
+            return super().from_config(config)
+        made = _door("configuration")
+        return made.made_sequential(config, made.get_known(custom_objects), cls)
 
     def __len__(self) -> int:
         return len(self.layers)

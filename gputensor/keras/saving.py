@@ -117,7 +117,15 @@ def _write(group: Any, model: Layer) -> None:
             variables.attrs["name"] = layer.name
         for i, w in enumerate(_own_weights(layer)):
             variables.create_dataset(str(i), data=backend.to_host(w.array))
-    if (state := _optimizer_state(model)) is not None:
+    state = _optimizer_state(model)
+    optimizer: Any = getattr(model, "optimizer", None)
+    if state is None and optimizer is not None and optimizer.iterations:
+        warnings.warn(
+            f"the state of the optimizer, {type(optimizer).__name__}, is not in the file: training "
+            "goes on from a new one after loading",
+            stacklevel=4,
+        )
+    if state is not None:
         variables = group.create_group("optimizer/vars")
         for i, (_, value) in enumerate(state):
             variables.create_dataset(str(i), data=value)
@@ -133,6 +141,8 @@ _SLOTS: dict[str, list[list[str]]] = {
     "Nadam": [["mean", "square"]],
     "Adagrad": [["sum"]],
     "Adadelta": [["square", "moved"]],
+    "Ftrl": [["sum", "linear"]],
+    "Lamb": [["mean", "square"]],
     "Lion": [["mean"]],
     "Muon": [["mean", "square"]],
 }
@@ -142,29 +152,31 @@ def _optimizer_state(model: Any) -> list[tuple[str, Any]] | None:
     """Names here and values of what Keras's optimizer has; None if there is nothing to tell."""
     optimizer: Any = getattr(model, "optimizer", None)
     slots = None if optimizer is None else _SLOTS.get(type(optimizer).__name__)
-    if slots is None or optimizer._engine is None or optimizer._group.gradient_accumulation_steps:
+    if slots is None or optimizer._engine is None:
         return None
     state = optimizer.engine.state_dict()
     numbers = {id(p): i for i, p in enumerate(optimizer.engine.param_groups[0].params)}
     order = [numbers[id(w)] for w in model.trainable_weights if id(w) in numbers]
     if len(order) != len(model.trainable_weights):
         return None
-    found = [("step", np.array(optimizer.iterations, np.int64))]
-    sign = _sign(optimizer)
+    steps, every = optimizer.iterations, optimizer._group.gradient_accumulation_steps
+    if every:  # Keras counts batches, those that wait for a step, too
+        steps = steps * every + int(state[f"{order[0]}.gathered"][0])
+    found = [("step", np.array(steps, np.int64))]
     if "lr" in state:
         found.append(("lr", np.array(state["lr"], np.float32)))
-    for names in [["average"], *slots]:
+    for names in [["average"], ["accumulated"], *slots]:
         for i in order:
             keys = [f"{i}.{name}" for name in names]
-            found += [(key, sign * state[key]) for key in keys if key in state]
+            found += [(key, _sign(optimizer, key) * state[key]) for key in keys if key in state]
     if type(optimizer).__name__ == "Nadam":
         found.append(("product", np.array(state[f"{order[0]}.product"][0], np.float32)))
     return found
 
 
-def _sign(optimizer: Any) -> int:
-    """Of state arrays: what is taken off a parameter here is added to it there by SGD."""
-    return -1 if type(optimizer).__name__ == "SGD" else 1
+def _sign(optimizer: Any, key: str) -> int:
+    """Of a state array: what is taken off a parameter here is added to it there by SGD."""
+    return -1 if type(optimizer).__name__ == "SGD" and key.endswith(".velocity") else 1
 
 
 def _read_optimizer(group: Any, model: Any, source: str) -> None:
@@ -187,13 +199,16 @@ def _read_optimizer(group: Any, model: Any, source: str) -> None:
     state = engine.state_dict()
     for (key, _), value in zip(mine, values, strict=True):
         if key == "step":
+            if every := model.optimizer._group.gradient_accumulation_steps:
+                value, waiting = np.divmod(value, every)
+                state |= {k: waiting.reshape(1) for k in state if k.endswith(".gathered")}
             state |= {k: value.reshape(1) for k in state if k.endswith(".step")}
         elif key == "product":
             state |= {k: value.reshape(1) for k in state if k.endswith(".product")}
         elif key == "lr":  # a float32 there
             state[key] = state[key] if np.float32(state[key]) == value else value
         else:
-            state[key] = _sign(model.optimizer) * value
+            state[key] = _sign(model.optimizer, key) * value
     del state["random"]
     engine.load_state_dict(state)
 

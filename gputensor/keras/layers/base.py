@@ -9,7 +9,7 @@ import numpy as np
 from gputensor import backend, config, nn
 from gputensor.autograd import Tensor, changed, leaf_of, no_grad
 from gputensor.errors import GraphError, ShapeError
-from gputensor.keras import constraints, initializers, regularizers
+from gputensor.keras import activations, constraints, initializers, regularizers
 from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.naming import auto_name
 from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
@@ -470,16 +470,49 @@ class Layer(nn.Module):
         # What a base class must be given, and this one gives it.
         left |= {k for k, v in self._defaults().items() if v is inspect.Parameter.empty} - mine
         given = {k: v for k, v in self._given.value.items() if k not in left}
-        for key, default in self._defaults().items():  # numbers that were set later
-            found = getattr(self, key, None)
-            if type(found) in (bool, int, float) and key not in left and found != default:
+        for key, default in self._defaults().items():  # what was set later
+            found = getattr(self, key, given.get(key, default))
+            if key not in left and _differs(key, given.get(key, default), found):
                 given[key] = found
+        if self.dtype is not None and "dtype" in self._defaults():
+            given["dtype"] = self.dtype.name
         return {"name": self.name, "trainable": self.trainable, **given}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer of :meth:`get_config`."""
-        return cls(**config)
+        """The layer of :meth:`get_config`; layers in it are made anew."""
+        return cls(**{k: _anew(v) for k, v in config.items()})
+
+
+def _anew(value: Any) -> Any:
+    """A part of a configuration, with new layers for those in it."""
+    if isinstance(value, Layer):
+        return type(value).from_config(value.get_config())
+    return [_anew(v) for v in value] if isinstance(value, list) else value
+
+
+def _differs(key: str, given: Any, found: Any) -> bool:
+    """Whether an attribute is another setting than what the constructor was given.
+
+    Only numbers, and what has a name in configurations, are attributes as they were given.
+    """
+    if type(found) in (bool, int, float):
+        return bool(np.ndim(given) > 0 or found != given)
+    kind = _KINDS.get(key.rpartition("_")[2])
+    if kind is None or not (found is None or callable(found) or isinstance(found, str)):
+        return False
+    before, now = kind.get(given), kind.get(found)
+    if before is now or before is None or now is None:
+        return before is not now
+    return bool(kind.serialize(before) != kind.serialize(now))
+
+
+_KINDS: dict[str, Any] = {
+    "activation": activations,
+    "constraint": constraints,
+    "initializer": initializers,
+    "regularizer": regularizers,
+}
 
 
 class Hidden:
