@@ -261,6 +261,24 @@ def test_padding_is_not_attended_to(make, listed, other_values):
     np.testing.assert_array_equal(found[0].predict([asked, told], verbose=0)[rows], ours)
 
 
+def test_padding_is_not_in_the_statistics_of_batch_normalization():
+    words = np.array([[1, 2, 0, 0], [3, 1, 2, 0], [4, 4, 4, 4]])
+
+    def model(at):
+        return [at.Embedding(5, 3, mask_zero=True), at.BatchNormalization(momentum=0.5)]
+
+    ours = keras.Sequential(model(L))
+    other = theirs.Sequential(model(theirs.layers))
+    other(torch.tensor(words))
+    ours(words)
+    ours.set_weights(other.get_weights())
+    expected = other(torch.tensor(words), training=True).detach().numpy()
+    found = ours(words, training=True).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(ours.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_the_edge_does_not_count_in_a_mean():  # where Keras on PyTorch differs from the others
     x = np.ones((1, 3, 3, 1), np.float32)
     assert L.AveragePooling2D(2, padding="same")(x).numpy().min() == 1
