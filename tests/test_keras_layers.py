@@ -229,6 +229,56 @@ def test_masks_reach_recurrent_layers():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+ATTENTIONS = [
+    (lambda at: at.MultiHeadAttention(2, 3), False),
+    (lambda at: at.GroupQueryAttention(3, 4, 2), False),
+    (lambda at: at.Attention(), True),
+    (lambda at: at.AdditiveAttention(), True),
+]
+
+
+@pytest.mark.parametrize(("make", "listed"), ATTENTIONS)
+@pytest.mark.parametrize("other_values", [False, True])
+def test_padding_is_not_attended_to(make, listed, other_values):
+    asked, told = np.array([[1, 2, 3, 0], [3, 1, 0, 0]]), np.array([[4, 3, 0, 0], [1, 2, 0, 3]])
+    found = []
+    for k in (keras, theirs):
+        first, second = k.Input((4,), dtype="int32"), k.Input((4,), dtype="int32")
+        embedded = k.layers.Embedding(5, 4, mask_zero=True)
+        query, value = embedded(first), embedded(second if other_values else first)
+        layer = make(k.layers)
+        model = k.Model([first, second], layer([query, value]) if listed else layer(query, value))
+        model.predict([asked, told], verbose=0)
+        found.append(model)
+    found[0].set_weights(found[1].get_weights())
+    rows = asked != 0
+    ours, expected = (m.predict([asked, told], verbose=0)[rows] for m in found)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+    weights = found[0].get_weights()
+    (place,) = (i for i, w in enumerate(weights) if w.shape == (5, 4))
+    weights[place][0] += 5
+    found[0].set_weights(weights)
+    np.testing.assert_array_equal(found[0].predict([asked, told], verbose=0)[rows], ours)
+
+
+def test_padding_is_not_in_the_statistics_of_batch_normalization():
+    words = np.array([[1, 2, 0, 0], [3, 1, 2, 0], [4, 4, 4, 4]])
+
+    def model(at):
+        return [at.Embedding(5, 3, mask_zero=True), at.BatchNormalization(momentum=0.5)]
+
+    ours = keras.Sequential(model(L))
+    other = theirs.Sequential(model(theirs.layers))
+    other(torch.tensor(words))
+    ours(words)
+    ours.set_weights(other.get_weights())
+    expected = other(torch.tensor(words), training=True).detach().numpy()
+    found = ours(words, training=True).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(ours.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_the_edge_does_not_count_in_a_mean():  # where Keras on PyTorch differs from the others
     x = np.ones((1, 3, 3, 1), np.float32)
     assert L.AveragePooling2D(2, padding="same")(x).numpy().min() == 1

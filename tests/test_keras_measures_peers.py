@@ -223,3 +223,36 @@ def test_metrics_of_one_name_are_told_apart_as_in_keras():
     assert sorted(found[0]) == sorted(found[1])
     for name, value in found[1].items():
         np.testing.assert_allclose(found[0][name], value, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("last", [None, "softmax"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_padding_counts_neither_in_loss_nor_in_metrics(last, weighted):
+    words = RNG.integers(1, 10, (12, 5)) * (np.arange(5) < RNG.integers(1, 6, (12, 1)))
+    y = RNG.integers(0, 3, (12, 5)) if last else RNG.random((12, 5, 3)).astype(np.float32)
+    found = []
+    for k in (keras, theirs):
+        at = k.layers
+        parts = [at.Input((5,)), at.Embedding(10, 4, mask_zero=True)]
+        parts += [at.LSTM(3, return_sequences=True), at.Dense(3, activation=last)]
+        model = k.Sequential(parts)
+        loss, kinds = (
+            ("sparse_categorical_crossentropy", ["accuracy"]) if last else ("mse", ["mae"])
+        )
+        model.compile(k.optimizers.SGD(0.1), loss, metrics=kinds, weighted_metrics=kinds)
+        if found:
+            model.set_weights(found[0].get_weights())
+        found.append(model)
+    # Keras on PyTorch multiplies weights by the mask's in place, for the metrics of a batch too.
+    size = 12 if weighted else 4
+    options = {"sample_weight": np.tile(WEIGHTS[:12, None], 5)} if weighted else {}
+    for _ in range(2):
+        values = [
+            m.evaluate(words, y, batch_size=size, verbose=0, return_dict=True, **options)
+            for m in found
+        ]
+        assert values[0].keys() == values[1].keys()
+        for name, value in values[1].items():
+            np.testing.assert_allclose(values[0][name], value, rtol=1e-4, err_msg=name)
+        for m in found:
+            m.fit(words, y, batch_size=size, shuffle=False, verbose=0, **options)

@@ -8,6 +8,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.autograd import Tensor, no_grad
+from gputensor.keras.masks import mask_of
 from gputensor.keras.naming import snake_case
 from gputensor.ops.creation import asarray, zeros
 
@@ -196,5 +197,14 @@ class MeanMetricWrapper(Mean):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Add a batch."""
+        mask = mask_of(y_pred)
         with no_grad():
-            super().update_state(self.function(y_true, y_pred), sample_weight)
+            values = self.function(y_true, y_pred)
+            if mask is not None and tuple(mask.shape) == tuple(values.shape):
+                weight = asarray(mask).astype(np.float64)
+                if sample_weight is not None:
+                    given = asarray(sample_weight, device=weight.device)
+                    given = given.reshape(*given.shape, *(1 for _ in weight.shape[given.ndim :]))
+                    weight = weight * given
+                sample_weight = weight
+            super().update_state(values, sample_weight)

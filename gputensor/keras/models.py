@@ -14,6 +14,7 @@ from gputensor.keras import losses, metrics, optimizers
 from gputensor.keras.functional import Graph
 from gputensor.keras.layers import Dense, InputLayer, Layer, Rescaling
 from gputensor.keras.layers.base import Hidden, checked_shape
+from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.symbolic import KerasTensor
 from gputensor.shown import table
 from gputensor.training import History, Trainer
@@ -51,6 +52,8 @@ class Model(Trainer, Layer):
         metrics.function_of,
         metrics.gathering,
         metrics.accuracy,
+        mask_of,
+        set_mask,
     )
     _graph: Hidden | None = None
 

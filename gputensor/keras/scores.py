@@ -186,7 +186,7 @@ class R2Score(Metric):
             score = score.mean()
         elif self.class_aggregation is not None:
             score = (spread * score).sum() / spread.sum()
-        count = rows.sum().item()  # of all outputs, as Keras counts them
+        count = float(rows.sum().item())  # of all outputs, as Keras counts them
         free = count - self.num_regressors - 1
         if not self.num_regressors or free <= 0:
             return score

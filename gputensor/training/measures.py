@@ -69,6 +69,8 @@ class Door(NamedTuple):
         ``gathering(metric, name)``, as an object with ``update_state``.
     accuracy : callable
         The metric that the kernel of the loss measures by the way.
+    mask_of, set_mask : callable
+        Which places of an output count, None for all; and to let that go along with a tensor.
     """
 
     optimizer: Callable[[Any], Any]
@@ -77,6 +79,8 @@ class Door(NamedTuple):
     function: Callable[[Any], Any]
     gathering: Callable[[Any, str], Any]
     accuracy: Any
+    mask_of: Callable[[Any], Any]
+    set_mask: Callable[[Any, Any], None]
 
 
 class Head:
@@ -92,6 +96,9 @@ class Head:
     metrics : list of (str, object, bool)
         Name, function or object with ``update_state``, and whether sample weights count.
     door : Door
+    masked : bool
+        Whether places may not count: means are over the others of all batches then, which metrics
+        gather by themselves.
     """
 
     def __init__(
@@ -101,8 +108,10 @@ class Head:
         weight: float,
         metrics: list[tuple[str, Any, bool]],
         door: Door,
+        masked: bool = False,
     ) -> None:
         self.name = name
+        self._door = door
         self.loss = loss
         self.weight = weight
         self.summed: list[tuple[str, Any]] = []
@@ -111,7 +120,7 @@ class Head:
         for label, metric, weighted in metrics:
             label = _free(label, name, weighted, taken)
             function = door.function(metric)
-            if function is None or weighted:
+            if function is None or weighted or masked:
                 self.gathered.append((label, door.gathering(metric, label), weighted))
             else:
                 self.summed.append((label, function))
@@ -150,6 +159,7 @@ class Head:
         correct: Array | None = None
         rest = self.summed
         rows = len(out.array)
+        mask = self._door.mask_of(out)
         if loss is not None:
             kernel = fused or (loss.cross_entropy and loss.from_logits)
             whole = getattr(loss, "reduction", "mean") in ("sum_over_batch_size", "mean")
@@ -163,7 +173,7 @@ class Head:
                 correct = found.correct
                 rest = rest[len(values) - 1 :]
             else:
-                result, value = self._weighted(out, y, weight, kernel)
+                result, value = self._weighted(out, y, weight, kernel, mask)
                 values = [value]
         for _, metric in rest:
             if metric is accuracy and correct is not None:
@@ -177,11 +187,15 @@ class Head:
         for _, metric, weighted in self.gathered if counts else ():
             with no_grad():
                 given = {"sample_weight": weight} if weighted and weight is not None else {}
-                metric.update_state(_wrapped(y), _prediction(out, fused), **given)
+                prediction = _prediction(out, fused)
+                self._door.set_mask(prediction, mask)
+                metric.update_state(_wrapped(y), prediction, **given)
         return result, values
 
-    def _weighted(self, out: Tensor, y: Any, weight: Any, kernel: bool) -> tuple[Tensor, Array]:
-        """Mean loss, and its sum over the batch."""
+    def _weighted(
+        self, out: Tensor, y: Any, weight: Any, kernel: bool, mask: Any = None
+    ) -> tuple[Tensor, Array]:
+        """Mean loss, over what `mask` leaves, and its sum over the batch."""
         loss = self.loss
         rows = len(out.array)
         if kernel and out.ndim == 2:
@@ -192,6 +206,12 @@ class Head:
             # Of more axes, and without the softmax that the kernel would take in.
             whole = nn.functional.softmax(out) if kernel and not loss.from_logits else out
             each = loss.function(_wrapped(y), widened(whole))
+        if mask is not None and tuple(mask.shape) == each.shape:  # else of steps that are gone
+            counted = mask.astype(each.dtype)
+            if getattr(loss, "reduction", None) != "sum":  # the mean below is over all places
+                valid = total(counted)
+                counted = counted * (counted.size / (valid + (valid == 0)))
+            each = each * counted
         if (each.ndim > 1 and weight is None) or (each.ndim > 1 and weight.ndim == 1):
             # A loss for each output, or step in time: the mean of a sample's.
             each = mean(each, axis=tuple(range(1, each.ndim)))

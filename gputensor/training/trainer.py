@@ -124,6 +124,10 @@ class Trainer(Evaluator):
         chosen = by_output("loss", loss, names, ())
         factors = by_output("loss_weights", weights, names, ())
         heads = []
+        # An output without an axis of steps has none that do not count.
+        shape = getattr(self, "output_shape", None)
+        flat = isinstance(shape, tuple) and len(shape) < 2
+        masked = not flat and any(getattr(m, "makes_mask", False) for m in self.modules())
         for i, name in enumerate(names):
             found = []
             for given, counts in ((metrics, False), (weighted, True)):
@@ -141,7 +145,7 @@ class Trainer(Evaluator):
                 found += [(*self._door.metric(m), counts) for m in mine or ()]
             head_loss = None if chosen[i] is None else self._door.loss(chosen[i])
             weight = 1.0 if factors[i] is None else factors[i]
-            heads.append(Head(name, head_loss, weight, found, self._door))
+            heads.append(Head(name, head_loss, weight, found, self._door, masked))
         return Measures(heads, self._door.accuracy)
 
     def _bind(self) -> Any:

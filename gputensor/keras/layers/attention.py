@@ -2,13 +2,16 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras.layers.base import Layer, positive
 from gputensor.keras.layers.regularization import generator_of
+from gputensor.keras.masks import mask_of
 from gputensor.nn import functional
 from gputensor.nn.attention import attention_and_weights
-from gputensor.ops.choices import logical_and
+from gputensor.ops.choices import logical_and, where
 from gputensor.ops.creation import arange, asarray
 from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import sigmoid
@@ -22,6 +25,14 @@ __all__ = [
     "GroupedQueryAttention",
     "MultiHeadAttention",
 ]
+
+
+def _added(seen: Tensor, dtype: Any) -> Tensor:
+    """What is added to scores so that targets see those sources alone.
+
+    Large numbers, not infinity: a target that sees nothing is no NaN.
+    """
+    return where(seen, 0.0, -65504.0 if dtype == np.float16 else -1e9).astype(dtype)
 
 
 class _Projection(Layer):
@@ -233,14 +244,19 @@ class MultiHeadAttention(Layer):
             given = asarray(attention_mask).astype(bool)
             masks.append(expand_dims(given, axis=-3) if given.ndim < 4 else given)
         query_mask = mask if query_mask is None else query_mask
+        # Each tensor may bring a mask along, as padding's.
+        query_mask = mask_of(query) if query_mask is None else query_mask
+        value_mask = mask_of(value) if value_mask is None else value_mask
+        if key_mask is None and key is not value:
+            key_mask = mask_of(key)
         if query_mask is not None:
-            masks.append(reshape(asarray(query_mask), (query.shape[0], 1, -1, 1)))
-        sources = [asarray(m) for m in (value_mask, key_mask) if m is not None]
+            masks.append(reshape(asarray(query_mask).astype(bool), (query.shape[0], 1, -1, 1)))
+        sources = [asarray(m).astype(bool) for m in (value_mask, key_mask) if m is not None]
         masks += [reshape(m, (query.shape[0], 1, 1, -1)) for m in sources]
         for part in masks:
             seen = part if seen is None else logical_and(seen, part)
-        if seen is not None:  # large numbers, not infinity: a target that sees nothing is no NaN
-            seen = (1 - seen.astype(q.dtype)) * -1e9
+        if seen is not None:
+            seen = _added(seen, q.dtype)
         found, weights = attention_and_weights(
             q,
             k,
@@ -347,6 +363,16 @@ class Attention(Layer):
             self.scale = self.add_weight((), "ones")
         self.built = True
 
+    def _masks(self, inputs: Any, mask: Any, dtype: Any) -> tuple[Any, Any]:
+        """Which targets count, and what is added to scores: by masks given, or the tensors' own."""
+        if not isinstance(mask, (list, tuple)):
+            mask = [mask_of(x) for x in inputs]
+        target, source = (None if m is None else asarray(m).astype(bool) for m in mask[:2])
+        return (
+            None if target is None else expand_dims(target, axis=-1),
+            None if source is None else _added(expand_dims(source, axis=-2), dtype),
+        )
+
     def call(
         self,
         inputs: Any,
@@ -359,9 +385,7 @@ class Attention(Layer):
         key = rest[0] if rest else value
         if self.scale is not None:
             query = query * self.scale
-        seen = None
-        if isinstance(mask, (list, tuple)) and len(mask) > 1 and mask[1] is not None:
-            seen = expand_dims(asarray(mask[1]), axis=-2)
+        targets, seen = self._masks(inputs, mask, query.dtype)
         found, weights = attention_and_weights(
             query,
             key,
@@ -373,6 +397,8 @@ class Attention(Layer):
             scale=1.0,
             generator=self._generator,
         )
+        if targets is not None:
+            found = where(targets, found, 0.0)
         return (found, weights) if return_attention_scores else found
 
 
@@ -401,7 +427,10 @@ class AdditiveAttention(Attention):
         key = rest[0] if rest else value
         sums = functional.tanh(expand_dims(query, axis=-2) + expand_dims(key, axis=-3))
         scores = (sums if self.scale is None else sums * self.scale).sum(axis=-1)
-        weights = functional.softmax(scores)
+        targets, seen = self._masks(inputs, mask, scores.dtype)
+        weights = functional.softmax(scores if seen is None else scores + seen)
         weights = functional.dropout(weights, self.dropout, self.training, self._generator)
         found = weights @ value
+        if targets is not None:
+            found = where(targets, found, 0.0)
         return (found, weights) if return_attention_scores else found

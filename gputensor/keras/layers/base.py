@@ -350,6 +350,11 @@ class Layer(nn.Module):
         """Mask of the result for the mask of the input."""
         return mask
 
+    @property
+    def makes_mask(self) -> bool:
+        """Whether results may have a mask where the input has none; those of users may."""
+        return type(self).compute_mask.__module__.partition(".")[0] != "gputensor"
+
     def _inner(self) -> "Iterator[Layer]":
         return (child for _, child in self.children() if isinstance(child, Layer))
 

@@ -9,6 +9,7 @@ from gputensor.autograd import Tensor
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Hidden, Layer, positive
+from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.symbolic import KerasTensor, Node
 from gputensor.ops.choices import not_equal, where
 from gputensor.ops.creation import asarray
@@ -211,7 +212,9 @@ class Dense(Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """``x @ kernel + bias``, before the activation."""
-        return nn.functional.dense(x, self.weight, self.bias)
+        out = nn.functional.dense(x, self.weight, self.bias)
+        set_mask(out, mask_of(x))  # which a call would do
+        return out
 
 
 class Flatten(Layer):
@@ -518,6 +521,11 @@ class Embedding(Layer):
         """Which steps count, of shape `x`, or None."""
         return not_equal(asarray(x), 0) if self.mask_zero else None
 
+    @property
+    def makes_mask(self) -> bool:
+        """Whether it was asked for."""
+        return bool(self.mask_zero)
+
 
 class Masking(Layer):
     """Leaves out steps whose features all are `mask_value`, for recurrent layers that follow.
@@ -529,6 +537,7 @@ class Masking(Layer):
     """
 
     built = True
+    makes_mask = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -9,10 +9,13 @@ from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import ShapeError
 from gputensor.keras.layers.base import Layer
 from gputensor.nn import functional
+from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, ones, zeros
 from gputensor.ops.elementwise import maximum, sqrt
-from gputensor.ops.manipulation import permute_dims, reshape
+from gputensor.ops.manipulation import broadcast_to, expand_dims, permute_dims, reshape
+from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean, var
+from gputensor.ops.statistical import sum as total
 
 __all__ = [
     "BatchNormalization",
@@ -111,13 +114,27 @@ class BatchNormalization(_Normalization):
         self.moving_variance = self.add_weight(shape, variance, trainable=False)
         self.built = True
 
-    def call(self, x: Tensor) -> Tensor:
-        """Of the shape of `x`."""
+    def _masked_statistics(self, x: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
+        """Mean and variance of what a mask leaves, with Keras's guard against a mask of nothing."""
+        others = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
+        seen = broadcast_to(expand_dims(asarray(mask).astype(bool), axis=-1), x.shape)
+        x = widened(x)
+        count = total(seen.astype(x.dtype), axis=others) + 1e-7
+        shape = tuple(1 if i in others else n for i, n in enumerate(x.shape))
+        middle = total(where(seen, x, 0.0), axis=others) / count
+        away = where(seen, x - reshape(middle, shape), 0.0)
+        return middle, total(away * away, axis=others) / count
+
+    def call(self, x: Tensor, mask: Any = None) -> Tensor:
+        """Of the shape of `x`; places that `mask` leaves out do not count in means."""
         options: dict[str, Any] = {"axis": self.axis, "eps": self.epsilon}
         if not self.training or not self._trainable:
             options["statistics"] = (self.moving_mean, self.moving_variance)
             return functional.batch_norm(x, self.gamma, self.beta, **options)[0]
-        options["synchronized"] = self.synchronized
+        if mask is not None and tuple(mask.shape) == x.shape[:-1]:  # else of steps that are gone
+            options["statistics"] = self._masked_statistics(x, mask)
+        else:
+            options["synchronized"] = self.synchronized
         y, mean_of, variance = functional.batch_norm(x, self.gamma, self.beta, **options)
         share = 1 - self.momentum
         with no_grad():
