@@ -1,5 +1,6 @@
 """Layers that prepare images, categories and texts."""
 
+import json
 import os
 
 import numpy as np
@@ -261,3 +262,33 @@ def test_fewer_heads_of_keys_are_those_of_keras(theirs, options, causal):
         np.testing.assert_allclose(
             found.detach().numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5
         )
+
+
+def test_what_was_adapted_is_in_the_configuration():
+    words = np.array([["a", "b c", "b"]])
+    weighed = L.TextVectorization(output_mode="tf_idf")
+    bins = L.Discretization(num_bins=3)
+    for layer, data in (
+        (L.IntegerLookup(), np.array([5, 7, 5])),
+        (L.StringLookup(mask_token="a"), words),
+        (L.TextVectorization(), words),
+        (weighed, words),
+        (bins, np.arange(9.0)),
+    ):
+        layer.adapt(data)
+        config = json.loads(json.dumps(layer.get_config()))
+        again = type(layer).from_config(config)
+        np.testing.assert_array_equal(np.asarray(again(data)), np.asarray(layer(data)))
+        assert again.get_config() == layer.get_config()
+
+
+def test_an_adapted_vocabulary_comes_back_from_a_file(tmp_path):
+    lookup = L.IntegerLookup()
+    lookup.adapt(np.array([5, 7, 5]))
+    model = keras.Sequential([L.Input((1,), dtype="int64"), lookup, L.Embedding(4, 2)])
+    model.save(tmp_path / "m.safetensors")
+    for again in (
+        keras.models.load_model(tmp_path / "m.safetensors"),
+        keras.models.clone_model(model),
+    ):
+        assert again.layers[0].get_vocabulary() == [-1, 5, 7]

@@ -616,6 +616,13 @@ class Discretization(Layer):
         self.num_bins = num_bins
         self.output_mode = output_mode
 
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the boundaries that it has now."""
+        found = super().get_config()
+        if self.bin_boundaries is not None:
+            found |= {"bin_boundaries": list(self.bin_boundaries), "num_bins": None}
+        return found
+
     def adapt(self, data: Any) -> None:
         """Put the boundaries at quantiles of a data set."""
         if self.num_bins is None:

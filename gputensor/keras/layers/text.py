@@ -120,6 +120,15 @@ class _Lookup(Layer):
         front = [self.mask_token] if masked else []
         return [*front, *[self.oov_token] * self.num_oov_indices, *self._entries]
 
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the vocabulary that it has now."""
+        found = super().get_config()
+        if self._entries:
+            found["vocabulary"] = list(self._entries)
+        if self._idf is not None:
+            found["idf_weights"] = self._idf[self.num_oov_indices :].tolist()
+        return found
+
     def vocabulary_size(self) -> int:
         """Number of entries with the special ones."""
         return self._special + len(self._entries)
