@@ -186,11 +186,13 @@ class R2Score(Metric):
             score = score.mean()
         elif self.class_aggregation is not None:
             score = (spread * score).sum() / spread.sum()
-        count = float(rows.sum().item())  # of all outputs, as Keras counts them
-        free = count - self.num_regressors - 1
-        if not self.num_regressors or free <= 0:
+        if not self.num_regressors:
             return score
-        return 1 - (1 - score) * (count - 1) / free
+        count = rows.sum()  # of all outputs, as Keras counts them
+        free = count - self.num_regressors - 1
+        adjusted = 1 - (1 - score) * (count - 1) / where(free <= 0, 1.0, free)
+        found: Tensor = where(free <= 0, score, adjusted)
+        return found
 
 
 class IoU(Metric):
