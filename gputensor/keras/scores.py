@@ -186,9 +186,7 @@ class R2Score(Metric):
             score = score.mean()
         elif self.class_aggregation is not None:
             score = (spread * score).sum() / spread.sum()
-        count = float(rows.sum().item())  # of all outputs, as Keras counts them
-        free = count - self.num_regressors - 1
-        if not self.num_regressors or free <= 0:
+        if not self.num_regressors:
             return score
         adjusted: Tensor = 1 - (1 - score) * (count - 1) / free
         return adjusted
