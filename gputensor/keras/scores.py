@@ -188,8 +188,11 @@ class R2Score(Metric):
             score = (spread * score).sum() / spread.sum()
         if not self.num_regressors:
             return score
-        adjusted: Tensor = 1 - (1 - score) * (count - 1) / free
-        return adjusted
+        count = rows.sum()  # of all outputs, as Keras counts them
+        free = count - self.num_regressors - 1
+        adjusted = 1 - (1 - score) * (count - 1) / where(free <= 0, 1.0, free)
+        found: Tensor = where(free <= 0, score, adjusted)
+        return found
 
 
 class IoU(Metric):
