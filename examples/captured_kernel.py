@@ -58,7 +58,7 @@ def main() -> None:
             print(f"step {i + 1}  loss {loss.item():.4f}")
     test, truth = spirals(512, seed=1)
     with gt.no_grad():
-        guesses = gt.argmax(net(gt.asarray(test)), axis=1).numpy()
+        guesses = gt.argmax(net(gt.asarray(test)), axis=1).cpu().numpy()
     print(f"Accuracy on points that are new: {np.mean(guesses == truth):.1%}")
     print(f"Graphs recorded: {step.graphs}")
 

@@ -94,7 +94,7 @@ def main() -> None:
     generator = gt.manual_seed(0)
     text, characters = read()
     cut = len(text) * 9 // 10
-    shares = np.bincount(text.numpy()) / len(text)
+    shares = np.bincount(text.cpu().numpy()) / len(text)
     print(
         f"{len(text):,} characters, {len(characters)} different ones; the last tenth is for tests"
     )

@@ -93,7 +93,7 @@ def main() -> None:
         )
 
     with torch.no_grad():
-        samples = draws(torch.randn(48, NOISE)).numpy()
+        samples = draws(torch.randn(48, NOISE)).cpu().numpy()
     draw(samples, losses, args.out)
     print(f"Picture: {args.out}")
 

@@ -45,7 +45,7 @@ def draw(points, labels, w: gt.Tensor, losses: list[float], file: Path) -> None:
     left, right = figure.subplots(1, 2)
     u, v = np.meshgrid(np.linspace(-3.5, 3.5, 150), np.linspace(-2.5, 2.5, 150))
     grid = gt.asarray(np.stack([u.ravel(), v.ravel()], axis=1), device=w.device)
-    chance = gt.sigmoid(features(grid) @ w).numpy().reshape(u.shape)
+    chance = gt.sigmoid(features(grid) @ w).cpu().numpy().reshape(u.shape)
     shades = left.contourf(u, v, chance, 20, cmap="coolwarm", vmin=0, vmax=1, alpha=0.6)
     left.contour(u, v, chance, [0.5], colors="black")
     for k, (name, color) in enumerate([("inner", "tab:blue"), ("outer", "tab:red")]):

@@ -37,7 +37,7 @@ def newton_step(f, x: gt.Tensor, g: gt.Tensor, most: int = 50) -> gt.Tensor:
 
 def descend(f, x: gt.Tensor, direction, steps: int, enough: float = 1e-8) -> list[np.ndarray]:
     """Points on the way down, each step halved until the value falls by what the slope promises."""
-    path = [x.numpy().copy()]
+    path = [x.cpu().numpy().copy()]
     for _ in range(steps):
         value, g = gt.value_and_grad(f)(x)
         if gt.max(gt.abs(g)).item() < enough:
@@ -46,7 +46,7 @@ def descend(f, x: gt.Tensor, direction, steps: int, enough: float = 1e-8) -> lis
         while t > 1e-12 and f(x + t * d).item() > (value + 1e-4 * t * (g @ d)).item():
             t /= 2
         x = x + t * d
-        path.append(x.numpy().copy())
+        path.append(x.cpu().numpy().copy())
     return path
 
 

@@ -10,6 +10,7 @@ import functools
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -414,6 +415,30 @@ def test_an_interrupt_leaves_recordings_possible():
     assert type(gt.Tensor.__dict__["array"]).__name__ != "_Door"
     for _ in range(3):
         assert f(gt.zeros((2,))).item() == 0.0
+
+
+def test_threads_draw_each_number_once_while_they_record():
+    def work():
+        for i in range(4):
+            found.extend(f().tolist())
+            found.extend(g().tolist())
+            found.extend(gt.random.default_generator.uniform(shape=4 + 4 * (i % 2)).tolist())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            found = []
+            f = gt.capture(lambda: gt.random.default_generator.uniform(shape=4))
+            g = gt.capture(lambda: gt.random.default_generator.uniform(shape=8))
+            threads = [threading.Thread(target=work) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(set(found)) == len(found) == 3 * 4 * 18
+    finally:
+        sys.setswitchinterval(before)
 
 
 # Of public reports

@@ -137,13 +137,13 @@ class Replay:
                     out, kept = self.program.run(*arrays)
         else:
             program = self.program
-            self._draw(1)
+            taken = self._draw(1)
             try:
                 out, kept = program.run(*arrays)
             except Exception as error:
                 if _line(error, program.run.__code__) < program.first_write:
-                    for generator, _, counters in found.draws:
-                        generator.give_back(counters)
+                    for (generator, _, counters), offset in zip(found.draws, taken, strict=True):
+                        generator.give_back(offset, counters)
                     raise Failed from error
                 raise
         self._leave(arrays, kept)
@@ -174,12 +174,16 @@ class Replay:
         self._leave([], kept)
         return steps
 
-    def _draw(self, runs: int) -> None:
-        """Take the random numbers of some runs."""
+    def _draw(self, runs: int) -> list[int]:
+        """Take the random numbers of some runs; the counters of where they begin."""
+        taken = []
         for generator, state, counters in self.record.draws:
-            state.set(*generator.reserve(runs * counters))
+            seed, offset = generator.reserve(runs * counters)
+            state.set(seed, offset)
+            taken.append(offset)
             if self._on_cuda:
                 state.moved(runs * counters)  # by the program
+        return taken
 
     @contextlib.contextmanager
     def _drawing(self, runs: int) -> Iterator[None]:

@@ -308,7 +308,7 @@ class _Recorder(Recording):
         """Words of a generator for a kernel: where they begin is read when the graph runs."""
         if not self.live:
             return None
-        seed, counter = generator.position
+        seed, counter = generator.reserve(counters)
         if generator not in self.draws:
             state = state_of(generator, self.graph.device)
             state.set(seed, counter)
@@ -317,9 +317,8 @@ class _Recorder(Recording):
         offset = entry[2]
         if (counter - entry[1]) % (1 << 64) != offset:
             self.end("a generator is moved on by another thread")
-            return None
+            return {"key": seed, "offset": counter}
         entry[2] += counters
-        generator.reserve(counters)
         return {"key": 0, "offset": offset, "state": self.enter(entry[0].array, kind="state")}
 
     def advance(self) -> None:

@@ -89,12 +89,6 @@ class Stream:
         words = random_bits.raw(out, **start).view(np.uint64)
         return [type(self)(int(seed)) for seed in words]
 
-    @property
-    def position(self) -> tuple[int, int]:
-        """Seed and counter, for what draws with them."""
-        with self._lock:
-            return self._seed, self._counter
-
     def take(self, words: int) -> dict[str, Any]:
         """Where the next `words` random words are, which are taken out of the stream.
 
@@ -117,9 +111,11 @@ class Stream:
             self._counter = (offset + counters) % (1 << 64)
             return self._seed, offset
 
-    def give_back(self, counters: int) -> None:
-        """Undo the last :meth:`reserve`."""
-        self.reserve(-counters)
+    def give_back(self, offset: int, counters: int) -> None:
+        """Undo a :meth:`reserve`, unless somebody has drawn since."""
+        with self._lock:
+            if self._counter == (offset + counters) % (1 << 64):
+                self._counter = offset
 
     def advance(self, counters: int) -> "Self":
         """Skip the words of so many counters, four of each."""
