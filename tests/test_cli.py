@@ -250,6 +250,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 
 @pytest.mark.cpu
+@pytest.mark.peers  # the digits are scikit-learn's
 @pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as POSIX has it")
 @pytest.mark.parametrize("resume", [False, True])
 def test_ctrl_c_ends_a_training_without_a_traceback(resume, tmp_path):
