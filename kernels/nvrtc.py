@@ -10,6 +10,8 @@ from gputensor.kernels.source import CudaSource
 
 __all__ = ["INSTALL", "Launch", "Usage", "compile_source", "is_installed"]
 
+_UNUSED = "--diag-suppress=177"  # of what a source has for other entries than those asked for
+
 INSTALL = 'python -m pip install "nvidia-cuda-nvrtc>=13" "cuda-bindings>=13"'
 # What CuPy adds to a source's own options, with the -arch of the device.
 CUPY_OPTIONS = ("-ftz=true",)
@@ -89,7 +91,7 @@ def compile_source(source: CudaSource, entries: Sequence[Launch], arch: str) -> 
     try:
         for launch in entries:
             call(nvrtc.nvrtcAddNameExpression(program, launch.entry.encode()))
-        options = (*source.options, *CUPY_OPTIONS, f"-arch={arch}", "--ptxas-options=-v")
+        options = (*source.options, *CUPY_OPTIONS, f"-arch={arch}", "--ptxas-options=-v", _UNUSED)
         call(nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options]))
         said = log()
         if "warning" in said:

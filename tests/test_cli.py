@@ -258,7 +258,12 @@ def test_ctrl_c_ends_a_training_without_a_traceback(resume, tmp_path):
     command = [sys.executable, "-u", "-m", "gputensor", "train", "digits", "--device", "cpu"]
     command += ["--epochs", "100000"] + ["--resume", str(tmp_path / "run")] * resume
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a shell, they ignore Ctrl-C, and so would it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in process.stdout:
             if line.startswith("Epoch 2/"):

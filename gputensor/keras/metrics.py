@@ -353,6 +353,11 @@ def get(metric: Any) -> tuple[str, Any]:
     Parameters
     ----------
     metric : str, function, Metric or class of such, or Loss
+
+    Examples
+    --------
+    >>> keras.metrics.get("AUC")[0]
+    'auc'
     """
     if isinstance(metric, dict) and "class_name" in metric:
         kind = metric["class_name"]

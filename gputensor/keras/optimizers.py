@@ -629,7 +629,13 @@ deserialize = get
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """Class and settings, as :func:`get` takes them."""
+    """Class and settings, as :func:`get` takes them.
+
+    Examples
+    --------
+    >>> keras.optimizers.serialize(keras.optimizers.SGD(0.5))["class_name"]
+    'SGD'
+    """
     return {
         "module": "keras.optimizers",
         "class_name": type(optimizer).__name__,

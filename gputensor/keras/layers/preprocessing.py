@@ -453,7 +453,13 @@ class RandomBrightness(_Random):
 
 
 class RandomGrayscale(_Random):
-    """Images without their colours, each with probability `factor`."""
+    """Images without their colours, each with probability `factor`.
+
+    Examples
+    --------
+    >>> keras.layers.RandomGrayscale(1.0)(np.ones((1, 2, 2, 3)), training=True).shape
+    (1, 2, 2, 3)
+    """
 
     def __init__(self, factor: float = 0.5, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
@@ -466,7 +472,13 @@ class RandomGrayscale(_Random):
 
 
 class RandomInvert(_Random):
-    """Images of the opposite brightness, each with probability `factor`."""
+    """Images of the opposite brightness, each with probability `factor`.
+
+    Examples
+    --------
+    >>> keras.layers.RandomInvert()(np.full((1, 2, 2, 1), 55.0), training=True)[0, 0, 0]
+    tensor([200.], dtype=float32)
+    """
 
     def __init__(
         self, factor: float = 1.0, value_range: Any = (0, 255), seed: Any = None, **kwargs: Any
