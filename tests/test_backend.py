@@ -57,7 +57,7 @@ def test_auto_is_the_cpu_without_cuda():
 @without_cuda
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:3"])
 def test_cuda_without_cuda_is_an_error_that_says_what_to_install(name):
-    with pytest.raises(gt.errors.DeviceError, match="not available: .*pip install 'cupy-cuda13x'"):
+    with pytest.raises(gt.errors.DeviceError, match=r"not available: .*pip install 'cupy-cuda13x'"):
         gt.ones(2, device=name)
 
 
