@@ -169,13 +169,15 @@ def test_modules_of_nn_and_of_the_torch_door(tmp_path):
     ours = gt.nn.Sequential(gt.nn.Dense(4, 6), gt.nn.LayerNorm(6), gt.nn.Tanh(), gt.nn.Linear(6, 2))
     exchange.from_torch(ours, theirs.state_dict())
     with gt.no_grad():
-        np.testing.assert_allclose(ours(gt.asarray(x)).numpy(), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            ours(gt.asarray(x)).cpu().numpy(), expected, rtol=1e-5, atol=1e-6
+        )
     by_door = door.nn.Sequential(
         door.nn.Linear(4, 6), door.nn.LayerNorm(6), door.nn.Tanh(), door.nn.Linear(6, 2)
     )
     exchange.save(ours, tmp_path / "a.safetensors", ["0", "1", "3"])
     by_door.load_state_dict(door.load(tmp_path / "a.safetensors"))
-    found = by_door(door.tensor(x)).detach().numpy()
+    found = by_door(door.tensor(x)).detach().cpu().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     again = {k: torch.from_numpy(v) for k, v in exchange.to_torch(by_door).items()}
     assert again.keys() == theirs.state_dict().keys()

@@ -11,6 +11,7 @@ from gputensor.keras.gathering import Metric
 from gputensor.keras.losses import aligned, pair
 from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, zeros
+from gputensor.ops.indexing import diagonal
 
 __all__ = [
     "BinaryIoU",
@@ -267,7 +268,7 @@ class IoU(Metric):
     def result(self) -> Tensor:
         """Mean over those of the classes that were seen."""
         table = self._table.reshape(self.num_classes, self.num_classes)
-        right = table[range(self.num_classes), range(self.num_classes)][self.target_class_ids]
+        right = diagonal(table)[self.target_class_ids]
         whole = (table.sum(axis=0) + table.sum(axis=1))[self.target_class_ids] - right
         seen = (whole > 0).astype(np.float64)
         return over(over(right, whole).sum(), seen.sum())
