@@ -130,6 +130,7 @@ def test_frozen_layers_help_with_few_images(in_process):
     assert float(re.search(r"layers frozen after 0 to 4: (\S+)%", out)[1]) > 20
 
 
+@pytest.mark.cpu  # minutes on the stand-in for CuPy
 def test_the_transformer_learns_and_writes(in_process):
     out = in_process("character_transformer", "--steps", "20", "--write", "5", "--batch-size", "8")
     tests = [float(loss) for loss in re.findall(r"test (\S+)", out)]
