@@ -504,6 +504,42 @@ def test_a_job_that_ends_leaves_nothing_behind(tmp_path):
     assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["0", "1"], "")
 
 
+@needs_mpi
+def test_a_checkpoint_from_within_an_epoch_is_refused_before_anything_changes(tmp_path):
+    path = script(
+        tmp_path,
+        """
+        import sys
+        import numpy as np, gputensor as gt
+        from gputensor import keras
+        gt.distributed.init(timeout=20)
+        x = np.random.default_rng(0).normal(size=(64, 3)).astype("f")
+        model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+        model.compile("adam", "mse")
+        before = model.get_weights()[0].copy()
+
+        class Stop(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if batch == 5 and gt.distributed.size() == 1:
+                    raise RuntimeError("enough")
+
+        saver = gt.checkpoints.Checkpointer(sys.argv[1], every=2)
+        try:
+            model.fit(x, x[:, :1], batch_size=4, verbose=0, callbacks=[Stop()], resume=saver)
+        except gt.errors.CheckpointError as error:
+            print(error, np.array_equal(before, model.get_weights()[0]))
+        except RuntimeError:
+            pass
+        """,
+    )
+    folder = tmp_path / "run"
+    start(1, path, folder)
+    done, _ = start(2, path, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is from within an epoch") == 2
+    assert done.stdout.count("the end of one True") == 2
+
+
 # The launcher
 
 

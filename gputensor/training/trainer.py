@@ -284,6 +284,11 @@ class Trainer(Evaluator):
         team = ranks.Team(self, self._bind())
         if opened is not None:
             opened.check({"model": self, "optimizer": self.optimizer})
+            if team.group is not None and opened.value("fit")["source"]["batch"]:
+                raise CheckpointError(
+                    f"fit: the checkpoint of step {opened.step} is from within an epoch; several "
+                    "processes go on from the end of one"
+                )
         self.stop_training = False
         with backend.on_device_of(source.place):
             return self._run(
@@ -327,15 +332,11 @@ class Trainer(Evaluator):
         progress.step = (saver and saver.last) or 0
         told.on_train_begin({})
         if opened is not None:
-            if opened.value("fit")["source"]["batch"]:
-                told.on_epoch_begin(opened.value("fit")["epoch"], {})
+            place = opened.value("fit")
+            if place["source"]["batch"]:
+                told.on_epoch_begin(place["epoch"], {})
             assert saver is not None
             saver.put(opened, progress.objects())
-            if source.batch and team.group is not None:
-                raise CheckpointError(
-                    f"fit: {saver.path(opened.step)} is from within an epoch; several processes go "
-                    "on from the end of one"
-                )
         clock = Clock(saver, progress.step)
         amid = bool(source.batch)
         logs = history.latest()
