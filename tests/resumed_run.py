@@ -27,10 +27,14 @@ def digest(arrays, *rest):
 
 
 def keras_model():
-    """Augmentation, dropout of a seed and of the shared numbers, a schedule, clipping, averages."""
+    """Images moved and flipped, dropout of a seed and of the shared numbers, clipping, averages."""
     model = keras.Sequential(
         [
-            layers.GaussianNoise(0.1, seed=3, input_shape=(12,)),
+            layers.Reshape((3, 4, 1), input_shape=(12,)),
+            layers.RandomFlip("horizontal", seed=5),
+            layers.RandomTranslation(0.0, 0.25),
+            layers.Flatten(),
+            layers.GaussianNoise(0.1, seed=3),
             layers.Dense(16, activation="relu"),
             layers.BatchNormalization(),
             layers.Dropout(0.3, seed=7),
