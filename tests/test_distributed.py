@@ -536,8 +536,8 @@ def test_a_checkpoint_from_within_an_epoch_is_refused_before_anything_changes(tm
     start(1, path, folder)
     done, _ = start(2, path, folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is from within an epoch") == 2
-    assert done.stdout.count("the end of one True") == 2
+    assert done.stdout.count("is from within an epoch of 1 processes, here are 2") == 2
+    assert done.stdout.count("the end of an epoch True") == 2
 
 
 # The launcher
@@ -577,9 +577,13 @@ def test_launch_starts_processes_with_the_arguments_of_the_script(tmp_path):
 
 
 @needs_mpi
-@pytest.mark.parametrize("shards", [False, True])
-def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_checkpoint(shards, tmp_path):
-    """With the bits of a run that was not interrupted, dropout and all."""
+@pytest.mark.parametrize(
+    ("shards", "batches"), [(False, ""), (True, ""), (False, "1"), (True, "1")]
+)
+def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_checkpoint(
+    shards, batches, tmp_path
+):
+    """With the bits of a run that was not interrupted, dropout and all; within an epoch, too."""
     path = script(
         tmp_path,
         """
@@ -589,30 +593,49 @@ def test_launch_starts_again_after_an_error_and_goes_on_from_the_last_checkpoint
         from gputensor import keras
         gt.distributed.init(timeout=20, shard_state=sys.argv[2] == "True")
         gt.manual_seed(1)
-        folder, deadly = sys.argv[1], sys.argv[3:]
+        folder, batches, deadly = sys.argv[1], sys.argv[3], sys.argv[4:]
 
         class Kill(keras.callbacks.Callback):
             def on_epoch_begin(self, epoch, logs=None):
                 again = os.environ["GPUTENSOR_RESTART"] != "0"
-                if [str(epoch)] == deadly and not again and gt.distributed.rank():
+                self.now = [str(epoch)] == deadly and not again and gt.distributed.rank()
+                if self.now and not batches:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        class KillLater(Kill):
+            first = None
+
+            def on_train_batch_begin(self, batch, logs=None):
+                self.first = batch if self.first is None else self.first
+
+            def on_train_batch_end(self, batch, logs=None):
+                if batch == 3:
+                    saver.wait()  # all have done so before one dies
+                if self.now and batch == 4:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         x = np.random.default_rng(0).normal(size=(66, 4)).astype(np.float32)
         model = keras.Sequential(
             [keras.Input((4,)), keras.layers.Dropout(0.2), keras.layers.Dense(2)]
         )
-        model.compile("adam", "mse")
+        model.compile("adam", "mse", metrics=["mae", keras.metrics.R2Score(name="r2")])
         options = {"epochs": 4, "batch_size": 16, "verbose": 0}
-        model.fit(x, x[:, :2], resume=folder, callbacks=[Kill()], **options)
+        saver = gt.checkpoints.Checkpointer(folder, every=3 if batches else None)
+        kill = KillLater() if batches else Kill()
+        history = model.fit(x, x[:, :2], resume=saver, callbacks=[kill], **options)
         if gt.distributed.is_first():
-            np.savez(folder + ".npz", **model.state_dict())
+            np.savez(folder + ".npz", **model.state_dict(), **history.history)
+            print("first batch", getattr(kill, "first", None))
         """,
     )
     for name, deadly in (("whole", ()), ("broken", ("2",))):
-        done = launched("-n", 2, "--restarts", 1, path, tmp_path / name, shards, *deadly)
+        more = path, tmp_path / name, shards, batches, *deadly
+        done = launched("-n", 2, "--restarts", 1, *more)
         assert done.returncode == 0, done.stderr
         assert ("they start again, 1 of 1" in done.stderr) == bool(deadly)
+        assert not batches or f"first batch {2 if deadly else 0}" in done.stdout
     whole, broken = (dict(np.load(tmp_path / f"{n}.npz")) for n in ("whole", "broken"))
+    assert whole.keys() == broken.keys()
     for key in whole:
         np.testing.assert_array_equal(whole[key], broken[key])
 

@@ -1,6 +1,7 @@
 """Models and optimizers that are the same on all ranks."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,11 @@ __all__ = [
     "copy_buffers",
     "copy_module",
     "copy_optimizer",
+    "numbers",
     "own_numbers",
     "same_numbers",
     "same_rates",
+    "set_numbers",
 ]
 
 
@@ -105,12 +108,20 @@ def _generators(module: "Module") -> list[Generator]:
     return [default_generator, *(generator for _, generator in module._generators())]
 
 
+def numbers(module: "Module") -> list[tuple[int, int]]:
+    """States of this rank's generators."""
+    return [generator.state for generator in _generators(module)]
+
+
+def set_numbers(module: "Module", states: Iterable[Sequence[int]]) -> None:
+    """Go on from states that :func:`numbers` gave."""
+    for generator, (seed, counter) in zip(_generators(module), states, strict=True):
+        generator.state = int(seed), int(counter)
+
+
 def same_numbers(group: Group, module: "Module") -> None:
     """Give all ranks the random numbers of the first."""
-    found = _generators(module)
-    states = group.share([generator.state for generator in found])
-    for generator, state in zip(found, states, strict=True):
-        generator.state = state
+    set_numbers(module, group.share(numbers(module)))
 
 
 def own_numbers(group: Group, module: "Module") -> None:

@@ -3,9 +3,12 @@
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from gputensor import backend
 from gputensor.distributed import models
 from gputensor.distributed.gradients import backward as _backward
 from gputensor.distributed.group import Group, Part, group
+from gputensor.errors import CheckpointError
+from gputensor.tree import map_tree
 
 if TYPE_CHECKING:
     from gputensor.autograd import Tensor
@@ -63,6 +66,36 @@ class Team:
             models.begin(self.group, self._model, self._optimizer)
             _begun.add(self._optimizer)
 
+    def check(self, opened: Any) -> None:
+        """See that a checkpoint is one for so many ranks: those from within an epoch are.
+
+        Raises
+        ------
+        CheckpointError
+        """
+        place, size = opened.value("fit"), 1 if self.group is None else self.group.size
+        if place["source"]["batch"] and len(place["ranks"]) != size:
+            raise CheckpointError(
+                f"fit: the checkpoint of step {opened.step} is from within an epoch of "
+                f"{len(place['ranks'])} processes, here are {size}. Start as many, or go on from a "
+                "checkpoint of the end of an epoch"
+            )
+
+    def gathered(self, own: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """What each rank has of its own, with its random numbers; collective."""
+        group = self.group
+        if group is None:
+            return None
+        with backend.expected_waits():
+            own = map_tree(lambda a: backend.to_host(getattr(a, "array", a)), own)
+        own["numbers"] = models.numbers(self._model)
+        return [group.share(own, root) for root in range(group.size)]
+
+    def go_on(self, ranks: list[dict[str, Any]]) -> None:
+        """Go on with the random numbers that :meth:`gathered` has."""
+        if self.group is not None and len(ranks) > 1:
+            models.set_numbers(self._model, ranks[self.group.rank]["numbers"])
+
     def own(self, what: str, rows: int, *trees: Any) -> tuple[Any, ...]:
         """This rank's part of a batch that all were given, and trees of its rows alone."""
         if self.group is None:
@@ -95,6 +128,10 @@ class Team:
         if self.group is None:
             return wish
         return (not within or self.wants_batches) and self.group.any(wish)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on one of the ranks."""
+        return flag if self.group is None else self.group.any(flag)
 
     def end(self) -> None:
         """Draw the same random numbers again."""

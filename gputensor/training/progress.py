@@ -8,6 +8,8 @@ from gputensor import backend
 from gputensor.autograd import Tensor, wrap
 from gputensor.checkpoints import Checkpointer
 from gputensor.checkpoints.checkpointer import Opened
+from gputensor.distributed import rank
+from gputensor.distributed.training import Team
 from gputensor.errors import CheckpointError
 from gputensor.training.callbacks import CallbackList
 from gputensor.training.history import History
@@ -72,6 +74,8 @@ class Progress:
         Steps taken in all.
     stopped : bool
         Whether training was ended by a callback.
+    ranks : list or None
+        Within an epoch of several processes the :meth:`part` of each.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Progress:
         self.epoch = self.rows = self.step = 0
         self.seconds = 0.0
         self.stopped = False
+        self.ranks: list[dict[str, Any]] | None = None
         self._model = model
         self._source = source
         self._sums = sums
@@ -95,6 +100,17 @@ class Progress:
     def _stateful(self) -> list[tuple[str, Any]]:
         """Layers that begin a batch with the states after the last, which are no weights."""
         return [(n, m) for n, m in self._model.named_modules() if getattr(m, "stateful", False)]
+
+    def part(self) -> dict[str, Any]:
+        """What each of several processes has of its own, as arrays."""
+        return {
+            "sums": self._sums.values.array,
+            "gathered": {
+                label: [*getattr(metric, "variables", ()), *getattr(metric, "_coming", ())]
+                for label, metric in self._gathering().items()
+            },
+            "stateful": {name: layer.states for name, layer in self._stateful()},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, as numbers and arrays."""
@@ -112,12 +128,7 @@ class Progress:
             "stopped": self.stopped,
             "source": self._source.state(),
             "measures": self._sums.names,
-            "sums": self._sums.values.array,
-            "gathered": {
-                label: [*getattr(metric, "variables", ()), *getattr(metric, "_coming", ())]
-                for label, metric in self._gathering().items()
-            },
-            "stateful": {name: layer.states for name, layer in self._stateful()},
+            "ranks": [self.part()] if self.ranks is None else self.ranks,
             "history": [history.epoch, history.seconds, history.history],
             "callbacks": callbacks,
         }
@@ -131,7 +142,9 @@ class Progress:
             If loss, metrics or data are others. Nothing is changed then.
         """
         gathered = self._gathering()
-        theirs = [*state["measures"], *state["gathered"]]
+        # One alone saves at the end of an epoch, where sums begin anew.
+        own = state["ranks"][rank() if len(state["ranks"]) > 1 else 0]
+        theirs = [*state["measures"], *own["gathered"]]
         mine = [*self._sums.names, *gathered]
         if mine != theirs:
             raise ValueError(
@@ -141,11 +154,11 @@ class Progress:
         self._source.go_on(state["source"])
         for name in ("epoch", "rows", "seconds", "step", "stopped"):
             setattr(self, name, state[name])
-        _fill(self._sums.values, state["sums"])
+        _fill(self._sums.values, own["sums"])
         for label, metric in gathered.items():
-            _restore(label, metric, state["gathered"][label])
+            _restore(label, metric, own["gathered"][label])
         for name, layer in self._stateful():
-            found = state["stateful"][name]
+            found = own["stateful"][name]
             place = self._sums.values.device
             layer._last = found and [wrap(backend.to_device(a, place)) for a in found]
         epochs, seconds, values = state["history"]
@@ -223,20 +236,28 @@ class Interrupts:
 
 
 class Clock:
-    """When a checkpoint is due, by steps."""
+    """When a checkpoint is due, by steps; on all ranks at the same ones."""
 
-    def __init__(self, saver: Checkpointer | None, step: int) -> None:
+    def __init__(self, saver: Checkpointer | None, progress: Progress, team: Team) -> None:
         self._every = None if saver is None else saver.every
         self._saver = saver
-        self._last = step
+        self._progress = progress
+        self._team = team
+        self._last = progress.step
 
-    def due(self, step: int) -> bool:
+    def left(self, most: int) -> int:
+        """How many of the next steps there are until then: `most` at most, 1 at least."""
+        if self._every is None:
+            return most
+        return max(1, min(most, self._last + self._every - self._progress.step))
+
+    def due(self) -> bool:
         """Whether one is due; not while one is being written."""
-        if self._every is None or step - self._last < self._every:
+        if self._every is None or self._progress.step - self._last < self._every:
             return False
         assert self._saver is not None
         self._saver.tell()
-        if self._saver.busy:
+        if self._team.any(self._saver.busy):
             return False
-        self._last = step
+        self._last = self._progress.step
         return True

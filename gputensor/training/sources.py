@@ -14,6 +14,7 @@ from gputensor.random.everywhere import set_shared_state
 from gputensor.training.callbacks import CallbackList
 from gputensor.training.feeding import Batches
 from gputensor.training.measures import Sums
+from gputensor.training.progress import Clock
 from gputensor.training.steps import Steps
 from gputensor.tree import leaves
 
@@ -102,11 +103,12 @@ class Held:
 
         return Steps(step, capture, device)
 
-    def _own(self, order: Any) -> Any:
-        """Rows of an order that are this rank's, batch by batch."""
-        if self._group is None:
-            return order
-        starts = range(0, self._count, self._size)
+    def _own(self, order: Any, until: int | None = None) -> Any:
+        """Rows of an order that are this rank's, batch by batch, up to the batch at a row."""
+        until = self._count if until is None else until
+        if self._group is None or not until:
+            return order[:until]
+        starts = range(0, until, self._size)
         parts = [
             (start, self._group.part(min(self._size, self._count - start))) for start in starts
         ]
@@ -171,16 +173,16 @@ class Held:
             generator = Generator(0)
             generator.state = self._drawn
             self._draw(generator)
-        self._at.array.fill(self._next)
+        self._at.array.fill(len(self._own(np.arange(self._count), self._next)))
 
-    def batches(self, run: Any, told: CallbackList) -> Any:
+    def batches(self, run: Any, told: CallbackList, clock: Clock) -> Any:
         """Train on the batches of an epoch; gives how many rows were in one, or in several."""
         while self.batch < self.steps and self._next < self._count:
             left = self._count - self._next
             rows = min(self._size, left)
             told.on_train_batch_begin(self.batch, {})
             most = 1 if told.follows_batches else min(left // rows, self.steps - self.batch)
-            done = run.next(rows, most)
+            done = run.next(rows, clock.left(most))
             self.batch += done
             self._next += rows * done
             yield rows * done
@@ -228,7 +230,7 @@ class Streamed:
         if self._first is None:
             self._stream = iter(self._batches)
 
-    def batches(self, run: Any, told: CallbackList) -> Any:
+    def batches(self, run: Any, told: CallbackList, clock: Clock) -> Any:
         """Train on the batches of an epoch; gives how many rows each had."""
         model, none = self._model, not self.batch
         while True:

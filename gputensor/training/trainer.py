@@ -15,7 +15,6 @@ from gputensor.checkpoints.checkpointer import Opened
 from gputensor.distributed import training as ranks
 from gputensor.distributed.api import is_first
 from gputensor.distributed.group import Part, group
-from gputensor.errors import CheckpointError
 from gputensor.training.callbacks import CallbackList, TerminateOnNaN
 from gputensor.training.checks import (
     about,
@@ -284,11 +283,7 @@ class Trainer(Evaluator):
         team = ranks.Team(self, self._bind())
         if opened is not None:
             opened.check({"model": self, "optimizer": self.optimizer})
-            if team.group is not None and opened.value("fit")["source"]["batch"]:
-                raise CheckpointError(
-                    f"fit: the checkpoint of step {opened.step} is from within an epoch; several "
-                    "processes go on from the end of one"
-                )
+            team.check(opened)
         self.stop_training = False
         with backend.on_device_of(source.place):
             return self._run(
@@ -337,7 +332,8 @@ class Trainer(Evaluator):
                 told.on_epoch_begin(place["epoch"], {})
             assert saver is not None
             saver.put(opened, progress.objects())
-        clock = Clock(saver, progress.step)
+            team.go_on(place["ranks"])
+        clock = Clock(saver, progress, team)
         amid = bool(source.batch)
         logs = history.latest()
         try:
@@ -359,7 +355,7 @@ class Trainer(Evaluator):
                     with Display(source.rows, title, verbose, sums) as display:
                         display.update(progress.rows)
                         before = source.batch
-                        for rows in source.batches(run, told):
+                        for rows in source.batches(run, told, clock):
                             batch = source.batch - 1
                             progress.step += source.batch - before
                             before = source.batch
@@ -372,11 +368,11 @@ class Trainer(Evaluator):
                                 watch.look(sums.values.array, batch)
                             if team.stops(self.stop_training, within=True):
                                 break
-                            if team.group is None and (
-                                interrupts.wished or clock.due(progress.step)
-                            ):
+                            wished = team.group is None and interrupts.wished
+                            if clock.due() or wished:
                                 progress.seconds = time.perf_counter() - began
-                                self._save(saver, progress, {}, interrupts.wished)
+                                progress.ranks = team.gathered(progress.part())
+                                self._save(saver, progress, {}, wished)
                         logs = measures.results(sums, progress.rows, team.group)
                     seconds = time.perf_counter() - began
                     self.eval()
@@ -397,6 +393,7 @@ class Trainer(Evaluator):
                     history.add(epoch, logs)
                     progress.epoch, progress.stopped = epoch + 1, team.stops(self.stop_training)
                     source.end_epoch()
+                    progress.ranks = None
                     if saver is not None:
                         self._save(saver, progress, logs, team.stops(interrupts.wished))
             if self.optimizer is not None:
