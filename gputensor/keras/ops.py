@@ -132,7 +132,12 @@ def ndim(x: Any) -> int:
 
 
 def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False) -> Any:
-    """Mean and variance along axes."""
+    """Mean and variance along axes; `synchronized` ones, over all ranks, are refused."""
+    if synchronized:
+        raise ValueError(
+            "moments: synchronized is True; means over all ranks are those of "
+            "layers.BatchNormalization(synchronized=True), here it must be False"
+        )
     x = creation.asarray(x)
     axes = tuple(axes) if isinstance(axes, (list, tuple)) else axes
     kept: dict[str, Any] = {"axis": axes, "keepdims": keepdims}
