@@ -277,7 +277,6 @@ def test_moments_over_all_ranks_are_refused():
         keras.ops.moments(np.ones((3, 2)), [0], synchronized=True)
 
 
-
 def test_functions_between_symbolic_tensors_make_layers():
     x = keras.Input((3,))
     y = keras.ops.exp(x) + keras.ops.sum(x, axis=1, keepdims=True)

@@ -164,7 +164,11 @@ def _in_train_phase(x: Any, alt: Any, training: bool | None = None) -> Any:
     return chosen() if callable(chosen) else chosen
 
 
-def _variable(value: Any, dtype: Any = None, name: str | None = None, **_: Any) -> Tensor:
+def _variable(
+    value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None
+) -> Tensor:
+    if constraint is not None:
+        raise ValueError("variable: a constraint is that of a layer's add_weight; here it is None")
     return creation.parameter(
         creation.asarray(np.array(value), dtype=dtype or config.default_dtype()).array
     )

@@ -327,9 +327,9 @@ def made_functional(options: Mapping[str, Any], known: Any) -> Model:
     return model
 
 
-def to_json(model: Any) -> str:
-    """The model's configuration, see :func:`model_from_json`."""
-    return json.dumps(serialize(model))
+def to_json(model: Any, **options: Any) -> str:
+    """The model's configuration, see :func:`model_from_json`; options are those of json.dumps."""
+    return json.dumps(serialize(model), **options)
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Any:

@@ -7,10 +7,11 @@ from typing import Any, Self
 import numpy as np
 
 from gputensor import backend
-from gputensor.autograd import Tensor, no_grad
+from gputensor.autograd import Tensor, no_grad, wrap
+from gputensor.keras import initializers
 from gputensor.keras.masks import mask_of
 from gputensor.keras.naming import snake_case
-from gputensor.ops.creation import asarray, zeros
+from gputensor.ops.creation import asarray
 
 __all__ = ["Mean", "MeanMetricWrapper", "Metric", "Sum"]
 
@@ -45,12 +46,17 @@ class Metric:
         self._coming: list[Any] = []
 
     def add_weight(
-        self, shape: Any = (), initializer: Any = "zeros", name: str | None = None, **_: Any
+        self,
+        shape: Any = (),
+        initializer: Any = "zeros",
+        dtype: Any = None,
+        name: str | None = None,
     ) -> Tensor:
-        """A sum, 0 at first."""
+        """A sum, 0 at first, or as `initializer` says; :meth:`reset_state` makes it 0."""
         if isinstance(shape, str):
             shape = ()
-        made = zeros(tuple(shape), dtype=np.float64)
+        start = initializers.get(initializer)(tuple(shape)).detach()
+        made = wrap(start.array.astype(np.float64))
         if self._coming:
             made.array[...] = backend.to_device(self._coming.pop(0), made.device)
         self._sums.append(made)

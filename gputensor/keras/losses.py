@@ -125,9 +125,9 @@ def aligned(name: str, y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     return astype(target, prediction.dtype), prediction
 
 
-def _per_sample(each: Tensor) -> Tensor:
-    """Mean along the last axis."""
-    return mean(each, axis=-1) if each.ndim else each
+def _per_sample(each: Tensor, axis: int = -1) -> Tensor:
+    """Mean along an axis."""
+    return mean(each, axis=axis) if each.ndim else each
 
 
 # Cross-entropy
@@ -256,6 +256,8 @@ def binary_crossentropy(
     from_logits : bool
     label_smoothing : float
         Share by which targets are drawn to 0.5.
+    axis : int
+        Of the outputs.
 
     Returns
     -------
@@ -267,7 +269,7 @@ def binary_crossentropy(
     tensor([0.6931472], dtype=float32)
     """
     return _per_sample(
-        _binary("binary_crossentropy", y_true, y_pred, from_logits, label_smoothing)[2]
+        _binary("binary_crossentropy", y_true, y_pred, from_logits, label_smoothing)[2], axis
     )
 
 
@@ -295,7 +297,7 @@ def binary_focal_crossentropy(
     each = (1 - right) ** gamma * each
     if apply_class_balancing:
         each = (target * alpha + (1 - target) * (1 - alpha)) * each
-    return _per_sample(each)
+    return _per_sample(each, axis)
 
 
 def categorical_focal_crossentropy(

@@ -191,9 +191,9 @@ class Model(Trainer, Layer):
         names = ", ".join(layer.name for layer in self.layers)
         raise ValueError(f"get_layer: no layer is named {name!r}; there are {names}")
 
-    def to_json(self, **_: Any) -> str:
+    def to_json(self, **options: Any) -> str:
         """The architecture as JSON, see ``gputensor.keras.models.model_from_json``."""
-        text: str = _door("configuration").to_json(self)
+        text: str = _door("configuration").to_json(self, **options)
         return text
 
     def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:

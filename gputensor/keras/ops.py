@@ -11,6 +11,7 @@ from gputensor import ops
 from gputensor.autograd import Tensor
 from gputensor.keras import activations, losses
 from gputensor.keras import images as image  # noqa: F401
+from gputensor.keras.naming import channels_last
 from gputensor.keras.symbolic import KerasTensor, symbolic
 from gputensor.nn import functional
 from gputensor.ops import (
@@ -44,6 +45,13 @@ def door(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _dense(function: str, **settings: Any) -> None:
+    """Refuse sparse and ragged results."""
+    for name, value in settings.items():
+        if value:
+            raise ValueError(f"{function}: {name} is {value!r}; there are dense tensors only")
+
+
 def cast(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype."""
     return data_type.astype(creation.asarray(x), dtype)
@@ -51,6 +59,7 @@ def cast(x: Any, dtype: Any) -> Tensor:
 
 def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Tensor:
     """Tensor of an array or a list."""
+    _dense("convert_to_tensor", sparse=sparse, ragged=ragged)
     return creation.asarray(x, dtype=dtype)
 
 
@@ -66,10 +75,14 @@ def shape(x: Any) -> tuple[Any, ...]:
     return creation.asarray(x).shape
 
 
-def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, **_: Any) -> Tensor:
-    """Rows of 0 with a 1 at the place that each number names."""
+def one_hot(
+    x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False
+) -> Tensor:
+    """Rows along `axis`, of 0 with a 1 at the place that each number names."""
+    _dense("one_hot", sparse=sparse)
     rows = functional.one_hot(cast(x, np.int64), num_classes)
-    return data_type.astype(rows, np.float32 if dtype is None else dtype)
+    rows = data_type.astype(rows, np.float32 if dtype is None else dtype)
+    return rows if axis in (-1, rows.ndim - 1) else manipulation.moveaxis(rows, -1, axis)
 
 
 def concatenate(xs: Any, axis: int = 0) -> Tensor:
@@ -84,8 +97,17 @@ def transpose(x: Any, axes: Any = None) -> Tensor:
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Norm of vectors."""
-    return linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=2 if ord is None else ord)
+    """Norm of vectors, or of matrices where `ord` is given for two axes, as NumPy's."""
+    x = creation.asarray(x)
+    axes = tuple(range(x.ndim)) if axis is None else axis
+    if ord is None or isinstance(axes, int) or len(axes) == 1:
+        return linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=2 if ord is None else ord)
+    if len(axes) != 2:
+        raise ValueError(f"norm: axis is {axis} of shape {x.shape}; with ord it must be one or two")
+    found = linalg.matrix_norm(manipulation.moveaxis(x, axes, (-2, -1)), ord=ord)
+    if not keepdims:
+        return found
+    return manipulation.expand_dims(found, axis=tuple(sorted(a % x.ndim for a in axes)))
 
 
 def stop_gradient(x: Any) -> Tensor:
@@ -354,6 +376,7 @@ def max_pool(
     data_format: str | None = None,
 ) -> Tensor:
     """The largest element of each window of sequences or images, channels last."""
+    channels_last("max_pool", data_format)
     return _pooled(windows.largest_pool, inputs, pool_size, strides, padding)
 
 
@@ -365,6 +388,7 @@ def average_pool(
     data_format: str | None = None,
 ) -> Tensor:
     """The mean of each window of sequences or images, channels last."""
+    channels_last("average_pool", data_format)
     return _pooled(windows.average_pool, inputs, pool_size, strides, padding)
 
 
@@ -377,6 +401,7 @@ def conv(
     dilation_rate: Any = 1,
 ) -> Tensor:
     """Convolution of sequences or images, channels last, with a kernel (..., channels, filters)."""
+    channels_last("conv", data_format)
     x, step = _spatial(inputs, strides)
     _, spread = _spatial(inputs, dilation_rate)
     k = creation.asarray(kernel)

@@ -6,6 +6,7 @@ import numpy as np
 
 from gputensor.autograd import Tensor
 from gputensor.nn import functional
+from gputensor.ops import multiply, ones
 from gputensor.random import Generator, default_generator
 
 __all__ = ["SeedGenerator", "dropout", "normal", "randint", "shuffle", "uniform"]
@@ -14,7 +15,7 @@ __all__ = ["SeedGenerator", "dropout", "normal", "randint", "shuffle", "uniform"
 class SeedGenerator(Generator):
     """A generator of its own, as ``seed=`` takes it."""
 
-    def __init__(self, seed: int | None = None, name: str | None = None, **_: Any) -> None:
+    def __init__(self, seed: int | None = None, name: str | None = None) -> None:
         super().__init__(int(np.random.default_rng().integers(2**31)) if seed is None else seed)
 
 
@@ -55,5 +56,12 @@ def shuffle(x: Tensor, axis: int = 0, seed: Any = None) -> Tensor:
 
 
 def dropout(x: Tensor, rate: float, noise_shape: Any = None, seed: Any = None) -> Tensor:
-    """`x` with zeros at random, see :func:`gputensor.nn.functional.dropout`."""
-    return functional.dropout(x, rate, True, _of(seed))
+    """`x` with zeros at random, see :func:`gputensor.nn.functional.dropout`.
+
+    `noise_shape` has 1 where a whole axis is kept or dropped together.
+    """
+    if noise_shape is None:
+        return functional.dropout(x, rate, True, _of(seed))
+    sizes = [n if m is None else m for m, n in zip(noise_shape, x.shape, strict=True)]
+    whole = ones(tuple(sizes), dtype=x.dtype, device=x.device)
+    return multiply(x, functional.dropout(whole, rate, True, _of(seed)))

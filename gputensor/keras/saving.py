@@ -361,7 +361,13 @@ def _compile(model: Any, config: Any) -> None:
 # Doors
 
 
-def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+def save_model(
+    model: Any,
+    filepath: Any,
+    overwrite: bool = True,
+    include_optimizer: bool = True,
+    zipped: bool | None = None,
+) -> None:
     """Write a model: architecture, weights and how it was compiled.
 
     Parameters
@@ -371,6 +377,10 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
         Ends in ``.keras``, ``.h5`` or ``.safetensors``.
     overwrite : bool
         Whether a file that is there may be replaced.
+    include_optimizer : bool
+        Whether the file says how the model was compiled.
+    zipped : bool, optional
+        False, for a folder, is refused.
 
     Examples
     --------
@@ -378,11 +388,13 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, **options: Any
     >>> keras.saving.save_model(model, "model.keras")
     """
     path = Path(os.path.expanduser(filepath))
+    if zipped is False:
+        raise ValueError("save: zipped is False; a model is one file, not a folder")
     _check_new(path, overwrite)
     if not model.built:
         raise ValueError(f"save: {model.name} is not built yet; call it, or build(input_shape)")
     config = configuration.serialize(model)
-    if (compiled := _compiled(model)) is not None:
+    if include_optimizer and (compiled := _compiled(model)) is not None:
         config["compile_config"] = compiled
     if path.suffix == ".safetensors":
         _write_safetensors(path, model, {"format": "gputensor.keras", "config": json.dumps(config)})
@@ -543,8 +555,12 @@ def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
     files.write(path, stream.getvalue())
 
 
-def load_weights(model: Any, filepath: Any, **options: Any) -> None:
+def load_weights(
+    model: Any, filepath: Any, skip_mismatch: bool = False, by_name: bool = False
+) -> None:
     """Read weights into a model of the same architecture; nothing is changed if they do not fit.
+
+    `skip_mismatch` and `by_name`, which leave layers out, are refused.
 
     Examples
     --------
@@ -553,6 +569,13 @@ def load_weights(model: Any, filepath: Any, **options: Any) -> None:
     >>> model.load_weights("model.weights.h5")
     """
     path = Path(os.path.expanduser(filepath))
+    for name, value in (("skip_mismatch", skip_mismatch), ("by_name", by_name)):
+        if value:
+            raise ValueError(
+                f"load_weights: {name} is {value!r}; all weights must fit. Read the file with "
+                "load_model, and give layers that are alike each other's weights: "
+                "layer.set_weights(other.get_weights())"
+            )
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")
     if path.suffix == ".safetensors":

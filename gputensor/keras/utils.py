@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-import shutil
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from pathlib import Path
@@ -311,9 +312,16 @@ def array_to_img(
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def plot_model(model: Any, to_file: str | None = None, **options: Any) -> None:
-    """Print the model's layers: a picture needs a library that gputensor does not."""
+def plot_model(model: Any, to_file: Any = None, **options: Any) -> None:
+    """Print the model's layers; with `to_file` draw them, see :func:`gputensor.plot.layers`.
+
+    Options say how Keras draws the graph of a model, which is not drawn here.
+    """
     model.summary()
+    if to_file is not None:
+        from gputensor import plot
+
+        plot.layers(model).savefig(to_file)
 
 
 def get_file(
@@ -341,6 +349,10 @@ def get_file(
         Unpack a tar or zip archive, into a folder of its name without the ending.
     file_hash, md5_hash : str, optional
         SHA-256 or MD5 of the file, in hexadecimal; another content is an error.
+    hash_algorithm : {"auto", "sha256", "md5"}
+        By default that which gives as many digits as `file_hash` has.
+    archive_format : {"auto", "tar", "zip"}
+        What an archive must be; by default either.
     cache_dir : path-like, optional
         Folder with `cache_subdir`; by default gputensor's cache.
 
@@ -363,25 +375,28 @@ def get_file(
     base = config.cache_dir() / "keras" if cache_dir is None else Path(cache_dir).expanduser()
     file = base / cache_subdir / name
     wanted = file_hash or md5_hash
-    if force_download or not file.exists() or (wanted and _digest(file, wanted) != wanted):
+    kind = hash_algorithm if file_hash else "md5"
+    kind = ("sha256" if len(wanted or "") == 64 else "md5") if kind == "auto" else kind
+    if kind not in ("sha256", "md5"):
+        raise ValueError(
+            f"get_file: hash_algorithm is {kind!r}; allowed are 'auto', 'sha256' and 'md5'"
+        )
+    if force_download or not file.exists() or (wanted and _digest(file, kind) != wanted):
         file.parent.mkdir(parents=True, exist_ok=True)
         content = download(origin, set()).getvalue()
         temporary = file.with_name(f"{file.name}.{os.urandom(4).hex()}.tmp")
         temporary.write_bytes(content)
         os.replace(temporary, file)
-        if wanted and _digest(file, wanted) != wanted:
-            found = _digest(file, wanted)
+        if wanted and (found := _digest(file, kind)) != wanted:
             file.unlink()
             raise DatasetError(f"{origin}: its hash is {found}, expected {wanted}")
     if untar or extract:
-        return str(_unpacked(file))
+        return str(_unpacked(file, "tar" if untar else archive_format))
     return str(file)
 
 
-def _digest(file: Path, like: str) -> str:
-    """Hash of a file, of the kind that has as many digits."""
-    kind = hashlib.sha256 if len(like) == 64 else hashlib.md5
-    digest = kind(usedforsecurity=False)
+def _digest(file: Path, kind: str) -> str:
+    digest = hashlib.new(kind, usedforsecurity=False)
     with open(file, "rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
@@ -391,12 +406,21 @@ def _digest(file: Path, like: str) -> str:
 _ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar", ".zip")
 
 
-def _unpacked(file: Path) -> Path:
+def _unpacked(file: Path, kind: str | None) -> Path:
+    found = "zip" if zipfile.is_zipfile(file) else "tar" if tarfile.is_tarfile(file) else "neither"
+    if found == "neither" or kind not in ("auto", found):
+        raise ValueError(
+            f"get_file: {file} is {'no archive' if found == 'neither' else f'a {found} archive'}, "
+            f"archive_format is {kind!r}; allowed are 'auto', 'tar' and 'zip'"
+        )
     name = next((file.name.removesuffix(e) for e in _ENDINGS if file.name.endswith(e)), None)
     folder = file.with_name(f"{file.name}_extracted" if name is None else name)
     if not folder.exists():
-        options = {} if file.name.endswith(".zip") else {"filter": "data"}
-        shutil.unpack_archive(file, folder, **options)  # type: ignore[arg-type]
+        if found == "zip":
+            zipfile.ZipFile(file).extractall(folder)
+        else:
+            with tarfile.open(file) as archive:
+                archive.extractall(folder, filter="data")
     return folder
 
 

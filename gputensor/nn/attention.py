@@ -176,12 +176,17 @@ class MultiheadAttention(Module):
         average_attn_weights : bool
             Whether weights are the mean over the heads.
         is_causal : bool
-            That `attn_mask` is causal: a hint, which PyTorch wants beside the mask.
+            That `attn_mask` is causal: a hint beside the mask, as in PyTorch; alone it is refused.
 
         Returns
         -------
         Tensor of the shape of `query`; weights of shape (n, targets, sources), or None
         """
+        if is_causal and attn_mask is None:
+            raise ValueError(
+                "MultiheadAttention: is_causal is True and attn_mask None; it says of what kind "
+                "the mask is, as in PyTorch: give a mask, True where a source comes later"
+            )
         x = [query, key, value]
         if not self.batch_first and query.ndim == 3:
             x = [permute_dims(t, (1, 0, 2)) for t in x]

@@ -19,7 +19,7 @@ from gputensor.ops.inplace import setitem
 from gputensor.torch.dtypes import can_cast, category_of
 from gputensor.torch.tensor import ours
 
-__all__ = ["augmented", "setting", "write", "written"]
+__all__ = ["augmented", "setting", "take_place", "write", "written"]
 
 
 def write(name: str, x: Any, value: Any) -> Any:
@@ -36,6 +36,21 @@ def write(name: str, x: Any, value: Any) -> Any:
             )
     setitem(x, ..., value)
     return x
+
+
+def take_place(name: str, x: Any, value: Any) -> Any:
+    """Give `x` the elements of `value`: in its memory, or where the tape needs that in another.
+
+    An operation before may have saved the memory for its gradient, as normalization does. Then `x`
+    itself is the result, as in PyTorch; others that share its old memory keep the old elements.
+    """
+    try:
+        return write(name, x, value)
+    except GraphError:
+        if isinstance(x._node, Leaf) or x.array.shape != value.array.shape:
+            raise
+        x.array, x._node = value.array, value._node
+        return x
 
 
 def _changing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from gputensor import backend
 from gputensor.ops.precision import autocast as engine_autocast
 from gputensor.optim import GradScaler as EngineScaler
 from gputensor.torch import creation
+from gputensor.torch.tensor import as_device
 
 __all__ = ["accelerator", "amp", "backends", "cuda", "mps"]
 
@@ -25,7 +26,7 @@ def _nothing(*args: Any, **options: Any) -> None:
 
 
 def _synchronize(device: Any = None) -> None:
-    backend.synchronize()
+    backend.synchronize(None if device is None else as_device(device))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, **optio
     ----------
     f : path or file that bytes are read from
     map_location : device, optional
-        Where tensors are put; by default on that of new ones.
+        Where tensors are put; by default on that of new ones. A function, which PyTorch calls with
+        storages of the host, says the CPU.
     weights_only : bool
         Says nothing: there is never anything else.
 
@@ -26,5 +27,5 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, **optio
     ValueError
         If it is another file, such as one of PyTorch's own.
     """
-    found = serialization.load(f, as_device(None if callable(map_location) else map_location))
+    found = serialization.load(f, as_device("cpu" if callable(map_location) else map_location))
     return map_tree(ours, found)

@@ -4,6 +4,7 @@ A transform whose ``batch`` is not None takes images with further axes in front,
 can transform a batch at once; results are the same.
 """
 
+import enum
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "Compose",
     "ConvertImageDtype",
     "Grayscale",
+    "InterpolationMode",
     "Lambda",
     "Normalize",
     "PILToTensor",
@@ -245,21 +247,55 @@ class Grayscale(_Named):
         return grey if self.num_output_channels == 1 else np.stack([grey] * 3, axis=-1)
 
 
-def _weights(old: int, new: int) -> "np.ndarray[Any, Any]":
-    """Matrix of linear interpolation with smoothing where it makes images smaller."""
+class InterpolationMode(enum.Enum):
+    """How images are seen between their pixels: those two are there."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+
+
+def _weights(old: int, new: int, smooth: bool) -> "np.ndarray[Any, Any]":
+    """Matrix of linear interpolation; of more pixels where it makes images smaller, if smooth."""
     scale = old / new
-    support = max(scale, 1.0)
+    support = max(scale, 1.0) if smooth else 1.0
     centers = (np.arange(new)[:, None] + 0.5) * scale
+    if not smooth:
+        centers = np.clip(centers, 0.5, old - 0.5)
     distance = np.abs(np.arange(old)[None, :] + 0.5 - centers) / support
     weights = np.maximum(0.0, 1.0 - distance)
     return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-class Resize(_Named):
-    """Another size, by linear interpolation; one number is that of the shorter side."""
+def _nearest(old: int, new: int, middle: float) -> "np.ndarray[Any, Any]":
+    """Numbers of the nearest pixels, seen from that place of each new one."""
+    places: Any = np.minimum((np.arange(new) + middle) * (old / new), old - 1)
+    return places.astype(np.int64)  # type: ignore[no-any-return]
 
-    def __init__(self, size: Any, interpolation: Any = None, antialias: bool = True) -> None:
-        self.size = size
+
+class Resize(_Named):
+    """Another size; one number is that of the shorter side.
+
+    Parameters
+    ----------
+    size : int or (height, width)
+    interpolation : InterpolationMode, or a number of Pillow's
+        Bilinear by default, or nearest.
+    antialias : bool
+        Whether pixels are means of those they come from where tensors become smaller; images
+        always are, as Pillow does it.
+    """
+
+    def __init__(
+        self, size: Any, interpolation: Any = InterpolationMode.BILINEAR, antialias: bool = True
+    ) -> None:
+        self.size, self.antialias = size, antialias
+        kinds = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR}
+        self.interpolation = kinds.get(interpolation, interpolation)
+        if self.interpolation not in kinds.values():
+            raise ValueError(
+                f"Resize: interpolation is {interpolation!r}; allowed are "
+                "InterpolationMode.BILINEAR and InterpolationMode.NEAREST"
+            )
 
     def __call__(self, img: Any) -> Any:
         image = _raw(img)
@@ -270,11 +306,17 @@ class Resize(_Named):
             width = self.size if wide <= high else int(wide * scale)
         else:
             height, width = self.size
-        rows, columns = _weights(high, height), _weights(wide, width)
-        if isinstance(image, Engine):
+        tensor = isinstance(image, Engine)
+        if self.interpolation is InterpolationMode.NEAREST:
+            middle = 0.0 if tensor else 0.5  # as PyTorch, and as Pillow
+            down, across = _nearest(high, height, middle), _nearest(wide, width, middle)
+            return image[..., down[:, None], across] if tensor else image[down[:, None], across]
+        smooth = self.antialias or not tensor
+        rows, columns = _weights(high, height, smooth), _weights(wide, width, smooth)
+        if tensor:
             options = {"dtype": image.dtype, "device": image.device}
-            found = ops.matmul(ops.asarray(rows, **options), image)  # type: ignore[arg-type]
-            return ours(ops.matmul(found, ops.asarray(columns.T, **options)))  # type: ignore[arg-type]
+            found = ops.matmul(ops.asarray(rows, **options), image)
+            return ours(ops.matmul(found, ops.asarray(columns.T, **options)))
         found = np.einsum("rh,cw,hw...->rc...", rows, columns, image.astype(np.float64))
         whole = image.dtype.kind in "ui"
         return (np.clip(np.round(found), 0, 255) if whole else found).astype(image.dtype)

@@ -6,7 +6,7 @@ from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.core import channels_last
+from gputensor.keras.naming import channels_last
 from gputensor.ops import volumes, windows
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.nn import dense

@@ -10,6 +10,7 @@ from gputensor.errors import DTypeError, ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Hidden, Layer, positive
 from gputensor.keras.masks import mask_of, set_mask
+from gputensor.keras.naming import channels_last
 from gputensor.keras.symbolic import KerasTensor, Node
 from gputensor.ops.choices import not_equal, where
 from gputensor.ops.creation import asarray
@@ -247,14 +248,6 @@ class Flatten(Layer):
         if not x.ndim:
             raise ShapeError("Flatten: x has shape (); it must have an axis of samples")
         return reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-
-def channels_last(name: str, data_format: str | None) -> None:
-    """Refuse channels first, which Keras's own CPU back end does as well."""
-    if data_format not in (None, "channels_last"):
-        raise ValueError(
-            f"{name}: data_format is {data_format!r}; only 'channels_last' is supported"
-        )
 
 
 class Rescaling(Layer):

@@ -5,7 +5,7 @@ from typing import Any
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
-from gputensor.keras.layers.core import channels_last
+from gputensor.keras.naming import channels_last
 from gputensor.ops import volumes, windows
 from gputensor.ops.data_type import astype
 from gputensor.ops.manipulation import expand_dims

@@ -7,7 +7,7 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
-from gputensor.keras.layers.core import channels_last
+from gputensor.keras.naming import channels_last
 from gputensor.keras.regularizers import L1L2
 from gputensor.ops.choices import where
 from gputensor.ops.creation import ones

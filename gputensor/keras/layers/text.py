@@ -28,6 +28,11 @@ def _host(data: Any) -> "np.ndarray[Any, Any]":
     return np.asarray(list(data))
 
 
+def _utf8(layer: str, encoding: str) -> None:
+    if encoding.lower() not in ("utf-8", "utf8"):
+        raise ValueError(f"{layer}: encoding is {encoding!r}; texts are str, or bytes of UTF-8")
+
+
 class _Lookup(Layer):
     """What lookups share.
 
@@ -135,6 +140,10 @@ class _Lookup(Layer):
 
     def adapt(self, data: Any, batch_size: Any = None, steps: Any = None) -> None:
         """Take the entries of a data set, the most frequent first."""
+        if steps is not None:
+            raise ValueError(
+                f"adapt: steps is {steps}; the whole of data is taken, give the part that counts"
+            )
         samples = [self._tokens_of(sample) for sample in self._samples(data)]
         counts: Counter[Any] = Counter(token for sample in samples for token in sample)
         for special in (self.mask_token, self.oov_token):
@@ -234,6 +243,7 @@ class StringLookup(_Lookup):
         encoding: str = "utf-8",
         **kwargs: Any,
     ) -> None:
+        _utf8(type(self).__name__, encoding)
         super().__init__(
             max_tokens,
             num_oov_indices,
@@ -348,6 +358,7 @@ class TextVectorization(StringLookup):
         encoding: str = "utf-8",
         **kwargs: Any,
     ) -> None:
+        _utf8(type(self).__name__, encoding)
         for name, value, known in (
             ("standardize", standardize, _STANDARDS),
             ("split", split, _SPLITS),

@@ -6,11 +6,9 @@ from typing import Any
 
 from gputensor import ops
 from gputensor import random as engine_random
-from gputensor.autograd import Leaf
-from gputensor.errors import GraphError
 from gputensor.nn import functional as engine
 from gputensor.torch.elementwise import METHODS as ELEMENTWISE
-from gputensor.torch.inplace import write
+from gputensor.torch.inplace import take_place
 from gputensor.torch.nn.module import Module
 from gputensor.torch.reductions import log_softmax, softmax
 from gputensor.torch.tensor import Parameter, as_device, ours
@@ -18,27 +16,12 @@ from gputensor.torch.tensor import Parameter, as_device, ours
 __all__ = ["FUNCTIONS", "MODULES"]
 
 
-def _take_place(name: str, x: Any, value: Any) -> Any:
-    """Give `x` the elements of `value`: in its memory, or where the tape needs that in another.
-
-    An operation before may have saved the memory for its gradient, as normalization does. Then `x`
-    itself is the result, as in PyTorch; others that share its old memory keep the old elements.
-    """
-    try:
-        return write(name, x, value)
-    except GraphError:
-        if isinstance(x._node, Leaf) or x.array.shape != value.array.shape:
-            raise
-        x.array, x._node = value.array, value._node
-        return x
-
-
 def _replaced(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` with the option ``inplace``."""
 
     def called(input: Any, *args: Any, inplace: bool = False, **options: Any) -> Any:
         made = ours(function(input, *args, **options))
-        return _take_place(name, input, made) if inplace else made
+        return take_place(name, input, made) if inplace else made
 
     called.__name__ = called.__qualname__ = name
     called.__doc__ = function.__doc__

@@ -7,6 +7,7 @@ from gputensor import linalg, ops
 from gputensor.nn import functional as engine
 from gputensor.nn.attention import scaled_dot_product_attention as _attention
 from gputensor.torch.creation import one_hot
+from gputensor.torch.inplace import take_place
 from gputensor.torch.nn.activations import FUNCTIONS as ACTIVATIONS
 from gputensor.torch.nn.layers import channel_dropout, embedding, pad
 from gputensor.torch.nn.losses import FUNCTIONS as LOSSES
@@ -50,12 +51,14 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Zeros at random, of probability `p`; what is left is scaled up."""
-    return ours(engine.dropout(input, p, training))
+    made = ours(engine.dropout(input, p, training))
+    return take_place("dropout", input, made) if inplace else made
 
 
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Whole channels set to zero at random."""
-    return channel_dropout(input, p, training)
+    made = channel_dropout(input, p, training)
+    return take_place("dropout", input, made) if inplace else made
 
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:

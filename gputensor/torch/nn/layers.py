@@ -7,6 +7,7 @@ from gputensor import nn as engine
 from gputensor import ops
 from gputensor.nn import functional as engine_functional
 from gputensor.torch import shaping
+from gputensor.torch.inplace import take_place
 from gputensor.torch.nn.module import DOOR_CLASSES, Module
 from gputensor.torch.nn.utils import rnn
 from gputensor.torch.tensor import Parameter, as_device, ours
@@ -157,7 +158,11 @@ class Dropout(Module):
 
     def forward(self, input: Any) -> Any:
         """`input` with elements dropped while ``training``."""
-        return engine_functional.dropout(input, self.p, self.training)
+        made = self._dropped(input)
+        return take_place("dropout", input, made) if self.inplace else made
+
+    def _dropped(self, input: Any) -> Any:
+        return ours(engine_functional.dropout(input, self.p, self.training))
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
@@ -175,8 +180,7 @@ def channel_dropout(input: Any, p: float, training: bool) -> Any:
 class Dropout1d(Dropout):
     """Whole channels set to zero at random while training."""
 
-    def forward(self, input: Any) -> Any:
-        """`input` with channels dropped while ``training``."""
+    def _dropped(self, input: Any) -> Any:
         return channel_dropout(input, self.p, self.training)
 
 

@@ -106,10 +106,14 @@ class Module(engine.Module):
 
     def named_children(self) -> Iterator[tuple[str, Any]]:
         """Modules directly inside, by name, each once."""
+        return self._children(once=True)
+
+    def _children(self, once: bool) -> Iterator[tuple[str, Any]]:
         seen = set()
         for name, value in self._members():
             if isinstance(value, engine.Module) and id(value) not in seen:
-                seen.add(id(value))
+                if once:
+                    seen.add(id(value))
                 yield name, value
 
     def children(self) -> Iterator[Any]:
@@ -119,18 +123,20 @@ class Module(engine.Module):
     def named_modules(
         self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
-        """This module and all inside, by dotted name, each once."""
+        """This module and all inside, by dotted name, each once; or by each of its names."""
         memo = set() if memo is None else memo
         if id(self) in memo:
             return
-        memo.add(id(self))
+        if remove_duplicate:
+            memo.add(id(self))
         yield prefix, self
-        for name, child in self.named_children():
+        for name, child in self._children(remove_duplicate):
             path = f"{prefix}.{name}" if prefix else name
             if isinstance(child, Module):
-                yield from child.named_modules(memo, path)
+                yield from child.named_modules(memo, path, remove_duplicate)
             elif id(child) not in memo:
-                memo.add(id(child))
+                if remove_duplicate:
+                    memo.add(id(child))
                 yield path, child
 
     def modules(self) -> Iterator[Any]:
@@ -140,8 +146,12 @@ class Module(engine.Module):
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
-        """Parameters here and in all modules inside, by dotted name, each once."""
-        return self._named(prefix, recurse, lambda m, n, v: isinstance(v, Parameter))
+        """Parameters here and in all modules inside, by dotted name, each once; or by each."""
+
+        def wanted(module: Any, name: str, value: Any) -> bool:
+            return isinstance(value, Parameter)
+
+        return self._named(prefix, recurse, wanted, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Any]:
         """Parameters here and in all modules inside, each once."""
@@ -156,13 +166,15 @@ class Module(engine.Module):
         return (b for _, b in self.named_buffers(recurse=recurse))
 
     def _named(
-        self, prefix: str, recurse: bool, wanted: Callable[..., bool]
+        self, prefix: str, recurse: bool, wanted: Callable[..., bool], once: bool = True
     ) -> Iterator[tuple[str, Any]]:
         seen = set()
-        for path, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+        modules = self.named_modules(None, prefix, once) if recurse else iter([(prefix, self)])
+        for path, module in modules:
             for name, value in module._members():
                 if wanted(module, name, value) and value is not None and id(value) not in seen:
-                    seen.add(id(value))
+                    if once:
+                        seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
     def get_submodule(self, target: str) -> Any:

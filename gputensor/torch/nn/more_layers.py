@@ -9,6 +9,7 @@ from gputensor.autograd import Tensor as Engine
 from gputensor.nn import functional as engine
 from gputensor.ops import convolution, resizing, sampling, windows
 from gputensor.random import default_generator
+from gputensor.torch.inplace import take_place
 from gputensor.torch.nn.layers import pad
 from gputensor.torch.nn.module import Module
 from gputensor.torch.tensor import ours
@@ -220,7 +221,8 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
     a = ((1 - p) * (1 + p * low**2)) ** -0.5
     kept = engine.dropout(ops.ones_like(input), p, True)
     chosen = ops.where(ops.greater(kept, 0), input, low)
-    return ours(ops.multiply(chosen, a) - a * low * p)
+    made = ours(ops.multiply(chosen, a) - a * low * p)
+    return take_place("alpha_dropout", input, made) if inplace else made
 
 
 def local_response_norm(
@@ -249,7 +251,8 @@ def rrelu(
         shape = tuple(input.array.shape)
         kind: dict[str, Any] = {"dtype": input.array.dtype, "device": input.device}
         slope = default_generator.uniform(lower, upper, shape, **kind)
-    return ours(ops.where(ops.greater_equal(input, 0), input, ops.multiply(input, slope)))
+    made = ours(ops.where(ops.greater_equal(input, 0), input, ops.multiply(input, slope)))
+    return take_place("rrelu", input, made) if inplace else made
 
 
 def instance_norm(

@@ -79,6 +79,7 @@ class TransformerEncoderLayer(Module):
                 attn_mask=src_mask,
                 key_padding_mask=src_key_padding_mask,
                 need_weights=False,
+                is_causal=is_causal,
             )
             return self.dropout1(found)
 
@@ -124,7 +125,7 @@ class TransformerEncoder(Module):
     ) -> Any:
         """Tensor of the shape of `src`."""
         for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask)
+            src = layer(src, mask, src_key_padding_mask, bool(is_causal))
         return src if self.norm is None else self.norm(src)
 
 
@@ -172,11 +173,13 @@ class TransformerDecoderLayer(TransformerEncoderLayer):
 
         def attend(x: Any) -> Any:
             options = {"attn_mask": tgt_mask, "key_padding_mask": tgt_key_padding_mask}
-            return self.dropout1(self.self_attn(x, x, x, need_weights=False, **options)[0])
+            hint = {"need_weights": False, "is_causal": tgt_is_causal}
+            return self.dropout1(self.self_attn(x, x, x, **hint, **options)[0])
 
         def look(x: Any) -> Any:
             options = {"attn_mask": memory_mask, "key_padding_mask": memory_key_padding_mask}
-            found = self.multihead_attn(x, memory, memory, need_weights=False, **options)
+            hint = {"need_weights": False, "is_causal": memory_is_causal}
+            found = self.multihead_attn(x, memory, memory, **hint, **options)
             return self.dropout2(found[0])
 
         def feed(x: Any) -> Any:
@@ -277,12 +280,14 @@ class Transformer(Module):
         src_key_padding_mask: Any = None,
         tgt_key_padding_mask: Any = None,
         memory_key_padding_mask: Any = None,
-        **hints: Any,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
     ) -> Any:
         """Tensor of the shape of `tgt`; masks of bools say what does not count."""
-        memory = self.encoder(src, src_mask, src_key_padding_mask)
+        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
         masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
-        return self.decoder(tgt, memory, *masks)
+        return self.decoder(tgt, memory, *masks, tgt_is_causal, memory_is_causal)
 
 
 MODULES: dict[str, type[Module]] = {

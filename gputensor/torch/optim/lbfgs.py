@@ -93,6 +93,8 @@ class LBFGS(Optimizer):
         Tensor
             The loss at the beginning.
         """
+        if options:
+            raise TypeError(f"LBFGS: step takes a closure, not {', '.join(options)}")
         if closure is None:
             raise TypeError("LBFGS: step needs a closure that computes the loss and its gradients")
         group = self.param_groups[0]

@@ -427,6 +427,14 @@ class CyclicLR(LRScheduler):
         return [self.low + (self.high - self.low) * height for _ in self.optimizer.param_groups]
 
 
+def _no_epoch(scheduler: LRScheduler, epoch: int | None) -> None:
+    if epoch is not None:
+        raise TypeError(
+            f"{type(scheduler).__name__}: step got epoch={epoch}; it counts by itself, as in "
+            "PyTorch: write step()"
+        )
+
+
 class SequentialLR(LRScheduler):
     """Schedulers one after the other, each from its milestone on."""
 
@@ -454,7 +462,8 @@ class SequentialLR(LRScheduler):
         self._last_lr = self.schedulers[0].get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Step of the scheduler whose turn it is."""
+        """Step of the scheduler whose turn it is; `epoch` must be None."""
+        _no_epoch(self, epoch)
         self.last_epoch += 1
         i = bisect.bisect_right(self.milestones, self.last_epoch)
         scheduler = self.schedulers[i]
@@ -484,7 +493,8 @@ class ChainedScheduler(LRScheduler):
         self._last_lr = self._rates()
 
     def step(self, epoch: int | None = None) -> None:
-        """Step of each."""
+        """Step of each; `epoch` must be None."""
+        _no_epoch(self, epoch)
         for scheduler in self.schedulers:
             scheduler.step()
         self._last_lr = self._rates()
