@@ -50,7 +50,7 @@ FUNCTIONS = {
     ("keras/layers/base.py", "build", "input_shape"): "for subclasses",
     ("keras/layers/core.py", "build", "input_shape"): "nothing to build",
     ("keras/layers/attention.py", "build", "input_shape"): "nothing to build",
-    ("keras/utils.py", "plot_model", "options"): "documented: the graph is not drawn",
+    ("keras/utils.py", "plot_model", "options"): "the graph is not drawn",
     ("keras/optimizers.py", "finalize_variable_values", "parameters"): "it has its own",
     ("torch/__init__.py", "compile", "options"): "how it is computed",
     ("torch/creation.py", "__init__", "device"): "documented: numbers are drawn where needed",
@@ -72,12 +72,21 @@ FUNCTIONS = {
     ("ops/__init__.py", "_array_namespace", "x"): "",
 }
 LOADER = {
+    # How processes load, and there are none.
     *("pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor"),
-    *("persistent_workers", "pin_memory_device"),  # how processes load, and there are none
+    *("persistent_workers", "pin_memory_device"),
 }
 DOORS = ["keras", "torch", "torchvision", "nn", "optim", "training", "checkpoints", "datasets"]
 # Methods that others call with all that there may be.
-PROTOCOL = {"begin_epoch", "compute_mask", "compute_output_shape", "step", "batches", "__exit__", "__get__"}
+PROTOCOL = {
+    "begin_epoch",
+    "compute_mask",
+    "compute_output_shape",
+    "step",
+    "batches",
+    "__exit__",
+    "__get__",
+}
 
 
 def parts(node):
