@@ -224,8 +224,8 @@ def test_binary_cross_entropy_keeps_its_digits_and_knows_certainty(x, t):
         assert found == pytest.approx(wanted, rel=1e-5, abs=1e-44)
     ((slope,),) = gradients(loss, [x])
     one, other = np.exp(-np.logaddexp(0, -sure)), np.exp(-np.logaddexp(0, sure))
-    # Nearer to 0 than normal numbers are, it may be 0; where its two parts are nearly the same, their
-    # last digits are all that is left.
+    # Nearer to 0 than normal numbers are, it may be 0; where its two parts are nearly the same,
+    # their last digits are all that is left.
     last = max(2.0**-126, 4e-7 * min((1 - t) * one, t * other))
     assert slope == pytest.approx((1 - t) * one - t * other, rel=1e-5, abs=last)
 
