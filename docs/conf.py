@@ -91,6 +91,24 @@ def _plain_stars(_app: Any, _what: str, _name: str, _thing: Any, _: Any, lines: 
             lines[i] = "``".join(parts)
 
 
+# Functions of the doors that share a docstring with others are named there as they are here.
+_PLACES = ("gputensor.torch.nn.functional", "gputensor.torch", "gputensor", "gputensor.linalg")
+
+
+def _elsewhere(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """A function that a docstring names without its module, and that is not in its own."""
+    if node.get("refdomain") != "py" or node.get("reftype") != "func":
+        return None
+    objects = env.get_domain("py")
+    for place in _PLACES:
+        name = f"{place}.{node['reftarget']}"
+        if name in objects.objects:
+            return objects.resolve_xref(
+                env, node["refdoc"], app.builder, "func", name, node, content
+            )
+    return None
+
+
 def _mathml(display: str) -> Any:
     """Formulas as MathML, which browsers show without a script from elsewhere."""
 
@@ -106,4 +124,5 @@ def setup(app: Any) -> None:
     generate.write(HERE / "generated")
     app.add_html_math_renderer("mathml", _mathml("inline"), _mathml("block"))
     app.connect("source-read", _site_links)
+    app.connect("missing-reference", _elsewhere)
     app.connect("autodoc-process-docstring", _plain_stars, priority=400)  # before numpydoc

@@ -11,7 +11,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 
 # Pages of the reference: file, title, what it is about, and its parts. A part is a heading, a
-# module and names of it; without these all public ones are meant.
+# module and names of it; without these all public ones are meant. A table's name stands for the
+# names in it: all, or those "of" the functions that a module of the package defines.
 REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
     (
         "arrays",
@@ -119,6 +120,15 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
         ],
     ),
     ("plot", "Pictures", "", [("gt.plot", "gputensor.plot", "")]),
+    (
+        "exchange",
+        "PyTorch's weights, ONNX",
+        "",
+        [
+            ("Weights of PyTorch's", "gputensor.exchange", ""),
+            ("ONNX", "gputensor.onnx", ""),
+        ],
+    ),
     ("errors", "Errors", "", [("gt.errors", "gputensor.errors", "")]),
     (
         "keras_models",
@@ -151,6 +161,76 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
             ("Initializers", "gputensor.keras.initializers", ""),
             ("Regularizers", "gputensor.keras.regularizers", ""),
             ("Tools", "gputensor.keras.utils", ""),
+        ],
+    ),
+    (
+        "torch",
+        "PyTorch's names: tensors",
+        "What differs from PyTorch is told on :doc:`a page of its own <../../torch>`. Where a "
+        "docstring is that of the function of ``gt`` behind it, ``axis`` is ``dim``, and "
+        "``keepdims`` is ``keepdim``.",
+        [
+            ("Tensors, places", "gputensor.torch", "Tensor Size device Generator"),
+            *(
+                (title, "gputensor.torch", f"_FUNCTIONS of {module}")
+                for title, module in {
+                    "Making tensors": "creation",
+                    "Functions of elements": "elementwise",
+                    "Sums, extrema, orders": "reductions",
+                    "Shapes, pieces": "shaping",
+                    "Products": "products",
+                }.items()
+            ),
+            (
+                "Types of elements",
+                "gputensor.torch",
+                "can_cast get_default_dtype is_complex is_floating_point promote_types result_type "
+                "set_default_dtype FloatTensor DoubleTensor HalfTensor ByteTensor CharTensor "
+                "ShortTensor IntTensor LongTensor BoolTensor ComplexFloatTensor "
+                "ComplexDoubleTensor",
+            ),
+            (
+                "Modes, settings",
+                "gputensor.torch",
+                "no_grad enable_grad inference_mode is_grad_enabled set_grad_enabled autocast "
+                "get_default_device set_default_device get_num_threads set_num_threads "
+                "set_printoptions use_deterministic_algorithms compile",
+            ),
+            ("Tensors as arguments", "gputensor.torch", "is_tensor numel clone detach save load"),
+            ("Linear algebra", "gputensor.torch.linalg", ""),
+            ("Gradients", "gputensor.torch.autograd", "Function Variable backward grad"),
+        ],
+    ),
+    (
+        "torch_nn",
+        "PyTorch's names: layers",
+        "",
+        [
+            ("Modules", "gputensor.torch.nn", ""),
+            ("Functions", "gputensor.torch.nn.functional", "FUNCTIONS"),
+            ("Initial values", "gputensor.torch.nn.init", ""),
+            ("Gradients, series", "gputensor.torch.nn.utils", ""),
+        ],
+    ),
+    (
+        "torch_training",
+        "PyTorch's names: optimizers, data",
+        "",
+        [
+            ("Optimizers", "gputensor.torch.optim", "_DEFAULTS LBFGS"),
+            ("Schedulers", "gputensor.torch.optim.lr_scheduler", ""),
+            ("Data", "gputensor.torch.utils.data", ""),
+        ],
+    ),
+    (
+        "torchvision",
+        "torchvision's names",
+        "",
+        [
+            ("Data sets", "gputensor.torchvision.datasets", ""),
+            ("Transforms", "gputensor.torchvision.transforms", ""),
+            ("Models", "gputensor.torchvision.models", ""),
+            ("Pictures", "gputensor.torchvision.utils", ""),
         ],
     ),
 ]
@@ -199,9 +279,17 @@ def _module(name: str) -> Any:
 
 
 def _names(module: str, names: str) -> list[str]:
+    here = _module(module)
+    table, _, definer = names.partition(" of ")
+    if definer:
+        own = vars(here)[table].items()
+        chosen = {f: n for n, f in reversed(own) if f.__module__ == f"{module}.{definer}"}
+        return [name for _, name in reversed(chosen.items())]  # the first name of each
     if names:
-        return names.split()
-    found = {name: getattr(_module(module), name) for name in _module(module).__all__}
+        tables = {n: t for n, t in vars(here).items() if isinstance(t, dict)}
+        return [name for word in names.split() for name in tables.get(word, [word])]
+    public = getattr(here, "__all__", None) or [*vars(here)]
+    found = {name: getattr(here, name) for name in public}
     return [
         name
         for name, thing in found.items()
@@ -246,8 +334,8 @@ def _contents() -> str:
         "API reference",
         "=============",
         "",
-        "Made of the docstrings. ``gt`` is ``import gputensor as gt``, ``np`` NumPy; examples are "
-        "run by the tests.",
+        "Made of the docstrings. ``gt`` is ``import gputensor as gt``, ``torch`` ``import "
+        "gputensor.torch as torch``, ``np`` NumPy; examples are run by the tests.",
         "",
         ".. toctree::",
         "   :maxdepth: 1",

@@ -162,6 +162,7 @@ def train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 # What gputensor itself puts into its cache; nothing else is ever removed.
 _CACHED = {
     "loops": ("loops",),
+    "kernels": ("kernels",),
     "data": (
         *("mnist.npz", "fashion-mnist", "cifar-10-python.tar.gz", "cifar-100-python.tar.gz"),
         *("boston_housing.npz", "california_housing.npz", "imdb.npz", "imdb_word_index.json"),
@@ -349,7 +350,7 @@ _COMMANDS: dict[str, tuple[str, Callable[..., None] | None, Callable[..., int | 
     "check": ("check the kernels of a file, with a GPU or without", _add_check, check),
     "new-kernel": ("write a kernel, its test and benchmark", _add_new_kernel, new_kernel),
     "bench": ("time gputensor beside its peers", _add_bench, bench),
-    "cache": ("data sets and compiled loops: list, size, clear", _add_cache, cache),
+    "cache": ("data sets and compiled code: list, size, clear", _add_cache, cache),
     "launch": ("run a script in several processes", _add_launch, launch),
 }
 

@@ -80,7 +80,7 @@ def cpu_threads() -> int:
 
 
 def cache_dir() -> Path:
-    """Folder of data sets and compiled loops: ``GPUTENSOR_CACHE``, else the user's own."""
+    """Folder of data sets and compiled code: ``GPUTENSOR_CACHE``, else the user's own."""
     value = os.environ.get("GPUTENSOR_CACHE", "").strip()
     if value:
         return Path(value).expanduser()

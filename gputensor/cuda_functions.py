@@ -1,7 +1,7 @@
 """Functions of CuPy that differ from NumPy's, as NumPy's are: what CuPy's namespace has instead.
 
 Each is named as there and takes raw CuPy arrays. A docstring says what CuPy's own function does;
-``tests/standin/README.md`` says where that was seen.
+``docs/explanations/standin.md`` says where that was seen.
 
 One difference is left: for all kernels that CuPy compiles float32 numbers below the normal ones are
 0, since it puts ``-ftz=true`` behind whatever options there are, and the last one counts.

@@ -44,7 +44,13 @@ class GPUTensorError(Exception):
 
 
 class DistributedError(GPUTensorError, RuntimeError):
-    """Processes that cannot be brought together, or that do not do the same."""
+    """Processes that cannot be brought together, or that do not do the same.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DistributedError, RuntimeError)
+    True
+    """
 
 
 class ShapeError(GPUTensorError, ValueError):
@@ -58,7 +64,15 @@ class ShapeError(GPUTensorError, ValueError):
 
 
 class AxisError(ShapeError, IndexError):
-    """An axis that the operand does not have, or an index that is not of its shape."""
+    """An axis that the operand does not have, or an index that is not of its shape.
+
+    Examples
+    --------
+    >>> gt.sum(gt.ones((2, 3)), axis=2)
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.AxisError: sum: axis 2 is out of range for shape (2, 3); allowed ...
+    """
 
 
 class DTypeError(GPUTensorError, TypeError):
@@ -72,19 +86,51 @@ class DTypeError(GPUTensorError, TypeError):
 
 
 class IndexTypeError(DTypeError, IndexError):
-    """An index array whose dtype is not that of indices."""
+    """An index array whose dtype is not that of indices.
+
+    Examples
+    --------
+    >>> gt.take(gt.ones(3), gt.tensor([0.5]))
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.IndexTypeError: take: indices must be integers, got float32; convert ...
+    """
 
 
 class OperandError(GPUTensorError, TypeError):
-    """An operand that is no tensor, array or number."""
+    """An operand that is no tensor, array or number.
+
+    Examples
+    --------
+    >>> gt.exp("1")
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.OperandError: exp: operands are tensors, NumPy or CuPy arrays and ...
+    """
 
 
 class LinAlgError(GPUTensorError, np.linalg.LinAlgError):
-    """A matrix that an operation of linear algebra has no result for; a ValueError too."""
+    """A matrix that an operation of linear algebra has no result for; a ValueError too.
+
+    Examples
+    --------
+    >>> gt.linalg.inv(gt.zeros((2, 2)))
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.LinAlgError: linalg.inv: the matrix is singular; for the closest ...
+    """
 
 
 class LabelError(GPUTensorError, ValueError):
-    """A class label outside ``0 <= label < classes``."""
+    """A class label outside ``0 <= label < classes``.
+
+    Examples
+    --------
+    >>> gt.nn.functional.cross_entropy(gt.zeros((2, 3)), gt.tensor([0, 3]))
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.LabelError: cross-entropy: row 1 has label 3; labels must be in the ...
+    """
 
 
 class OutOfRangeError(GPUTensorError, IndexError):
@@ -108,52 +154,142 @@ class DeviceError(GPUTensorError, RuntimeError):
 
 
 class DeviceMismatchError(GPUTensorError, ValueError):
-    """Operands of one operation that live on different devices."""
+    """Operands of one operation that live on different devices.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DeviceMismatchError, ValueError)
+    True
+    """
 
 
 class ImplicitTransferError(GPUTensorError, TypeError):
-    """Code that would have copied a CUDA tensor to the host without saying so."""
+    """Code that would have copied a CUDA tensor to the host without saying so.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.ImplicitTransferError, TypeError)
+    True
+    """
 
 
 class GraphError(GPUTensorError, RuntimeError):
-    """A backward pass that the tape cannot carry out."""
+    """A backward pass that the tape cannot carry out.
+
+    Examples
+    --------
+    >>> gt.ones(2).sum().backward()
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.GraphError: backward: this tensor was computed from nothing that ...
+    """
 
 
 class AnomalyError(GPUTensorError, FloatingPointError):
-    """A gradient that became NaN or infinite inside :func:`gputensor.detect_anomaly`."""
+    """A gradient that became NaN or infinite inside :func:`gputensor.detect_anomaly`.
+
+    Examples
+    --------
+    >>> x = gt.tensor([0.0], requires_grad=True)
+    >>> with gt.detect_anomaly():
+    ...     gt.sqrt(x).sum().backward()
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.AnomalyError: backward: the gradient of operand 0 of sqrt is infinite ...
+    """
 
 
 class GradcheckError(GPUTensorError, AssertionError):
-    """An analytical gradient that disagrees with finite differences."""
+    """An analytical gradient that disagrees with finite differences.
+
+    Examples
+    --------
+    >>> @gt.custom_vjp
+    ... def square(x):
+    ...     return x * x
+    >>> square.defvjp(lambda x: (x * x, x), lambda x, g: (g * x,))  # which lacks a 2
+    >>> gt.gradcheck(square, gt.tensor([3.0], dtype="float64", requires_grad=True))
+    Traceback (most recent call last):
+        ...
+    gputensor.errors.GradcheckError: ...
+    """
 
 
 class CaptureError(GPUTensorError, RuntimeError):
-    """A function with an operation that cannot be part of a CUDA graph."""
+    """A function with an operation that cannot be part of a CUDA graph.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.CaptureError, RuntimeError)
+    True
+    """
 
 
 class SyncError(GPUTensorError, RuntimeError):
-    """The host was about to wait for a device, under ``gt.sync_debug("error")``."""
+    """The host was about to wait for a device, under ``gt.sync_debug("error")``.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.SyncError, RuntimeError)
+    True
+    """
 
 
 class CompileError(GPUTensorError, RuntimeError):
-    """CUDA C++ source that the compiler does not take."""
+    """CUDA C++ source that the compiler does not take.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.CompileError, RuntimeError)
+    True
+    """
 
 
 class LaunchError(GPUTensorError, TypeError):
-    """Arguments of a launch that do not fit the kernel's parameters."""
+    """Arguments of a launch that do not fit the kernel's parameters.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.LaunchError, TypeError)
+    True
+    """
 
 
 class OutOfMemoryError(GPUTensorError, MemoryError):
-    """Memory of a device that does not suffice."""
+    """Memory of a device that does not suffice.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.OutOfMemoryError, MemoryError)
+    True
+    """
 
 
 class ParityError(GPUTensorError, AssertionError):
-    """Implementations of one kernel that give different results."""
+    """Implementations of one kernel that give different results.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.ParityError, AssertionError)
+    True
+    """
 
 
 class CheckpointError(GPUTensorError, ValueError):
-    """A checkpoint that is damaged, is none, or is of something else."""
+    """A checkpoint that is damaged, is none, or is of something else.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.CheckpointError, ValueError)
+    True
+    """
 
 
 class DatasetError(GPUTensorError, RuntimeError):
-    """A data set that could not be found, read or verified."""
+    """A data set that could not be found, read or verified.
+
+    Examples
+    --------
+    >>> issubclass(gt.errors.DatasetError, RuntimeError)
+    True
+    """

@@ -310,6 +310,13 @@ def to_torch(
     ------
     TypeError
         If there is a layer that has no counterpart in PyTorch.
+
+    Examples
+    --------
+    >>> model = gt.nn.Sequential(gt.nn.Dense(3, 2))
+    >>> state = gt.exchange.to_torch(model)
+    >>> {name: array.shape for name, array in state.items()}
+    {'0.weight': (2, 3), '0.bias': (2,)}
     """
     places = _places(model)
     titles = _paired(places, names, list(places))
@@ -345,6 +352,14 @@ def from_torch(
     ------
     KeyError, ShapeError
         If something is missing, left over, or of another shape. Nothing is changed then.
+
+    Examples
+    --------
+    >>> model = gt.nn.Sequential(gt.nn.Dense(3, 2))
+    >>> state = {"weight": np.ones((2, 3), "f"), "bias": np.zeros(2, "f")}
+    >>> gt.exchange.from_torch(model, state)
+    >>> model(gt.ones((1, 3)))
+    tensor([[3., 3.]], dtype=float32, grad_fn=dense)
     """
     places = _places(model)
     given = {k: v for k, v in state.items() if k.rpartition(".")[2] != "num_batches_tracked"}
@@ -394,7 +409,13 @@ def save(
     path: "str | os.PathLike[str]",
     names: Mapping[str, str] | Sequence[str] | None = None,
 ) -> None:
-    """Write what :func:`to_torch` gives as a safetensors file."""
+    """Write what :func:`to_torch` gives as a safetensors file.
+
+    Examples
+    --------
+    >>> model = gt.nn.Sequential(gt.nn.Dense(3, 2))
+    >>> gt.exchange.save(model, "weights.safetensors")
+    """
     tensor_files.write(Path(os.path.expanduser(path)), to_torch(model, names), {"format": "pt"})
 
 
@@ -403,5 +424,14 @@ def load(
     path: "str | os.PathLike[str]",
     names: Mapping[str, str] | Sequence[str] | None = None,
 ) -> None:
-    """Give a model the weights of a safetensors file of PyTorch's, see :func:`from_torch`."""
+    """Give a model the weights of a safetensors file of PyTorch's, see :func:`from_torch`.
+
+    Examples
+    --------
+    >>> model, other = (gt.nn.Sequential(gt.nn.Dense(3, 2)) for _ in range(2))
+    >>> gt.exchange.save(model, "weights.safetensors")
+    >>> gt.exchange.load(other, "weights.safetensors")
+    >>> bool((model(gt.ones(3)) == other(gt.ones(3))).all())
+    True
+    """
     from_torch(model, tensor_files.read(Path(os.path.expanduser(path)))[0], names)

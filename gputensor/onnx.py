@@ -53,6 +53,11 @@ def export(model: Any, path: "str | os.PathLike[str]") -> None:
     ------
     TypeError
         If there is a layer that has no counterpart in ONNX, or a function of the user's.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    >>> gt.onnx.export(model, "model.onnx")  # doctest: +SKIP
     """
     if not isinstance(model, Model):
         raise TypeError(

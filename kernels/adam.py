@@ -184,6 +184,15 @@ def adam_step(
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
         If not 0, nothing is done, and nothing counted.
+
+    Examples
+    --------
+    >>> p, g, m, v = (np.full(2, fill, "f") for fill in (1.0, 0.5, 0.0, 0.0))
+    >>> count, ticket = np.zeros(1, np.int64), np.zeros(1, np.uint32)
+    >>> rates = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    >>> gt.kernels.adam_step.raw(p, g, m, v, count, ticket, **rates)
+    >>> p, count
+    (array([0.90000004, 0.90000004], dtype=float32), array([1]))
     """
     t = (count + 1).astype(np.float64)
     rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))

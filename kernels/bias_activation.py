@@ -158,6 +158,12 @@ def bias_activation(xp: Any, z: Any, bias: Any, *, kind: str, out: Array | None 
     -------
     array of the shape of `z`
         NaN stays NaN.
+
+    Examples
+    --------
+    >>> z, bias = gt.tensor([[-1.0, 2.0]]), gt.tensor([0.5, 0.5])
+    >>> gt.kernels.bias_activation(z, bias, kind="relu")
+    tensor([[0. , 2.5]], dtype=float32)
     """
     t = widen(xp, z) + widen(xp, bias)
     if kind == "relu":
@@ -245,6 +251,13 @@ def bias_activation_backward(
     dz : array of shape (rows, columns)
     bias_grad : array of shape (columns,)
         Its sum over rows, in an order that depends on the shape only.
+
+    Examples
+    --------
+    >>> g, out, bias = np.ones((2, 2), "f"), np.array([[0, 1], [2, 3]], "f"), np.zeros(2, "f")
+    >>> dz, dbias = gt.kernels.bias_activation_backward.raw(g, out, bias, kind="relu")
+    >>> dbias
+    array([1., 2.], dtype=float32)
     """
     d, s = widen(xp, g), widen(xp, saved)
     if kind == "relu":

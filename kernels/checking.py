@@ -1,12 +1,7 @@
 """``gt.kernels.check``: what can be known of a kernel on this machine, with a GPU or without."""
 
 import contextlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -65,8 +60,8 @@ def check(
     The launch is tried without a device: its arguments must fit the parameters in the source. The
     CUDA C++ is compiled by NVRTC, if that is installed. Loop and CUDA kernel are compared with the
     reference; where there is no GPU the CUDA C++ runs on the CPU, in several orders of threads and
-    with guards around memory, if the package is used from a clone of its repository and there is a
-    C++ compiler. The gradient is compared with finite differences.
+    with guards around memory, if this is Linux with a C++ compiler. The gradient is compared with
+    finite differences.
 
     Parameters
     ----------
@@ -222,43 +217,27 @@ def _compare(
     compare("")
     if kernel.cuda is None or backend.cuda_status().available:
         return
-    standin = _standin()
-    if standin is None:
-        report.unchecked.append(
-            "results of the CUDA source: there is no GPU, and what runs it on the CPU (tests/"
-            "standin) comes with a clone of the repository: install that by pip install -e"
-        )
-    elif standin.host_compiler() is None:
-        report.unchecked.append(
-            "results of the CUDA source: there is no GPU, and no C++ compiler to run it on the "
-            "CPU; install g++ or clang++, or name one by CXX"
-        )
-    else:
-        with _in_place_of_cupy(standin):
-            try:
-                compare(f" (on the CPU; threads {', '.join(ORDERS)})")
-            except GPUTensorError:
-                raise
-            except Exception as error:  # the stand-in's own: races, accesses out of bounds
-                raise ParityError(f"{kernel.name}, CUDA source on the CPU: {error}") from error
+    from gputensor import standin
 
-
-def _standin() -> ModuleType | None:
-    """What plays CuPy without a GPU; a part of the tests of this repository."""
-    if "standin" in sys.modules:
-        return sys.modules["standin"]
-    folder = Path(gputensor.__file__).resolve().parents[1] / "tests" / "standin"
-    spec = importlib.util.spec_from_file_location("standin", folder / "__init__.py")
-    if spec is None or spec.loader is None or not (folder / "fakecupy.py").exists():
-        return None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["standin"] = module
-    spec.loader.exec_module(module)
-    return module
+    if standin.host_compiler() is None:
+        report.unchecked.append(
+            "results of the CUDA source: there is no GPU, and nothing to run it on the CPU with; "
+            "that takes Linux, and g++ or clang++, or a compiler named by CXX"
+        )
+        return
+    with _in_place_of_cupy():
+        try:
+            compare(f" (on the CPU; threads {', '.join(ORDERS)})")
+        except GPUTensorError:
+            raise
+        except Exception as error:  # the stand-in's own: races, accesses out of bounds
+            raise ParityError(f"{kernel.name}, CUDA source on the CPU: {error}") from error
 
 
 @contextlib.contextmanager
-def _in_place_of_cupy(standin: ModuleType) -> Iterator[None]:
+def _in_place_of_cupy() -> Iterator[None]:
+    from gputensor import standin
+
     forget_cupy()
     try:
         with standin.installed(order="compare"):

@@ -94,6 +94,14 @@ def embedding(xp: Any, weight: Any, index: Any) -> Any:
     OutOfRangeError
         If an index is not in ``[0, rows)``: at once on the CPU; on CUDA when the host next reads a
         value, the row being NaN.
+
+    Examples
+    --------
+    >>> table = gt.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> gt.kernels.embedding(table, np.array([1, 1, 0]))
+    tensor([[3., 4.],
+            [3., 4.],
+            [1., 2.]], dtype=float32)
     """
     if not is_array(weight):  # a tensor where gradients are recorded; all was checked before
         return weight[index]
@@ -154,6 +162,12 @@ def embedding_backward(xp: Any, g: Array, index: Array, *, rows: int) -> Array:
     -------
     array of shape (rows, columns)
         Zero where a number does not occur.
+
+    Examples
+    --------
+    >>> gt.kernels.embedding_backward.raw(np.ones((3, 2), "f"), np.array([1, 1, 0]), rows=2)
+    array([[1., 1.],
+           [2., 2.]], dtype=float32)
     """
     wide = widen(xp, g)
     grad = xp.zeros((rows, g.shape[1]), wide.dtype)

@@ -89,6 +89,12 @@ def gather_scale(
     Returns
     -------
     array of shape (rows, ...)
+
+    Examples
+    --------
+    >>> pixels = np.array([[0, 255], [255, 0]], np.uint8)
+    >>> gt.kernels.gather_scale.raw(pixels, np.array([1]), dtype="float32", scale=1 / 255)
+    array([[1., 0.]], dtype=float32)
     """
     wide = np.result_type(dtype, np.float32)  # 16-bit results are computed in float32
     out = data[index].astype(wide)

@@ -72,6 +72,11 @@ def gelu(xp: Any, x: Any) -> Any:
     -------
     array of the shape of `x`
         Small results left of zero keep their digits; NaN stays NaN.
+
+    Examples
+    --------
+    >>> gt.kernels.gelu(gt.tensor([-1.0, 2.0]))
+    tensor([-0.15865526,  1.9544997 ], dtype=float32)
     """
     t = widen(xp, x)
     return narrow(xp, t * (0.5 * xp.erfc(-t * math.sqrt(0.5))), x)
@@ -107,6 +112,11 @@ def gelu_backward(xp: Any, g: Any, x: Any) -> Any:
     Returns
     -------
     array of that shape
+
+    Examples
+    --------
+    >>> gt.kernels.gelu_backward.raw(np.ones(2, "f"), np.array([0.0, 10.0], "f"))
+    array([0.5, 1. ], dtype=float32)
     """
     t = widen(xp, x)
     density = xp.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))

@@ -76,6 +76,11 @@ def squared_norm(xp: Any, x: Any) -> Any:
     Returns
     -------
     float64 array of shape ()
+
+    Examples
+    --------
+    >>> gt.kernels.squared_norm.raw(np.array([3.0, 4.0], "f"))
+    array(25.)
     """
     wide = xp.astype(x, np.float64)
     return xp.asarray(xp.sum(wide * wide))
@@ -112,6 +117,13 @@ def clip_norm(xp: Any, x: Array, squared: Array, *, most: float) -> None:
         no right factor: `x` becomes NaN where it is not finite, and NaN or 0 elsewhere.
     most : float
         The largest norm.
+
+    Examples
+    --------
+    >>> x = np.array([3.0, 4.0], "f")
+    >>> gt.kernels.clip_norm.raw(x, gt.kernels.squared_norm.raw(x), most=1.0)
+    >>> x
+    array([0.5999999 , 0.79999983], dtype=float32)
     """
     factor = most / (xp.sqrt(squared) + _EPS)
     wide = widen(xp, x)

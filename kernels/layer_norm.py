@@ -155,6 +155,11 @@ def row_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> An
     Returns
     -------
     array of the shape of `x`
+
+    Examples
+    --------
+    >>> gt.kernels.row_layer_norm(gt.tensor([[1.0, 3.0]]), gt.ones(2), gt.zeros(2), eps=0.0)
+    tensor([[-1.,  1.]], dtype=float32)
     """
     wide = widen(xp, x)
     unit, eps = _scaling(wide, eps)
@@ -186,6 +191,11 @@ def row_rms_norm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
     Returns
     -------
     array of the shape of `x`
+
+    Examples
+    --------
+    >>> gt.kernels.row_rms_norm(gt.tensor([[3.0, 4.0]]), gt.ones(2), eps=0.0)
+    tensor([[0.84852815, 1.1313709 ]], dtype=float32)
     """
     wide = widen(xp, x)
     unit, eps = _scaling(wide, eps)
@@ -272,6 +282,13 @@ def row_norm_backward(
     weight_grad : array of shape (columns,)
     bias_grad : array of shape (columns,) or None
         None if not `center`. Sums are taken in an order that depends on the shape only.
+
+    Examples
+    --------
+    >>> g, x = np.array([[1.0, 0.0]], "f"), np.array([[1.0, 3.0]], "f")
+    >>> dx, dw, db = gt.kernels.row_norm_backward.raw(g, x, np.ones(2, "f"), eps=0.0, center=True)
+    >>> dw, db
+    (array([-1.,  0.], dtype=float32), array([1., 0.], dtype=float32))
     """
     wide, d = widen(xp, x), widen(xp, g)
     unit, eps = _scaling(wide, eps)

@@ -54,6 +54,13 @@ def unscale(xp: Any, g: Array, scale: Array, found: Array) -> None:
     scale : float32 array of shape (1,)
     found : uint32 array of shape (1,)
         Becomes 1 if an element of the result is NaN or infinite.
+
+    Examples
+    --------
+    >>> g, found = np.array([8.0], "f"), np.zeros(1, "f")
+    >>> gt.kernels.unscale.raw(g, np.array([4.0], "f"), found)
+    >>> g
+    array([2.], dtype=float32)
     """
     wide = widen(xp, g)
     g[...] = narrow(xp, wide / scale.astype(wide.dtype), g)
@@ -130,6 +137,13 @@ def update_scale(
         Good steps after which the scale grows.
     least : float
         Smallest scale.
+
+    Examples
+    --------
+    >>> scale, streak, found = np.array([8.0], "f"), np.zeros(1, np.int32), np.ones(1, "f")
+    >>> gt.kernels.update_scale.raw(scale, streak, found, growth=2.0, backoff=0.5, interval=10)
+    >>> scale
+    array([4.], dtype=float32)
     """
     bad = found != 0
     steps = xp.where(bad, 0, streak + 1)

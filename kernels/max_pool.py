@@ -159,6 +159,13 @@ def max_pool(
     Returns
     -------
     array of shape (n, *out, channels)
+
+    Examples
+    --------
+    >>> sizes = {"window": (2, 2), "stride": (2, 2), "dilation": (1, 1), "before": (0, 0)}
+    >>> x = np.arange(4, dtype="f").reshape(1, 2, 2, 1)
+    >>> gt.kernels.max_pool.raw(x, **sizes, out=(1, 1)).ravel()
+    array([3.], dtype=float32)
     """
     geometry = {
         "window": window,
@@ -201,6 +208,14 @@ def max_pool_backward(
     Returns
     -------
     array of the shape of `x`
+
+    Examples
+    --------
+    >>> sizes = {"window": (2, 2), "stride": (2, 2), "dilation": (1, 1), "before": (0, 0)}
+    >>> x = np.arange(4, dtype="f").reshape(1, 2, 2, 1)
+    >>> y = gt.kernels.max_pool.raw(x, **sizes, out=(1, 1))
+    >>> gt.kernels.max_pool_backward.raw(np.ones_like(y), x, y, **sizes).ravel()
+    array([0., 0., 0., 1.], dtype=float32)
     """
     size, out = x.shape[1:3], g.shape[1:3]
     geometry = {"window": window, "stride": stride, "dilation": dilation, "before": before}

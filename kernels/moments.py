@@ -96,6 +96,12 @@ def row_moments(xp: Any, x: Any) -> tuple[Any, Any]:
     -------
     mean, variance : arrays of shape (rows,)
         float32 for `x` of 16 bits, else of its dtype.
+
+    Examples
+    --------
+    >>> mean, variance = gt.kernels.row_moments.raw(np.array([[1.0, 3.0]], "f"))
+    >>> mean, variance
+    (array([2.], dtype=float32), array([1.], dtype=float32))
     """
     wide = widen(xp, x)
     mean = xp.mean(wide, axis=1)

@@ -99,6 +99,14 @@ def next_batch(
         ``data * scale + offset`` in `dtype`; 16-bit results are computed in float32.
     y : array of shape (rows, ...)
         The labels.
+
+    Examples
+    --------
+    >>> data, labels, order = np.eye(4, dtype="f"), np.arange(4), np.array([3, 1, 0, 2])
+    >>> at = np.zeros(1, np.int64)
+    >>> x, y = gt.kernels.next_batch.raw(data, labels, order, at, rows=2, dtype="float32")
+    >>> y, at
+    (array([3, 1]), array([2]))
     """
     index = order[at + xp.arange(rows)]
     at += rows

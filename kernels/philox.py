@@ -158,6 +158,11 @@ def random_bits(xp: Any, out: Array, *, key: int, offset: int, state: Array | No
     -------
     array
         `out`.
+
+    Examples
+    --------
+    >>> gt.kernels.random_bits.raw(np.empty(4, np.uint32), key=0, offset=0)
+    array([1713891541, 3781805453, 3159862348, 2600524760], dtype=uint32)
     """
     out[...] = _words(xp, out.size, key, offset, state)
     return out
@@ -221,6 +226,12 @@ def random_uniform(
     -------
     array
         `out`.
+
+    Examples
+    --------
+    >>> x = gt.kernels.random_uniform.raw(np.empty(1000, "f"), key=0, offset=0)
+    >>> bool((0 <= x).all() and (x < 1).all())
+    True
     """
     drawn = _unit(_words(xp, out.size * words_of(out.dtype), key, offset, state), out.dtype)
     number = drawn.dtype.type
@@ -289,6 +300,12 @@ def random_normal(
     -------
     array
         `out`.
+
+    Examples
+    --------
+    >>> x = gt.kernels.random_normal.raw(np.empty(1000, "f"), key=0, offset=0, mean=5.0)
+    >>> round(float(x.mean()))
+    5
     """
     return _normals(xp, _words(xp, _normal_words(out), key, offset, state), out, mean, std)
 
@@ -337,6 +354,12 @@ def dropout(xp: Any, x: Any, *, p: float, key: int, offset: int, state: Array | 
     Returns
     -------
     array of the shape of `x`
+
+    Examples
+    --------
+    >>> x = gt.kernels.dropout(gt.ones(1000), p=0.5, key=0, offset=0)
+    >>> sorted(set(x.numpy().tolist()))
+    [0.0, 2.0]
     """
     raw = x if backend.is_array(x) else x.array  # a tensor where gradients are recorded
     words = _words(namespace(raw), raw.size, key, offset, state)

@@ -172,6 +172,17 @@ class Loop:
     A loop that adds up stores nothing. If it did, it would go in vectors only where its arrays are
     far enough apart, which it looks for as it runs; the order of the sum, and so its last bit,
     would depend on where they lie.
+
+    Examples
+    --------
+    >>> @gt.kernels.Loop
+    ... def total(start, stop, x, out):
+    ...     for i in range(start, stop):
+    ...         out[0] += x[i]
+    >>> out = np.zeros(1)
+    >>> total(0, 4, np.arange(4.0), out)
+    >>> out
+    array([6.])
     """
 
     def __init__(
@@ -235,6 +246,18 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
 
     The parts go to a few threads that sleep when idle. Threads that spin, as OpenMP's do, would
     take the cores from the matrix products in between.
+
+    Examples
+    --------
+    >>> @gt.kernels.Loop
+    ... def double(start, stop, x, out):
+    ...     for i in range(start, stop):
+    ...         out[i] = 2 * x[i]
+    >>> x = np.arange(4.0)
+    >>> out = np.empty_like(x)
+    >>> gt.kernels.split(double, len(x), 1024, x, out)
+    >>> out
+    array([0., 2., 4., 6.])
     """
     parts = min(_threads(), length // grain) if length >= 2 * grain else 1
     if parts == 1 or _here.alone:

@@ -151,6 +151,13 @@ def sgd_step(
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
         If not 0, nothing is done.
+
+    Examples
+    --------
+    >>> p, g = np.ones(2, "f"), np.full(2, 0.5, "f")
+    >>> gt.kernels.sgd_step.raw(p, g, None, lr=0.1)
+    >>> p
+    array([0.95, 0.95], dtype=float32)
     """
     x, d = widen(xp, p), widen(xp, g)
     if weight_decay:

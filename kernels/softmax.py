@@ -148,6 +148,12 @@ def row_softmax_backward(xp: Any, g: Any, out: Any, *, logarithm: bool = False) 
     Returns
     -------
     array of shape (rows, columns)
+
+    Examples
+    --------
+    >>> y = gt.kernels.row_softmax.raw(np.zeros((1, 2), "f"))
+    >>> gt.kernels.row_softmax_backward.raw(np.array([[1.0, 0.0]], "f"), y)
+    array([[ 0.25, -0.25]], dtype=float32)
     """
     d, y = widen(xp, g), widen(xp, out)
     if logarithm:

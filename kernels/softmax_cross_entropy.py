@@ -241,6 +241,12 @@ def softmax_cross_entropy(
     ------
     LabelError
         If a label is out of range: at once on the CPU, when the host next reads a value on CUDA.
+
+    Examples
+    --------
+    >>> found = gt.kernels.softmax_cross_entropy.raw(np.zeros((1, 2), "f"), np.array([0]))
+    >>> found.losses
+    array([0.6931472], dtype=float32)
     """
     classes = logits.shape[1]
     by_label = target.ndim == 1

@@ -256,6 +256,12 @@ def unfold(
     Returns
     -------
     array of shape (n, *out, window[0] * window[1], channels)
+
+    Examples
+    --------
+    >>> sizes = {"window": (2, 2), "stride": (1, 1), "dilation": (1, 1), "before": (0, 0)}
+    >>> gt.kernels.unfold.raw(np.ones((1, 3, 3, 1), "f"), **sizes, out=(2, 2)).shape
+    (1, 2, 2, 4, 1)
     """
     pads = _padding(x.shape[1:3], window, stride, dilation, before, out)
     x = xp.pad(x, [(0, 0), *pads, (0, 0)])
@@ -286,6 +292,15 @@ def fold(
     Returns
     -------
     array of shape (n, *size, channels)
+
+    Examples
+    --------
+    >>> sizes = {"window": (2, 2), "stride": (1, 1), "dilation": (1, 1), "before": (0, 0)}
+    >>> windows = gt.kernels.unfold.raw(np.ones((1, 3, 3, 1), "f"), **sizes, out=(2, 2))
+    >>> gt.kernels.fold.raw(windows, **sizes, size=(3, 3))[0, :, :, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]], dtype=float32)
     """
     out = g.shape[1:3]
     pads = _padding(size, window, stride, dilation, before, out)

@@ -31,7 +31,7 @@ def main() -> int:
     for part in ("array_api_tests", "array-api/spec"):
         if not (args.suite / part).exists():
             parser.error(f"{args.suite} has no {part}; it is to be cloned with its submodules")
-    paths = [HERE.parent, *([HERE / "standin" / "site"] if args.device == "standin" else [])]
+    paths = [HERE.parent, *([HERE / "standin_site"] if args.device == "standin" else [])]
     environment = os.environ | {
         "ARRAY_API_TESTS_MODULE": "gputensor",
         "ARRAY_API_TESTS_VERSION": gputensor.__array_api_version__,

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
-from gputensor import backend, config, epilogue
-from gputensor.backend import lines
+from gputensor import backend, config, epilogue, standin
 from gputensor.kernels.checking import forget_cupy
 from gputensor.training import steps
 
@@ -25,8 +23,6 @@ for name in ("device_setting", "kernels_setting"):
     uncached.cache_clear = lambda: None
     setattr(config, name, uncached)
 steps._WORTH = 0  # the short trainings of tests are recorded, too
-for libraries in (lines._LIBRARIES, lines._TOOLS):
-    libraries.add("standin")  # no user's code, where lines of it are named
 # A machine that is slow, or busy, has no fault.
 hypothesis.settings.register_profile(
     "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -103,7 +99,7 @@ def pytest_configure(config):
     if on_gpu(config) and REHEARSAL:
         if standin.host_compiler() is None:
             raise pytest.UsageError("the stand-in needs a C++ compiler, and there is none")
-        paths.insert(0, str(here / "standin" / "site"))
+        paths.insert(0, str(here / "standin_site"))
         standin.install(devices=2)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if not (on_gpu(config) and backend.cuda_status().available):

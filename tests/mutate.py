@@ -227,8 +227,8 @@ class Bench:
     def __init__(self, copy: Path) -> None:
         # Imported here: the copy's, not the repository's.
         import gputensor
-        import standin
-        from standin import host_module
+        from gputensor import standin
+        from gputensor.standin import host_module
 
         assert Path(gputensor.__file__).is_relative_to(copy), gputensor.__file__
         self.kernels = copy / "gputensor" / "kernels"
@@ -236,7 +236,7 @@ class Bench:
         # A pack at an odd address is an error on a GPU alone; here it traps.
         traps = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
         host_module._FLAGS = (*kept, "-O0", *traps)
-        header = copy / "tests" / "standin" / "cuda_host.h"
+        header = copy / "gputensor" / "standin" / "cuda_host.h"
         made = [host_module.host_compiler(), *host_module._FLAGS, "-x", "c++-header", str(header)]
         subprocess.run([*made, "-o", f"{header}.gch"], check=True)
         self.cupy = standin.install(devices=2, order="compare")
@@ -552,7 +552,7 @@ def main() -> None:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(copy), str(copy / "tests")]),
-            "GPUTENSOR_STANDIN_CACHE": f"{folder}/cache",
+            "GPUTENSOR_CACHE": f"{folder}/cache",
         }
         command = [sys.executable, str(copy / "tests" / "mutate.py"), *sys.argv[1:]]
         with contextlib.suppress(KeyboardInterrupt):

@@ -18,8 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import standin
 from conftest import forget_cupy
+from gputensor import standin
 from gputensor.kernels import CudaSource, nvrtc
 from gputensor.kernels.nvrtc import Launch, Usage, compile_source
 from kernel_cases import instantiations

@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gputensor as gt
-import standin
-from gputensor import blas, config
+from gputensor import blas, config, standin
 from gputensor.errors import DeviceError, DTypeError, ShapeError
 from gputensor.ops.nn import dense
-from standin import nvmath_cublas
+from gputensor.standin import nvmath_cublas
 
 DTYPES = ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
 TOLERANCE = {"float16": 2e-2, "bfloat16": 1e-1, "float32": 1e-4, "complex64": 1e-4}

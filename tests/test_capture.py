@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
 from cases import REAL
-from gputensor import backend, epilogue, keras
+from gputensor import backend, epilogue, keras, standin
 from gputensor.errors import (
     CaptureError,
     DeviceMismatchError,

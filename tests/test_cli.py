@@ -181,17 +181,20 @@ def test_the_cache_is_listed_measured_and_cleared_and_nothing_else_is(
     monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setenv("GPUTENSOR_CACHE", str(tmp_path))
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "x.so").write_bytes(b"0" * 300)
     (tmp_path / "loops" / "a").mkdir(parents=True)
     (tmp_path / "loops" / "a" / "x.nbi").write_bytes(b"0" * 1500)
     (tmp_path / "mnist.npz").write_bytes(b"0" * 500)
     (tmp_path / "thesis.tex").write_bytes(b"0" * 7)
     assert cli.main(["cache", "size"]) == 0
-    assert capsys.readouterr().out == "2.0 kB\n"
+    assert capsys.readouterr().out == "2.3 kB\n"
     assert cli.main(["cache"]) == 0
     listed = capsys.readouterr().out
     assert "mnist.npz" in listed
     assert "thesis" not in listed
     assert cli.main(["cache", "clear", "loops"]) == 0
+    assert cli.main(["cache", "clear", "kernels"]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mnist.npz", "thesis.tex"]
     assert cli.main(["cache", "clear"]) == 0
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]

@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from gputensor import cli
 from gputensor.datasets import sets, sources
 from gputensor.errors import DatasetError
 from gputensor.keras import datasets
@@ -61,6 +62,54 @@ def place(tmp_path, monkeypatch):
         return file
 
     return put
+
+
+def inked(rows):
+    """Pictures of (rows, 32, 32, 3) that tell their class by where they are bright."""
+    labels = np.arange(rows) % 10
+    images = RNG.integers(0, 60, (rows, 32, 32, 3)).astype(np.uint8)
+    images[np.arange(rows), 3 * labels + 1] = 255
+    return images, labels
+
+
+def test_the_command_trains_on_colour_pictures(place, capsys):
+    parts = []
+    for rows in (60, 60, 60, 60, 60, 50):
+        images, labels = inked(rows)
+        data = images.transpose(0, 3, 1, 2).reshape(rows, -1)
+        parts.append(pickle.dumps({b"data": data, b"labels": labels.tolist()}, protocol=2))
+    folder = "cifar-10-batches-py"
+    names = [*(f"{folder}/data_batch_{i}" for i in range(1, 6)), f"{folder}/test_batch"]
+    place("cifar-10-python.tar.gz", tar(dict(zip(names, parts, strict=True))))
+    options = ["--epochs", "4", "--batch-size", "20", "--device", "cpu"]
+    assert cli.main(["train", "cifar10", *options]) == 0
+    out = capsys.readouterr().out
+    assert "300 training and 50 test images of (32, 32, 3)" in out
+    assert float(out.split("Test accuracy: ")[1].split("%")[0]) > 60
+
+
+def test_the_command_trains_on_clothes(place, capsys):
+    for part, rows in (("train", 200), ("t10k", 50)):
+        images, labels = inked(rows)
+        kinds = (("images-idx3", images[:, :28, :28, 0], 16), ("labels-idx1", labels, 8))
+        for kind, array, head in kinds:
+            content = gzip.compress(bytes(head) + array.astype(np.uint8).tobytes())
+            place(f"fashion-mnist/{part}-{kind}-ubyte.gz", content)
+    options = ["--epochs", "4", "--batch-size", "20", "--device", "cpu"]
+    assert cli.main(["train", "fashion-mnist", *options]) == 0
+    out = capsys.readouterr().out
+    assert "200 training and 50 test images of (28, 28, 1)" in out
+    assert float(out.split("Test accuracy: ")[1].split("%")[0]) > 60
+
+
+@pytest.mark.parametrize("name", ["cifar10", "fashion-mnist"])
+def test_without_data_and_network_the_command_ends_in_one_error(name, place, tmp_path, capsys):
+    assert cli.main(["train", name, "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("no source has") == 1
+    assert "https://" in said
+    assert f"fetch the file elsewhere and put it at {tmp_path / 'cache'}" in said
+    assert "Traceback" not in said
 
 
 def offline(url):
@@ -169,7 +218,7 @@ def test_a_damaged_file_is_replaced_or_named(place, tmp_path, monkeypatch):
     ):
         datasets.boston_housing.load_data()
     assert "offline" in str(caught.value)
-    assert f"put the file at {file}" in str(caught.value)
+    assert f"put it at {file}" in str(caught.value)
     monkeypatch.setattr(sources, "download", lambda url, *_: io.BytesIO(content))
     with pytest.warns(UserWarning, match="elsewhere"):
         datasets.boston_housing.load_data()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
 from checks import normal_by
+from gputensor import standin
 from gputensor.keras.layers import Dense, Dropout, Rescaling
 from gputensor.keras.models import Sequential
 from gputensor.kernels import (

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
-from gputensor import backend
+from gputensor import backend, standin
 from gputensor.distributed import gradients, group
 from gputensor.distributed.nccl import Nccl, new_id
 from gputensor.distributed.watch import Watch
-from standin import nccl
+from gputensor.standin import nccl
 from test_distributed import MPIEXEC, Found, mpi  # noqa: F401
 
 HERE = Path(__file__).parent
@@ -149,7 +148,7 @@ class FoundOnStandin(Found):
             if self._code and size > 1:
                 program = ["-c", self._code, str(HERE), str(folder), *CASES]
             start = [MPIEXEC, "-n", str(size)] if size > 1 else []
-            paths = [str(HERE / "standin" / "site"), str(HERE.parent), os.environ.get("PYTHONPATH")]
+            paths = [str(HERE / "standin_site"), str(HERE.parent), os.environ.get("PYTHONPATH")]
             env = os.environ | {
                 "PYTHONPATH": os.pathsep.join(filter(None, paths)),
                 "GPUTENSOR_DEVICE": "cuda",

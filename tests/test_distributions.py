@@ -8,7 +8,7 @@ import pytest
 from scipy import special, stats
 
 import gputensor as gt
-import standin
+from gputensor import standin
 from gputensor.random import Generator
 
 N = 20_000

@@ -18,7 +18,8 @@ import pytest
 
 import gputensor as gt
 import gputensor.keras
-from gputensor import cli
+import gputensor.torch as torch
+from gputensor import cli, torchvision
 from gputensor.datasets import mnist
 
 ROOT = Path(__file__).parents[1]
@@ -289,17 +290,15 @@ WITH_EXAMPLES = {
 def test_the_examples_of_docstrings_run(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     gt.manual_seed(0)
-    names = {"gt": gt, "np": np, "keras": gputensor.keras, "__name__": "example"}
+    doors = {"keras": gputensor.keras, "torch": torch, "torchvision": torchvision}
+    names = {"gt": gt, "np": np, **doors, "__name__": "example"}
     with contextlib.redirect_stderr(io.StringIO()):
         run_examples(inspect.cleandoc(WITH_EXAMPLES[name].__doc__), names, name)
 
 
-def test_all_callables_have_an_example_but_for_few():
-    """The few: kernels of the library's own, errors, and the corners of the Keras door."""
-    lacking = DOCUMENTED.keys() - WITH_EXAMPLES.keys()
-    corners = ("gputensor.kernels.", "gputensor.errors.", "gputensor.keras.")
-    assert not [name for name in lacking if not name.startswith(corners)]
-    assert len(lacking) <= 87
+def test_all_callables_have_an_example():
+    assert not DOCUMENTED.keys() - WITH_EXAMPLES.keys()
+    assert len(DOCUMENTED) > 1500
 
 
 def test_callables_without_a_docstring_are_none():

@@ -11,7 +11,7 @@ import pytest
 import gputensor as gt
 from gputensor import blas, epilogue
 from gputensor.ops.nn import dense
-from standin import nvmath_cublaslt
+from gputensor.standin import nvmath_cublaslt
 
 RNG = np.random.default_rng(7)
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
@@ -480,7 +480,7 @@ def test_stand_in_refuses_what_cublaslt_does(lt, cupy, monkeypatch, change, mess
     kept.run(*on_device, out)
     change(arguments)
     with pytest.raises(
-        (lt.cuBLASLtError, importlib.import_module("standin.nvmath_cublas").cuBLASError),
+        (lt.cuBLASLtError, importlib.import_module("gputensor.standin.nvmath_cublas").cuBLASError),
         match=message,
     ):
         real(*arguments.values())

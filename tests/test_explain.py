@@ -5,7 +5,7 @@ import pytest
 from test_graph_cuda import CUDA, chain, device, numbers, on_device, training
 
 import gputensor as gt
-import standin
+from gputensor import standin
 
 __all__ = ["device"]
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 import gputensor as gt
 import nvrtc
-import standin
 from checks import bits
 from conftest import forget_cupy
-from gputensor import backend
+from gputensor import backend, standin
 from gputensor.graph import formulas, ir
 from gputensor.graph.cuda import Program
 from gputensor.graph.ir import Graph, Node, Returned, Value

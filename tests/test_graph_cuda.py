@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from test_graph import programs
 
 import gputensor as gt
-import standin
 from cases import every_case
 from checks import weights_of
 from conftest import forget_cupy, on_gpu
-from gputensor import backend
+from gputensor import backend, standin
 from gputensor.autograd import watch, wrap
 from gputensor.errors import CaptureError, LabelError
 from gputensor.graph import cuda, ir, passes, plans

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
-from gputensor import cli, scaffold
+from gputensor import cli, scaffold, standin
 from gputensor.errors import (
     CompileError,
     GradcheckError,
@@ -20,7 +19,7 @@ from gputensor.errors import (
     OperandError,
     ParityError,
 )
-from gputensor.kernels import CudaSource, checking, nvrtc
+from gputensor.kernels import CudaSource, nvrtc
 
 pytestmark = pytest.mark.cpu
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "custom_kernel.py"))
@@ -54,6 +53,16 @@ def test_a_right_kernel_passes_on_the_cpu_in_several_orders():
     if not nvrtc.is_installed():
         assert "nvidia-cuda-nvrtc" in report.unchecked[0]
     assert not gt.backend.cuda_status().available  # the stand-in is gone
+
+
+@on_the_cpu
+def test_a_source_runs_on_the_cpu_where_the_cache_cannot_be_written_to(monkeypatch, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    monkeypatch.setenv("GPUTENSOR_CACHE", str(file))
+    text = changed("out[i] =", "out[i] = 0 +")  # which no other test has compiled
+    report = gt.kernels.check(variant(text), A, B)
+    assert any("on the CPU; threads" in said for said in report.checked)
 
 
 def test_cases_of_our_own_kernels_pass():
@@ -100,7 +109,7 @@ extern "C" __global__ void total(const float* x, float* out, long long size) {
 
 
 def test_arguments_of_a_launch_are_checked_without_compiler_or_gpu(monkeypatch):
-    monkeypatch.setattr(checking, "_standin", lambda: None)
+    monkeypatch.setattr(standin, "host_compiler", lambda: None)
     monkeypatch.setattr(nvrtc, "is_installed", lambda: False)
 
     def launch(*arguments):
@@ -122,7 +131,7 @@ def test_arguments_of_a_launch_are_checked_without_compiler_or_gpu(monkeypatch):
     report = gt.kernels.check(variant(cuda=launch("a", "b", "out", "size")), A, B)
     assert len(report.unchecked) == 2
     assert "nvidia-cuda-nvrtc" in report.unchecked[0]
-    assert "clone of the repository" in report.unchecked[1]
+    assert "takes Linux, and g++ or clang++" in report.unchecked[1]
 
 
 @pytest.mark.parametrize("count", [1, 3])

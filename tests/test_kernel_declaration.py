@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
+from gputensor import standin
 from gputensor.errors import CompileError, DTypeError, LaunchError, ParityError
 from gputensor.kernels import CudaSource, Loop, c_type, split
 from gputensor.kernels.source import signatures

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gputensor as gt
-import standin
+from gputensor import standin
 from gputensor.kernels import clip_norm, row_layer_norm, row_moments, squared_norm
 
 RNG = np.random.default_rng(29)

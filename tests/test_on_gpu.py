@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-import standin
 from conftest import forget_cupy
+from gputensor import standin
 from gputensor.benchmarks import on_gpu
 
 pytestmark = pytest.mark.standin
 HERE = Path(__file__).parent
-SITE = HERE / "standin" / "site"
+SITE = HERE / "standin_site"
 
 # Runs the program that it is given; the planted errors come with `-c`.
 SANITIZER = """#!{python}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gputensor as gt
-import standin
+from gputensor import standin
 from gputensor.kernels import dropout, random_bits, random_normal, random_uniform, runtime
 from gputensor.random.discrete import _high_product
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-import standin
-from gputensor import keras
+from gputensor import keras, standin
 from gputensor.kernels import adam_step, sgd_step
 from gputensor.optim import schedules
 

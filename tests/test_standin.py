@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import standin
-from standin import counters, cupy_api, ufuncs
+from gputensor import standin
+from gputensor.standin import counters, cupy_api, ufuncs
 
 pytestmark = pytest.mark.standin
 needs_compiler = pytest.mark.skipif(

@@ -141,7 +141,7 @@ def content(
     raise DatasetError(
         f"no source has {name}. Tried, in this order:\n  "
         + "\n  ".join(tried)
-        + f"\nPass path=..., or put the file at {cache}"
+        + f"\nWithout a network, fetch the file elsewhere and put it at {cache}"
     )
 
 
@@ -210,7 +210,7 @@ def download(url: str, unreachable: set[str], most: int = 1_000_000_000) -> io.B
 
     More than `most` bytes are an error.
     """
-    from urllib.error import HTTPError
+    from urllib.error import HTTPError, URLError
     from urllib.parse import urlsplit
 
     from tqdm import tqdm
@@ -226,8 +226,10 @@ def download(url: str, unreachable: set[str], most: int = 1_000_000_000) -> io.B
         except HTTPError as error:
             error.close()
             raise
-        except OSError:
+        except OSError as error:
             unreachable.add(host)
+            if isinstance(error, URLError):
+                raise DatasetError(f"{url}: cannot be reached ({error.reason})") from None
             raise
         size, file = getattr(response, "length", None), url.rpartition("/")[2]
         # disable=None: no bar where the output is not a terminal

@@ -45,7 +45,17 @@ _custom: dict[str, Any] = {}
 
 
 def registered(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
-    """Decorate a class that saved models may hold."""
+    """Decorate a class that saved models may hold.
+
+    Examples
+    --------
+    >>> @keras.saving.register_keras_serializable(package="examples")
+    ... class Tripled(keras.layers.Layer):
+    ...     def call(self, inputs):
+    ...         return inputs * 3
+    >>> keras.saving.get_custom_objects()["examples>Tripled"].__name__
+    'Tripled'
+    """
 
     def enter(kind: Any) -> Any:
         _custom[f"{package}>{name or kind.__name__}"] = kind
@@ -56,7 +66,19 @@ def registered(package: str = "Custom", name: str | None = None) -> Callable[[An
 
 
 class CustomObjectScope:
-    """Within it, saved models may hold these classes, by name: ``{"Mine": Mine}``."""
+    """Within it, saved models may hold these classes, by name: ``{"Mine": Mine}``.
+
+    Examples
+    --------
+    >>> class Doubled(keras.layers.Layer):
+    ...     def call(self, inputs):
+    ...         return inputs * 2
+    >>> keras.Sequential([Doubled(input_shape=(3,))]).save("doubled.keras")
+    >>> with keras.utils.CustomObjectScope({"Doubled": Doubled}):
+    ...     model = keras.models.load_model("doubled.keras")
+    >>> model.predict(np.ones((1, 3)), verbose=0)
+    array([[2., 2., 2.]], dtype=float32)
+    """
 
     def __init__(self, custom_objects: Mapping[str, Any]) -> None:
         self._objects = dict(custom_objects)
@@ -76,7 +98,16 @@ custom_object_scope = CustomObjectScope
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """Classes that saved models may hold, by name; entries may be set."""
+    """Classes that saved models may hold, by name; entries may be set.
+
+    Examples
+    --------
+    >>> class Mine(keras.layers.Layer):
+    ...     pass
+    >>> keras.utils.get_custom_objects()["Mine"] = Mine
+    >>> keras.utils.get_custom_objects().pop("Mine").__name__
+    'Mine'
+    """
     return _custom
 
 

@@ -412,7 +412,13 @@ deserialize = get
 
 
 def serialize(initializer: Initializer) -> dict[str, Any]:
-    """As Keras writes it into a saved model."""
+    """As Keras writes it into a saved model.
+
+    Examples
+    --------
+    >>> keras.initializers.serialize(keras.initializers.HeNormal(seed=1))["config"]
+    {'seed': 1}
+    """
     return {
         "module": "keras.initializers",
         "class_name": type(initializer).__name__,

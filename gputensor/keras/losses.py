@@ -402,6 +402,12 @@ def circle(
         Whether a sample is not compared with itself.
     gamma, margin : float
         Scale, and how far like and unlike are to be apart.
+
+    Examples
+    --------
+    >>> embeddings = gt.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> keras.losses.circle(np.array([0, 0, 1]), embeddings)
+    tensor([7.621877e-12, 7.621877e-12, 0.000000e+00], dtype=float32)
     """
     y_pred = asarray(y_pred)
     labels, _ = pair(y_true, y_pred)
@@ -863,7 +869,13 @@ deserialize = get
 
 
 def serialize(loss: Any) -> Any:
-    """Class and settings of a loss, or the name of a function, as :func:`get` takes them."""
+    """Class and settings of a loss, or the name of a function, as :func:`get` takes them.
+
+    Examples
+    --------
+    >>> keras.losses.serialize(keras.losses.MeanSquaredError())["class_name"]
+    'MeanSquaredError'
+    """
     if not isinstance(loss, Loss):
         return getattr(loss, "__name__", loss)
     return {

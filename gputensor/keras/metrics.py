@@ -194,7 +194,14 @@ def _centred(y: Tensor, axis: int) -> Tensor:
 
 
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """Pearson's coefficient of correlation along `axis`."""
+    """Pearson's coefficient of correlation along `axis`.
+
+    Examples
+    --------
+    >>> x, y = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 4.0]])
+    >>> keras.metrics.pearson_correlation(x, y)
+    tensor([0.98198051], dtype=float64)
+    """
     pairs = aligned("pearson_correlation", y_true, y_pred)
     one, other = (_centred(y, axis) for y in pairs)
     one, other = (y / std(y, axis=axis, keepdims=True) for y in (one, other))
@@ -203,7 +210,14 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 
 def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """Lin's coefficient of concordance along `axis`."""
+    """Lin's coefficient of concordance along `axis`.
+
+    Examples
+    --------
+    >>> x, y = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 4.0]])
+    >>> keras.metrics.concordance_correlation(x, y)
+    tensor([0.85714286], dtype=float64)
+    """
     y_true, y_pred = aligned("concordance_correlation", y_true, y_pred)
     both = mean(_centred(y_true, axis) * _centred(y_pred, axis), axis=axis)
     apart = mean(y_true, axis=axis) - mean(y_pred, axis=axis)
@@ -405,7 +419,13 @@ deserialize = get
 
 
 def serialize(metric: Any) -> Any:
-    """Class and settings of a metric, or the name of a function, as :func:`get` takes them."""
+    """Class and settings of a metric, or the name of a function, as :func:`get` takes them.
+
+    Examples
+    --------
+    >>> keras.metrics.serialize(keras.metrics.MeanSquaredError())["class_name"]
+    'MeanSquaredError'
+    """
     if not isinstance(metric, Metric):
         return getattr(metric, "__name__", metric)
     return {

@@ -26,7 +26,16 @@ __all__ = [
 
 
 class LearningRateSchedule:
-    """Base class; a subclass defines ``__call__(self, step)``, of tensors or numbers."""
+    """Base class; a subclass defines ``__call__(self, step)``, of tensors or numbers.
+
+    Examples
+    --------
+    >>> class Halved(keras.optimizers.schedules.LearningRateSchedule):
+    ...     def __call__(self, step):
+    ...         return 1 / 2**step
+    >>> keras.optimizers.SGD(Halved()).learning_rate
+    1.0
+    """
 
     def __call__(self, step: Any) -> Any:
         """The learning rate after `step` steps."""
@@ -257,7 +266,15 @@ class CosineDecayRestarts(LearningRateSchedule):
 
 
 def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
-    """The schedule of ``{"class_name": ..., "config": ...}``."""
+    """The schedule of ``{"class_name": ..., "config": ...}``.
+
+    Examples
+    --------
+    >>> schedules = keras.optimizers.schedules
+    >>> config = schedules.serialize(schedules.ExponentialDecay(0.1, 100, 0.9))
+    >>> float(schedules.deserialize(config)(100))
+    0.08999999612569809
+    """
     found = globals().get(config["class_name"])
     if not isinstance(found, type) or not issubclass(found, LearningRateSchedule):
         raise ValueError(f"learning rate schedule {config['class_name']!r} is unknown")
@@ -265,7 +282,14 @@ def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
 
 
 def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
-    """Class and settings of a schedule, as :func:`deserialize` takes them."""
+    """Class and settings of a schedule, as :func:`deserialize` takes them.
+
+    Examples
+    --------
+    >>> schedules = keras.optimizers.schedules
+    >>> schedules.serialize(schedules.ExponentialDecay(0.1, 100, 0.9))["class_name"]
+    'ExponentialDecay'
+    """
     kind = type(learning_rate_schedule)
     known = globals().get(kind.__name__) is kind
     return {

@@ -91,7 +91,13 @@ def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = None) ->
 
 
 def to_numerical(x: Any) -> Array:
-    """Class labels of one-hot rows."""
+    """Class labels of one-hot rows.
+
+    Examples
+    --------
+    >>> keras.utils.to_numerical(np.eye(3))
+    array([0, 1, 2])
+    """
     return np.asarray(np.argmax(np.asarray(x), axis=-1))
 
 
@@ -170,6 +176,20 @@ class PyDataset:
     ----------
     workers, use_multiprocessing, max_queue_size
         How Keras fetches batches, not what they hold; here they are fetched one after the other.
+
+    Examples
+    --------
+    >>> class Squares(keras.utils.PyDataset):
+    ...     def __len__(self):
+    ...         return 2
+    ...     def __getitem__(self, batch):
+    ...         x = np.arange(4 * batch, 4 * batch + 4, dtype="float32")[:, None]
+    ...         return x, x**2
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(Squares(), epochs=3, verbose=0)
+    >>> len(history.history["loss"])
+    3
     """
 
     def __init__(
@@ -284,7 +304,13 @@ def timeseries_dataset_from_array(
 
 
 def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> Array:
-    """An image of Pillow as an array (height, width, channels), float32 by default."""
+    """An image of Pillow as an array (height, width, channels), float32 by default.
+
+    Examples
+    --------
+    >>> image = keras.utils.array_to_img(np.zeros((4, 6, 3)))  # doctest: +SKIP
+    >>> keras.utils.img_to_array(image).shape  # doctest: +SKIP
+    """
     x = np.asarray(img, dtype=np.float32 if dtype is None else dtype)
     if data_format not in (None, "channels_last"):
         raise ValueError("img_to_array: only data_format='channels_last' is supported")
@@ -296,7 +322,12 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
 def array_to_img(
     x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None
 ) -> Any:
-    """An array (height, width, channels) as an image of Pillow, from black to white if `scale`."""
+    """An array (height, width, channels) as an image of Pillow, from black to white if `scale`.
+
+    Examples
+    --------
+    >>> keras.utils.array_to_img(np.zeros((4, 6, 3))).size  # doctest: +SKIP
+    """
     from PIL import Image
 
     values = np.asarray(x, dtype=np.float32 if dtype is None else dtype)
@@ -316,6 +347,18 @@ def plot_model(model: Any, to_file: Any = None, **options: Any) -> None:
     """Print the model's layers; with `to_file` draw them, see :func:`gputensor.plot.layers`.
 
     Options say how Keras draws the graph of a model, which is not drawn here.
+
+    Examples
+    --------
+    >>> layers = [keras.layers.Dense(2, input_shape=(3,), name="dense")]
+    >>> keras.utils.plot_model(keras.Sequential(layers, name="model"))
+    Model: "model"
+    Layer (type)   Output shape  Parameters
+    ---------------------------------------
+    dense (Dense)  (None, 2)              8
+    Total parameters: 8
+    Trainable parameters: 8
+    Non-trainable parameters: 0
     """
     model.summary()
     if to_file is not None:
@@ -364,6 +407,10 @@ def get_file(
     ------
     DatasetError
         If it cannot be had, or has another hash.
+
+    Examples
+    --------
+    >>> keras.utils.get_file("words.txt", "https://example.org/words.txt")  # doctest: +SKIP
     """
     from gputensor.datasets.sources import download
 

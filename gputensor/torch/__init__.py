@@ -97,32 +97,74 @@ __version__ = "2.13.0+gputensor"
 
 
 def is_tensor(obj: Any) -> Any:
-    """Whether an object is a tensor."""
+    """Whether an object is a tensor.
+
+    Examples
+    --------
+    >>> torch.is_tensor(torch.ones(1)), torch.is_tensor(1.0)
+    (True, False)
+    """
     return isinstance(obj, _Engine)
 
 
 def numel(input: Any) -> Any:
-    """Number of elements."""
+    """Number of elements.
+
+    Examples
+    --------
+    >>> torch.numel(torch.ones(2, 3))
+    6
+    """
     return input.array.size
 
 
 def clone(input: Any) -> Any:
-    """A copy, on the tape."""
+    """A copy, on the tape.
+
+    Examples
+    --------
+    >>> x = torch.ones(2)
+    >>> y = torch.clone(x)
+    >>> _ = y.zero_()
+    >>> x
+    tensor([1., 1.])
+    """
     return input.clone()
 
 
 def detach(input: Any) -> Any:
-    """Same elements in the same memory, off the tape."""
+    """Same elements in the same memory, off the tape.
+
+    Examples
+    --------
+    >>> torch.detach(torch.ones(2, requires_grad=True)).requires_grad
+    False
+    """
     return input.detach()
 
 
 def is_grad_enabled() -> Any:
-    """Whether operations are put on the tape in this thread."""
+    """Whether operations are put on the tape in this thread.
+
+    Examples
+    --------
+    >>> with torch.no_grad():
+    ...     print(torch.is_grad_enabled())
+    False
+    """
     return _mode.enabled
 
 
 class set_grad_enabled(GradMode):
-    """Record operations, or not, from here on; as a context manager, inside."""
+    """Record operations, or not, from here on; as a context manager, inside.
+
+    Examples
+    --------
+    >>> with torch.set_grad_enabled(False):
+    ...     y = torch.ones(2, requires_grad=True) * 2
+    >>> y.requires_grad
+    False
+    """
 
     def __init__(self, mode: Any) -> None:
         super().__init__("set_grad_enabled", mode)
@@ -141,26 +183,55 @@ def compile(model: Any = None, **options: Any) -> Any:
     """The function or module itself: there is nothing to compile before it runs.
 
     ``gt.capture`` records a training step as one program.
+
+    Examples
+    --------
+    >>> model = torch.compile(torch.nn.Linear(2, 1))
+    >>> model(torch.ones(3, 2)).shape
+    torch.Size([3, 1])
     """
     return (lambda f: f) if model is None else model
 
 
 def set_num_threads(n: Any) -> None:
-    """Nothing: ``GPUTENSOR_THREADS`` sets the threads of kernels."""
+    """Nothing: ``GPUTENSOR_THREADS`` sets the threads of kernels.
+
+    Examples
+    --------
+    >>> torch.set_num_threads(4)
+    """
 
 
 def get_num_threads() -> Any:
-    """CPU threads of one kernel."""
+    """CPU threads of one kernel.
+
+    Examples
+    --------
+    >>> torch.get_num_threads() >= 1
+    True
+    """
     return config.cpu_threads()
 
 
 def use_deterministic_algorithms(mode: Any, *, warn_only: Any = False) -> None:
-    """Results that are the same bits each time; they mostly are, anyway."""
+    """Results that are the same bits each time; they mostly are, anyway.
+
+    Examples
+    --------
+    >>> torch.use_deterministic_algorithms(True)
+    >>> torch.use_deterministic_algorithms(False)
+    """
     config.use_deterministic(mode)
 
 
 def manual_seed_all(seed: Any) -> None:
-    """See :func:`manual_seed`."""
+    """See :func:`manual_seed`.
+
+    Examples
+    --------
+    >>> torch.cuda.manual_seed_all(0)
+    Generator(seed=0, counter=0)
+    """
     creation.manual_seed(seed)
 
 

@@ -48,6 +48,12 @@ def grad(
     ------
     GraphError
         If one requires no gradient, or is not used.
+
+    Examples
+    --------
+    >>> x = torch.tensor([2.0], requires_grad=True)
+    >>> torch.autograd.grad((x**3).sum(), x)
+    (tensor([12.]),)
     """
     results, wanted = _listed(outputs), _listed(inputs)
     seeds: Sequence[Any] = (
@@ -82,7 +88,15 @@ def grad(
 
 
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None) -> None:
-    """``backward()`` of each tensor."""
+    """``backward()`` of each tensor.
+
+    Examples
+    --------
+    >>> x = torch.tensor([2.0], requires_grad=True)
+    >>> torch.autograd.backward([(x * x).sum()])
+    >>> x.grad
+    tensor([4.])
+    """
     listed = _listed(tensors)
     seeds = _listed(grad_tensors) if grad_tensors is not None else [None] * len(listed)
     for i, (t, g) in enumerate(zip(listed, seeds, strict=True)):
@@ -116,6 +130,22 @@ class Function:
 
     ``forward(ctx, *args)`` computes the result, ``backward(ctx, *grads)`` returns the gradient by
     each argument, None for those without. Call it as ``MyFunction.apply(x)``.
+
+    Examples
+    --------
+    >>> class Cube(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x**3
+    ...     @staticmethod
+    ...     def backward(ctx, gradient):
+    ...         (x,) = ctx.saved_tensors
+    ...         return 3 * x**2 * gradient
+    >>> x = torch.tensor([2.0], requires_grad=True)
+    >>> Cube.apply(x).sum().backward()
+    >>> x.grad
+    tensor([12.])
     """
 
     @classmethod
@@ -156,4 +186,10 @@ class _VariableType(type):
 
 
 class Variable(metaclass=_VariableType):
-    """Old name: a tensor itself, ``Variable(x, requires_grad=True)`` one that needs gradients."""
+    """Old name: a tensor itself, ``Variable(x, requires_grad=True)`` one that needs gradients.
+
+    Examples
+    --------
+    >>> torch.autograd.Variable(torch.ones(1), requires_grad=True).requires_grad
+    True
+    """

@@ -22,6 +22,11 @@ class Generator(engine_random.Generator):
     ----------
     device : str or device, optional
         Numbers are drawn where they are needed, whatever is said here.
+
+    Examples
+    --------
+    >>> torch.rand(3, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([3])
     """
 
     def __init__(self, device: Any = None) -> None:
@@ -42,29 +47,69 @@ def _generator(generator: Any) -> engine_random.Generator:
 
 
 def manual_seed(seed: int) -> Any:
-    """Start the door's random numbers again from `seed`; they are not PyTorch's numbers."""
+    """Start the door's random numbers again from `seed`; they are not PyTorch's numbers.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> first = torch.rand(3)
+    >>> _ = torch.manual_seed(0)
+    >>> torch.equal(first, torch.rand(3))
+    True
+    """
     return engine_random.manual_seed(int(seed) % (1 << 64))
 
 
 def seed() -> int:
-    """A seed from the operating system, which is set."""
+    """A seed from the operating system, which is set.
+
+    Examples
+    --------
+    >>> torch.seed() == torch.initial_seed()
+    True
+    """
     found = engine_random.Generator().state[0]
     engine_random.manual_seed(found)
     return found
 
 
 def initial_seed() -> int:
-    """The seed that the random numbers started from."""
+    """The seed that the random numbers started from.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(5)
+    >>> torch.initial_seed()
+    5
+    """
     return engine_random.default_generator.state[0]
 
 
 def get_rng_state() -> Any:
-    """Seed and counter of the random numbers, for :func:`set_rng_state`."""
+    """Seed and counter of the random numbers, for :func:`set_rng_state`.
+
+    Examples
+    --------
+    >>> state = torch.get_rng_state()
+    >>> first = torch.rand(3)
+    >>> torch.set_rng_state(state)
+    >>> torch.equal(first, torch.rand(3))
+    True
+    """
     return engine_random.default_generator.state
 
 
 def set_rng_state(state: Any) -> None:
-    """Go on from a state of :func:`get_rng_state`."""
+    """Go on from a state of :func:`get_rng_state`.
+
+    Examples
+    --------
+    >>> state = torch.get_rng_state()
+    >>> first = torch.rand(3)
+    >>> torch.set_rng_state(state)
+    >>> torch.equal(first, torch.rand(3))
+    True
+    """
     engine_random.default_generator.state = state
 
 
@@ -83,6 +128,11 @@ def _refuse(name: str, options: dict[str, Any]) -> None:
         raise TypeError(f"{name}: {next(iter(options))}= is unknown")
 
 
+def _shape_of(call: str) -> str:
+    """An example of a docstring: a call that gives a tensor of shape (2, 3)."""
+    return f"\n\n    Examples\n    --------\n    >>> {call}.shape\n    torch.Size([2, 3])"
+
+
 def _filled(name: str, engine: Any) -> Callable[..., Any]:
     def function(
         *size: Any,
@@ -97,7 +147,10 @@ def _filled(name: str, engine: Any) -> Callable[..., Any]:
         return _done(made, requires_grad)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{engine.__doc__.splitlines()[0]} ``{name}(2, 3)`` or ``{name}((2, 3))``."
+    function.__doc__ = (
+        f"{engine.__doc__.splitlines()[0]} ``{name}(2, 3)`` or ``{name}((2, 3))``."
+        + _shape_of(f"torch.{name}(2, 3)")
+    )
     return function
 
 
@@ -119,7 +172,10 @@ def _like(name: str, make: Any) -> Callable[..., Any]:
         return _done(made, requires_grad)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"``{name.removesuffix('_like')}`` in the shape and dtype of another tensor."
+    function.__doc__ = (
+        f"``{name.removesuffix('_like')}`` in the shape and dtype of another tensor."
+        + _shape_of(f"torch.{name}(torch.ones(2, 3))")
+    )
     return function
 
 
@@ -147,7 +203,7 @@ def _drawn(name: str, draw: str) -> Callable[..., Any]:
     function.__doc__ = {
         "rand": "Random numbers evenly distributed over ``[0, 1)``.",
         "randn": "Normally distributed random numbers of mean 0 and deviation 1.",
-    }[name]
+    }[name] + _shape_of(f"torch.{name}(2, 3)")
     function.make = make  # type: ignore[attr-defined]
     return function
 
@@ -163,7 +219,16 @@ def tensor(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Any:
-    """A tensor with a copy of `data`: numbers, lists, arrays, tensors; the dtype is theirs."""
+    """A tensor with a copy of `data`: numbers, lists, arrays, tensors; the dtype is theirs.
+
+    Examples
+    --------
+    >>> torch.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    >>> torch.tensor(0.5, requires_grad=True)
+    tensor(0.5000, requires_grad=True)
+    """
     if isinstance(data, Engine):
         data = data.detach()
     made = ops.tensor(data, dtype=dtype, device=as_device(device))
@@ -171,7 +236,13 @@ def tensor(
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
-    """`data` as a tensor, in the same memory where that is possible."""
+    """`data` as a tensor, in the same memory where that is possible.
+
+    Examples
+    --------
+    >>> torch.as_tensor([1.0, 2.0])
+    tensor([1., 2.])
+    """
     if isinstance(data, Tensor):
         return data.to(device, dtype)
     made = ops.asarray(data, dtype=dtype, device=as_device(device))
@@ -179,13 +250,28 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
 
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
-    """:func:`as_tensor`, or a copy."""
+    """:func:`as_tensor`, or a copy.
+
+    Examples
+    --------
+    >>> torch.asarray([1.0, 2.0])
+    tensor([1., 2.])
+    """
     made = as_tensor(obj, dtype, device)
     return made.clone() if copy else made
 
 
 def from_numpy(ndarray: Any) -> Any:
-    """A tensor on the CPU in the memory of a NumPy array."""
+    """A tensor on the CPU in the memory of a NumPy array.
+
+    Examples
+    --------
+    >>> array = np.zeros(2)
+    >>> x = torch.from_numpy(array)
+    >>> array[0] = 5
+    >>> x
+    tensor([5., 0.], dtype=torch.float64)
+    """
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(ndarray).__name__}")
     return ours(ops.asarray(ndarray, device="cpu"))
@@ -200,7 +286,14 @@ def full(
     requires_grad: bool = False,
     **options: Any,
 ) -> Any:
-    """One number everywhere; its kind is the dtype's."""
+    """One number everywhere; its kind is the dtype's.
+
+    Examples
+    --------
+    >>> torch.full((2, 2), 0.5)
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]])
+    """
     _refuse("full", options)
     shape = lengths((size,)) if isinstance(size, (tuple, list)) else (size,)
     made = ops.full(shape, fill_value, dtype=dtype, device=as_device(device))
@@ -210,7 +303,13 @@ def full(
 def full_like(
     input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, **options: Any
 ) -> Any:
-    """``full`` in the shape and dtype of another tensor."""
+    """``full`` in the shape and dtype of another tensor.
+
+    Examples
+    --------
+    >>> torch.full_like(torch.zeros(2), 7)
+    tensor([7., 7.])
+    """
     requires_grad = options.pop("requires_grad", False)
     _refuse("full_like", options)
     return _done(
@@ -231,7 +330,15 @@ def arange(
     requires_grad: bool = False,
     **options: Any,
 ) -> Any:
-    """Numbers from `start` (0) up to but without `end`, `step` (1) apart; int64 if all are ints."""
+    """Numbers from `start` (0) up to but without `end`, `step` (1) apart; int64 if all are ints.
+
+    Examples
+    --------
+    >>> torch.arange(3)
+    tensor([0, 1, 2])
+    >>> torch.arange(0.0, 1.0, 0.25)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500])
+    """
     named = {key: options.pop(key) for key in ("start", "end", "step") if key in options}
     _refuse("arange", options)
     first: tuple[Any, ...] = bounds
@@ -258,51 +365,108 @@ def linspace(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
-    """`steps` numbers from `start` to `end`, both among them, evenly apart."""
+    """`steps` numbers from `start` to `end`, both among them, evenly apart.
+
+    Examples
+    --------
+    >>> torch.linspace(0, 1, 5)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
     start, end = (v.item() if isinstance(v, Engine) else v for v in (start, end))
     made = ops.linspace(start, end, int(steps), dtype=dtype, device=as_device(device))
     return _done(made, requires_grad)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Any) -> Any:
-    """Powers of `base` with exponents as of :func:`linspace`."""
+    """Powers of `base` with exponents as of :func:`linspace`.
+
+    Examples
+    --------
+    >>> torch.logspace(0, 2, 3)
+    tensor([  1.,  10., 100.])
+    """
     return ours(ops.pow(base, linspace(start, end, steps, **options)))
 
 
 def eye(
     n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, **options: Any
 ) -> Any:
-    """Ones on the diagonal of a matrix of zeros."""
+    """Ones on the diagonal of a matrix of zeros.
+
+    Examples
+    --------
+    >>> torch.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     requires_grad = options.pop("requires_grad", False)
     _refuse("eye", options)
     return _done(ops.eye(n, m, dtype=dtype, device=as_device(device)), requires_grad)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
-    """Coordinates of a grid, a tensor for each axis."""
+    """Coordinates of a grid, a tensor for each axis.
+
+    Examples
+    --------
+    >>> x, y = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")
+    >>> y
+    tensor([[0, 1, 2],
+            [0, 1, 2]])
+    """
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
         tensors = tuple(tensors[0])
     return ours(tuple(ops.meshgrid(*tensors, indexing=indexing)))
 
 
 def cartesian_prod(*tensors: Any) -> Any:
-    """Rows of all combinations."""
+    """Rows of all combinations.
+
+    Examples
+    --------
+    >>> torch.cartesian_prod(torch.tensor([1, 2]), torch.tensor([5, 6]))
+    tensor([[1, 5],
+            [1, 6],
+            [2, 5],
+            [2, 6]])
+    """
     grids = meshgrid(*tensors)
     return ours(ops.stack([ops.flatten(g) for g in grids], axis=1))
 
 
 def tril_indices(row: int, col: int, offset: int = 0, **options: Any) -> Any:
-    """Places of the lower triangle."""
+    """Places of the lower triangle.
+
+    Examples
+    --------
+    >>> torch.tril_indices(2, 2)
+    tensor([[0, 1, 1],
+            [0, 0, 1]])
+    """
     return tensor(np.stack(np.tril_indices(row, offset, col)), **options)
 
 
 def triu_indices(row: int, col: int, offset: int = 0, **options: Any) -> Any:
-    """Places of the upper triangle."""
+    """Places of the upper triangle.
+
+    Examples
+    --------
+    >>> torch.triu_indices(2, 2)
+    tensor([[0, 0, 1],
+            [0, 1, 1]])
+    """
     return tensor(np.stack(np.triu_indices(row, offset, col)), **options)
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:
-    """int64 rows with a 1 at the place that each number names."""
+    """int64 rows with a 1 at the place that each number names.
+
+    Examples
+    --------
+    >>> torch.nn.functional.one_hot(torch.tensor([0, 2]), 3)
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
     if num_classes == -1:
         num_classes = int(ops.max(tensor).item()) + 1
     classes = ops.arange(num_classes, device=tensor.device)
@@ -310,7 +474,13 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 def randint(*bounds: Any, generator: Any = None, dtype: Any = None, **options: Any) -> Any:
-    """Random integers: ``randint(high, size)`` or ``randint(low, high, size)``, `high` left out."""
+    """Random integers: ``randint(high, size)`` or ``randint(low, high, size)``, `high` left out.
+
+    Examples
+    --------
+    >>> sorted(set(torch.randint(3, (100,)).tolist()))
+    [0, 1, 2]
+    """
     values = list(bounds)
     size = options.pop("size") if "size" in options else values.pop()
     if "high" in options:
@@ -327,12 +497,24 @@ def randint(*bounds: Any, generator: Any = None, dtype: Any = None, **options: A
 
 
 def randint_like(input: Any, *bounds: Any) -> Any:
-    """:func:`randint` in the shape and dtype of another tensor."""
+    """:func:`randint` in the shape and dtype of another tensor.
+
+    Examples
+    --------
+    >>> torch.randint_like(torch.zeros(2, 3), 5).shape
+    torch.Size([2, 3])
+    """
     return randint(*bounds, input.array.shape, dtype=input.array.dtype, device=input.device)
 
 
 def randperm(n: int, *, generator: Any = None, device: Any = None, dtype: Any = None) -> Any:
-    """The numbers from 0 to ``n - 1`` in random order."""
+    """The numbers from 0 to ``n - 1`` in random order.
+
+    Examples
+    --------
+    >>> sorted(torch.randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
     made = _generator(generator).permutation(int(n), device=as_device(device))
     return ours(made if dtype is None else ops.astype(made, dtype))
 
@@ -347,7 +529,13 @@ def normal(
     dtype: Any = None,
     requires_grad: bool = False,
 ) -> Any:
-    """Normally distributed numbers of a mean and deviation, which may be tensors."""
+    """Normally distributed numbers of a mean and deviation, which may be tensors.
+
+    Examples
+    --------
+    >>> torch.normal(0.0, 1.0, (2, 3)).shape
+    torch.Size([2, 3])
+    """
     made = _generator(generator).normal(
         mean, std, None if size is None else tuple(size), dtype=dtype, device=as_device(device)
     )
@@ -355,7 +543,13 @@ def normal(
 
 
 def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
-    """1 with the probability that an element of `input` is, else 0; of its dtype."""
+    """1 with the probability that an element of `input` is, else 0; of its dtype.
+
+    Examples
+    --------
+    >>> torch.bernoulli(torch.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
     chance = ops.full(input.array.shape, p, device=input.device) if p is not None else input
     return ours(_generator(generator).bernoulli(chance, dtype=input.array.dtype))
 
@@ -363,7 +557,13 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
 def multinomial(
     input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None
 ) -> Any:
-    """Places drawn with the weights of a vector, or of each row of a matrix."""
+    """Places drawn with the weights of a vector, or of each row of a matrix.
+
+    Examples
+    --------
+    >>> torch.multinomial(torch.tensor([0.0, 1.0, 0.0]), 1)
+    tensor([1])
+    """
     rows = input.detach()
     if rows.array.ndim == 1:
         drawn = _generator(generator).choice(

@@ -27,7 +27,15 @@ def set_printoptions(
     profile: str | None = None,
     sci_mode: bool | None = None,
 ) -> None:
-    """Choose how tensors are printed; what is not given stays, but for `sci_mode`."""
+    """Choose how tensors are printed; what is not given stays, but for `sci_mode`.
+
+    Examples
+    --------
+    >>> torch.set_printoptions(precision=2)
+    >>> torch.tensor([1 / 3])
+    tensor([0.33])
+    >>> torch.set_printoptions(precision=4)
+    """
     if profile is not None:
         raise ValueError("set_printoptions: profile= is not known here; give precision and others")
     given = {

@@ -68,12 +68,26 @@ def __getattr__(name: str) -> Any:
 
 
 def get_default_dtype() -> "np.dtype[Any]":
-    """The dtype of Python's floats."""
+    """The dtype of Python's floats.
+
+    Examples
+    --------
+    >>> torch.get_default_dtype()
+    dtype('float32')
+    """
     return config.default_dtype()
 
 
 def set_default_dtype(d: Any) -> None:
-    """Make Python's floats tensors of this dtype, float32 or float64, from here on."""
+    """Make Python's floats tensors of this dtype, float32 or float64, from here on.
+
+    Examples
+    --------
+    >>> torch.set_default_dtype(torch.float64)
+    >>> torch.tensor(1.0).dtype
+    dtype('float64')
+    >>> torch.set_default_dtype(torch.float32)
+    """
     config.set_default_dtype(d)
 
 
@@ -91,6 +105,11 @@ def promote_types(a: "np.dtype[Any]", b: "np.dtype[Any]") -> "np.dtype[Any]":
     """The dtype of a result of tensors of `a` and `b`, both with axes.
 
     A floating dtype stays what it is beside integers, ``int64`` with ``float16`` is ``float16``.
+
+    Examples
+    --------
+    >>> torch.promote_types(torch.int64, torch.float32)
+    dtype('float32')
     """
     if a == b:
         return a
@@ -112,6 +131,11 @@ def result_type(x: Any, y: Any) -> "np.dtype[Any]":
 
     Tensors with axes decide; one without axes, and after that a number, counts only if its kind
     is higher (bool, integer, floating, complex).
+
+    Examples
+    --------
+    >>> torch.result_type(torch.tensor([1, 2]), 1.0)
+    dtype('float32')
     """
     ranks: list[list[np.dtype[Any]]] = [[], [], []]
     for operand in (x, y):
@@ -183,15 +207,33 @@ def _beside(x: Engine, number: Any) -> Engine:
 
 
 def is_floating_point(x: Engine) -> Any:
-    """Whether the elements are floating point numbers."""
+    """Whether the elements are floating point numbers.
+
+    Examples
+    --------
+    >>> torch.is_floating_point(torch.tensor([1.0]))
+    True
+    """
     return x.array.dtype.kind in "fV"
 
 
 def is_complex(x: Engine) -> Any:
-    """Whether the elements are complex numbers."""
+    """Whether the elements are complex numbers.
+
+    Examples
+    --------
+    >>> torch.is_complex(torch.tensor([1j]))
+    True
+    """
     return x.array.dtype.kind == "c"
 
 
 def can_cast(source: "np.dtype[Any]", target: "np.dtype[Any]") -> Any:
-    """Whether no kind is lost: floats do not become integers, numbers no bools."""
+    """Whether no kind is lost: floats do not become integers, numbers no bools.
+
+    Examples
+    --------
+    >>> torch.can_cast(torch.float32, torch.int64)
+    False
+    """
     return _category(source) <= _category(target)

@@ -81,17 +81,35 @@ def _scaled(y: Any, alpha: Any) -> Any:
 
 
 def add(input: Any, other: Any, *, alpha: Any = None) -> Any:
-    """``input + alpha * other``."""
+    """``input + alpha * other``.
+
+    Examples
+    --------
+    >>> torch.add(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]), alpha=2)
+    tensor([ 7., 10.])
+    """
     return _add(input, _scaled(other, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = None) -> Any:
-    """``input - alpha * other``."""
+    """``input - alpha * other``.
+
+    Examples
+    --------
+    >>> torch.sub(torch.tensor([3.0, 4.0]), 1)
+    tensor([2., 3.])
+    """
     return _subtract(input, _scaled(other, alpha))
 
 
 def rsub(input: Any, other: Any) -> Any:
-    """``other - input``."""
+    """``other - input``.
+
+    Examples
+    --------
+    >>> torch.rsub(torch.tensor([3.0, 4.0]), 1)
+    tensor([-2., -3.])
+    """
     return _subtract(other, input)
 
 
@@ -102,6 +120,13 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     ----------
     input, other : Tensor or number
     rounding_mode : {None, "trunc", "floor"}
+
+    Examples
+    --------
+    >>> torch.div(torch.tensor([7, -7]), 2)
+    tensor([ 3.5000, -3.5000])
+    >>> torch.div(torch.tensor([7, -7]), 2, rounding_mode="trunc")
+    tensor([ 3, -3])
     """
     if rounding_mode is None:
         return _divide(input, other)
@@ -129,13 +154,25 @@ minimum = _binary("minimum", ops.minimum)
 
 
 def fmod(input: Any, other: Any) -> Any:
-    """Remainder of the division that rounds towards zero: it has the sign of `input`."""
+    """Remainder of the division that rounds towards zero: it has the sign of `input`.
+
+    Examples
+    --------
+    >>> torch.fmod(torch.tensor([7.0, -7.0]), 3)
+    tensor([ 1., -1.])
+    """
     x, y = promoted(input, other)
     return _subtract(x, multiply(div(x, y, rounding_mode="trunc"), y))
 
 
 def pow(input: Any, exponent: Any) -> Any:
-    """``input ** exponent``."""
+    """``input ** exponent``.
+
+    Examples
+    --------
+    >>> torch.pow(torch.tensor([1.0, 2.0]), 3)
+    tensor([1., 8.])
+    """
     x = operand(input, exponent)
     if (
         isinstance(x, Engine)
@@ -151,7 +188,13 @@ def pow(input: Any, exponent: Any) -> Any:
 
 
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
-    """`input`, at least `min` and at most `max`: numbers or tensors, or None."""
+    """`input`, at least `min` and at most `max`: numbers or tensors, or None.
+
+    Examples
+    --------
+    >>> torch.clamp(torch.tensor([-1.0, 0.5, 3.0]), 0, 1)
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
     result = input
@@ -169,7 +212,15 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
 
 
 def round(input: Any, *, decimals: int = 0) -> Any:
-    """To the nearest integer, ties to the even one; or to so many decimals."""
+    """To the nearest integer, ties to the even one; or to so many decimals.
+
+    Examples
+    --------
+    >>> torch.round(torch.tensor([0.5, 1.5]))
+    tensor([0., 2.])
+    >>> torch.round(torch.tensor([1.234]), decimals=1)
+    tensor([1.2000])
+    """
     if decimals:
         scale = 10.0**decimals
         return ours(ops.divide(ops.round(ops.multiply(input, scale)), scale))
@@ -177,17 +228,35 @@ def round(input: Any, *, decimals: int = 0) -> Any:
 
 
 def rsqrt(input: Any) -> Any:
-    """``1 / sqrt(input)``."""
+    """``1 / sqrt(input)``.
+
+    Examples
+    --------
+    >>> torch.rsqrt(torch.tensor([4.0, 0.25]))
+    tensor([0.5000, 2.0000])
+    """
     return ours(ops.divide(1.0, ops.sqrt(floating(input))))
 
 
 def frac(input: Any) -> Any:
-    """What is behind the point."""
+    """What is behind the point.
+
+    Examples
+    --------
+    >>> torch.frac(torch.tensor([1.5, -1.5]))
+    tensor([ 0.5000, -0.5000])
+    """
     return ours(ops.subtract(input, ops.trunc(input)))
 
 
 def logit(input: Any, eps: float | None = None) -> Any:
-    """``log(p / (1 - p))``; with `eps` of p clamped to ``[eps, 1 - eps]``."""
+    """``log(p / (1 - p))``; with `eps` of p clamped to ``[eps, 1 - eps]``.
+
+    Examples
+    --------
+    >>> torch.logit(torch.tensor([0.5, 0.75]))
+    tensor([0.0000, 1.0986])
+    """
     p = floating(input)
     if eps is not None:
         p = ops.clip(p, eps, 1 - eps)
@@ -195,22 +264,47 @@ def logit(input: Any, eps: float | None = None) -> Any:
 
 
 def lerp(input: Any, end: Any, weight: Any) -> Any:
-    """``input + weight * (end - input)``."""
+    """``input + weight * (end - input)``.
+
+    Examples
+    --------
+    >>> torch.lerp(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 4.0]), 0.5)
+    tensor([0.5000, 3.0000])
+    """
     return _add(input, multiply(weight, _subtract(end, input)))
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
-    """``input + value * tensor1 * tensor2``."""
+    """``input + value * tensor1 * tensor2``.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    >>> torch.addcmul(torch.ones(2), a, b, value=0.5)
+    tensor([2.5000, 5.0000])
+    """
     return add(input, multiply(tensor1, tensor2), alpha=value)
 
 
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
-    """``input + value * tensor1 / tensor2``."""
+    """``input + value * tensor1 / tensor2``.
+
+    Examples
+    --------
+    >>> torch.addcdiv(torch.ones(2), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))
+    tensor([1.5000, 1.5000])
+    """
     return add(input, _divide(tensor1, tensor2), alpha=value)
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition holds, else `other`; the condition alone: its places."""
+    """`input` where the condition holds, else `other`; the condition alone: its places.
+
+    Examples
+    --------
+    >>> torch.where(torch.tensor([True, False]), torch.tensor([1.0, 2.0]), 0)
+    tensor([1., 0.])
+    """
     if input is None and other is None:
         return ours(ops.nonzero(condition))
     x, y = promoted(input, other)
@@ -221,7 +315,13 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
 
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
-    """`input` with `value` where the mask holds."""
+    """`input` with `value` where the mask holds.
+
+    Examples
+    --------
+    >>> torch.masked_fill(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), 0)
+    tensor([0., 2.])
+    """
     if isinstance(value, Engine):
         value = ops.astype(value, input.array.dtype)
     elif input.array.dtype.kind in "biu" and category_of(value) == 2:
@@ -230,26 +330,50 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
 
 
 def nan_to_num(input: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
-    """Other numbers in the place of NaN and the infinities; these by default the largest."""
+    """Other numbers in the place of NaN and the infinities; these by default the largest.
+
+    Examples
+    --------
+    >>> torch.nan_to_num(torch.tensor([1.0, torch.nan]), nan=0.0)
+    tensor([1., 0.])
+    """
     return ours(ops.nan_to_num(input, nan=nan, posinf=posinf, neginf=neginf))
 
 
 def isclose(
     input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Any:
-    """Whether ``|input - other| <= atol + rtol * |other|``."""
+    """Whether ``|input - other| <= atol + rtol * |other|``.
+
+    Examples
+    --------
+    >>> torch.isclose(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.1]))
+    tensor([ True, False])
+    """
     return ours(ops.isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
 def allclose(
     input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
-    """Whether :func:`isclose` holds for all elements; a Python bool."""
+    """Whether :func:`isclose` holds for all elements; a Python bool.
+
+    Examples
+    --------
+    >>> torch.allclose(torch.tensor([1.0]), torch.tensor([1.0 + 1e-9]))
+    True
+    """
     return bool(ops.allclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
 def equal(input: Any, other: Any) -> bool:
-    """Whether shapes and all elements are the same; a Python bool."""
+    """Whether shapes and all elements are the same; a Python bool.
+
+    Examples
+    --------
+    >>> torch.equal(torch.tensor([1, 2]), torch.tensor([1, 2]))
+    True
+    """
     if input.array.shape != other.array.shape:
         return False
     return bool(ops.all(eq(input, other)).item())
@@ -263,7 +387,13 @@ def _logical(name: str, engine: Any) -> Callable[..., Any]:
 
 
 def logical_not(input: Any) -> Any:
-    """Whether an element is 0 or False."""
+    """Whether an element is 0 or False.
+
+    Examples
+    --------
+    >>> torch.logical_not(torch.tensor([0, 3]))
+    tensor([ True, False])
+    """
     return ours(ops.logical_not(ops.astype(input, bool)))
 
 
@@ -331,7 +461,13 @@ _SAME = {
 
 
 def sign(input: Any) -> Any:
-    """-1, 0 or 1."""
+    """-1, 0 or 1.
+
+    Examples
+    --------
+    >>> torch.sign(torch.tensor([-2.0, 0.0, 5.0]))
+    tensor([-1.,  0.,  1.])
+    """
     return ours(ops.sign(input) if input.array.dtype.kind != "b" else ops.asarray(input))
 
 

@@ -33,7 +33,15 @@ def _synchronize(device: Any = None) -> None:
 def autocast(
     device_type: Any = "cuda", dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
 ) -> Any:
-    """The engine's ``autocast``, in float16 on CUDA and bfloat16 on the CPU by default."""
+    """The engine's ``autocast``, in float16 on CUDA and bfloat16 on the CPU by default.
+
+    Examples
+    --------
+    >>> with torch.autocast("cpu"):
+    ...     y = torch.ones(2, 3) @ torch.ones(3, 2)
+    >>> y.dtype
+    dtype(bfloat16)
+    """
     if not enabled:
         yield
         return

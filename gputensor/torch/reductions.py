@@ -44,7 +44,13 @@ def _aliases(dim: Any, keepdim: bool, options: dict[str, Any], name: str) -> tup
 def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **options: Any
 ) -> Any:
-    """Sum over all axes or some; integers and bools add up in int64."""
+    """Sum over all axes or some; integers and bools add up in int64.
+
+    Examples
+    --------
+    >>> torch.sum(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=0)
+    tensor([4., 6.])
+    """
     dim, keepdim = _aliases(dim, keepdim, options, "sum")
     if dtype is None and input.array.dtype.kind in "biu":
         dtype = np.int64
@@ -52,7 +58,13 @@ def sum(
 
 
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    """:func:`sum` of the elements that are not NaN."""
+    """:func:`sum` of the elements that are not NaN.
+
+    Examples
+    --------
+    >>> torch.nansum(torch.tensor([1.0, torch.nan, 2.0]))
+    tensor(3.)
+    """
     return sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
 
 
@@ -70,7 +82,14 @@ def _of_floats(name: str, input: Any, dtype: Any = None) -> Any:
 def mean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **options: Any
 ) -> Any:
-    """Mean over all axes or some, of floating point numbers."""
+    """Mean over all axes or some, of floating point numbers.
+
+    Examples
+    --------
+    >>> torch.mean(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1, keepdim=True)
+    tensor([[1.5000],
+            [3.5000]])
+    """
     dim, keepdim = _aliases(dim, keepdim, options, "mean")
     return ours(ops.mean(_of_floats("mean", input, dtype), axis=dim, keepdims=keepdim))
 
@@ -78,14 +97,27 @@ def mean(
 def prod(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, **options: Any
 ) -> Any:
-    """Product over all axes or one."""
+    """Product over all axes or one.
+
+    Examples
+    --------
+    >>> torch.prod(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(24.)
+    """
     dim, keepdim = _aliases(dim, keepdim, options, "prod")
     if dtype is None and input.array.dtype.kind in "biu":
         dtype = np.int64
     return ours(ops.prod(input, axis=dim, dtype=dtype, keepdims=keepdim))
 
 
-def _spread(name: str, engine: Any) -> Callable[..., Any]:
+_EXAMPLE = """
+
+    Examples
+    --------
+    """
+
+
+def _spread(name: str, engine: Any, about: str, of_three: str) -> Callable[..., Any]:
     def function(
         input: Any,
         dim: Any = None,
@@ -103,20 +135,38 @@ def _spread(name: str, engine: Any) -> Callable[..., Any]:
         return ours(engine(x, axis=dim, correction=freedom, keepdims=keepdim))
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{engine.__doc__.splitlines()[0]} By default the sample's, of ``n - 1``."
+    function.__doc__ = (
+        f"{about} over all axes or some; by default the sample's, over ``n - 1``.{_EXAMPLE}"
+        f">>> torch.{name}(torch.tensor([1.0, 3.0, 5.0]))\n    tensor({of_three})"
+    )
     return function
 
 
-std, var = _spread("std", ops.std), _spread("var", ops.var)
+std = _spread("std", ops.std, "Standard deviation", "2.")
+var = _spread("var", ops.var, "Variance", "4.")
 
 
 def var_mean(input: Any, dim: Any = None, **options: Any) -> tuple[Any, Any]:
-    """Variance and mean."""
+    """Variance and mean.
+
+    Examples
+    --------
+    >>> variance, mean = torch.var_mean(torch.tensor([1.0, 2.0, 3.0]))
+    >>> variance.item(), mean.item()
+    (1.0, 2.0)
+    """
     return var(input, dim, **options), mean(input, dim, options.get("keepdim", False))
 
 
 def std_mean(input: Any, dim: Any = None, **options: Any) -> tuple[Any, Any]:
-    """Standard deviation and mean."""
+    """Standard deviation and mean.
+
+    Examples
+    --------
+    >>> deviation, mean = torch.std_mean(torch.tensor([1.0, 2.0, 3.0]))
+    >>> deviation.item(), mean.item()
+    (1.0, 2.0)
+    """
     return std(input, dim, **options), mean(input, dim, options.get("keepdim", False))
 
 
@@ -128,7 +178,9 @@ def _chosen(input: Any, places: Any, dim: int, keepdim: bool) -> Pair:
     return Pair(ours(values), ours(places))
 
 
-def _extremum(name: str, engine: Any, places: Any, elementwise: Any) -> Callable[..., Any]:
+def _extremum(
+    name: str, engine: Any, places: Any, elementwise: Any, of_four: str, places_of_four: list[int]
+) -> Callable[..., Any]:
     def function(input: Any, dim: Any = None, keepdim: bool = False, **options: Any) -> Any:
         other = options.pop("other", None)
         if isinstance(dim, Engine) or other is not None:
@@ -144,13 +196,15 @@ def _extremum(name: str, engine: Any, places: Any, elementwise: Any) -> Callable
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
         f"``{name}(x)``, one element; ``{name}(x, dim)``, a pair of values and indices; "
-        f"``{name}(x, y)``, elementwise."
+        f"``{name}(x, y)``, elementwise.{_EXAMPLE}"
+        f">>> x = torch.tensor([[1.0, 5.0], [4.0, 2.0]])\n    >>> torch.{name}(x)\n"
+        f"    tensor({of_four})\n    >>> torch.{name}(x, 1).indices\n    tensor({places_of_four})"
     )
     return function
 
 
-max = _extremum("max", ops.max, ops.argmax, ops.maximum)
-min = _extremum("min", ops.min, ops.argmin, ops.minimum)
+max = _extremum("max", ops.max, ops.argmax, ops.maximum, "5.", [1, 0])
+min = _extremum("min", ops.min, ops.argmin, ops.minimum, "1.", [0, 1])
 
 
 def _amount(name: str, engine: Any) -> Callable[..., Any]:
@@ -173,12 +227,25 @@ def _place(name: str, engine: Any) -> Callable[..., Any]:
 
 
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
-    """Smallest and largest elements."""
+    """Smallest and largest elements.
+
+    Examples
+    --------
+    >>> low, high = torch.aminmax(torch.tensor([3.0, 1.0, 2.0]))
+    >>> low.item(), high.item()
+    (1.0, 3.0)
+    """
     return tuple(ours(f(input, axis=dim, keepdims=keepdim)) for f in (ops.min, ops.max))
 
 
 def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The middle element, the lower one of two; with `dim` a pair of values and indices."""
+    """The middle element, the lower one of two; with `dim` a pair of values and indices.
+
+    Examples
+    --------
+    >>> torch.median(torch.tensor([3.0, 1.0, 2.0, 4.0]))
+    tensor(2.)
+    """
     if dim is None:
         flat = ops.flatten(input)
         order = ops.argsort(flat)
@@ -201,17 +268,35 @@ def _total(name: str, engine: Any) -> Callable[..., Any]:
 
 
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
-    """Logarithm of the sum of exponentials."""
+    """Logarithm of the sum of exponentials.
+
+    Examples
+    --------
+    >>> torch.logsumexp(torch.zeros(2, 4), dim=1)
+    tensor([1.3863, 1.3863])
+    """
     return ours(ops.logsumexp(floating(input), axis=_axes(dim), keepdims=keepdim))
 
 
 def softmax(input: Any, dim: Any = None, dtype: Any = None, **options: Any) -> Any:
-    """Exponentials over their sum along `dim`."""
+    """Exponentials over their sum along `dim`.
+
+    Examples
+    --------
+    >>> torch.softmax(torch.tensor([0.0, 1.0]), dim=0)
+    tensor([0.2689, 0.7311])
+    """
     return _soft(ops.softmax, "softmax", input, dim, dtype, options)
 
 
 def log_softmax(input: Any, dim: Any = None, dtype: Any = None, **options: Any) -> Any:
-    """Logarithm of :func:`softmax`."""
+    """Logarithm of :func:`softmax`.
+
+    Examples
+    --------
+    >>> torch.log_softmax(torch.tensor([0.0, 1.0]), dim=0)
+    tensor([-1.3133, -0.3133])
+    """
     return _soft(ops.log_softmax, "log_softmax", input, dim, dtype, options)
 
 
@@ -225,31 +310,62 @@ def _soft(engine: Any, name: str, input: Any, dim: Any, dtype: Any, options: dic
 
 
 def all(input: Any, dim: Any = None, keepdim: bool = False, **options: Any) -> Any:
-    """Whether all elements are true."""
+    """Whether all elements are true.
+
+    Examples
+    --------
+    >>> torch.all(torch.tensor([True, False]))
+    tensor(False)
+    """
     dim, keepdim = _aliases(dim, keepdim, options, "all")
     return ours(ops.all(input, axis=dim, keepdims=keepdim))
 
 
 def any(input: Any, dim: Any = None, keepdim: bool = False, **options: Any) -> Any:
-    """Whether some element is true."""
+    """Whether some element is true.
+
+    Examples
+    --------
+    >>> torch.any(torch.tensor([True, False]))
+    tensor(True)
+    """
     dim, keepdim = _aliases(dim, keepdim, options, "any")
     return ours(ops.any(input, axis=dim, keepdims=keepdim))
 
 
 def count_nonzero(input: Any, dim: Any = None) -> Any:
-    """Number of elements that are not 0."""
+    """Number of elements that are not 0.
+
+    Examples
+    --------
+    >>> torch.count_nonzero(torch.tensor([0, 3, 4]))
+    tensor(2)
+    """
     return ours(ops.count_nonzero(input, axis=_axes(dim)))
 
 
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
-    """Norm of the elements as a vector; `p` is 2 for ``"fro"``."""
+    """Norm of the elements as a vector; `p` is 2 for ``"fro"``.
+
+    Examples
+    --------
+    >>> torch.norm(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
     p = 2 if p in ("fro", None) else p
     x = _of_floats("norm", input)
     return ours(linalg.vector_norm(x, axis=_axes(dim), ord=p, keepdims=keepdim))
 
 
 def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Pair:
-    """Pair of sorted values and of the indices that they come from."""
+    """Pair of sorted values and of the indices that they come from.
+
+    Examples
+    --------
+    >>> values, indices = torch.sort(torch.tensor([3.0, 1.0, 2.0]))
+    >>> values, indices
+    (tensor([1., 2., 3.]), tensor([1, 2, 0]))
+    """
     if not input.array.ndim:
         return Pair(ours(ops.positive(input)), ours(ops.zeros((), dtype=np.int64)))
     places = ops.argsort(input, axis=dim, descending=descending)
@@ -257,18 +373,36 @@ def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = 
 
 
 def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
-    """Indices that would sort along `dim`."""
+    """Indices that would sort along `dim`.
+
+    Examples
+    --------
+    >>> torch.argsort(torch.tensor([3.0, 1.0, 2.0]))
+    tensor([1, 2, 0])
+    """
     return ours(ops.argsort(input, axis=dim, descending=descending))
 
 
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Pair:
-    """Pair of the `k` largest (or smallest) elements along `dim`, in order, and their indices."""
+    """Pair of the `k` largest (or smallest) elements along `dim`, in order, and their indices.
+
+    Examples
+    --------
+    >>> torch.topk(torch.tensor([3.0, 1.0, 2.0]), 2).values
+    tensor([3., 2.])
+    """
     found = ops.topk(input, k, axis=dim, largest=largest)
     return Pair(ours(found.values), ours(found.indices))
 
 
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Pair:
-    """Pair of the `k`-th smallest element along `dim`, counted from 1, and its index."""
+    """Pair of the `k`-th smallest element along `dim`, counted from 1, and its index.
+
+    Examples
+    --------
+    >>> torch.kthvalue(torch.tensor([3.0, 1.0, 2.0]), 2).values
+    tensor(2.)
+    """
     n = input.array.shape[dim]
     if not 1 <= k <= n:
         raise ShapeError(f"kthvalue: k is {k}; axis {dim} has {n} elements")
@@ -284,7 +418,13 @@ def unique(
     return_counts: bool = False,
     dim: Any = None,
 ) -> Any:
-    """Different elements in order; on demand all elements' places among them, and counts."""
+    """Different elements in order; on demand all elements' places among them, and counts.
+
+    Examples
+    --------
+    >>> torch.unique(torch.tensor([3, 1, 3]), return_counts=True)
+    (tensor([1, 3]), tensor([1, 2]))
+    """
     if dim is not None:
         raise ValueError(
             "unique: dim= is not known here; elements of the whole tensor are compared"
@@ -299,17 +439,35 @@ def unique(
 
 
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each number from 0 on is there, or the sum of its weights."""
+    """How often each number from 0 on is there, or the sum of its weights.
+
+    Examples
+    --------
+    >>> torch.bincount(torch.tensor([0, 2, 2]))
+    tensor([1, 0, 2])
+    """
     return ours(ops.bincount(input, weights=weights, minlength=minlength))
 
 
 def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """Quantiles with linear interpolation."""
+    """Quantiles with linear interpolation.
+
+    Examples
+    --------
+    >>> torch.quantile(torch.tensor([1.0, 2.0, 3.0, 4.0]), 0.5)
+    tensor(2.5000)
+    """
     return ours(ops.quantile(input, q, axis=dim, keepdims=keepdim))
 
 
 def dist(input: Any, other: Any, p: float = 2) -> Any:
-    """Norm of the difference."""
+    """Norm of the difference.
+
+    Examples
+    --------
+    >>> torch.dist(torch.tensor([0.0, 0.0]), torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
     return norm(ops.subtract(input, other), p)
 
 

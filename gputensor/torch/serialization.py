@@ -26,6 +26,12 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, **optio
     ------
     ValueError
         If it is another file, such as one of PyTorch's own.
+
+    Examples
+    --------
+    >>> torch.save({"weight": torch.ones(2), "epoch": 3}, "state.pt")
+    >>> torch.load("state.pt")
+    OrderedDict([('weight', tensor([1., 1.])), ('epoch', 3)])
     """
     found = serialization.load(f, as_device("cpu" if callable(map_location) else map_location))
     return map_tree(ours, found)

@@ -23,7 +23,14 @@ def lengths(sizes: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def reshape(input: Any, *shape: Any, **named: Any) -> Any:
-    """The elements in another shape, one length of which may be -1."""
+    """The elements in another shape, one length of which may be -1.
+
+    Examples
+    --------
+    >>> torch.reshape(torch.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
     return ours(ops.reshape(input, lengths(named.get("shape", shape) or shape)))
 
 
@@ -50,7 +57,13 @@ def reshape_as(input: Any, other: Any) -> Any:
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
-    """Axes from `start_dim` to `end_dim` as one."""
+    """Axes from `start_dim` to `end_dim` as one.
+
+    Examples
+    --------
+    >>> torch.flatten(torch.ones(2, 3, 4), 1).shape
+    torch.Size([2, 12])
+    """
     shape = input.array.shape
     if not shape:
         return reshape(input, 1)
@@ -64,14 +77,26 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:
-    """One axis as several."""
+    """One axis as several.
+
+    Examples
+    --------
+    >>> torch.unflatten(torch.ones(6, 2), 0, (2, 3)).shape
+    torch.Size([2, 3, 2])
+    """
     shape = input.array.shape
     dim %= len(shape)
     return reshape(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
 
 
 def squeeze(input: Any, dim: Any = None) -> Any:
-    """Without the axes of length 1, all or those in `dim`; others stay."""
+    """Without the axes of length 1, all or those in `dim`; others stay.
+
+    Examples
+    --------
+    >>> torch.squeeze(torch.ones(1, 3, 1)).shape
+    torch.Size([3])
+    """
     shape = input.array.shape
     dims = range(len(shape)) if dim is None else dim if isinstance(dim, (tuple, list)) else (dim,)
     for d in dims:
@@ -82,7 +107,13 @@ def squeeze(input: Any, dim: Any = None) -> Any:
 
 
 def unsqueeze(input: Any, dim: int) -> Any:
-    """With an axis of length 1 at `dim`."""
+    """With an axis of length 1 at `dim`.
+
+    Examples
+    --------
+    >>> torch.unsqueeze(torch.ones(3), 0).shape
+    torch.Size([1, 3])
+    """
     n = input.array.ndim
     if not -n - 1 <= dim <= n:
         raise ShapeError(f"unsqueeze: dim {dim} is out of range, allowed are {-n - 1} to {n}")
@@ -90,26 +121,50 @@ def unsqueeze(input: Any, dim: int) -> Any:
 
 
 def permute(input: Any, *dims: Any, **named: Any) -> Any:
-    """Axes in the order `dims`."""
+    """Axes in the order `dims`.
+
+    Examples
+    --------
+    >>> torch.permute(torch.ones(2, 3, 4), (2, 0, 1)).shape
+    torch.Size([4, 2, 3])
+    """
     return ours(ops.permute_dims(input, lengths(named.get("dims", dims) or dims)))
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
-    """Two axes exchanged."""
+    """Two axes exchanged.
+
+    Examples
+    --------
+    >>> torch.transpose(torch.ones(2, 3, 4), 0, 2).shape
+    torch.Size([4, 3, 2])
+    """
     if not input.array.ndim:
         return input
     return ours(ops.swapaxes(input, dim0, dim1))
 
 
 def t(input: Any) -> Any:
-    """A matrix with rows and columns exchanged; a vector as it is."""
+    """A matrix with rows and columns exchanged; a vector as it is.
+
+    Examples
+    --------
+    >>> torch.t(torch.ones(2, 3)).shape
+    torch.Size([3, 2])
+    """
     if input.array.ndim > 2:
         raise ShapeError(f"t: for two axes at most, the shape is {input.array.shape}")
     return input if input.array.ndim < 2 else ours(ops.permute_dims(input, (1, 0)))
 
 
 def movedim(input: Any, source: Any, destination: Any) -> Any:
-    """Axes moved to other places."""
+    """Axes moved to other places.
+
+    Examples
+    --------
+    >>> torch.movedim(torch.ones(2, 3, 4), 0, -1).shape
+    torch.Size([3, 4, 2])
+    """
     return ours(ops.moveaxis(input, source, destination))
 
 
@@ -137,12 +192,25 @@ def repeat(input: Any, *repeats: Any) -> Any:
 
 
 def tile(input: Any, *dims: Any) -> Any:
-    """:func:`repeat`, where counts that are missing in front are 1."""
+    """:func:`repeat`, where counts that are missing in front are 1.
+
+    Examples
+    --------
+    >>> torch.tile(torch.tensor([1, 2]), (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
     return ours(ops.tile(input, lengths(dims)))
 
 
 def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
-    """Each element several times in a row."""
+    """Each element several times in a row.
+
+    Examples
+    --------
+    >>> torch.repeat_interleave(torch.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
+    """
     return ours(ops.repeat(input, repeats, axis=dim))
 
 
@@ -156,7 +224,13 @@ def _alike(tensors: Any) -> list[Any]:
 
 
 def cat(tensors: Any, dim: int = 0, **named: Any) -> Any:
-    """Tensors one after the other along an axis."""
+    """Tensors one after the other along an axis.
+
+    Examples
+    --------
+    >>> torch.cat((torch.ones(2), torch.zeros(1)))
+    tensor([1., 1., 0.])
+    """
     listed = _alike(tensors)
     if any(x.array.ndim > 1 for x in listed):
         listed = [x for x in listed if x.array.shape != (0,)]
@@ -164,17 +238,36 @@ def cat(tensors: Any, dim: int = 0, **named: Any) -> Any:
 
 
 def stack(tensors: Any, dim: int = 0) -> Any:
-    """Tensors of one shape along a new axis."""
+    """Tensors of one shape along a new axis.
+
+    Examples
+    --------
+    >>> torch.stack((torch.ones(2), torch.zeros(2))).shape
+    torch.Size([2, 2])
+    """
     return ours(ops.stack(_alike(tensors), axis=dim))
 
 
 def hstack(tensors: Any) -> Any:
-    """Tensors side by side."""
+    """Tensors side by side.
+
+    Examples
+    --------
+    >>> torch.hstack((torch.ones(2), torch.zeros(1)))
+    tensor([1., 1., 0.])
+    """
     return ours(ops.hstack(_alike(tensors)))
 
 
 def vstack(tensors: Any) -> Any:
-    """Tensors below each other."""
+    """Tensors below each other.
+
+    Examples
+    --------
+    >>> torch.vstack((torch.ones(2), torch.zeros(2)))
+    tensor([[1., 1.],
+            [0., 0.]])
+    """
     return ours(ops.vstack(_alike(tensors)))
 
 
@@ -185,7 +278,13 @@ def _parts(input: Any, dim: int, cuts: list[int]) -> tuple[Any, ...]:
 
 
 def split(input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
-    """Parts along an axis, of one length (the last may be shorter) or of those listed."""
+    """Parts along an axis, of one length (the last may be shorter) or of those listed.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in torch.split(torch.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
     n, size = input.array.shape[dim], split_size_or_sections
     if isinstance(size, (list, tuple)):
         if np.sum(size) != n:
@@ -195,38 +294,82 @@ def split(input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, .
 
 
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
-    """At most so many parts along an axis, of one length but for the last."""
+    """At most so many parts along an axis, of one length but for the last.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in torch.chunk(torch.arange(5), 2)]
+    [[0, 1, 2], [3, 4]]
+    """
     n = input.array.shape[dim]
     return split(input, max(1, -(-n // chunks)), dim)
 
 
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
-    """Parts along an axis, without it."""
+    """Parts along an axis, without it.
+
+    Examples
+    --------
+    >>> torch.unbind(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    (tensor([1., 2.]), tensor([3., 4.]))
+    """
     return ours(ops.unstack(input, axis=dim))  # type: ignore[no-any-return]
 
 
 def narrow(input: Any, dim: int, start: int, length: int) -> Any:
-    """Part along an axis, of a length."""
+    """Part along an axis, of a length.
+
+    Examples
+    --------
+    >>> torch.narrow(torch.arange(5), 0, 1, 3)
+    tensor([1, 2, 3])
+    """
     return _parts(input, dim, [start, start + length])[1]
 
 
 def select(input: Any, dim: int, index: int) -> Any:
-    """Part at one place of an axis, without it."""
+    """Part at one place of an axis, without it.
+
+    Examples
+    --------
+    >>> torch.select(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
+    tensor([3., 4.])
+    """
     return ours(ops.getitem(input, (*(slice(None),) * (dim % input.array.ndim), index)))
 
 
 def index_select(input: Any, dim: int, index: Any) -> Any:
-    """Parts at several places of an axis."""
+    """Parts at several places of an axis.
+
+    Examples
+    --------
+    >>> torch.index_select(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, torch.tensor([1, 0]))
+    tensor([[2., 1.],
+            [4., 3.]])
+    """
     return ours(ops.take(input, index, axis=dim))
 
 
 def take(input: Any, index: Any) -> Any:
-    """Elements by their place in the flattened tensor."""
+    """Elements by their place in the flattened tensor.
+
+    Examples
+    --------
+    >>> torch.take(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0, 3]))
+    tensor([1., 4.])
+    """
     return ours(ops.getitem(ops.flatten(input), index))
 
 
 def masked_select(input: Any, mask: Any) -> Any:
-    """Elements where the mask holds, in a row."""
+    """Elements where the mask holds, in a row.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> torch.masked_select(x, x > 2)
+    tensor([3., 4.])
+    """
     x, mask = ops.broadcast_arrays(input, mask)
     return ours(ops.getitem(x, mask))
 
@@ -244,7 +387,14 @@ def _key(index: Any, dim: int) -> tuple[Any, ...]:
 
 
 def gather(input: Any, dim: int, index: Any) -> Any:
-    """Elements that `index` names along an axis: ``out[i, j] = x[index[i, j], j]`` for 0."""
+    """Elements that `index` names along an axis: ``out[i, j] = x[index[i, j], j]`` for 0.
+
+    Examples
+    --------
+    >>> torch.gather(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, torch.tensor([[0], [1]]))
+    tensor([[1.],
+            [4.]])
+    """
     if not input.array.ndim:
         return ours(ops.reshape(input, index.array.shape))
     return ours(ops.getitem(input, _key(index, dim)))
@@ -259,37 +409,75 @@ def _source(input: Any, index: Any, src: Any) -> Any:
 
 
 def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None) -> Any:
-    """`input` with `src` at the places that `index` names along an axis."""
+    """`input` with `src` at the places that `index` names along an axis.
+
+    Examples
+    --------
+    >>> torch.scatter(torch.zeros(2, 2), 1, torch.tensor([[0], [1]]), 5.0)
+    tensor([[5., 0.],
+            [0., 5.]])
+    """
     src = _source(input, index, value if src is None else src)
     return ours(ops.index_set(input, _key(index, dim), src))
 
 
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
-    """`input` with `src` added at the places that `index` names along an axis."""
+    """`input` with `src` added at the places that `index` names along an axis.
+
+    Examples
+    --------
+    >>> torch.scatter_add(torch.zeros(3), 0, torch.tensor([0, 0, 2]), torch.ones(3))
+    tensor([2., 0., 1.])
+    """
     added = ops.index_add(input.array.shape, _key(index, dim), _source(input, index, src))
     return ours(ops.add(input, ops.astype(added, input.array.dtype)))
 
 
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
-    """`input` with parts added at several places of an axis."""
+    """`input` with parts added at several places of an axis.
+
+    Examples
+    --------
+    >>> torch.index_add(torch.zeros(3), 0, torch.tensor([0, 0, 2]), torch.ones(3))
+    tensor([2., 0., 1.])
+    """
     key = (*(slice(None),) * (dim % input.array.ndim), index)
     return ours(ops.add(input, ops.index_add(input.array.shape, key, ops.multiply(source, alpha))))
 
 
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
-    """`input` with a number at several places of an axis."""
+    """`input` with a number at several places of an axis.
+
+    Examples
+    --------
+    >>> torch.index_fill(torch.zeros(3), 0, torch.tensor([0, 2]), 7.0)
+    tensor([7., 0., 7.])
+    """
     key = (*(slice(None),) * (dim % input.array.ndim), index)
     return ours(ops.index_set(input, key, value))
 
 
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
-    """`input` with other parts at several places of an axis."""
+    """`input` with other parts at several places of an axis.
+
+    Examples
+    --------
+    >>> torch.index_copy(torch.zeros(3), 0, torch.tensor([0, 2]), torch.tensor([5.0, 6.0]))
+    tensor([5., 0., 6.])
+    """
     key = (*(slice(None),) * (dim % input.array.ndim), index)
     return ours(ops.index_set(input, key, source))
 
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
-    """Places of the elements that are not 0: a row of indices each, or a tensor for each axis."""
+    """Places of the elements that are not 0: a row of indices each, or a tensor for each axis.
+
+    Examples
+    --------
+    >>> torch.nonzero(torch.tensor([0, 3, 4]))
+    tensor([[1],
+            [2]])
+    """
     found = ops.nonzero(input if input.array.ndim else ops.reshape(input, (1,)))
     if as_tuple:
         return ours(found)
@@ -299,43 +487,106 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
 
 
 def flip(input: Any, *dims: Any) -> Any:
-    """Axes in reverse."""
+    """Axes in reverse.
+
+    Examples
+    --------
+    >>> torch.flip(torch.arange(3), (0,))
+    tensor([2, 1, 0])
+    """
     return ours(ops.flip(input, axis=lengths(dims)))
 
 
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
-    """Elements moved along axes; what leaves at one end comes in at the other."""
+    """Elements moved along axes; what leaves at one end comes in at the other.
+
+    Examples
+    --------
+    >>> torch.roll(torch.arange(4), 1)
+    tensor([3, 0, 1, 2])
+    """
     as_tuple = tuple(shifts) if isinstance(shifts, list) else shifts
     return ours(ops.roll(input, as_tuple, axis=tuple(dims) if isinstance(dims, list) else dims))
 
 
 def tril(input: Any, diagonal: int = 0) -> Any:
-    """Lower triangle; zeros elsewhere."""
+    """Lower triangle; zeros elsewhere.
+
+    Examples
+    --------
+    >>> torch.tril(torch.ones(2, 2))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
     return ours(ops.tril(input, k=diagonal))
 
 
 def triu(input: Any, diagonal: int = 0) -> Any:
-    """Upper triangle; zeros elsewhere."""
+    """Upper triangle; zeros elsewhere.
+
+    Examples
+    --------
+    >>> torch.triu(torch.ones(2, 2))
+    tensor([[1., 1.],
+            [0., 1.]])
+    """
     return ours(ops.triu(input, k=diagonal))
 
 
 def diag(input: Any, diagonal: int = 0) -> Any:
-    """Diagonal of a matrix, or the matrix of a diagonal."""
+    """Diagonal of a matrix, or the matrix of a diagonal.
+
+    Examples
+    --------
+    >>> torch.diag(torch.tensor([1.0, 2.0]))
+    tensor([[1., 0.],
+            [0., 2.]])
+    """
     return ours(ops.diag(input, k=diagonal))
 
 
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """Diagonal along two axes."""
+    """Diagonal along two axes.
+
+    Examples
+    --------
+    >>> torch.diagonal(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 4.])
+    """
     return ours(ops.diagonal(input, offset=offset, axis1=dim1, axis2=dim2))
 
 
 def diff(input: Any, n: int = 1, dim: int = -1) -> Any:
-    """Differences of neighbours."""
+    """Differences of neighbours.
+
+    Examples
+    --------
+    >>> torch.diff(torch.tensor([1.0, 4.0, 9.0]))
+    tensor([3., 5.])
+    """
     return ours(ops.diff(input, n=n, axis=dim))
 
 
+def ravel(input: Any) -> Any:
+    """All elements in a row.
+
+    Examples
+    --------
+    >>> torch.ravel(torch.ones(2, 3)).shape
+    torch.Size([6])
+    """
+    return reshape(input, -1)
+
+
 def broadcast_to(input: Any, shape: Any) -> Any:
-    """Axes of length 1 repeated."""
+    """Axes of length 1 repeated.
+
+    Examples
+    --------
+    >>> torch.broadcast_to(torch.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
     return ours(ops.broadcast_to(input, tuple(shape)))
 
 
@@ -352,7 +603,7 @@ METHODS: dict[str, Any] = {
 METHODS |= {
     "argwhere": nonzero,
     "moveaxis": movedim,
-    "ravel": lambda input: reshape(input, -1),
+    "ravel": ravel,
     "swapaxes": transpose,
     "swapdims": transpose,
 }

@@ -37,7 +37,13 @@ __all__ = [
 
 
 class Size(tuple[int, ...]):
-    """Lengths of the axes."""
+    """Lengths of the axes.
+
+    Examples
+    --------
+    >>> torch.Size([2, 3]).numel()
+    6
+    """
 
     __slots__ = ()
 
@@ -58,9 +64,12 @@ class Size(tuple[int, ...]):
 class device(Device):
     """A place for tensors, ``torch.device("cuda:0")``; a context for new ones, too.
 
-    Attributes
-    ----------
-    type : {"cpu", "cuda"}
+    Its ``type`` is ``"cpu"`` or ``"cuda"``, its ``index`` the number of a GPU.
+
+    Examples
+    --------
+    >>> torch.device("cpu").type
+    'cpu'
     """
 
     __slots__ = ()
@@ -89,12 +98,25 @@ _chosen: list[Device] = []  # by set_default_device
 
 
 def set_default_device(where: Any) -> None:
-    """Put new tensors on a device; None for the CPU, or what ``GPUTENSOR_DEVICE`` names."""
+    """Put new tensors on a device; None for the CPU, or what ``GPUTENSOR_DEVICE`` names.
+
+    Examples
+    --------
+    >>> torch.set_default_device("cpu")
+    >>> torch.zeros(2).device
+    device(type='cpu')
+    """
     _chosen[:] = [] if where is None else [as_device(where)]
 
 
 def get_default_device() -> "device":
-    """Device of new tensors."""
+    """Device of new tensors.
+
+    Examples
+    --------
+    >>> torch.get_default_device()
+    device(type='cpu')
+    """
     return device(as_device(None))
 
 
@@ -147,6 +169,12 @@ class Tensor(Engine):
 
     ``torch.Tensor(2, 3)`` makes one of that shape, ``torch.Tensor([1, 2])`` one of these elements,
     of the default dtype; ``torch.tensor(data)`` keeps the dtype of the data.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 2.0]])
+    >>> x.size(), x.view(-1).tolist(), x.max(dim=1).values.item()
+    (torch.Size([1, 2]), [1.0, 2.0], 2.0)
     """
 
     __slots__ = ()
@@ -468,6 +496,11 @@ class Parameter(Tensor):
     data : Tensor
         Its memory is shared.
     requires_grad : bool
+
+    Examples
+    --------
+    >>> torch.nn.Parameter(torch.ones(2)).requires_grad
+    True
     """
 
     __slots__ = ()
@@ -545,7 +578,17 @@ class _LegacyType(type):
 def legacy_types() -> dict[str, Any]:
     """``FloatTensor`` and the others, by name."""
     return {
-        name: _LegacyType(name, (), {"dtype": np.dtype(key), "__module__": "gputensor.torch"})
+        name: _LegacyType(
+            name,
+            (),
+            {
+                "dtype": np.dtype(key),
+                "__module__": "gputensor.torch",
+                "__doc__": f"Tensors of {key}, by the name that PyTorch had for them at first."
+                f"\n\n    Examples\n    --------\n    >>> torch.{name}([1, 0]).dtype\n"
+                f"    dtype('{key}')",
+            },
+        )
         for key, name in LEGACY.items()
         if key != "bfloat16"
     }

@@ -1,4 +1,4 @@
-"""Data sets of images, from :mod:`gputensor.datasets`: its cache, mirrors and hashes."""
+"""Data sets of images, from ``gputensor.datasets``: its cache, mirrors and hashes."""
 
 import os
 from collections.abc import Callable
@@ -43,13 +43,19 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
         Of an image, a uint8 array of shape (height, width) or (height, width, 3), and of a label,
         an int.
     download : bool
-        Says nothing: what is not there is looked for, see :mod:`gputensor.datasets`.
+        Says nothing: what is not there is looked for, see ``gputensor.datasets``.
 
     Attributes
     ----------
     data, targets : of all images
     classes : list of str
-    class_to_idx : dict
+        Their numbers by name are ``class_to_idx``, a dict.
+
+    Examples
+    --------
+    >>> tensors = torchvision.transforms.ToTensor()
+    >>> digits = torchvision.datasets.MNIST("data", transform=tensors)  # doctest: +SKIP
+    >>> image, label = digits[0]  # doctest: +SKIP
     """
 
     _load: ClassVar[Callable[[], Any]] = staticmethod(mnist.load_data)
@@ -123,20 +129,37 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
 
 
 class MNIST(VisionDataset):
-    """Digits, 28 x 28, grey."""
+    """Digits, 28 x 28, grey.
+
+    Examples
+    --------
+    >>> len(torchvision.datasets.MNIST("data", train=False))  # doctest: +SKIP
+    """
 
     classes: ClassVar[list[str]] = [f"{i} - {name}" for i, name in enumerate(_DIGITS)]
 
 
 class FashionMNIST(VisionDataset):
-    """Clothes, 28 x 28, grey."""
+    """Clothes, 28 x 28, grey.
+
+    Examples
+    --------
+    >>> torchvision.datasets.FashionMNIST.classes[9]
+    'Ankle boot'
+    """
 
     _load = staticmethod(sets.fashion_mnist)
     classes: ClassVar[list[str]] = list(_CLOTHES)
 
 
 class CIFAR10(VisionDataset):
-    """Animals and vehicles, 32 x 32, in colour; ``data`` is an array and ``targets`` a list."""
+    """Animals and vehicles, 32 x 32, in colour; ``data`` is an array and ``targets`` a list.
+
+    Examples
+    --------
+    >>> torchvision.datasets.CIFAR10.classes[:3]
+    ['airplane', 'automobile', 'bird']
+    """
 
     _load = staticmethod(sets.cifar10)
     _idx = False

@@ -90,6 +90,12 @@ class ResNet(nn.Module):
     layers : sequence of 4 ints
         Number of blocks at each size.
     num_classes : int
+
+    Examples
+    --------
+    >>> net = torchvision.models.resnet18(num_classes=10).eval()
+    >>> net(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 10])
     """
 
     def __init__(self, block: Any, layers: Any, num_classes: int = 1000) -> None:
@@ -134,7 +140,11 @@ def _resnet(name: str, block: Any, layers: tuple[int, ...]) -> Callable[..., Res
         return ResNet(block, layers, **options)
 
     make.__name__ = make.__qualname__ = name
-    make.__doc__ = f":class:`ResNet` with {layers} blocks; ``weights`` must be None."
+    make.__doc__ = (
+        f":class:`ResNet` with {layers} blocks; ``weights`` must be None.\n\n    Examples\n"
+        f"    --------\n    >>> net = torchvision.models.{name}(num_classes=10)\n"
+        f"    >>> net.fc.weight.shape\n    torch.Size([10, {512 * block.expansion}])"
+    )
     return make
 
 
@@ -164,6 +174,10 @@ class VGG(nn.Module):
     num_classes : int
     init_weights : bool
     dropout : float
+
+    Examples
+    --------
+    >>> net = torchvision.models.vgg11(num_classes=10)  # doctest: +SKIP
     """
 
     def __init__(
@@ -215,7 +229,10 @@ def _vgg(name: str) -> Callable[..., VGG]:
         return VGG(_nn.Sequential(*layers), **options)
 
     make.__name__ = make.__qualname__ = name
-    make.__doc__ = f":class:`VGG` with {plan} convolutions; ``weights`` must be None."
+    make.__doc__ = (
+        f":class:`VGG` with {plan} convolutions; ``weights`` must be None.\n\n    Examples\n"
+        f"    --------\n    >>> torchvision.models.{name}(num_classes=10)  # doctest: +SKIP"
+    )
     return make
 
 
@@ -230,6 +247,11 @@ class AlexNet(nn.Module):
     ----------
     num_classes : int
     dropout : float
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in torchvision.models.AlexNet(num_classes=10).parameters())
+    57044810
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
@@ -257,7 +279,13 @@ class AlexNet(nn.Module):
 
 
 def alexnet(*, weights: Any = None, progress: bool = True, **options: Any) -> AlexNet:
-    """:class:`AlexNet`; ``weights`` must be None."""
+    """:class:`AlexNet`; ``weights`` must be None.
+
+    Examples
+    --------
+    >>> type(torchvision.models.alexnet(num_classes=10)).__name__
+    'AlexNet'
+    """
     _refuse_weights("alexnet", weights, options.pop("pretrained", False))
     return AlexNet(**options)
 

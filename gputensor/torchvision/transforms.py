@@ -37,7 +37,16 @@ __all__ = [
 
 
 class Compose:
-    """Transforms one after the other."""
+    """Transforms one after the other.
+
+    Examples
+    --------
+    >>> t = torchvision.transforms
+    >>> both = t.Compose([t.ToTensor(), t.Normalize((0.5,), (0.5,))])
+    >>> both(np.full((2, 2), 255, np.uint8))
+    tensor([[[1., 1.],
+             [1., 1.]]])
+    """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
         self.transforms = list(transforms)
@@ -73,7 +82,13 @@ def _first(array: Any) -> Any:
 
 
 class ToTensor(_Named):
-    """Images as float32 tensors (channels, height, width) of numbers from 0 to 1."""
+    """Images as float32 tensors (channels, height, width) of numbers from 0 to 1.
+
+    Examples
+    --------
+    >>> torchvision.transforms.ToTensor()(np.full((4, 5, 3), 255, np.uint8)).shape
+    torch.Size([3, 4, 5])
+    """
 
     def __call__(self, pic: Any) -> Any:
         array = _first(np.asarray(pic))
@@ -88,14 +103,27 @@ class ToTensor(_Named):
 
 
 class PILToTensor(_Named):
-    """Images as tensors (channels, height, width) of their own dtype."""
+    """Images as tensors (channels, height, width) of their own dtype.
+
+    Examples
+    --------
+    >>> torchvision.transforms.PILToTensor()(np.zeros((4, 5, 3), np.uint8)).shape
+    torch.Size([3, 4, 5])
+    """
 
     def __call__(self, pic: Any) -> Any:
         return ours(as_tensor(np.array(_first(np.asarray(pic)))))
 
 
 class ConvertImageDtype(_Named):
-    """uint8 from 0 to 255 as floating point from 0 to 1."""
+    """uint8 from 0 to 255 as floating point from 0 to 1.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    >>> torchvision.transforms.ConvertImageDtype(torch.float32)(image)
+    tensor([[[0., 1.]]])
+    """
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
@@ -106,7 +134,13 @@ class ConvertImageDtype(_Named):
 
 
 class Normalize(_Named):
-    """``(x - mean) / std`` for each channel."""
+    """``(x - mean) / std`` for each channel.
+
+    Examples
+    --------
+    >>> torchvision.transforms.Normalize((0.5,), (0.25,))(torch.ones(1, 1, 2))
+    tensor([[[2., 2.]]])
+    """
 
     def __init__(self, mean: Any, std: Any, inplace: bool = False) -> None:
         self.mean, self.std = mean, std
@@ -125,7 +159,13 @@ class Normalize(_Named):
 
 
 class Lambda(_Named):
-    """A function of the user's."""
+    """A function of the user's.
+
+    Examples
+    --------
+    >>> torchvision.transforms.Lambda(lambda x: 1 - x)(torch.ones(1, 1, 2))
+    tensor([[[0., 0.]]])
+    """
 
     def __init__(self, lambd: Callable[[Any], Any]) -> None:
         self.lambd = lambd
@@ -153,7 +193,15 @@ def _raw(image: Any) -> Any:
 
 
 class Pad(_Named):
-    """A border: one width, or (left and right, top and bottom), or left, top, right, bottom."""
+    """A border: one width, or (left and right, top and bottom), or left, top, right, bottom.
+
+    Examples
+    --------
+    >>> torchvision.transforms.Pad(1)(torch.ones(1, 1, 1))
+    tensor([[[0., 0., 0.],
+             [0., 1., 0.],
+             [0., 0., 0.]]])
+    """
 
     def __init__(self, padding: Any, fill: float = 0, padding_mode: str = "constant") -> None:
         self.padding, self.fill, self.padding_mode = padding, fill, padding_mode
@@ -172,7 +220,14 @@ class Pad(_Named):
 
 
 class CenterCrop(_Named):
-    """The middle."""
+    """The middle.
+
+    Examples
+    --------
+    >>> torchvision.transforms.CenterCrop(2)(torch.arange(16).reshape(1, 4, 4))
+    tensor([[[ 5,  6],
+             [ 9, 10]]])
+    """
 
     def __init__(self, size: Any) -> None:
         self.size = _pair(size)
@@ -188,7 +243,13 @@ def _draw(n: int) -> int:
 
 
 class RandomCrop(_Named):
-    """A part at a random place, of the image with a border of `padding`."""
+    """A part at a random place, of the image with a border of `padding`.
+
+    Examples
+    --------
+    >>> torchvision.transforms.RandomCrop(4, padding=2)(torch.ones(3, 6, 6)).shape
+    torch.Size([3, 4, 4])
+    """
 
     def __init__(
         self, size: Any, padding: Any = None, fill: float = 0, padding_mode: str = "constant"
@@ -211,7 +272,13 @@ def _flipped(image: Any, axis: int) -> Any:
 
 
 class RandomHorizontalFlip(_Named):
-    """Left and right exchanged, with probability `p`."""
+    """Left and right exchanged, with probability `p`.
+
+    Examples
+    --------
+    >>> torchvision.transforms.RandomHorizontalFlip(p=1)(torch.tensor([[[1.0, 2.0]]]))
+    tensor([[[2., 1.]]])
+    """
 
     _axis = 1
 
@@ -224,13 +291,26 @@ class RandomHorizontalFlip(_Named):
 
 
 class RandomVerticalFlip(RandomHorizontalFlip):
-    """Top and bottom exchanged, with probability `p`."""
+    """Top and bottom exchanged, with probability `p`.
+
+    Examples
+    --------
+    >>> torchvision.transforms.RandomVerticalFlip(p=1)(torch.tensor([[[1.0], [2.0]]]))
+    tensor([[[2.],
+             [1.]]])
+    """
 
     _axis = 0
 
 
 class Grayscale(_Named):
-    """Brightness of colour images."""
+    """Brightness of colour images.
+
+    Examples
+    --------
+    >>> torchvision.transforms.Grayscale()(torch.ones(3, 2, 2)).shape
+    torch.Size([1, 2, 2])
+    """
 
     def __init__(self, num_output_channels: int = 1) -> None:
         self.num_output_channels = num_output_channels
@@ -248,7 +328,13 @@ class Grayscale(_Named):
 
 
 class InterpolationMode(enum.Enum):
-    """How images are seen between their pixels: those two are there."""
+    """How images are seen between their pixels: those two are there.
+
+    Examples
+    --------
+    >>> torchvision.transforms.InterpolationMode("nearest").name
+    'NEAREST'
+    """
 
     NEAREST = "nearest"
     BILINEAR = "bilinear"
@@ -283,6 +369,11 @@ class Resize(_Named):
     antialias : bool
         Whether pixels are means of those they come from where tensors become smaller; images
         always are, as Pillow does it.
+
+    Examples
+    --------
+    >>> torchvision.transforms.Resize((1, 2))(torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]))
+    tensor([[[0.1429, 0.8571]]])
     """
 
     def __init__(
@@ -323,7 +414,12 @@ class Resize(_Named):
 
 
 class ToPILImage(_Named):
-    """A tensor (channels, height, width), or an array, as an image of Pillow."""
+    """A tensor (channels, height, width), or an array, as an image of Pillow.
+
+    Examples
+    --------
+    >>> torchvision.transforms.ToPILImage()(torch.zeros(3, 4, 5)).size  # doctest: +SKIP
+    """
 
     def __call__(self, pic: Any) -> Any:
         from PIL import Image  # type: ignore[import-not-found, unused-ignore]

@@ -36,6 +36,11 @@ def make_grid(
     Returns
     -------
     Tensor of shape (3, height, width)
+
+    Examples
+    --------
+    >>> torchvision.utils.make_grid(torch.zeros(6, 3, 8, 8), nrow=3, padding=1).shape
+    torch.Size([3, 19, 28])
     """
     if not isinstance(tensor, Engine):
         tensor = ops.stack(list(tensor))
@@ -70,7 +75,12 @@ def make_grid(
 
 
 def save_image(tensor: Any, fp: Any, format: str | None = None, **options: Any) -> None:
-    """Write a picture of :func:`make_grid`; this needs Pillow."""
+    """Write a picture of :func:`make_grid`; this needs Pillow.
+
+    Examples
+    --------
+    >>> torchvision.utils.save_image(torch.zeros(6, 3, 8, 8), "grid.png")  # doctest: +SKIP
+    """
     from PIL import Image  # type: ignore[import-not-found, unused-ignore]
 
     grid = make_grid(tensor, **options).cpu().numpy()

@@ -117,7 +117,16 @@ class EinsumDense(Layer):
 
 
 class Wrapper(Layer):
-    """Base of layers around a layer, which is their ``layer``."""
+    """Base of layers around a layer, which is their ``layer``.
+
+    Examples
+    --------
+    >>> class Scaled(keras.layers.Wrapper):
+    ...     def call(self, inputs):
+    ...         return self.layer(inputs) * 10
+    >>> Scaled(keras.layers.ReLU())(gt.tensor([[-1.0, 2.0]]))
+    tensor([[ 0., 20.]], dtype=float32)
+    """
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -122,7 +122,15 @@ def Input(
 
 
 class Operation(Layer):
-    """A function of tensors as a layer, as symbolic tensors make it of operators."""
+    """A function of tensors as a layer, as symbolic tensors make it of operators.
+
+    Examples
+    --------
+    >>> x = keras.Input((3,))
+    >>> model = keras.Model(x, x * 2 + 1)
+    >>> [type(layer).__name__ for layer in model.layers]
+    ['InputLayer', 'Operation', 'Operation']
+    """
 
     built = True
 

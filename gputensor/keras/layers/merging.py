@@ -196,7 +196,11 @@ def _form(kind: type[Layer]) -> Callable[..., Any]:
         return kind(**kwargs)(inputs)
 
     merge.__name__ = kind.__name__.lower()
-    merge.__doc__ = f":class:`{kind.__name__}` as a function."
+    merge.__doc__ = (
+        f":class:`{kind.__name__}` as a function.\n\n    Examples\n    --------\n"
+        f"    >>> keras.layers.{merge.__name__}([gt.ones((1, 3)), gt.ones((1, 3))]).shape\n"
+        f"    (1, {6 if kind is Concatenate else 3})"
+    )
     return merge
 
 
@@ -210,5 +214,11 @@ subtract = _form(Subtract)
 
 
 def dot(inputs: Any, axes: Any, normalize: bool = False, **kwargs: Any) -> Any:
-    """:class:`Dot` as a function."""
+    """:class:`Dot` as a function.
+
+    Examples
+    --------
+    >>> keras.layers.dot([gt.ones((1, 3)), gt.ones((1, 3))], axes=1)
+    tensor([[3.]], dtype=float32)
+    """
     return Dot(axes, normalize, **kwargs)(inputs)

@@ -370,6 +370,11 @@ class RandomShear(_Moved):
     x_factor, y_factor : float or (float, float)
         Bounds of the shares.
     interpolation, fill_mode, fill_value, seed : as of :class:`RandomRotation`
+
+    Examples
+    --------
+    >>> keras.layers.RandomShear(0.2, 0.2)(gt.ones((2, 4, 4, 1)), training=True).shape
+    (2, 4, 4, 1)
     """
 
     def __init__(

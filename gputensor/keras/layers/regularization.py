@@ -127,7 +127,13 @@ class SpatialDropout2D(SpatialDropout1D):
 
 
 class SpatialDropout3D(SpatialDropout2D):
-    """Drops whole channels of volumes (n, depth, height, width, channels) while training."""
+    """Drops whole channels of volumes (n, depth, height, width, channels) while training.
+
+    Examples
+    --------
+    >>> keras.layers.SpatialDropout3D(0.5)(gt.ones((2, 3, 3, 3, 4)), training=True).shape
+    (2, 3, 3, 3, 4)
+    """
 
 
 class GaussianNoise(Layer):

@@ -29,32 +29,68 @@ def _replaced(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def relu6(input: Any) -> Any:
-    """``min(max(0, x), 6)``."""
+    """``min(max(0, x), 6)``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.relu6(torch.tensor([-1.0, 3.0, 8.0]))
+    tensor([0., 3., 6.])
+    """
     return ops.clip(input, 0, 6)
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
-    """`x` above 0, ``negative_slope * x`` below."""
+    """`x` above 0, ``negative_slope * x`` below.
+
+    Examples
+    --------
+    >>> torch.nn.functional.leaky_relu(torch.tensor([-1.0, 3.0]))
+    tensor([-0.0100,  3.0000])
+    """
     return engine.leaky_relu(input, negative_slope)
 
 
 def elu(input: Any, alpha: float = 1.0) -> Any:
-    """`x` above 0, ``alpha * (exp(x) - 1)`` below."""
+    """`x` above 0, ``alpha * (exp(x) - 1)`` below.
+
+    Examples
+    --------
+    >>> torch.nn.functional.elu(torch.tensor([-1.0, 3.0]))
+    tensor([-0.6321,  3.0000])
+    """
     return engine.elu(input, alpha)
 
 
 def selu(input: Any) -> Any:
-    """Self-normalizing ELU (Klambauer et al. 2017)."""
+    """Self-normalizing ELU (Klambauer et al. 2017).
+
+    Examples
+    --------
+    >>> torch.nn.functional.selu(torch.tensor([-1.0, 3.0]))
+    tensor([-1.1113,  3.1521])
+    """
     return ops.multiply(engine.elu(input, 1.6732632423543772), 1.0507009873554805)
 
 
 def celu(input: Any, alpha: float = 1.0) -> Any:
-    """`x` above 0, ``alpha * (exp(x / alpha) - 1)`` below."""
+    """`x` above 0, ``alpha * (exp(x / alpha) - 1)`` below.
+
+    Examples
+    --------
+    >>> torch.nn.functional.celu(torch.tensor([-1.0, 3.0]), alpha=0.5)
+    tensor([-0.4323,  3.0000])
+    """
     return ops.multiply(engine.elu(ops.divide(input, alpha)), alpha)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:
-    """``x * Phi(x)``; with ``approximate="tanh"`` by its formula with tanh."""
+    """``x * Phi(x)``; with ``approximate="tanh"`` by its formula with tanh.
+
+    Examples
+    --------
+    >>> torch.nn.functional.gelu(torch.tensor([-1.0, 3.0]))
+    tensor([-0.1587,  2.9960])
+    """
     if approximate == "none":
         return ours(engine.gelu(input))
     if approximate != "tanh":
@@ -65,87 +101,184 @@ def gelu(input: Any, approximate: str = "none") -> Any:
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """``log(1 + exp(beta * x)) / beta``; `x` itself where ``beta * x`` is above `threshold`."""
+    """``log(1 + exp(beta * x)) / beta``; `x` itself where ``beta * x`` is above `threshold`.
+
+    Examples
+    --------
+    >>> torch.nn.functional.softplus(torch.tensor([-1.0, 3.0]))
+    tensor([0.3133, 3.0486])
+    """
     if beta == 1:
         return ours(ops.softplus(input))
     return ours(ops.divide(ops.softplus(ops.multiply(input, beta)), beta))
 
 
 def softsign(input: Any) -> Any:
-    """``x / (1 + |x|)``."""
+    """``x / (1 + |x|)``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.softsign(torch.tensor([-1.0, 3.0]))
+    tensor([-0.5000,  0.7500])
+    """
     return ours(ops.divide(input, ops.add(ops.abs(input), 1)))
 
 
 def tanhshrink(input: Any) -> Any:
-    """``x - tanh(x)``."""
+    """``x - tanh(x)``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.tanhshrink(torch.tensor([-1.0, 3.0]))
+    tensor([-0.2384,  2.0049])
+    """
     return ours(ops.subtract(input, ops.tanh(input)))
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
-    """`x` between two bounds."""
+    """`x` between two bounds.
+
+    Examples
+    --------
+    >>> torch.nn.functional.hardtanh(torch.tensor([-3.0, 0.5]))
+    tensor([-1.0000,  0.5000])
+    """
     return ops.clip(input, min_val, max_val)
 
 
 def hardsigmoid(input: Any) -> Any:
-    """``min(max(0, x + 3), 6) / 6``."""
+    """``min(max(0, x + 3), 6) / 6``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.hardsigmoid(torch.tensor([-4.0, 0.0, 1.0]))
+    tensor([0.0000, 0.5000, 0.6667])
+    """
     return ops.divide(ops.clip(ops.add(input, 3), 0, 6), 6)
 
 
 def hardswish(input: Any) -> Any:
-    """``x`` times :func:`hardsigmoid`."""
+    """``x`` times :func:`hardsigmoid`.
+
+    Examples
+    --------
+    >>> torch.nn.functional.hardswish(torch.tensor([-4.0, 1.0, 4.0]))
+    tensor([-0.0000,  0.6667,  4.0000])
+    """
     return ops.multiply(input, hardsigmoid(input))
 
 
 def silu(input: Any) -> Any:
-    """``x * sigmoid(x)``."""
+    """``x * sigmoid(x)``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.silu(torch.tensor([-1.0, 3.0]))
+    tensor([-0.2689,  2.8577])
+    """
     return engine.silu(input)
 
 
 def mish(input: Any) -> Any:
-    """``x * tanh(softplus(x))``."""
+    """``x * tanh(softplus(x))``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.mish(torch.tensor([-1.0, 3.0]))
+    tensor([-0.3034,  2.9865])
+    """
     return ops.multiply(input, ops.tanh(ops.softplus(input)))
 
 
 def logsigmoid(input: Any) -> Any:
-    """``log(sigmoid(x))``, without overflow."""
+    """``log(sigmoid(x))``, without overflow.
+
+    Examples
+    --------
+    >>> torch.nn.functional.logsigmoid(torch.tensor([-1.0, 3.0]))
+    tensor([-1.3133, -0.0486])
+    """
     return ours(engine.log_sigmoid(input))
 
 
 def threshold(input: Any, threshold: float, value: float) -> Any:
-    """`x` above the threshold, `value` elsewhere."""
+    """`x` above the threshold, `value` elsewhere.
+
+    Examples
+    --------
+    >>> torch.nn.functional.threshold(torch.tensor([-1.0, 3.0]), 0.5, 9.0)
+    tensor([9., 3.])
+    """
     return ops.where(ops.greater(input, threshold), input, value)
 
 
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
-    """`x` beyond `lambd`, 0 within."""
+    """`x` beyond `lambd`, 0 within.
+
+    Examples
+    --------
+    >>> torch.nn.functional.hardshrink(torch.tensor([-1.0, 0.2]))
+    tensor([-1.,  0.])
+    """
     return ours(ops.where(ops.less_equal(ops.abs(input), lambd), 0, input))
 
 
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
-    """`x` moved by `lambd` towards 0, 0 within."""
+    """`x` moved by `lambd` towards 0, 0 within.
+
+    Examples
+    --------
+    >>> torch.nn.functional.softshrink(torch.tensor([-1.0, 0.2]))
+    tensor([-0.5000,  0.0000])
+    """
     return ours(ops.subtract(input, ops.clip(input, -lambd, lambd)))
 
 
 def prelu(input: Any, weight: Any) -> Any:
-    """`x` above 0, ``weight * x`` below: one weight, or one for each channel of axis 1."""
+    """`x` above 0, ``weight * x`` below: one weight, or one for each channel of axis 1.
+
+    Examples
+    --------
+    >>> torch.nn.functional.prelu(torch.tensor([-2.0, 2.0]), torch.tensor([0.25]))
+    tensor([-0.5000,  2.0000])
+    """
     if weight.array.size > 1:
         weight = ops.reshape(weight, (-1, *(1,) * max(input.array.ndim - 2, 0)))
     return ours(ops.where(ops.greater(input, 0), input, ops.multiply(weight, input)))
 
 
 def glu(input: Any, dim: int = -1) -> Any:
-    """First half along `dim` times the sigmoid of the second."""
+    """First half along `dim` times the sigmoid of the second.
+
+    Examples
+    --------
+    >>> torch.nn.functional.glu(torch.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5000, 1.0000])
+    """
     first, second = ops.split(input, 2, axis=dim)
     return ours(ops.multiply(first, ops.sigmoid(second)))
 
 
 def softmin(input: Any, dim: int | None = None) -> Any:
-    """``softmax(-x)``."""
+    """``softmax(-x)``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.softmin(torch.tensor([0.0, 1.0]), dim=0)
+    tensor([0.7311, 0.2689])
+    """
     return softmax(ops.negative(input), dim)
 
 
 def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, dim: int = -1) -> Any:
-    """Softmax with Gumbel noise; with `hard` one 1, and the gradient of the soft one."""
+    """Softmax with Gumbel noise; with `hard` one 1, and the gradient of the soft one.
+
+    Examples
+    --------
+    >>> choice = torch.nn.functional.gumbel_softmax(torch.zeros(2, 4), hard=True)
+    >>> choice.sum(1)
+    tensor([1., 1.])
+    """
     uniform = engine_random.default_generator.uniform(
         1e-20, 1.0, tuple(logits.array.shape), dtype=logits.array.dtype, device=logits.device
     )
@@ -220,7 +353,13 @@ def _module(
 
 
 class PReLU(Module):
-    """:func:`prelu` with weights that are learned."""
+    """:func:`prelu` with weights that are learned.
+
+    Examples
+    --------
+    >>> torch.nn.PReLU()(torch.tensor([-2.0, 2.0]))
+    tensor([-0.5000,  2.0000], grad_fn=<where>)
+    """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()

@@ -65,7 +65,17 @@ class _Listed(Module):
 
 
 class Sequential(_Listed):
-    """Modules one after the other, given one by one or as an ``OrderedDict`` of names."""
+    """Modules one after the other, given one by one or as an ``OrderedDict`` of names.
+
+    Examples
+    --------
+    >>> layers = torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+    >>> model = torch.nn.Sequential(*layers)
+    >>> model(torch.ones(5, 3)).shape
+    torch.Size([5, 2])
+    >>> model[0].weight.shape
+    torch.Size([4, 3])
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
@@ -92,7 +102,14 @@ class Sequential(_Listed):
 
 
 class ModuleList(_Listed):
-    """A list of modules."""
+    """A list of modules.
+
+    Examples
+    --------
+    >>> layers = torch.nn.ModuleList([torch.nn.Linear(3, 3) for _ in range(2)])
+    >>> len(list(layers.parameters()))
+    4
+    """
 
     def __init__(self, modules: Iterable[Any] | None = None) -> None:
         super().__init__()
@@ -100,7 +117,13 @@ class ModuleList(_Listed):
 
 
 class ParameterList(_Listed):
-    """A list of parameters; tensors become such."""
+    """A list of parameters; tensors become such.
+
+    Examples
+    --------
+    >>> len(torch.nn.ParameterList([torch.ones(3), torch.zeros(2)]))
+    2
+    """
 
     def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
@@ -114,7 +137,14 @@ class ParameterList(_Listed):
 
 
 class ModuleDict(Module):
-    """Modules by name."""
+    """Modules by name.
+
+    Examples
+    --------
+    >>> layers = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 2), "b": torch.nn.ReLU()})
+    >>> layers["b"](layers["a"](torch.ones(5, 3))).shape
+    torch.Size([5, 2])
+    """
 
     def __init__(self, modules: Any = None) -> None:
         super().__init__()
@@ -159,7 +189,13 @@ class ModuleDict(Module):
 
 
 class ParameterDict(ModuleDict):
-    """Parameters by name; tensors become such."""
+    """Parameters by name; tensors become such.
+
+    Examples
+    --------
+    >>> list(torch.nn.ParameterDict({"scale": torch.ones(3)}).keys())
+    ['scale']
+    """
 
     def __setitem__(self, key: str, value: Any) -> None:
         if isinstance(value, Engine) and not isinstance(value, Parameter):

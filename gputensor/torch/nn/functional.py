@@ -40,42 +40,87 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Any:
-    """``softmax(query @ key.mT * scale) @ value``; a mask of bools says what counts."""
+    """``softmax(query @ key.mT * scale) @ value``; a mask of bools says what counts.
+
+    Examples
+    --------
+    >>> q = k = v = torch.ones(2, 4, 5, 8)
+    >>> torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).shape
+    torch.Size([2, 4, 5, 8])
+    """
     return ours(_attention(query, key, value, attn_mask, dropout_p, is_causal, scale))
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
-    """``input @ weight.T + bias``."""
+    """``input @ weight.T + bias``.
+
+    Examples
+    --------
+    >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4)).shape
+    torch.Size([2, 4])
+    """
     return ours(engine.dense(input, ops.permute_dims(weight, (1, 0)), bias))
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Zeros at random, of probability `p`; what is left is scaled up."""
+    """Zeros at random, of probability `p`; what is left is scaled up.
+
+    Examples
+    --------
+    >>> sorted(set(torch.nn.functional.dropout(torch.ones(100), 0.5).tolist()))
+    [0.0, 2.0]
+    """
     made = ours(engine.dropout(input, p, training))
     return take_place("dropout", input, made) if inplace else made
 
 
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Whole channels set to zero at random."""
+    """Whole channels set to zero at random.
+
+    Examples
+    --------
+    >>> torch.nn.functional.dropout2d(torch.ones(2, 3, 4, 4), 0.5, training=False).shape
+    torch.Size([2, 3, 4, 4])
+    """
     made = channel_dropout(input, p, training)
     return take_place("dropout", input, made) if inplace else made
 
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
-    """`input` over its norm along `dim`, which is taken as `eps` at least."""
+    """`input` over its norm along `dim`, which is taken as `eps` at least.
+
+    Examples
+    --------
+    >>> torch.nn.functional.normalize(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
     norm = linalg.vector_norm(input, ord=p, axis=dim, keepdims=True)
     return ours(ops.divide(input, ops.clip(norm, eps)))
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """Cosine of the angle along an axis."""
+    """Cosine of the angle along an axis.
+
+    Examples
+    --------
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])
+    >>> torch.nn.functional.cosine_similarity(x, y)
+    tensor([0.7071])
+    """
     return ours(engine.cosine_similarity(x1, x2, axis=dim, eps=eps))
 
 
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Any:
-    """Norm of ``x1 - x2 + eps`` along the last axis."""
+    """Norm of ``x1 - x2 + eps`` along the last axis.
+
+    Examples
+    --------
+    >>> x, y = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
+    >>> torch.nn.functional.pairwise_distance(x, y)
+    tensor([5.0000])
+    """
     difference = ops.add(ops.subtract(x1, x2), eps)
     return ours(linalg.vector_norm(difference, ord=p, axis=-1, keepdims=keepdim))
 
@@ -83,7 +128,13 @@ def pairwise_distance(
 def layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
-    """Mean 0 and variance 1 along the last axes, then times `weight`, plus `bias`."""
+    """Mean 0 and variance 1 along the last axes, then times `weight`, plus `bias`.
+
+    Examples
+    --------
+    >>> torch.nn.functional.layer_norm(torch.tensor([[1.0, 3.0]]), (2,))
+    tensor([[-1.0000,  1.0000]])
+    """
     shape = tuple(normalized_shape)
     like = {"dtype": input.array.dtype, "device": input.device}
     n = len(input.array.shape) - len(shape)

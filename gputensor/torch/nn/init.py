@@ -34,7 +34,13 @@ _LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_tra
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """What the deviation is to be multiplied by for an activation."""
+    """What the deviation is to be multiplied by for an activation.
+
+    Examples
+    --------
+    >>> torch.nn.init.calculate_gain("relu")
+    1.4142135623730951
+    """
     if nonlinearity in ("sigmoid", *_LINEAR):
         return 1.0
     if nonlinearity == "leaky_relu":
@@ -77,13 +83,25 @@ def _fans(tensor: Any) -> tuple[int, int]:
 
 @_filling
 def uniform_(tensor: Any, source: Any, a: float = 0.0, b: float = 1.0) -> Any:
-    """Evenly distributed over ``[a, b)``."""
+    """Evenly distributed over ``[a, b)``.
+
+    Examples
+    --------
+    >>> bool((torch.nn.init.uniform_(torch.empty(50), 0, 2) >= 0).all())
+    True
+    """
     return source.uniform(a, b, **_place(tensor))
 
 
 @_filling
 def normal_(tensor: Any, source: Any, mean: float = 0.0, std: float = 1.0) -> Any:
-    """Normally distributed."""
+    """Normally distributed.
+
+    Examples
+    --------
+    >>> torch.nn.init.normal_(torch.empty(3, 2), std=0.01).shape
+    torch.Size([3, 2])
+    """
     return source.normal(mean, std, **_place(tensor))
 
 
@@ -91,7 +109,13 @@ def normal_(tensor: Any, source: Any, mean: float = 0.0, std: float = 1.0) -> An
 def trunc_normal_(
     tensor: Any, source: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Any:
-    """Normally distributed, within ``[a, b]``."""
+    """Normally distributed, within ``[a, b]``.
+
+    Examples
+    --------
+    >>> bool((torch.nn.init.trunc_normal_(torch.empty(50), a=-1, b=1).abs() <= 1).all())
+    True
+    """
     low, high = (math.erf((v - mean) / std / math.sqrt(2)) for v in (a, b))
     drawn = source.uniform(low, high, **_place(tensor))
     found = ops.add(ops.multiply(ops.erfinv(drawn), std * math.sqrt(2)), mean)
@@ -99,37 +123,74 @@ def trunc_normal_(
 
 
 def constant_(tensor: Any, val: float) -> Any:
-    """One number everywhere."""
+    """One number everywhere.
+
+    Examples
+    --------
+    >>> torch.nn.init.constant_(torch.empty(2), 3)
+    tensor([3., 3.])
+    """
     with no_grad():
         return fill_(tensor, val)
 
 
 def zeros_(tensor: Any) -> Any:
-    """Zeros."""
+    """Zeros.
+
+    Examples
+    --------
+    >>> torch.nn.init.zeros_(torch.empty(2))
+    tensor([0., 0.])
+    """
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Any) -> Any:
-    """Ones."""
+    """Ones.
+
+    Examples
+    --------
+    >>> torch.nn.init.ones_(torch.empty(2))
+    tensor([1., 1.])
+    """
     return constant_(tensor, 1.0)
 
 
 @_filling
 def eye_(tensor: Any, source: Any) -> Any:
-    """Ones on the diagonal."""
+    """Ones on the diagonal.
+
+    Examples
+    --------
+    >>> torch.nn.init.eye_(torch.empty(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     return ops.eye(*tensor.array.shape, dtype=tensor.array.dtype, device=tensor.device)
 
 
 @_filling
 def xavier_uniform_(tensor: Any, source: Any, gain: float = 1.0) -> Any:
-    """Even, of deviation ``gain * sqrt(2 / (inputs + outputs))`` (Glorot & Bengio 2010)."""
+    """Even, of deviation ``gain * sqrt(2 / (inputs + outputs))`` (Glorot & Bengio 2010).
+
+    Examples
+    --------
+    >>> bool((torch.nn.init.xavier_uniform_(torch.empty(3, 3)).abs() <= 1).all())
+    True
+    """
     bound = gain * math.sqrt(6.0 / sum(_fans(tensor)))
     return source.uniform(-bound, bound, **_place(tensor))
 
 
 @_filling
 def xavier_normal_(tensor: Any, source: Any, gain: float = 1.0) -> Any:
-    """Normal, of deviation ``gain * sqrt(2 / (inputs + outputs))`` (Glorot & Bengio 2010)."""
+    """Normal, of deviation ``gain * sqrt(2 / (inputs + outputs))`` (Glorot & Bengio 2010).
+
+    Examples
+    --------
+    >>> torch.nn.init.xavier_normal_(torch.empty(3, 2)).shape
+    torch.Size([3, 2])
+    """
     return source.normal(0.0, gain * math.sqrt(2.0 / sum(_fans(tensor))), **_place(tensor))
 
 
@@ -148,7 +209,13 @@ def kaiming_uniform_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
 ) -> Any:
-    """Even, of deviation ``gain / sqrt(fan)`` (He et al. 2015)."""
+    """Even, of deviation ``gain / sqrt(fan)`` (He et al. 2015).
+
+    Examples
+    --------
+    >>> bool((torch.nn.init.kaiming_uniform_(torch.empty(9, 6)).abs() <= 1).all())
+    True
+    """
     bound = math.sqrt(3.0) * _kaiming(tensor, a, mode, nonlinearity)
     return source.uniform(-bound, bound, **_place(tensor))
 
@@ -161,13 +228,27 @@ def kaiming_normal_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
 ) -> Any:
-    """Normal, of deviation ``gain / sqrt(fan)`` (He et al. 2015)."""
+    """Normal, of deviation ``gain / sqrt(fan)`` (He et al. 2015).
+
+    Examples
+    --------
+    >>> weight = torch.nn.init.kaiming_normal_(torch.empty(200, 50))
+    >>> round(weight.std().item(), 1)
+    0.2
+    """
     return source.normal(0.0, _kaiming(tensor, a, mode, nonlinearity), **_place(tensor))
 
 
 @_filling
 def orthogonal_(tensor: Any, source: Any, gain: float = 1.0) -> Any:
-    """Rows, or columns, that are orthogonal to each other (Saxe et al. 2013)."""
+    """Rows, or columns, that are orthogonal to each other (Saxe et al. 2013).
+
+    Examples
+    --------
+    >>> weight = torch.nn.init.orthogonal_(torch.empty(3, 3))
+    >>> torch.allclose(weight @ weight.t(), torch.eye(3), atol=1e-5)
+    True
+    """
     shape = tensor.array.shape
     if len(shape) < 2:
         raise ShapeError(f"orthogonal_: a tensor of shape {shape} has no rows and columns")
@@ -181,7 +262,13 @@ def orthogonal_(tensor: Any, source: Any, gain: float = 1.0) -> Any:
 
 @_filling
 def sparse_(tensor: Any, source: Any, sparsity: float, std: float = 0.01) -> Any:
-    """Normal, with a share of each column zero."""
+    """Normal, with a share of each column zero.
+
+    Examples
+    --------
+    >>> int((torch.nn.init.sparse_(torch.empty(10, 4), sparsity=0.5) == 0).sum())
+    20
+    """
     rows, columns = tensor.array.shape
     drawn = source.normal(0.0, std, **_place(tensor))
     zeros = math.ceil(sparsity * rows)
@@ -191,7 +278,13 @@ def sparse_(tensor: Any, source: Any, sparsity: float, std: float = 0.01) -> Any
 
 @_filling
 def dirac_(tensor: Any, source: Any) -> Any:
-    """Kernels of convolutions that keep the first channels as they are."""
+    """Kernels of convolutions that keep the first channels as they are.
+
+    Examples
+    --------
+    >>> torch.nn.init.dirac_(torch.empty(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
+    """
     shape = tuple(tensor.array.shape)
     made = ops.zeros(shape, dtype=tensor.array.dtype, device=tensor.device)
     for i in range(min(shape[:2])):

@@ -98,7 +98,13 @@ class _Recurrent(_Layer):
 
 
 class Identity(Module):
-    """Its input; arguments are taken and say nothing."""
+    """Its input; arguments are taken and say nothing.
+
+    Examples
+    --------
+    >>> torch.nn.Identity()(torch.ones(2))
+    tensor([1., 1.])
+    """
 
     def forward(self, input: Any) -> Any:
         """The input itself."""
@@ -106,7 +112,13 @@ class Identity(Module):
 
 
 class DataParallel(Module):
-    """A module as it is, under the name ``module``: there is one device at a time."""
+    """A module as it is, under the name ``module``: there is one device at a time.
+
+    Examples
+    --------
+    >>> torch.nn.DataParallel(torch.nn.Linear(3, 2))(torch.ones(4, 3)).shape
+    torch.Size([4, 2])
+    """
 
     def __init__(self, module: Any, device_ids: Any = None, output_device: Any = None) -> None:
         super().__init__()
@@ -118,7 +130,13 @@ class DataParallel(Module):
 
 
 class Flatten(Module):
-    """Axes from `start_dim` to `end_dim` as one."""
+    """Axes from `start_dim` to `end_dim` as one.
+
+    Examples
+    --------
+    >>> torch.nn.Flatten()(torch.ones(5, 2, 3)).shape
+    torch.Size([5, 6])
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -133,7 +151,13 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """One axis as several."""
+    """One axis as several.
+
+    Examples
+    --------
+    >>> torch.nn.Unflatten(1, (2, 3))(torch.ones(5, 6)).shape
+    torch.Size([5, 2, 3])
+    """
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
@@ -148,7 +172,16 @@ class Unflatten(Module):
 
 
 class Dropout(Module):
-    """Zeros at random while training, of probability `p`; what is left is scaled up."""
+    """Zeros at random while training, of probability `p`; what is left is scaled up.
+
+    Examples
+    --------
+    >>> drop = torch.nn.Dropout(0.5)
+    >>> sorted(set(drop(torch.ones(100)).tolist()))
+    [0.0, 2.0]
+    >>> drop.eval()(torch.ones(3))
+    tensor([1., 1., 1.])
+    """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -178,22 +211,49 @@ def channel_dropout(input: Any, p: float, training: bool) -> Any:
 
 
 class Dropout1d(Dropout):
-    """Whole channels set to zero at random while training."""
+    """Whole channels set to zero at random while training.
+
+    Examples
+    --------
+    >>> torch.nn.Dropout1d(0.5)(torch.ones(8, 4, 5)).shape
+    torch.Size([8, 4, 5])
+    """
 
     def _dropped(self, input: Any) -> Any:
         return channel_dropout(input, self.p, self.training)
 
 
 class Dropout2d(Dropout1d):
-    """Whole channels set to zero at random while training."""
+    """Whole channels set to zero at random while training.
+
+    Examples
+    --------
+    >>> x = torch.nn.Dropout2d(0.5)(torch.ones(8, 4, 3, 3))
+    >>> sorted(set(x.mean((2, 3)).flatten().tolist()))
+    [0.0, 2.0]
+    """
 
 
 class Dropout3d(Dropout1d):
-    """Whole channels set to zero at random while training."""
+    """Whole channels set to zero at random while training.
+
+    Examples
+    --------
+    >>> torch.nn.Dropout3d(0.5)(torch.ones(8, 4, 3, 3, 3)).shape
+    torch.Size([8, 4, 3, 3, 3])
+    """
 
 
 def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
-    """Rows of `weight` by number; the row `padding_idx` has no gradient."""
+    """Rows of `weight` by number; the row `padding_idx` has no gradient.
+
+    Examples
+    --------
+    >>> table = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> torch.nn.functional.embedding(torch.tensor([1, 0]), table)
+    tensor([[3., 4.],
+            [1., 2.]])
+    """
     found = engine_functional.embedding(input, weight)
     if padding_idx is not None:
         index = padding_idx % weight.array.shape[0]
@@ -210,6 +270,11 @@ class Embedding(Module):
     num_embeddings, embedding_dim : int
     padding_idx : int, optional
         Number whose vector is zero at first, and not trained.
+
+    Examples
+    --------
+    >>> torch.nn.Embedding(10, 3)(torch.tensor([[1, 2], [2, 9]])).shape
+    torch.Size([2, 2, 3])
     """
 
     def __init__(
@@ -250,7 +315,13 @@ class Embedding(Module):
 
 
 class Bilinear(Module):
-    """``x1 @ weight[k] @ x2 + bias[k]`` for each k."""
+    """``x1 @ weight[k] @ x2 + bias[k]`` for each k.
+
+    Examples
+    --------
+    >>> torch.nn.Bilinear(3, 4, 2)(torch.ones(5, 3), torch.ones(5, 4)).shape
+    torch.Size([5, 2])
+    """
 
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
@@ -274,7 +345,13 @@ class Bilinear(Module):
 
 
 def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
-    """Elements put around the last axes: widths before and after the last, the last but one, ..."""
+    """Elements put around the last axes: widths before and after the last, the last but one, ...
+
+    Examples
+    --------
+    >>> torch.nn.functional.pad(torch.ones(2), (1, 2))
+    tensor([0., 1., 1., 0., 0.])
+    """
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
     widths = [(0, 0)] * (input.array.ndim - len(pairs)) + pairs
     names = {"replicate": "edge", "circular": "wrap"}
@@ -291,7 +368,14 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
 
 
 class CosineSimilarity(Module):
-    """Cosine of the angle along an axis."""
+    """Cosine of the angle along an axis.
+
+    Examples
+    --------
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])
+    >>> torch.nn.CosineSimilarity(dim=1)(x, y)
+    tensor([0.7071])
+    """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()

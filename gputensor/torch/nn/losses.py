@@ -85,6 +85,12 @@ def cross_entropy(
         Class number that does not count.
     reduction : {"mean", "sum", "none"}
     label_smoothing : float
+
+    Examples
+    --------
+    >>> logits, target = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    >>> torch.nn.functional.cross_entropy(logits, target)
+    tensor(0.2201)
     """
     options: dict[str, Any] = {"label_smoothing": label_smoothing}
     if weight is not None:
@@ -104,7 +110,14 @@ def nll_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Any:
-    """Negative logarithm of each target's probability, of ``log_softmax``'s results."""
+    """Negative logarithm of each target's probability, of ``log_softmax``'s results.
+
+    Examples
+    --------
+    >>> logp = torch.log(torch.tensor([[0.5, 0.5], [0.25, 0.75]]))
+    >>> torch.nn.functional.nll_loss(logp, torch.tensor([0, 1]))
+    tensor(0.4904)
+    """
     chosen = _reduction(reduction, size_average, reduce)
     return ours(
         engine.nll_loss(input, target, weight=weight, ignore_index=ignore_index, reduction=chosen)
@@ -119,7 +132,14 @@ def binary_cross_entropy(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Any:
-    """``-t log(p) - (1 - t) log(1 - p)``, each logarithm at least -100."""
+    """``-t log(p) - (1 - t) log(1 - p)``, each logarithm at least -100.
+
+    Examples
+    --------
+    >>> p, target = torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0])
+    >>> torch.nn.functional.binary_cross_entropy(p, target)
+    tensor(0.1643)
+    """
     options = {} if weight is None else {"weight": weight}
     chosen = _reduction(reduction, size_average, reduce)
     return ours(engine.binary_cross_entropy(input, target, reduction=chosen, **options))
@@ -134,7 +154,14 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Any = None,
 ) -> Any:
-    """:func:`binary_cross_entropy` of ``sigmoid(input)``, without overflow."""
+    """:func:`binary_cross_entropy` of ``sigmoid(input)``, without overflow.
+
+    Examples
+    --------
+    >>> logits, target = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0])
+    >>> torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    tensor(0.2201)
+    """
     options = {
         k: v for k, v in {"weight": weight, "pos_weight": pos_weight}.items() if v is not None
     }
@@ -153,6 +180,12 @@ def kl_div(
     """``t * (log(t) - input)``, where `target` is t, or log(t) with `log_target`.
 
     ``"batchmean"`` is the sum over the length of the first axis.
+
+    Examples
+    --------
+    >>> logp, target = torch.log(torch.tensor([0.5, 0.5])), torch.tensor([0.9, 0.1])
+    >>> torch.nn.functional.kl_div(logp, target, reduction="sum")
+    tensor(0.3681)
     """
     chosen = _reduction(reduction, size_average, reduce)
     whole = "sum" if chosen == "batchmean" else chosen

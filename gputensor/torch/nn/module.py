@@ -37,6 +37,20 @@ class Module(engine.Module):
     Counted is what is set as an attribute: parameters (:class:`Parameter`), modules, and buffers
     by :meth:`register_buffer`. Plain lists and plain tensors are not: use :class:`ModuleList` and
     :class:`Parameter`.
+
+    Examples
+    --------
+    >>> class Net(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.hidden, self.out = torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)
+    ...     def forward(self, x):
+    ...         return self.out(torch.relu(self.hidden(x)))
+    >>> net = Net()
+    >>> net(torch.ones(3, 4)).shape
+    torch.Size([3, 2])
+    >>> [name for name, _ in net.named_parameters()]
+    ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
     """
 
     _buffer_names: ClassVar[Mapping[str, bool]] = {}  # and whether they are saved

@@ -44,6 +44,11 @@ def interpolate(
         Whether the factor is that of the lengths, not the one given.
     antialias : bool
         Whether kernels are as wide as the steps between elements.
+
+    Examples
+    --------
+    >>> torch.nn.functional.interpolate(torch.ones(1, 3, 4, 4), scale_factor=2).shape
+    torch.Size([1, 3, 8, 8])
     """
     lengths = input.array.shape[2:]
     axes = len(lengths)
@@ -94,6 +99,13 @@ def affine_grid(theta: Any, size: Any, align_corners: bool = False) -> Any:
     size : (n, channels, height, width)
     align_corners : bool
         Whether -1 and 1 are the middles of the outer pixels, not their edges.
+
+    Examples
+    --------
+    >>> theta = torch.eye(2, 3)[None]
+    >>> torch.nn.functional.affine_grid(theta, (1, 1, 2, 2), align_corners=True)[0, 0]
+    tensor([[-1., -1.],
+            [ 1., -1.]])
     """
     n, _, high, wide = (int(k) for k in size)
     axes = []
@@ -128,6 +140,15 @@ def grid_sample(
     padding_mode : {"zeros", "border"}
     align_corners : bool
         Whether -1 and 1 are the middles of the outer pixels, not their edges.
+
+    Examples
+    --------
+    >>> theta = torch.eye(2, 3)[None]
+    >>> grid = torch.nn.functional.affine_grid(theta, (1, 1, 2, 2), align_corners=False)
+    >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> torch.nn.functional.grid_sample(x, grid, align_corners=False)
+    tensor([[[[1., 2.],
+              [3., 4.]]]])
     """
     if mode not in ("bilinear", "nearest") or padding_mode not in ("zeros", "border"):
         raise ValueError(
@@ -145,7 +166,14 @@ def grid_sample(
 
 
 def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
-    """Channels as pixels: (n, c * r * r, h, w) becomes (n, c, h * r, w * r)."""
+    """Channels as pixels: (n, c * r * r, h, w) becomes (n, c, h * r, w * r).
+
+    Examples
+    --------
+    >>> torch.nn.functional.pixel_shuffle(torch.arange(4.0).reshape(1, 4, 1, 1), 2)
+    tensor([[[[0., 1.],
+              [2., 3.]]]])
+    """
     *n, channels, high, wide = input.array.shape
     r = upscale_factor
     parts = ops.reshape(input, (-1, channels // (r * r), r, r, high, wide))
@@ -154,7 +182,13 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
 
 
 def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
-    """The inverse of :func:`pixel_shuffle`."""
+    """The inverse of :func:`pixel_shuffle`.
+
+    Examples
+    --------
+    >>> torch.nn.functional.pixel_unshuffle(torch.ones(1, 3, 4, 4), 2).shape
+    torch.Size([1, 12, 2, 2])
+    """
     *n, channels, high, wide = input.array.shape
     r = downscale_factor
     parts = ops.reshape(input, (-1, channels, high // r, r, wide // r, r))
@@ -163,7 +197,14 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
 
 
 def channel_shuffle(input: Any, groups: int) -> Any:
-    """Channels of groups taken in turns."""
+    """Channels of groups taken in turns.
+
+    Examples
+    --------
+    >>> x = torch.arange(4.0).reshape(1, 4, 1, 1)
+    >>> torch.nn.functional.channel_shuffle(x, 2).flatten()
+    tensor([0., 2., 1., 3.])
+    """
     n, channels, *rest = input.array.shape
     parts = ops.reshape(input, (n, groups, channels // groups, -1))
     return ours(ops.reshape(ops.permute_dims(parts, (0, 2, 1, 3)), (n, channels, *rest)))
@@ -176,7 +217,13 @@ def _pair(value: Any) -> tuple[int, int]:
 def unfold(
     input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Any:
-    """Windows of images as columns, of shape (n, channels * window, windows)."""
+    """Windows of images as columns, of shape (n, channels * window, windows).
+
+    Examples
+    --------
+    >>> torch.nn.functional.unfold(torch.ones(2, 3, 5, 5), kernel_size=3).shape
+    torch.Size([2, 27, 9])
+    """
     window, spread, edge, step = map(_pair, (kernel_size, dilation, padding, stride))
     n, channels, high, wide = input.array.shape
     pads = ((edge[0], edge[0]), (edge[1], edge[1]))
@@ -198,7 +245,16 @@ def fold(
     padding: Any = 0,
     stride: Any = 1,
 ) -> Any:
-    """Columns of :func:`unfold` added up as images."""
+    """Columns of :func:`unfold` added up as images.
+
+    Examples
+    --------
+    >>> windows = torch.ones(1, 4, 4)
+    >>> torch.nn.functional.fold(windows, (3, 3), kernel_size=2)[0, 0]
+    tensor([[1., 2., 1.],
+            [2., 4., 2.],
+            [1., 2., 1.]])
+    """
     window, spread, edge, step = map(_pair, (kernel_size, dilation, padding, stride))
     size = _pair(output_size)
     pads = ((edge[0], edge[0]), (edge[1], edge[1]))
@@ -214,7 +270,13 @@ def fold(
 
 
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
-    """Dropout that keeps mean and variance of SELU's outputs (Klambauer et al. 2017)."""
+    """Dropout that keeps mean and variance of SELU's outputs (Klambauer et al. 2017).
+
+    Examples
+    --------
+    >>> torch.nn.functional.alpha_dropout(torch.ones(4, 5), training=False).shape
+    torch.Size([4, 5])
+    """
     if not training or not p:
         return input
     low = -1.6732632423543772 * 1.0507009873554805
@@ -228,7 +290,13 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
 def local_response_norm(
     input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Any:
-    """Each channel over a power of the mean of squares of its neighbours."""
+    """Each channel over a power of the mean of squares of its neighbours.
+
+    Examples
+    --------
+    >>> torch.nn.functional.local_response_norm(torch.ones(1, 3, 1, 1), size=2).flatten()
+    tensor([1.0000, 0.9999, 0.9999])
+    """
     rest = [(0, 0)] * (input.array.ndim - 2)
     squares = ops.pad(ops.square(input), [(0, 0), (size // 2, (size - 1) // 2), *rest])
     channels = input.array.shape[1]
@@ -245,7 +313,13 @@ def rrelu(
     training: bool = False,
     inplace: bool = False,
 ) -> Any:
-    """`x` above 0, below it times a slope that is drawn for each element while training."""
+    """`x` above 0, below it times a slope that is drawn for each element while training.
+
+    Examples
+    --------
+    >>> torch.nn.functional.rrelu(torch.tensor([-8.0, 2.0]), 0.25, 0.25)
+    tensor([-2.,  2.])
+    """
     slope: Any = (lower + upper) / 2
     if training:
         shape = tuple(input.array.shape)
@@ -265,7 +339,14 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """Each channel of each sample normalized by its own mean and variance."""
+    """Each channel of each sample normalized by its own mean and variance.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[[1.0, 3.0]]])
+    >>> torch.nn.functional.instance_norm(x)
+    tensor([[[-1.0000,  1.0000]]])
+    """
     if running_mean is not None or running_var is not None or not use_input_stats:
         raise ValueError("instance_norm: running means are not there; use batch_norm")
     return ours(engine.group_norm(input, input.array.shape[1], weight, bias, eps=eps))
@@ -281,7 +362,15 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """Each channel normalized, by the batch while `training`, which moves the running means."""
+    """Each channel normalized, by the batch while `training`, which moves the running means.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0], [3.0]])
+    >>> torch.nn.functional.batch_norm(x, torch.zeros(1), torch.ones(1), training=True)
+    tensor([[-1.0000],
+            [ 1.0000]])
+    """
     if not training:
         kept: Any = (running_mean, running_var)
         return ours(engine.batch_norm(input, weight, bias, statistics=kept, eps=eps)[0])
@@ -295,7 +384,13 @@ def batch_norm(
 
 
 class Upsample(Module):
-    """:func:`interpolate` with its arguments."""
+    """:func:`interpolate` with its arguments.
+
+    Examples
+    --------
+    >>> torch.nn.Upsample(scale_factor=2, mode="bilinear")(torch.ones(1, 3, 4, 4)).shape
+    torch.Size([1, 3, 8, 8])
+    """
 
     _kind = "nearest"
     _corners: bool | None = None
@@ -325,19 +420,30 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """:class:`Upsample` by the nearest pixel."""
+    """:class:`Upsample` by the nearest pixel.
+
+    Examples
+    --------
+    >>> torch.nn.UpsamplingNearest2d(scale_factor=2)(torch.tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1., 1., 2., 2.],
+              [1., 1., 2., 2.]]]])
+    """
 
 
 class UpsamplingBilinear2d(Upsample):
-    """:class:`Upsample` between pixels, the corners staying where they are."""
+    """:class:`Upsample` between pixels, the corners staying where they are.
+
+    Examples
+    --------
+    >>> torch.nn.UpsamplingBilinear2d(size=(1, 3))(torch.tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1.0000, 1.5000, 2.0000]]]])
+    """
 
     _kind = "bilinear"
     _corners = True
 
 
-def _made(
-    name: str, function: Callable[..., Any], about: str, *required: str, **defaults: Any
-) -> type[Module]:
+def _made(name: str, function: Callable[..., Any], *required: str, **defaults: Any) -> type[Module]:
     """Module class of a function of one tensor and of settings; ``training`` is passed on."""
     training = "training" in function.__code__.co_varnames[: function.__code__.co_argcount]
 
@@ -364,7 +470,7 @@ def _made(
         "__init__": start,
         "forward": forward,
         "extra_repr": extra_repr,
-        "__doc__": about,
+        "__doc__": function.__doc__,
         "__module__": "gputensor.torch.nn",
     }
     return type(name, (Module,), members)
@@ -399,7 +505,14 @@ _PADS = {
     f"{kind}Pad{axes}d": type(
         f"{kind}Pad{axes}d",
         (_Pad,),
-        {"_axes": axes, "_mode": mode, "__doc__": _Pad.__doc__, "__module__": "gputensor.torch.nn"},
+        {
+            "_axes": axes,
+            "_mode": mode,
+            "__doc__": f"{_Pad.__doc__}\n\n    Examples\n    --------\n    >>> torch.nn.{kind}Pad"
+            f"{axes}d(1)(torch.ones{(1, 2) + (4,) * axes}).shape\n    torch.Size"
+            f"({[1, 2] + [6] * axes})",
+            "__module__": "gputensor.torch.nn",
+        },
     )
     for kind, mode in (
         ("Constant", "constant"),
@@ -413,7 +526,13 @@ _PADS = {
 
 
 class PairwiseDistance(Module):
-    """Norm of ``x1 - x2 + eps`` along the last axis."""
+    """Norm of ``x1 - x2 + eps`` along the last axis.
+
+    Examples
+    --------
+    >>> torch.nn.PairwiseDistance()(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([5.0000])
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()
@@ -427,7 +546,13 @@ class PairwiseDistance(Module):
 
 
 class Softmax2d(Module):
-    """Softmax along the channels of images."""
+    """Softmax along the channels of images.
+
+    Examples
+    --------
+    >>> torch.nn.Softmax2d()(torch.zeros(2, 4, 3, 3))[0, :, 0, 0]
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
 
     def forward(self, input: Any) -> Engine:
         """Tensor of the shape of `input`."""
@@ -443,35 +568,25 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     )
 }
 _WINDOW: dict[str, Any] = {"dilation": 1, "padding": 0, "stride": 1}
-_ABOUT = "See ``torch.nn.functional.%s``."
 MODULES: dict[str, type[Module]] = {
     **_PADS,
     **{
         c.__name__: c
         for c in (Upsample, UpsamplingNearest2d, UpsamplingBilinear2d, PairwiseDistance, Softmax2d)
     },
-    "PixelShuffle": _made(
-        "PixelShuffle", pixel_shuffle, _ABOUT % "pixel_shuffle", "upscale_factor"
-    ),
-    "PixelUnshuffle": _made(
-        "PixelUnshuffle", pixel_unshuffle, _ABOUT % "pixel_unshuffle", "downscale_factor"
-    ),
-    "ChannelShuffle": _made(
-        "ChannelShuffle", channel_shuffle, _ABOUT % "channel_shuffle", "groups"
-    ),
-    "Unfold": _made("Unfold", unfold, _ABOUT % "unfold", "kernel_size", **_WINDOW),
-    "Fold": _made("Fold", fold, _ABOUT % "fold", "output_size", "kernel_size", **_WINDOW),
-    "AlphaDropout": _made(
-        "AlphaDropout", alpha_dropout, _ABOUT % "alpha_dropout", p=0.5, inplace=False
-    ),
+    "PixelShuffle": _made("PixelShuffle", pixel_shuffle, "upscale_factor"),
+    "PixelUnshuffle": _made("PixelUnshuffle", pixel_unshuffle, "downscale_factor"),
+    "ChannelShuffle": _made("ChannelShuffle", channel_shuffle, "groups"),
+    "Unfold": _made("Unfold", unfold, "kernel_size", **_WINDOW),
+    "Fold": _made("Fold", fold, "output_size", "kernel_size", **_WINDOW),
+    "AlphaDropout": _made("AlphaDropout", alpha_dropout, p=0.5, inplace=False),
     "LocalResponseNorm": _made(
         "LocalResponseNorm",
         local_response_norm,
-        _ABOUT % "local_response_norm",
         "size",
         alpha=1e-4,
         beta=0.75,
         k=1.0,
     ),
-    "RReLU": _made("RReLU", rrelu, _ABOUT % "rrelu", lower=1 / 8, upper=1 / 3, inplace=False),
+    "RReLU": _made("RReLU", rrelu, lower=1 / 8, upper=1 / 3, inplace=False),
 }

@@ -30,6 +30,12 @@ class TransformerEncoderLayer(Module):
     norm_first : bool
         Whether inputs are normalized, not sums.
     bias : bool
+
+    Examples
+    --------
+    >>> layer = torch.nn.TransformerEncoderLayer(d_model=8, nhead=2, batch_first=True)
+    >>> layer(torch.ones(4, 5, 8)).shape
+    torch.Size([4, 5, 8])
     """
 
     def __init__(
@@ -102,6 +108,12 @@ class TransformerEncoder(Module):
     num_layers : int
     norm : Module, optional
         Of the result.
+
+    Examples
+    --------
+    >>> layer = torch.nn.TransformerEncoderLayer(d_model=8, nhead=2, batch_first=True)
+    >>> torch.nn.TransformerEncoder(layer, num_layers=2)(torch.ones(4, 5, 8)).shape
+    torch.Size([4, 5, 8])
     """
 
     def __init__(
@@ -133,6 +145,12 @@ class TransformerDecoderLayer(TransformerEncoderLayer):
     """An encoder's layer with attention to what the encoder gave in its middle.
 
     Parameters are those of :class:`TransformerEncoderLayer`.
+
+    Examples
+    --------
+    >>> layer = torch.nn.TransformerDecoderLayer(d_model=8, nhead=2, batch_first=True)
+    >>> layer(torch.ones(4, 5, 8), torch.ones(4, 7, 8)).shape
+    torch.Size([4, 5, 8])
     """
 
     def __init__(
@@ -200,6 +218,12 @@ class TransformerDecoder(Module):
     num_layers : int
     norm : Module, optional
         Of the result.
+
+    Examples
+    --------
+    >>> layer = torch.nn.TransformerDecoderLayer(d_model=8, nhead=2, batch_first=True)
+    >>> torch.nn.TransformerDecoder(layer, 2)(torch.ones(4, 5, 8), torch.ones(4, 7, 8)).shape
+    torch.Size([4, 5, 8])
     """
 
     def __init__(self, decoder_layer: Any, num_layers: int, norm: Any = None) -> None:
@@ -225,6 +249,13 @@ class Transformer(Module):
         As of :class:`TransformerEncoderLayer`.
     custom_encoder, custom_decoder : Module, optional
         Instead of those that are made.
+
+    Examples
+    --------
+    >>> layers = {"num_encoder_layers": 1, "num_decoder_layers": 1}
+    >>> model = torch.nn.Transformer(d_model=8, nhead=2, **layers)
+    >>> model(torch.ones(5, 4, 8), torch.ones(7, 4, 8)).shape
+    torch.Size([7, 4, 8])
     """
 
     def __init__(

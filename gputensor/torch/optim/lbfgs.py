@@ -28,6 +28,20 @@ class LBFGS(Optimizer):
         Largest element of the gradient, and of a move, at which a step ends.
     history_size : int
     line_search_fn : {None, "strong_wolfe"}
+
+    Examples
+    --------
+    >>> x = torch.tensor([3.0], requires_grad=True)
+    >>> optimizer = torch.optim.LBFGS([x], line_search_fn="strong_wolfe")
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = ((x - 1) ** 2).sum()
+    ...     loss.backward()
+    ...     return loss
+    >>> optimizer.step(closure).item()
+    4.0
+    >>> round(x.item(), 4)
+    1.0
     """
 
     _settings: ClassVar[dict[str, Any]] = {

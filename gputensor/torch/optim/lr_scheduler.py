@@ -45,6 +45,18 @@ class LRScheduler:
         Rates of the groups at the beginning.
     last_epoch : int
         Steps so far.
+
+    Examples
+    --------
+    >>> class Halved(torch.optim.lr_scheduler.LRScheduler):
+    ...     def get_lr(self):
+    ...         return [rate / 2**self.last_epoch for rate in self.base_lrs]
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = Halved(optimizer)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [0.5]
     """
 
     def __init__(self, optimizer: Any, last_epoch: int = -1) -> None:
@@ -94,7 +106,21 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """``base * lr_lambda(epoch)``; a function, or a list with one for each group."""
+    """``base * lr_lambda(epoch)``; a function, or a list with one for each group.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> rates = torch.optim.lr_scheduler
+    >>> schedule = rates.LambdaLR(optimizer, lr_lambda=lambda epoch: 1 / (1 + epoch))
+    >>> seen = []
+    >>> for _ in range(4):
+    ...     seen.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> seen
+    [1.0, 0.5, 0.333, 0.25]
+    """
 
     def __init__(self, optimizer: Any, lr_lambda: Any, last_epoch: int = -1) -> None:
         n = len(optimizer.param_groups)
@@ -115,7 +141,21 @@ class LambdaLR(LRScheduler):
 
 
 class MultiplicativeLR(LambdaLR):
-    """The rate before times ``lr_lambda(epoch)``."""
+    """The rate before times ``lr_lambda(epoch)``.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> rates = torch.optim.lr_scheduler
+    >>> schedule = rates.MultiplicativeLR(optimizer, lr_lambda=lambda epoch: 0.5)
+    >>> seen = []
+    >>> for _ in range(4):
+    ...     seen.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> seen
+    [1.0, 0.5, 0.25, 0.125]
+    """
 
     def get_lr(self) -> list[float]:
         if self.last_epoch == 0:
@@ -124,7 +164,20 @@ class MultiplicativeLR(LambdaLR):
 
 
 class StepLR(LRScheduler):
-    """Times `gamma` every `step_size` epochs."""
+    """Times `gamma` every `step_size` epochs.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=2)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 1.0, 0.1, 0.1]
+    """
 
     def __init__(
         self, optimizer: Any, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -142,7 +195,20 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Times `gamma` at each of the `milestones`."""
+    """Times `gamma` at each of the `milestones`.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1, 3])
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.1, 0.1, 0.01]
+    """
 
     def __init__(
         self, optimizer: Any, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
@@ -162,7 +228,20 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """Times `factor` until epoch `total_iters`."""
+    """Times `factor` until epoch `total_iters`.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=2)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [0.5, 0.5, 1.0, 1.0]
+    """
 
     def __init__(
         self, optimizer: Any, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1
@@ -177,7 +256,21 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """From `start_factor` to `end_factor` of the rate in a line over `total_iters` epochs."""
+    """From `start_factor` to `end_factor` of the rate in a line over `total_iters` epochs.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> rates = torch.optim.lr_scheduler
+    >>> schedule = rates.LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> seen = []
+    >>> for _ in range(4):
+    ...     seen.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> seen
+    [0.5, 0.75, 1.0, 1.0]
+    """
 
     def __init__(
         self,
@@ -206,7 +299,20 @@ class LinearLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """Times `gamma` each epoch."""
+    """Times `gamma` each epoch.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.5, 0.25, 0.125]
+    """
 
     def __init__(self, optimizer: Any, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
@@ -221,7 +327,20 @@ class ExponentialLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """Down to 0 over `total_iters` epochs as ``(1 - epoch / total_iters) ** power``."""
+    """Down to 0 over `total_iters` epochs as ``(1 - epoch / total_iters) ** power``.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.75, 0.5, 0.25]
+    """
 
     def __init__(
         self, optimizer: Any, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
@@ -243,7 +362,20 @@ class PolynomialLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Down to `eta_min` over `T_max` epochs along half a cosine, and up again, and so on."""
+    """Down to `eta_min` over `T_max` epochs along half a cosine, and up again, and so on.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.854, 0.5, 0.146]
+    """
 
     def __init__(
         self,
@@ -279,6 +411,18 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """Half cosines of `T_0` epochs, each `T_mult` times as long as the one before.
 
     ``step(epoch)`` takes fractions of an epoch, too.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.5, 1.0, 0.5]
     """
 
     def __init__(
@@ -311,6 +455,18 @@ class OneCycleLR(LRScheduler):
     """Up from ``max_lr / div_factor`` to `max_lr`, and down far below (Smith 2018), once.
 
     The momentum, or the first of the betas, goes the other way if `cycle_momentum`.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=5)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [0.04, 0.95, 0.611, 0.188]
     """
 
     def __init__(
@@ -387,7 +543,21 @@ def _set_momentum(optimizer: Any, value: float) -> None:
 
 
 class CyclicLR(LRScheduler):
-    """Up and down between two rates, again and again (Smith 2017)."""
+    """Up and down between two rates, again and again (Smith 2017).
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> rates = torch.optim.lr_scheduler
+    >>> schedule = rates.CyclicLR(optimizer, base_lr=0.1, max_lr=1.0, step_size_up=2)
+    >>> seen = []
+    >>> for _ in range(4):
+    ...     seen.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> seen
+    [0.1, 0.55, 1.0, 0.55]
+    """
 
     def __init__(
         self,
@@ -436,7 +606,20 @@ def _no_epoch(scheduler: LRScheduler, epoch: int | None) -> None:
 
 
 class SequentialLR(LRScheduler):
-    """Schedulers one after the other, each from its milestone on."""
+    """Schedulers one after the other, each from its milestone on.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> rates = torch.optim.lr_scheduler
+    >>> both = [rates.ConstantLR(optimizer, 0.1, 2), rates.ExponentialLR(optimizer, 0.9)]
+    >>> schedule = rates.SequentialLR(optimizer, both, milestones=[2])
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> [round(rate, 3) for rate in schedule.get_last_lr()]
+    [0.9]
+    """
 
     def __init__(
         self,
@@ -485,7 +668,19 @@ class SequentialLR(LRScheduler):
 
 
 class ChainedScheduler(LRScheduler):
-    """Schedulers that all take effect."""
+    """Schedulers that all take effect.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> rates = torch.optim.lr_scheduler
+    >>> both = [rates.ConstantLR(optimizer, 0.5, 1), rates.ExponentialLR(optimizer, 0.9)]
+    >>> schedule = rates.ChainedScheduler(both)
+    >>> optimizer.step()
+    >>> schedule.step()
+    >>> [round(rate, 3) for rate in schedule.get_last_lr()]
+    [0.9]
+    """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Any = None) -> None:
         self.schedulers = list(schedulers)
@@ -504,7 +699,17 @@ class ChainedScheduler(LRScheduler):
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Times `factor` when a quantity has not become better for more than `patience` steps."""
+    """Times `factor` when a quantity has not become better for more than `patience` steps.
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=1.0)
+    >>> schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
+    >>> for loss in (1.0, 2.0, 2.0):
+    ...     schedule.step(loss)
+    >>> optimizer.param_groups[0]["lr"]
+    0.1
+    """
 
     def __init__(
         self,

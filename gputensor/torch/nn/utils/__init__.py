@@ -33,6 +33,15 @@ def clip_grad_norm_(
     -------
     Tensor of shape ()
         The norm before.
+
+    Examples
+    --------
+    >>> x = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x / 2).sum().backward()
+    >>> torch.nn.utils.clip_grad_norm_([x], 1.0)
+    tensor(5.)
+    >>> x.grad
+    tensor([0.6000, 0.8000])
     """
     gradients = _gradients(parameters)
     if not gradients:
@@ -49,19 +58,42 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
-    """Bring each element of the gradients between ``-clip_value`` and ``clip_value``."""
+    """Bring each element of the gradients between ``-clip_value`` and ``clip_value``.
+
+    Examples
+    --------
+    >>> x = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> torch.nn.utils.clip_grad_value_([x], 7.0)
+    >>> x.grad
+    tensor([6., 7.])
+    """
     with no_grad():
         for g in _gradients(parameters):
             g[...] = ops.clip(g, -float(clip_value), float(clip_value))
 
 
 def parameters_to_vector(parameters: Iterable[Any]) -> Any:
-    """All elements in a row."""
+    """All elements in a row.
+
+    Examples
+    --------
+    >>> torch.nn.utils.parameters_to_vector(torch.nn.Linear(3, 2).parameters()).shape
+    torch.Size([8])
+    """
     return ours(ops.concat([ops.flatten(p) for p in parameters]))
 
 
 def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
-    """Put a row of elements into the parameters."""
+    """Put a row of elements into the parameters.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> torch.nn.utils.vector_to_parameters(torch.tensor([2.0, 1.0]), layer.parameters())
+    >>> layer(torch.tensor([[3.0]])).item()
+    7.0
+    """
     start = 0
     for p in parameters:
         stop = start + p.array.size

@@ -36,7 +36,18 @@ T = TypeVar("T")
 
 
 class Dataset(Generic[T]):
-    """Base class of data sets that have ``__getitem__`` and ``__len__``."""
+    """Base class of data sets that have ``__getitem__`` and ``__len__``.
+
+    Examples
+    --------
+    >>> class Squares(torch.utils.data.Dataset):
+    ...     def __len__(self):
+    ...         return 4
+    ...     def __getitem__(self, i):
+    ...         return float(i), i * i
+    >>> next(iter(torch.utils.data.DataLoader(Squares(), batch_size=4)))
+    [tensor([0., 1., 2., 3.], dtype=torch.float64), tensor([0, 1, 4, 9])]
+    """
 
     def __getitem__(self, index: Any) -> T:
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
@@ -50,7 +61,16 @@ class Dataset(Generic[T]):
 
 
 class IterableDataset(Dataset[T]):
-    """Base class of data sets that have ``__iter__`` alone."""
+    """Base class of data sets that have ``__iter__`` alone.
+
+    Examples
+    --------
+    >>> class Counted(torch.utils.data.IterableDataset):
+    ...     def __iter__(self):
+    ...         return iter(range(3))
+    >>> [x.tolist() for x in torch.utils.data.DataLoader(Counted(), batch_size=2)]
+    [[0, 1], [2]]
+    """
 
     def __iter__(self) -> Iterator[T]:
         raise NotImplementedError(f"{type(self).__name__} defines no __iter__(self)")
@@ -63,6 +83,11 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     ----------
     *tensors : Tensor
         Of one length.
+
+    Examples
+    --------
+    >>> torch.utils.data.TensorDataset(torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))[1]
+    (tensor(2.), tensor(1))
     """
 
     def __init__(self, *tensors: Any) -> None:
@@ -83,7 +108,13 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
 
 
 class Subset(Dataset[Any]):
-    """The samples of a data set with these indices."""
+    """The samples of a data set with these indices.
+
+    Examples
+    --------
+    >>> torch.utils.data.Subset(["a", "b", "c"], [0, 2])[1]
+    'c'
+    """
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices
@@ -96,7 +127,14 @@ class Subset(Dataset[Any]):
 
 
 class ConcatDataset(Dataset[Any]):
-    """Data sets one after the other."""
+    """Data sets one after the other.
+
+    Examples
+    --------
+    >>> both = torch.utils.data.ConcatDataset([[1, 2], [3]])
+    >>> len(both), both[2]
+    (3, 3)
+    """
 
     def __init__(self, datasets: Any) -> None:
         self.datasets = list(datasets)
@@ -131,6 +169,12 @@ def random_split(
     lengths : sequence of int or of float
         Lengths that add up to that of the data set, or shares that add up to 1.
     generator : Generator, optional
+
+    Examples
+    --------
+    >>> train, test = torch.utils.data.random_split(range(10), [8, 2])
+    >>> len(train), sorted([*train, *test]) == list(range(10))
+    (8, True)
     """
     total = len(dataset)
     sizes = list(lengths)
@@ -146,7 +190,20 @@ def random_split(
 
 
 class Sampler(Generic[T]):
-    """Base class of orders to go through a data set."""
+    """Base class of orders to go through a data set.
+
+    Examples
+    --------
+    >>> class Backwards(torch.utils.data.Sampler):
+    ...     def __init__(self, data):
+    ...         self.data = data
+    ...     def __iter__(self):
+    ...         return iter(range(len(self.data) - 1, -1, -1))
+    ...     def __len__(self):
+    ...         return len(self.data)
+    >>> list(Backwards("abc"))
+    [2, 1, 0]
+    """
 
     def __init__(self, data_source: Any = None) -> None:
         self.data_source = data_source
@@ -156,7 +213,13 @@ class Sampler(Generic[T]):
 
 
 class SequentialSampler(Sampler[int]):
-    """In order."""
+    """In order.
+
+    Examples
+    --------
+    >>> list(torch.utils.data.SequentialSampler("abc"))
+    [0, 1, 2]
+    """
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self.data_source)))
@@ -166,7 +229,13 @@ class SequentialSampler(Sampler[int]):
 
 
 class RandomSampler(Sampler[int]):
-    """In random order, or with replacement."""
+    """In random order, or with replacement.
+
+    Examples
+    --------
+    >>> sorted(torch.utils.data.RandomSampler(range(4)))
+    [0, 1, 2, 3]
+    """
 
     def __init__(
         self,
@@ -196,7 +265,13 @@ class RandomSampler(Sampler[int]):
 
 
 class SubsetRandomSampler(Sampler[int]):
-    """These indices, in random order."""
+    """These indices, in random order.
+
+    Examples
+    --------
+    >>> sorted(torch.utils.data.SubsetRandomSampler([1, 3, 5]))
+    [1, 3, 5]
+    """
 
     def __init__(self, indices: Sequence[int], generator: Any = None) -> None:
         self.indices, self.generator = indices, generator
@@ -209,7 +284,13 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """Indices drawn with weights."""
+    """Indices drawn with weights.
+
+    Examples
+    --------
+    >>> set(torch.utils.data.WeightedRandomSampler([0.0, 1.0, 0.0], num_samples=5))
+    {1}
+    """
 
     def __init__(
         self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None
@@ -228,7 +309,15 @@ class WeightedRandomSampler(Sampler[int]):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Indices of another sampler in batches."""
+    """Indices of another sampler in batches.
+
+    Examples
+    --------
+    >>> data = torch.utils.data
+    >>> in_order = data.SequentialSampler(range(5))
+    >>> list(data.BatchSampler(in_order, batch_size=2, drop_last=False))
+    [[0, 1], [2, 3], [4]]
+    """
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool = False) -> None:
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
@@ -245,7 +334,13 @@ class BatchSampler(Sampler[list[int]]):
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
-    """One batch of a list of samples: tensors stacked, numbers as a tensor, structures inside."""
+    """One batch of a list of samples: tensors stacked, numbers as a tensor, structures inside.
+
+    Examples
+    --------
+    >>> torch.utils.data.default_collate([(1.0, 2), (3.0, 4)])
+    [tensor([1., 3.], dtype=torch.float64), tensor([2, 4])]
+    """
     first = batch[0]
     if isinstance(first, Engine):
         return ours(ops.stack(list(batch)))
@@ -287,6 +382,15 @@ class DataLoader(Generic[T]):
     generator : Generator, optional
     num_workers, pin_memory, timeout, worker_init_fn, prefetch_factor, persistent_workers : optional
         Taken, and say nothing: batches are made in this process, which changes no result.
+
+    Examples
+    --------
+    >>> samples = torch.utils.data.TensorDataset(torch.arange(5.0), torch.arange(5))
+    >>> for x, y in torch.utils.data.DataLoader(samples, batch_size=2):
+    ...     print(x.tolist(), y.tolist())
+    [0.0, 1.0] [0, 1]
+    [2.0, 3.0] [2, 3]
+    [4.0] [4]
     """
 
     def __init__(

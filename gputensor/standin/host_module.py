@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from gputensor import config
 
 from .memory import Allocation, Block, MemoryPointer, require
 from .state import Count, current, settings
@@ -69,7 +72,12 @@ class CUDADriverError(RuntimeError):
 
 
 def host_compiler() -> str | None:
-    """Path of the host's C++ compiler: ``$CXX``, ``g++``, ``c++`` or ``clang++``."""
+    """Path of the host's C++ compiler: ``$CXX``, ``g++``, ``c++`` or ``clang++``.
+
+    None where there is none, and off Linux, whose loader and fibers ``cuda_host.h`` uses.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
     names = (os.environ.get("CXX", ""), "g++", "c++", "clang++")
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
@@ -81,17 +89,19 @@ def _run(command: list[str], source: str, text: str, options: Sequence[str]) -> 
     return done.stdout
 
 
+@functools.cache
+def _folder_of_the_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="gputensor-kernels-")
+
+
 def _cache_folder() -> Path:
-    """Private folder for compiled kernels."""
-    folder = os.environ.get("GPUTENSOR_STANDIN_CACHE")
-    if folder is None:
-        folder = os.path.join(tempfile.gettempdir(), f"gputensor-standin-{os.getuid()}")
-    path = Path(folder)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What lies there is loaded into the process.
-    if path.stat().st_uid != os.getuid():
-        raise PermissionError(f"{path} belongs to somebody else; set GPUTENSOR_STANDIN_CACHE")
-    return path
+    """Folder for compiled kernels: in the user's cache, else one of this process alone."""
+    folder = config.cache_dir() / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return Path(_folder_of_the_process().name)
+    return folder if os.access(folder, os.W_OK) else Path(_folder_of_the_process().name)
 
 
 @functools.cache
@@ -120,7 +130,10 @@ def _preprocess(source: str, options: tuple[str, ...]) -> str:
 def _require_compiler() -> str:
     compiler = host_compiler()
     if compiler is None:
-        raise RuntimeError("no C++ compiler found to run kernels on the host; set CXX")
+        raise RuntimeError(
+            "there is nothing to run CUDA sources on the CPU with; it takes Linux, and g++ or "
+            "clang++, or a compiler named by CXX"
+        )
     return compiler
 
 

@@ -1,6 +1,6 @@
 """A machine with CUDA, played by the CPU: ``cupy`` on NumPy, kernels through the C++ compiler.
 
-    import standin
+    from gputensor import standin
     cupy = standin.install()          # before the code under test imports cupy
     ...
     standin.counters.reset()          # transfers, synchronizations, launches, ...
