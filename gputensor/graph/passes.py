@@ -305,4 +305,6 @@ def _renumber(graph: Graph) -> None:
     graph.kept = [read(value) for value in graph.kept]
 
 
-PASSES: list[Callable[[Graph], None]] = [copies, constants, copies, units, copies, repeated, clips, unread]
+PASSES: list[Callable[[Graph], None]] = [
+    *(copies, constants, copies, units, copies, repeated, clips, unread)
+]
