@@ -1,23 +1,28 @@
 // Adam and AdamW over a flat buffer, with the step counter on the device: one launch is one step.
-#include "common.cuh"
+#include "clip.cuh"
 
 // S is the type of the running means: float where T is a 16-bit type. `rate`, if not null, is the
-// learning rate in the place of `lr`. Where `skip` is not 0, nothing is done.
+// learning rate in the place of `lr`. With the gradients' squared norm they are scaled down to the
+// norm `most` before, and written to `clipped`, which is `g` itself. Where `skip` is not 0, nothing
+// else is done.
 template <typename T, typename S>
 __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ticket, const uint32* skip,
-                          int64 size, const double* rate, double lr, double beta1, double beta2, double eps, double weight_decay,
+                          const double* squared, T* clipped, double most, int64 size, const double* rate, double lr, double beta1, double beta2, double eps, double weight_decay,
                           double small, bool decoupled, bool hat, bool advance) {
-    if (skip && *skip) return;
-    __shared__ S rates[2];
+    bool skips = skip && *skip;
+    if (skips && !squared) return;
+    __shared__ S rates[3];
     if (rate) lr = *rate;
     if (threadIdx.x == 0) {
         double t = double(*count + 1);
         rates[0] = S(lr / (1 - pow(beta1, t)));
         rates[1] = S(1 / sqrt(1 - pow(beta2, t)));
+        rates[2] = clip_factor<S>(squared, most);
     }
     __syncthreads();
     S step = rates[0];
     S root = rates[1];
+    S factor = rates[2];
     S b1 = S(beta1), c1 = S(1 - beta1), b2 = S(beta2), c2 = S(1 - beta2), e = S(eps) * (hat ? root : S(1));
     S decay = S(decoupled ? 0 : weight_decay);
     S shrink = S(decoupled ? 1 - lr * weight_decay : 1);
@@ -27,6 +32,11 @@ __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ti
         constexpr int N = decltype(width)::value;
         auto x = load<N>(p + i);
         auto gradient = load<N>(g + i);
+        if (factor != 1) {
+            clip(gradient, factor);
+            store(clipped + i, gradient);
+        }
+        if (skips) return;
         auto means = load<N>(m + i);
         auto squares = load<N>(v + i);
         for (int k = 0; k < N; k++) {
@@ -44,5 +54,5 @@ __global__ void adam_step(T* p, const T* g, S* m, S* v, int64* count, uint32* ti
         store(v + i, squares);
     });
     // Every block has read the counter before the last one moves it.
-    if (advance && last_block(ticket) && threadIdx.x == 0) *count += 1;
+    if (advance && !skips && last_block(ticket) && threadIdx.x == 0) *count += 1;
 }

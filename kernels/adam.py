@@ -8,6 +8,7 @@ import numpy as np
 
 from gputensor.backend import Array
 from gputensor.kernels.declare import kernel
+from gputensor.kernels.grad_norm import clip_factor, clip_norm, clip_on_cpu
 from gputensor.kernels.runtime import (
     ALL_FLOATS,
     LOOP_FLOATS,
@@ -29,7 +30,24 @@ _CHUNK = 1 << 12  # elements whose arrays stay in the first-level cache
 
 @Loop
 def _adam_loop(  # type: ignore[no-untyped-def]
-    start, stop, p, g, m, v, rate, root, beta1, rest1, beta2, rest2, eps, decay, shrink, small, one
+    start,
+    stop,
+    p,
+    g,
+    m,
+    v,
+    rate,
+    root,
+    beta1,
+    rest1,
+    beta2,
+    rest2,
+    eps,
+    decay,
+    shrink,
+    small,
+    factor,
+    one,
 ):
     # Slices, as Numba vectorizes only where an index cannot be negative.
     p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
@@ -42,6 +60,9 @@ def _adam_loop(  # type: ignore[no-untyped-def]
         for i in range(xs.size):
             xs[i] = xs[i] * one
         gs, ms, vs = g[first : first + _CHUNK], m[first : first + _CHUNK], v[first : first + _CHUNK]
+        if factor != one:
+            for i in range(gs.size):
+                gs[i] = gs[i] * factor
         for i in range(xs.size):
             x = xs[i]
             d = gs[i] + decay * x
@@ -72,8 +93,13 @@ def _on_cpu(
     hat: bool = False,
     advance: bool = True,
     skip: Array | None = None,
+    squared: Array | None = None,
+    most: float = 0.0,
+    clipped: Array | None = None,
 ) -> None:
     if skip is not None and skip[0]:
+        if squared is not None:
+            clip_on_cpu(g, squared, most=most)
         return
     t = int(count[0]) + 1
     number = p.dtype.type
@@ -83,7 +109,11 @@ def _on_cpu(
     shrink = 1 - lr * weight_decay if decoupled else 1.0
     small = negligible(p) if eps else 0.0
     eps = eps * root if hat else eps
-    numbers = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small, 1.0)
+    factor = 1.0 if squared is None else clip_factor(squared, most)
+    numbers = (
+        *(rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small),
+        *(factor, 1.0),
+    )
     split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
     if advance:
         count += 1
@@ -107,6 +137,9 @@ def _on_cuda(
     hat: bool = False,
     advance: bool = True,
     skip: Array | None = None,
+    squared: Array | None = None,
+    most: float = 0.0,
+    clipped: Array | None = None,
 ) -> None:
     small = negligible(m) if eps else 0.0
     numbers = (
@@ -122,7 +155,7 @@ def _on_cuda(
     )
     source.launch(
         f"adam_step<{c_type(p.dtype)}, {c_type(m.dtype)}>",
-        (p, g, m, v, count, ticket, skip, p.size, *numbers),
+        (p, g, m, v, count, ticket, skip, squared, clipped, most, p.size, *numbers),
         elements=packs(m),
     )
 
@@ -134,7 +167,7 @@ def _on_cuda(
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
-    writes=("p", "m", "v", "count", "ticket"),
+    writes=("p", "m", "v", "count", "ticket", "clipped"),
 )
 def adam_step(
     xp: Any,
@@ -154,6 +187,9 @@ def adam_step(
     hat: bool = False,
     advance: bool = True,
     skip: Array | None = None,
+    squared: Array | None = None,
+    most: float = 0.0,
+    clipped: Array | None = None,
 ) -> None:
     r"""One step of Adam, in place.
 
@@ -183,7 +219,11 @@ def adam_step(
     lr : float or float64 array of shape ()
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
-        If not 0, nothing is done, and nothing counted.
+        If not 0, nothing is done but clipping, and nothing counted.
+    squared : float64 array of shape (), optional
+        Square of the gradients' norm, by which they are scaled down first, as of
+        :func:`~gputensor.kernels.clip_norm`. Its other arguments are `most`, and `clipped` for the
+        array: `g` itself, which is written to.
 
     Examples
     --------
@@ -196,6 +236,8 @@ def adam_step(
     """
     t = (count + 1).astype(np.float64)
     rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
+    if squared is not None:
+        clip_norm.reference(xp, g, squared, most=most)
     small = negligible(m) if eps else 0.0
     least = eps * root if hat else eps
     x, g = widen(xp, p), widen(xp, g)

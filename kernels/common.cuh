@@ -102,6 +102,10 @@ __device__ __forceinline__ bool not_positive(float x) {
 }
 __device__ __forceinline__ bool not_positive(double x) { return x <= 0.0; }
 
+// x * y, rounded: the compiler makes no part of a sum of it.
+__device__ __forceinline__ float product(float x, float y) { return __fmul_rn(x, y); }
+__device__ __forceinline__ double product(double x, double y) { return __dmul_rn(x, y); }
+
 __device__ __forceinline__ bool aligned(const void* p) { return ((uint64)p & 15) == 0; }
 
 // Calls body(width, i) for all i of 0..size-1, in packs of 16 bytes of T from i on where `packs`

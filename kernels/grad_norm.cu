@@ -1,4 +1,5 @@
 // The squared norm of a buffer, and scaling down to a largest norm that stays on the device.
+#include "clip.cuh"
 #include "rows.cuh"
 
 constexpr int THREADS = 256;
@@ -24,16 +25,14 @@ __global__ void squared_norm(const T* x, double* parts, double* total, uint32* t
     if (threadIdx.x == 0) *total = sum;
 }
 
-// Times most / (norm + eps) where that is below 1, and where it is NaN.
 template <typename T>
-__global__ void clip_norm(T* x, const double* squared, int64 size, double most, double eps) {
-    double factor = most / (sqrt(*squared) + eps);
-    if (factor >= 1) return;
-    using A = compute<T>;
+__global__ void clip_norm(T* x, const double* squared, int64 size, double most) {
+    auto factor = clip_factor<compute<T>>(squared, most);
+    if (factor == 1) return;
     elementwise<T>(size, aligned(x), [&](auto width, int64 i) {
         constexpr int N = decltype(width)::value;
         auto values = load<N>(x + i);
-        for (int k = 0; k < N; k++) values.at[k] = T(A(values.at[k]) * A(factor));
+        clip(values, factor);
         store(x + i, values);
     });
 }

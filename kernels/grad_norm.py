@@ -12,7 +12,7 @@ from gputensor.kernels.runtime import ALL_FLOATS, LOOP_FLOATS, Loop, narrow, pac
 from gputensor.kernels.scratch import zeros
 from gputensor.kernels.source import CudaSource, c_type
 
-__all__ = ["clip_norm", "squared_norm"]
+__all__ = ["clip_factor", "clip_norm", "clip_on_cpu", "squared_norm"]
 
 _EPS = 1e-6  # added to the norm, as PyTorch does
 _CHUNK = 1 << 16  # elements of a partial sum on the CPU
@@ -86,21 +86,28 @@ def squared_norm(xp: Any, x: Any) -> Any:
     return xp.asarray(xp.sum(wide * wide))
 
 
-def _clip_on_cpu(x: Array, squared: Array, *, most: float) -> None:
+def clip_factor(squared: Array, most: float) -> float:
+    """What gradients of a squared norm are scaled by, on the CPU."""
     factor = most / (math.sqrt(squared) + _EPS)
-    if not factor >= 1:
+    return 1.0 if factor >= 1 else factor
+
+
+def clip_on_cpu(x: Array, squared: Array, *, most: float) -> None:
+    """:func:`clip_norm` on the CPU."""
+    factor = clip_factor(squared, most)
+    if factor != 1:
         split(_scale_loop, x.size, _GRAIN, x, x.dtype.type(factor))
 
 
 def _clip_on_cuda(source: CudaSource, x: Array, squared: Array, *, most: float) -> None:
-    args = (x, squared, x.size, most, _EPS)
+    args = (x, squared, x.size, most)
     source.launch(f"clip_norm<{c_type(x.dtype)}>", args, elements=packs(x))
 
 
 @kernel(
     source=_SOURCE,
     cuda=_clip_on_cuda,
-    loop=_clip_on_cpu,
+    loop=clip_on_cpu,
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,

@@ -1,13 +1,17 @@
 // Stochastic gradient descent over a flat buffer, with (Nesterov) momentum and weight decay.
-#include "common.cuh"
+#include "clip.cuh"
 
 // `velocity`, of float where T is a 16-bit type, is null where there is no momentum; `rate`, if not
-// null, is the learning rate in the place of `lr`. One is added to `count`, if not null. Where `skip`
-// is not 0, nothing is done.
+// null, is the learning rate in the place of `lr`. One is added to `count`, if not null. With
+// the gradients' squared norm they are scaled down to the norm `most` before, and written to
+// `clipped`, which is `g` itself. Where `skip` is not 0, nothing else is done.
 template <typename T, typename S>
-__global__ void sgd_step(T* p, const T* g, S* velocity, int64* count, uint32* ticket, const uint32* skip, int64 size,
+__global__ void sgd_step(T* p, const T* g, S* velocity, int64* count, uint32* ticket, const uint32* skip,
+                         const double* squared, T* clipped, double most, int64 size,
                          const double* rate, double lr, double momentum, double weight_decay, double small, bool nesterov, bool within) {
-    if (skip && *skip) return;
+    bool skips = skip && *skip;
+    if (skips && !squared) return;
+    S factor = clip_factor<S>(squared, most);
     S step = S(rate ? *rate : lr), keep = S(momentum), decay = S(weight_decay), least = S(small);
     within = within && velocity;
     S inner = within ? step : S(1), outer = within ? S(1) : step;
@@ -16,6 +20,11 @@ __global__ void sgd_step(T* p, const T* g, S* velocity, int64* count, uint32* ti
         constexpr int N = decltype(width)::value;
         auto x = load<N>(p + i);
         auto gradient = load<N>(g + i);
+        if (factor != 1) {
+            clip(gradient, factor);
+            store(clipped + i, gradient);
+        }
+        if (skips) return;
         Pack<N, S> moved;
         if (velocity) moved = load<N>(velocity + i);
         for (int k = 0; k < N; k++) {
@@ -31,5 +40,5 @@ __global__ void sgd_step(T* p, const T* g, S* velocity, int64* count, uint32* ti
         store(p + i, x);
         if (velocity) store(velocity + i, moved);
     });
-    if (count && last_block(ticket) && threadIdx.x == 0) *count += 1;
+    if (count && !skips && last_block(ticket) && threadIdx.x == 0) *count += 1;
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 from gputensor.backend import Array
 from gputensor.kernels.declare import kernel
+from gputensor.kernels.grad_norm import clip_norm, clip_on_cpu
 from gputensor.kernels.runtime import (
     ALL_FLOATS,
     LOOP_FLOATS,
@@ -57,7 +58,12 @@ def _on_cpu(
     nesterov: bool = False,
     within: bool = False,
     skip: Array | None = None,
+    squared: Array | None = None,
+    most: float = 0.0,
+    clipped: Array | None = None,
 ) -> None:
+    if squared is not None:
+        clip_on_cpu(g, squared, most=most)
     if skip is not None and skip[0]:
         return
     number = p.dtype.type
@@ -87,6 +93,9 @@ def _on_cuda(
     nesterov: bool = False,
     within: bool = False,
     skip: Array | None = None,
+    squared: Array | None = None,
+    most: float = 0.0,
+    clipped: Array | None = None,
 ) -> None:
     state = c_type(p.dtype) if p.dtype.char == "d" else "float"
     numbers = (
@@ -97,7 +106,10 @@ def _on_cuda(
     )
     source.launch(
         f"sgd_step<{c_type(p.dtype)}, {state}>",
-        (p, g, velocity, count, ticket, skip, p.size, *numbers, nesterov, within),
+        (
+            *(p, g, velocity, count, ticket, skip, squared, clipped, most, p.size),
+            *(*numbers, nesterov, within),
+        ),
         elements=packs(p),
     )
 
@@ -109,7 +121,7 @@ def _on_cuda(
     dtypes=ALL_FLOATS,
     loop_dtypes=LOOP_FLOATS,
     mixed=True,
-    writes=("p", "velocity", "count", "ticket"),
+    writes=("p", "velocity", "count", "ticket", "clipped"),
 )
 def sgd_step(
     xp: Any,
@@ -125,6 +137,9 @@ def sgd_step(
     nesterov: bool = False,
     within: bool = False,
     skip: Array | None = None,
+    squared: Array | None = None,
+    most: float = 0.0,
+    clipped: Array | None = None,
 ) -> None:
     r"""One step of gradient descent, in place.
 
@@ -150,7 +165,11 @@ def sgd_step(
     lr : float or float64 array of shape ()
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
-        If not 0, nothing is done.
+        If not 0, nothing is done but clipping.
+    squared : float64 array of shape (), optional
+        Square of the gradients' norm, by which they are scaled down first, as of
+        :func:`~gputensor.kernels.clip_norm`. Its other arguments are `most`, and `clipped` for the
+        array: `g` itself, which is written to.
 
     Examples
     --------
@@ -159,6 +178,8 @@ def sgd_step(
     >>> p
     array([0.95, 0.95], dtype=float32)
     """
+    if squared is not None:
+        clip_norm.reference(xp, g, squared, most=most)
     x, d = widen(xp, p), widen(xp, g)
     if weight_decay:
         d = d + weight_decay * x

@@ -190,9 +190,18 @@ def run(case: Case, place: Callable[[Any], Any], how: str | None = None) -> list
 
     `place` moves an operand to a device; `how` is the implementation that must take them.
     """
-    operands = [place(a) if isinstance(a, np.ndarray) else a for a in case.operands]
+    placed: dict[int, Any] = {}  # an array that is given twice is one array
+
+    def there(given: Any) -> Any:
+        if not isinstance(given, np.ndarray):
+            return given
+        if id(given) not in placed:
+            placed[id(given)] = place(given)
+        return placed[id(given)]
+
+    operands = [there(a) for a in case.operands]
     assert how in (None, case.kernel.implementation(*operands)), case
-    attrs = {k: place(v) if isinstance(v, np.ndarray) else v for k, v in case.attrs.items()}
+    attrs = {k: there(v) for k, v in case.attrs.items()}
     with np.errstate(all="ignore"):
         out = case.kernel.raw(*operands, **attrs)
     return _on_host(out, operands)
@@ -417,6 +426,18 @@ def _(draw: Draw) -> Calls:
         (1, {"eps": 1e-8, "skip": np.ones(1, np.uint32)}),
     ):
         yield (p, g, m, v, np.full(1, count), ticket), rates | attrs
+    for attrs in _clips(g):
+        yield (
+            (p, g, m, v, np.full(1, 3), ticket),
+            rates | {"eps": 1e-8, "weight_decay": 0.05} | attrs,
+        )
+
+
+def _clips(g: Any) -> Iterator[dict[str, Any]]:
+    """Attributes of a step that scales gradients down, or not, done or left out."""
+    for squared, skip in ((0.25, None), (16.0, None), (16.0, 0), (16.0, 1), (np.nan, 1)):
+        clip = {"squared": np.asarray(squared), "most": 1.0, "clipped": g}
+        yield clip if skip is None else clip | {"skip": np.full(1, skip, np.uint32)}
 
 
 @calls_of(sgd_step)
@@ -437,6 +458,9 @@ def _(draw: Draw) -> Calls:
     for skip in (0, 1):
         yield (p, g, velocity), {"lr": 0.1, "momentum": 0.9, "skip": np.full(1, skip, np.uint32)}
     yield (p, g, None), {"lr": 0.1, "skip": np.ones(1, np.uint32)}
+    for attrs in _clips(g):
+        counts = np.full(1, 3, np.int64), np.zeros(1, np.uint32)
+        yield (p, g, velocity, *counts), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, **attrs}
 
 
 @calls_of(gather_scale)

@@ -335,7 +335,8 @@ def test_the_host_reads_nothing(cupy, make):
         assert scaler.factor.item() < 2.0**40
 
 
-def test_captured_steps_equal_eager_ones(cupy):
+@pytest.mark.parametrize("clips", [False, True])
+def test_captured_steps_equal_eager_ones(cupy, clips):
     x, y = (gt.asarray(a, device="cuda") for a in (X, Y))
     found = []
     for capture in (lambda f: f, gt.capture):
@@ -349,6 +350,9 @@ def test_captured_steps_equal_eager_ones(cupy):
                 loss = F.cross_entropy(model(x), y)
                 optimizer.zero_grad()
                 scaler.scale(loss).backward()
+                if clips:
+                    scaler.unscale(optimizer)
+                    optimizer.clip_grad_norm(0.2)
                 scaler.step(optimizer)
                 scaler.update()
                 return loss
@@ -357,6 +361,7 @@ def test_captured_steps_equal_eager_ones(cupy):
             for dtype in [*["float16"] * 5, None, *["float16"] * 2, None]:
                 with gt.autocast(dtype):
                     losses.append(step(x, y).item())
+                    losses.append(model[0].weight.grad.numpy().tobytes())
             found.append([*losses, scaler.factor.item(), model[0].weight.tolist()])
     assert found[0] == found[1]
     assert step.graphs == 2

@@ -21,6 +21,7 @@ from gputensor.errors import (
 from gputensor.graph.cuda import Program
 from gputensor.keras.layers import Dense, Dropout
 from gputensor.optim import schedules
+from gputensor.torch.nn import utils as torch_utils
 from gputensor.training import steps as training_steps
 from gputensor.training import trainer
 
@@ -71,6 +72,68 @@ def test_captured_training_has_the_bits_of_eager_training(cupy):
     assert captured[2] == eager[2]
     for name, value in eager[1].items():
         np.testing.assert_array_equal(captured[1][name], value, err_msg=name)
+
+
+def clipped_steps(captured, make, clip, device="cuda"):
+    """Norms, parameters, gradients and state after steps, and what the last step launched."""
+    model = network(device, dropout=0.0)
+    optimizer = make(model.parameters())
+    x = gt.tensor(np.random.default_rng(7).standard_normal((9, 12)), dtype="f4", device=device)
+    y = gt.tensor(np.arange(9) % 4, device=device)
+
+    @(gt.capture(device=device) if captured else lambda f: f)
+    def step():
+        loss = gt.nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = clip(optimizer, model)
+        optimizer.step()
+        return norm
+
+    norms = []
+    for _ in range(6):
+        standin.counters.reset()
+        norms.append(step().item())
+    launched = standin.counters.kernels.copy()
+    grads = {f"g{i}": p.grad.numpy() for i, p in enumerate(model.parameters())}
+    values = {f"p{i}": p.detach().numpy() for i, p in enumerate(model.parameters())}
+    return norms, values | grads | optimizer.state_dict(), launched
+
+
+CLIPS = {
+    "optimizer": lambda optimizer, model: optimizer.clip_grad_norm(0.3),
+    "function": lambda optimizer, model: torch_utils.clip_grad_norm_(model.parameters(), 0.3),
+}
+MOVES = {
+    "Adam": gt.optim.Adam,
+    "SGD": lambda parameters: gt.optim.SGD(parameters, lr=0.5, momentum=0.9, nesterov=True),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS)
+@pytest.mark.parametrize("make", MOVES.values(), ids=MOVES)
+def test_captured_steps_clip_gradients_to_the_bits_of_eager_ones(cupy, make, clip, device):
+    (norms, state, _), found = (clipped_steps(c, make, clip, device) for c in (False, True))
+    assert norms == found[0]
+    assert min(norms) > 0.3 or make is MOVES["SGD"]  # which gets below in these steps
+    assert norms[0] > 0.3
+    for name, value in state.items():
+        np.testing.assert_array_equal(found[1][name], value, err_msg=name)
+
+
+@pytest.mark.standin  # which counts
+@pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS)
+@pytest.mark.parametrize("make", MOVES.values(), ids=MOVES)
+def test_clipping_costs_a_captured_step_the_launch_of_the_norm(cupy, make, clip):
+    plain, clipped = (
+        clipped_steps(True, make, c)[2] for c in (lambda optimizer, _: optimizer.grad_norm(), clip)
+    )
+    for launched in (clipped, plain):
+        # The root of the norm, which one of the two gives in another dtype.
+        assert sum(launched.pop(name, 0) for name in ("map_sqrt", "map_sqrt_astype")) == 1
+    assert clipped == plain
+    assert "squared_norm<float>" in clipped
 
 
 @pytest.mark.standin
@@ -534,6 +597,7 @@ def fitted(
     capture,
     loss="sparse_categorical_crossentropy",
     metrics=("accuracy",),
+    optimizer="adam",
     sync_debug="error",  # which minds no wait that is meant to be
     **options,
 ):
@@ -547,7 +611,7 @@ def fitted(
                 Dense(4, activation="softmax"),
             ]
         )
-        model.compile(optimizer="adam", loss=loss, metrics=list(metrics))
+        model.compile(optimizer=optimizer, loss=loss, metrics=list(metrics))
         options = {"epochs": 3, "batch_size": 16, "verbose": 0} | options
         with gt.sync_debug(sync_debug):
             history = model.fit(*data(), capture=capture, **options)
@@ -666,6 +730,22 @@ def test_a_training_step_is_four_kernels_besides_its_products(cupy, unhurried, m
     # With a reduction of each product that is split along its inner axis, as cuBLAS may choose,
     # it is twelve at most.
     assert products + len(step) == 9
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD"])
+def test_fit_clips_by_the_norm_of_all_within_the_optimizers_kernel(cupy, name):
+    found = []
+    for capture in (False, True):
+        standin.counters.reset()
+        optimizer = getattr(keras.optimizers, name)(0.01, global_clipnorm=0.05)
+        found.append(fitted(capture, optimizer=optimizer))
+    assert found[0][0] == found[1][0]
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    launched = standin.counters.kernels
+    steps = launched[f"{name.lower()}_step<float, float>"]
+    assert launched["squared_norm<float>"] == steps == 15
+    assert launched["clip_norm<float>"] < 3  # of the recorded step and the first issue
 
 
 def test_fit_waits_for_the_device_where_it_must_only(cupy):

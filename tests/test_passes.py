@@ -1,9 +1,12 @@
 """Passes and groups, on graphs made by hand: what each leaves, in its order, to the operand."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import gputensor as gt
+from gputensor import kernels
 from gputensor.graph import fuse, ir, passes
 from gputensor.graph.interpret import Memory, interpret
 from gputensor.graph.ir import Graph, Node, Value, dense_strides
@@ -480,6 +483,124 @@ def test_parts_of_what_was_computed_twice_are_read_of_the_first():
     y, z = made.add("exp", x), made.add("exp", x)
     out = made.add("add", part(z, 2, 2), part(y, 0, 2), shape=(2,))
     assert after(made.give(out), passes.repeated)[1] == "t3.1 = add(t1.1[2:], t1.1[0:])"
+
+
+# Clipped gradients
+
+
+class Stepped(Made):
+    """Gradients that are clipped, and parameters that are moved."""
+
+    def __init__(self):
+        super().__init__()
+        self.p, self.g = self.memory("outside", fill=2.0), self.memory("outside", fill=3.0)
+        self.squared = self.memory("outside", (), "d", fill=16.0)
+
+    def kernel(self, kernel, *args, writes, **kwargs):
+        op = functools.partial(kernel.run)
+        op.name = kernel.name
+        out = self.add(op, *args, into=writes, kind="kernel", **kwargs)
+        node = self.graph.nodes[-1]
+        node.writes, node.result = 1, None
+        return out
+
+    def clip(self, g, squared=None):
+        squared = self.squared if squared is None else squared
+        return self.kernel(kernels.clip_norm, g, squared, most=1.0, writes=g)
+
+    def step(self, g, p=None, **kwargs):
+        p = self.p if p is None else p
+        return self.kernel(kernels.sgd_step, p, g, None, lr=0.5, writes=p, **kwargs)
+
+    def left(self):
+        """Names of the nodes after the pass, which has changed nothing outside."""
+        self.give()
+        before = self.outside()
+        passes.clips(self.graph)
+        ir.verify(self.graph)
+        assert self.outside() == before
+        return [n.name for n in self.graph.nodes]
+
+    def outside(self):
+        memory, arrays = Memory(CPU), []
+        for buffer in self.graph.buffers:
+            if buffer.kind == "outside":
+                arrays.append(buffer.owner.copy())
+                memory.put(buffer, arrays[-1])
+        interpret(self.graph, memory)
+        return [a.tobytes() for a in arrays]
+
+
+def test_a_step_clips_its_gradients_itself():
+    made = Stepped()
+    made.step(made.clip(made.g))
+    assert made.left() == ["sgd_step"]
+    (node,) = made.graph.nodes
+    assert node.outputs == tuple(v._replace(version=1) for v in (made.p, made.g))
+    assert (node.writes, node.kwargs["most"]) == (2, 1.0)
+    assert node.kwargs["squared"].same_place(made.squared)
+    assert node.kwargs["clipped"].same_place(made.g)
+    assert node.args[1].version == 0
+
+
+def test_each_step_clips_what_is_its_own():
+    made = Stepped()
+    halves = part(made.g, 0, 2), part(made.g, 2, 2)
+    clipped = [made.clip(half) for half in halves]
+    for i, half in enumerate(clipped):
+        made.step(half, part(made.p, 2 * i, 2))
+    made.add("negative", made.g._replace(version=2))
+    assert made.left() == ["sgd_step", "sgd_step", "negative"]
+
+
+def test_clipped_gradients_that_another_reads_or_writes_before_are_clipped_before():
+    made = Stepped()
+    g = made.clip(made.g)
+    made.add("negative", g)
+    made.step(g)
+    assert made.left() == ["clip_norm", "negative", "sgd_step"]
+    made = Stepped()
+    made.step(made.add("negative", made.clip(made.g), into=made.g))
+    assert made.left() == ["clip_norm", "negative", "sgd_step"]
+    made = Stepped()  # what reads them after the step reads the same
+    g = made.clip(made.g)
+    made.step(g)
+    made.add("negative", g, into=made.memory("outside"))
+    assert made.left() == ["sgd_step", "negative"]
+
+
+def test_a_part_of_what_was_clipped_is_clipped_before():
+    made = Stepped()
+    half = part(made.clip(made.g), 0, 2)
+    made.step(half, part(made.p, 0, 2))
+    assert made.left() == ["clip_norm", "sgd_step"]
+
+
+def test_gradients_are_clipped_before_where_the_norm_is_written_over():
+    made = Stepped()
+    g = made.clip(made.g)
+    made.add("assign", 0.25, into=made.squared)
+    made.step(g)
+    assert made.left() == ["clip_norm", "assign", "sgd_step"]
+    made = Stepped()  # where it lies among the parameters
+    norm = made.p._replace(shape=(), strides=(), dtype=np.dtype("d"))
+    made.step(made.clip(made.g, norm))
+    assert made.left() == ["clip_norm", "sgd_step"]
+
+
+def test_what_is_clipped_twice_is_clipped_once_by_the_step():
+    made = Stepped()
+    made.step(made.clip(made.clip(made.g)))
+    assert made.left() == ["clip_norm", "sgd_step"]
+
+
+def test_clipped_gradients_that_no_step_takes_stay():
+    made = Stepped()
+    made.clip(made.g)
+    assert made.left() == ["clip_norm"]
+    made = Stepped()  # as its parameters
+    made.step(made.memory("outside"), made.clip(made.g))
+    assert made.left() == ["clip_norm", "sgd_step"]
 
 
 # What nothing reads

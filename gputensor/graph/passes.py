@@ -218,6 +218,47 @@ def _key(tree: Any) -> Any:
     return type(tree), repr(tree)
 
 
+def clips(graph: Graph) -> None:
+    """Let a step of an optimizer scale its gradients down itself, where it is next to touch them.
+
+    ``g = clip_norm(g, n); p = adam_step(p, g, ...) -> p, g = adam_step(p, g, ..., n, g)``
+    """
+    nodes = graph.nodes
+    left: list[Node] = []
+    for i, node in enumerate(nodes):
+        step = _step_after(i, nodes) if _is_kernel(node, "clip_norm") else None
+        if step is None:
+            left.append(node)
+            continue
+        g, squared = node.args
+        step.args = (step.args[0], g, *step.args[2:])
+        step.kwargs = step.kwargs | node.kwargs | {"squared": squared, "clipped": g}
+        step.outputs = (*step.outputs, *node.outputs)
+        step.writes += 1
+    if len(left) < len(nodes):
+        graph.nodes = left
+        _renumber(graph)
+
+
+def _is_kernel(node: Node, *names: str) -> bool:
+    return node.kind == "kernel" and node.name in names
+
+
+def _step_after(i: int, nodes: list[Node]) -> Node | None:
+    """The step that takes the gradients of the clipping at place `i`, if nothing else does before.
+
+    The norm must be there still, too.
+    """
+    g, squared = nodes[i].args
+    for node in nodes[i + 1 :]:
+        if any(v.overlaps(squared) for v in node.outputs):
+            return None
+        if any(v.overlaps(g) for v in (*node.inputs, *node.outputs)):
+            takes = _is_kernel(node, "adam_step", "sgd_step") and node.args[1].same_place(g)
+            return node if takes and node.kwargs.get("squared") is None else None
+    return None
+
+
 def unread(graph: Graph) -> None:
     """Leave out what nothing reads.
 
@@ -241,19 +282,16 @@ def unread(graph: Graph) -> None:
 
 
 def _renumber(graph: Graph) -> None:
-    """Count the versions of what is left from 1 on."""
+    """Count the versions of what is left from 1 on, and let each read be of the last before it.
+
+    That has what the node is to read where it reads, as :func:`~gputensor.graph.ir.verify` sees to.
+    """
     now: dict[int, int] = {}
-    known: dict[tuple[int, int], int] = {}
 
     def read(leaf: Any) -> Any:
         if type(leaf) is not Value:
             return leaf
-        number = leaf.buffer.number
-        # The last write that is left of those before it.
-        version = leaf.version
-        while version and (number, version) not in known:
-            version -= 1
-        return leaf._replace(version=known.get((number, version), 0))
+        return leaf._replace(version=now.get(leaf.buffer.number, 0))
 
     for node in graph.nodes:
         node.args, node.kwargs = map_values(read, (node.args, node.kwargs))
@@ -261,11 +299,12 @@ def _renumber(graph: Graph) -> None:
         for value in node.outputs:
             number = value.buffer.number
             now[number] = now.get(number, 0) + 1
-            known[number, value.version] = now[number]
             outputs.append(value._replace(version=now[number]))
         node.outputs = tuple(outputs)
     graph.result = map_values(read, graph.result)
     graph.kept = [read(value) for value in graph.kept]
 
 
-PASSES: list[Callable[[Graph], None]] = [copies, constants, copies, units, copies, repeated, unread]
+PASSES: list[Callable[[Graph], None]] = [
+    *(copies, constants, copies, units, copies, repeated, clips, unread)
+]

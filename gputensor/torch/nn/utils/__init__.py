@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from gputensor import linalg, ops
+from gputensor import backend, linalg, ops
 from gputensor.autograd import Tensor as Engine
-from gputensor.autograd import no_grad
+from gputensor.autograd import changed, leaf_of, no_grad, wrap
+from gputensor.kernels import clip_norm, squared_norm
+from gputensor.optim.blocks import place_of
 from gputensor.torch.nn.utils import rnn
 from gputensor.torch.tensor import ours
 
@@ -20,7 +22,7 @@ __all__ = [
 
 
 def _gradients(parameters: Any) -> list[Any]:
-    listed = [parameters] if isinstance(parameters, Engine) else list(parameters)
+    listed = [parameters] if isinstance(parameters, Engine) else parameters
     return [g for g in (p.grad for p in listed) if g is not None]
 
 
@@ -43,7 +45,11 @@ def clip_grad_norm_(
     >>> x.grad
     tensor([0.6000, 0.8000])
     """
-    gradients = _gradients(parameters)
+    listed = [parameters] if isinstance(parameters, Engine) else list(parameters)
+    rows = _rows(listed) if norm_type == 2 and not error_if_nonfinite else []
+    if rows:
+        return _clip_rows(rows, float(max_norm))
+    gradients = _gradients(listed)
     if not gradients:
         return ours(ops.zeros((), device="cpu"))
     with no_grad():
@@ -55,6 +61,41 @@ def clip_grad_norm_(
         for g in gradients:
             g *= ops.astype(scale, g.dtype)
     return ours(total)
+
+
+def _rows(parameters: list[Any]) -> list[Any]:
+    """Gradients that lie side by side in blocks, as flat arrays; none where one lies elsewhere.
+
+    So do those of an optimizer's parameters, but for what the user holds.
+    """
+    places = []
+    for p in parameters:
+        leaf, place = leaf_of(p), place_of(p)
+        grad = None if leaf is None else leaf.grad
+        if leaf is not None and grad is None:
+            continue
+        if leaf is None or grad is None or place is None or grad.array is not leaf.buffer:
+            return []
+        places.append(place)
+    rows: list[list[Any]] = []  # block, start, stop
+    for block, start, stop, _ in places:
+        if rows and rows[-1][0] is block and rows[-1][2] == start:
+            rows[-1][2] = stop
+        else:
+            rows.append([block, start, stop])
+    kinds = {(block.values.device, block.values.dtype) for block, _, _ in rows}
+    return [b.grads.array[start:stop] for b, start, stop in rows] if len(kinds) == 1 else []
+
+
+def _clip_rows(rows: list[Any], most: float) -> Any:
+    with backend.on_device_of(rows[0]):
+        xp = backend.namespace(rows[0])
+        first, *rest = [squared_norm.raw(g) for g in rows]
+        squared = xp.asarray(sum(rest, first))
+        for g in rows:
+            clip_norm.raw(g, squared, most=most)
+            changed(g, "clip_grad_norm_")
+        return ours(wrap(xp.asarray(xp.sqrt(squared)).astype(rows[0].dtype)))
 
 
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
