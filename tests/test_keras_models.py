@@ -605,3 +605,45 @@ def test_a_model_tells_what_it_measured_last(metrics):
     model.reset_metrics()
     assert set(model.get_metrics_result()) == set(model.metrics_names)
     assert set(model.get_metrics_result().values()) == {0.0}
+
+
+def operators(door):
+    """A graph of operators between its layers, with numbers on both sides."""
+    x = door.Input((6,))
+    z = door.layers.Dense(6)(x)
+    rest = 1 - z
+    rest = 2.0 / (3 + rest * rest) + 2 * z - 0.5 * (z > 0.1) * z
+    rest = rest + 2 ** (-abs(z)) + z % 0.5
+    last = rest[:, ::2] * rest[..., 1:4] + rest[:, 0:1]
+    return door.Model(x, last)
+
+
+def test_numbers_of_numpy_may_stand_before_what_has_no_values():
+    x = keras.Input((6,))
+    for y in (np.float32(2) * x, np.full(6, 2, np.float32) * x):
+        np.testing.assert_array_equal(Model(x, y)(X).numpy(), 2 * X)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".safetensors"])
+def test_operators_with_numbers_on_either_side_come_back_from_a_file(tmp_path, ending):
+    if ending == ".keras":
+        pytest.importorskip("h5py")
+    model = operators(keras)
+    model.save(tmp_path / f"m{ending}")
+    for again in (load_model(tmp_path / f"m{ending}"), clone_model(model)):
+        again.set_weights(model.get_weights())
+        np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@pytest.mark.peers
+def test_keras_and_we_read_graphs_of_operators(tmp_path):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    theirs = pytest.importorskip("keras")
+    for one, other in ((keras, theirs), (theirs, keras)):
+        model = operators(one)
+        model.save(tmp_path / "m.keras")
+        again = other.models.load_model(tmp_path / "m.keras")
+        np.testing.assert_allclose(
+            again.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-4, atol=1e-5
+        )

@@ -341,7 +341,7 @@ class Layer(nn.Module):
         taken = _taken_by(type(self))
         if "training" in taken:
             kwargs["training"] = self.training
-        mask = mask_of(leaves(args)[0]) if args else None
+        mask = next((mask_of(x) for x in leaves(args) if isinstance(x, Tensor)), None)
         if "mask" in taken and kwargs.get("mask") is None:
             kwargs["mask"] = mask
         out = self.forward(*args, **kwargs)
