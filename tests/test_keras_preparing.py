@@ -62,6 +62,10 @@ def test_functions_of_images_are_keras(theirs):
         ),
         ("resize", {"size": (5, 9), "pad_to_aspect_ratio": True, "fill_value": 0.5}),
         ("resize", {"size": (16, 3), "crop_to_aspect_ratio": True}),
+        ("extract_patches", {"size": 2}),
+        ("extract_patches", {"size": (3, 2), "strides": (2, 1)}),
+        ("extract_patches", {"size": 2, "strides": 1, "dilation_rate": 2}),
+        ("extract_patches", {"size": 3, "strides": 2, "padding": "same"}),
     ]
     for name, options in calls:
         for x in (IMAGES, IMAGES[0]):
@@ -75,6 +79,14 @@ def test_functions_of_images_are_keras(theirs):
     found = keras.ops.image.resize(whole, (5, 9)).numpy()
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_functions_of_images_stand_between_layers():
+    x = keras.Input((8, 6, 3))
+    model = keras.Model(x, keras.ops.image.extract_patches(keras.ops.image.resize(x, (4, 6)), 2))
+    assert model.output_shape == (2, 3, 12)
+    expected = keras.ops.image.resize(IMAGES, (4, 6)).numpy()[:, :2, 2:4].reshape(4, 12)
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0)[:, 0, 1], expected)
 
 
 def test_the_gradient_of_images_seen_elsewhere_is_that_of_differences():

@@ -11,7 +11,7 @@ from gputensor import ops
 from gputensor.autograd import Tensor
 from gputensor.keras import activations, losses
 from gputensor.keras import images as image  # noqa: F401
-from gputensor.keras.symbolic import KerasTensor, symbolic
+from gputensor.keras.symbolic import KerasTensor, door
 from gputensor.nn import functional
 from gputensor.ops import (
     creation,
@@ -27,21 +27,7 @@ from gputensor.ops.choices import where
 from gputensor.ops.indexing import take_along_axis
 from gputensor.ops.nn import log_softmax, logsumexp, softmax
 
-__all__ = ["door"]
-
-
-def door(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that makes a layer's call of itself where it is given symbolic tensors."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if symbolic(args, kwargs):
-            from gputensor.keras.layers.core import Operation
-
-            return Operation(function)(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    return call
+__all__: list[str] = []
 
 
 def cast(x: Any, dtype: Any) -> Tensor:

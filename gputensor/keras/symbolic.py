@@ -4,6 +4,7 @@ The shape of a layer's result is what the layer gives for zeros, so that layers 
 it; lengths that are not known yet, None, are those that differ between two runs.
 """
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from gputensor.keras.naming import auto_name
 from gputensor.ops.creation import zeros
 from gputensor.tree import leaves, map_tree
 
-__all__ = ["KerasTensor", "Node", "item", "output_of", "symbolic"]
+__all__ = ["KerasTensor", "Node", "door", "item", "output_of", "symbolic"]
 
 Shape = tuple[int | None, ...]
 
@@ -137,6 +138,20 @@ for _name in ("neg", "abs", "lt", "le", "gt", "ge"):
 def symbolic(*trees: Any) -> bool:
     """Whether a tree holds a tensor without values."""
     return any(isinstance(x, KerasTensor) for x in leaves(trees))
+
+
+def door(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a layer's call of itself where it is given symbolic tensors."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if symbolic(args, kwargs):
+            from gputensor.keras.layers.core import Operation
+
+            return Operation(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def output_of(layer: Any, args: Any, kwargs: Any) -> Any:

@@ -4,8 +4,8 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
+from gputensor.keras.layers.channels import channels_last
 from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
-from gputensor.keras.layers.core import channels_last
 from gputensor.keras.layers.recurrent import RNN, LSTMCell
 from gputensor.nn import functional
 from gputensor.ops import recurrent, windows

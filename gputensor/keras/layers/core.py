@@ -9,6 +9,7 @@ from gputensor.autograd import Tensor
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Hidden, Layer, positive
+from gputensor.keras.layers.channels import Channeled
 from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.symbolic import KerasTensor, Node
 from gputensor.ops.choices import not_equal, where
@@ -217,12 +218,13 @@ class Dense(Layer):
         return out
 
 
-class Flatten(Layer):
+class Flatten(Channeled):
     """All axes of a sample in one.
 
     Parameters
     ----------
-    data_format : None or "channels_last"
+    data_format : {"channels_last", "channels_first"}, optional
+        With the latter channels are moved behind the other axes before.
     input_shape : tuple of int, optional
 
     Examples
@@ -235,7 +237,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        channels_last("Flatten", data_format)
+        self._set_format(data_format)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """One axis with as many elements."""
@@ -247,14 +249,6 @@ class Flatten(Layer):
         if not x.ndim:
             raise ShapeError("Flatten: x has shape (); it must have an axis of samples")
         return reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-
-def channels_last(name: str, data_format: str | None) -> None:
-    """Refuse channels first, which Keras's own CPU back end does as well."""
-    if data_format not in (None, "channels_last"):
-        raise ValueError(
-            f"{name}: data_format is {data_format!r}; only 'channels_last' is supported"
-        )
 
 
 class Rescaling(Layer):
