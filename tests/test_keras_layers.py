@@ -165,7 +165,7 @@ LAYERS += [
         ("SeparableConv2D", {"filters": 5, "kernel_size": 3}, IMAGES),
         ("MaxPooling1D", {}, STEPS),
         ("MaxPooling2D", {"pool_size": (2, 3), "padding": "same"}, IMAGES),
-        ("AveragePooling3D", {}, VOLUMES),
+        ("AveragePooling3D", {"pool_size": 2}, VOLUMES),
         ("GlobalAveragePooling1D", {}, STEPS),
         ("GlobalMaxPooling2D", {"keepdims": True}, IMAGES),
         ("ZeroPadding2D", {"padding": ((1, 0), (2, 1))}, IMAGES),
