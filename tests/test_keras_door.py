@@ -192,7 +192,9 @@ def test_settings_without_effect_are_refused():
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'unit'.*units"):
         L.Dense(3, unit=2)
     with pytest.raises(ValueError, match="only 'channels_last'"):
-        L.Conv2D(3, 3, data_format="channels_first")
+        L.ConvLSTM2D(3, 3, data_format="channels_first")
+    with pytest.raises(ValueError, match="data_format is 'first'; allowed are 'channels_last' and"):
+        L.Conv2D(3, 3, data_format="first")
     with pytest.raises(gt.errors.ShapeError, match="must have 4 axes"):
         L.Conv2D(3, 3)(numbers(2, 5, 5))
     with pytest.raises(gt.errors.ShapeError, match="is larger than images"):

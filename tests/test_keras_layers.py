@@ -139,7 +139,6 @@ LAYERS = [
     ("GRU", {"units": 5}, STEPS),
     ("GRU", {"units": 5, "return_sequences": True, "reset_after": False}, STEPS),
 ]
-IDS = [f"{name}{options}" for name, options, _ in LAYERS]
 
 
 def both(name, options, x):
@@ -152,6 +151,31 @@ def both(name, options, x):
     assert [w.shape for w in ours.get_weights()] == [w.shape for w in weights]
     ours.set_weights(weights)
     return ours, other
+
+
+LAYERS += [
+    (name, options | {"data_format": "channels_first"}, x)
+    for name, options, x in (
+        ("Flatten", {}, IMAGES),
+        ("Conv1D", {"filters": 6, "kernel_size": 3, "strides": 2, "padding": "same"}, STEPS),
+        ("Conv2D", {"filters": 6, "kernel_size": 3, "groups": 3, "activation": "relu"}, IMAGES),
+        ("Conv2DTranspose", {"filters": 6, "kernel_size": 3, "strides": 2}, IMAGES),
+        ("Conv3D", {"filters": 6, "kernel_size": 2}, VOLUMES),
+        ("DepthwiseConv2D", {"kernel_size": 2, "depth_multiplier": 2}, IMAGES),
+        ("SeparableConv2D", {"filters": 5, "kernel_size": 3}, IMAGES),
+        ("MaxPooling1D", {}, STEPS),
+        ("MaxPooling2D", {"pool_size": (2, 3), "padding": "same"}, IMAGES),
+        ("AveragePooling3D", {"pool_size": 2}, VOLUMES),
+        ("GlobalAveragePooling1D", {}, STEPS),
+        ("GlobalMaxPooling2D", {"keepdims": True}, IMAGES),
+        ("ZeroPadding2D", {"padding": ((1, 0), (2, 1))}, IMAGES),
+        ("Cropping2D", {"cropping": ((1, 0), (2, 1))}, IMAGES),
+        ("UpSampling2D", {"size": (2, 3)}, IMAGES),
+        ("AdaptiveAveragePooling2D", {"output_size": (4, 3)}, IMAGES),
+        ("SpatialDropout2D", {"rate": 0.0}, IMAGES),
+    )
+]
+IDS = [f"{name}{options}" for name, options, _ in LAYERS]
 
 
 @pytest.mark.parametrize("training", [False, True])

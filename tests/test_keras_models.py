@@ -535,3 +535,115 @@ def test_what_a_base_class_is_given_is_no_setting_of_a_layer(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert not {"filters", "num_heads", "key_dim"} & layer.get_config().keys()
+
+
+class Endpoint(L.Layer):
+    """A layer that has targets among its inputs, and a loss and a metric of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.right = keras.metrics.BinaryAccuracy(name="right")
+
+    def call(self, values, targets=None):
+        if targets is not None:
+            self.add_loss(keras.losses.BinaryCrossentropy()(targets, values))
+            self.right.update_state(targets, values)
+        return values
+
+
+class WithEndpoint(Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(1, activation="sigmoid")
+        self.end = Endpoint()
+
+    def call(self, inputs):
+        return self.end(targets=inputs["y"], values=self.dense(inputs["x"]))
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_metrics_that_layers_update_are_told(graph):
+    y = (X[:, :1] > 0).astype(np.float32)
+    if graph:
+        x, target = keras.Input((6,), name="x"), keras.Input((1,), name="y")
+        model = Model([x, target], Endpoint()(L.Dense(1, activation="sigmoid")(x), target))
+    else:
+        model = WithEndpoint()
+    model.compile("adam")
+    history = model.fit({"x": X, "y": y}, epochs=2, verbose=0).history
+    assert list(history) == ["loss", "right"]
+    found = model.evaluate({"x": X, "y": y}, verbose=0, return_dict=True)
+    predicted = model.predict({"x": X, "y": y}, verbose=0)
+    assert found["right"] == pytest.approx(((predicted > 0.5) == y).mean())
+    assert model.metrics_names == ["loss", "right"]
+
+
+def test_a_layer_that_is_called_by_keyword_alone_is_built():
+    layer = L.Dense(3)
+    assert layer(x=X).shape == (40, 3)
+    np.testing.assert_array_equal(layer(x=X).detach().numpy(), layer(X).detach().numpy())
+
+
+@pytest.mark.parametrize("metrics", [[], ["mae"], ["mae", keras.metrics.RootMeanSquaredError()]])
+def test_a_model_tells_what_it_measured_last(metrics):
+    model = Sequential([L.Dense(1, input_shape=(6,))])
+    assert model.metrics == []
+    model.compile("sgd", "mse", metrics=metrics)
+    y = X.sum(axis=1)
+    assert set(model.get_metrics_result().values()) == {0.0}
+    for run in (
+        lambda: model.evaluate(X, y, verbose=0, return_dict=True),
+        lambda: model.train_on_batch(X, y, return_dict=True),
+        lambda: {k: v[-1] for k, v in model.fit(X, y, verbose=0).history.items()},
+    ):
+        found = run()
+        assert model.get_metrics_result() == found
+        assert {m.name: float(m.result()) for m in model.metrics} == pytest.approx(found)
+    for metric in model.metrics:
+        metric.reset_state()
+    assert [float(m.result()) for m in model.metrics] == [0.0] * (1 + len(metrics))
+    model.reset_metrics()
+    assert set(model.get_metrics_result()) == set(model.metrics_names)
+    assert set(model.get_metrics_result().values()) == {0.0}
+
+
+def operators(door):
+    """A graph of operators between its layers, with numbers on both sides."""
+    x = door.Input((6,))
+    z = door.layers.Dense(6)(x)
+    rest = 1 - z
+    rest = 2.0 / (3 + rest * rest) + 2 * z - 0.5 * (z > 0.1) * z
+    rest = rest + 2 ** (-abs(z)) + z % 0.5
+    last = rest[:, ::2] * rest[..., 1:4] + rest[:, 0:1]
+    return door.Model(x, last)
+
+
+def test_numbers_of_numpy_may_stand_before_what_has_no_values():
+    x = keras.Input((6,))
+    for y in (np.float32(2) * x, np.full(6, 2, np.float32) * x):
+        np.testing.assert_array_equal(Model(x, y)(X).numpy(), 2 * X)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".safetensors"])
+def test_operators_with_numbers_on_either_side_come_back_from_a_file(tmp_path, ending):
+    if ending == ".keras":
+        pytest.importorskip("h5py")
+    model = operators(keras)
+    model.save(tmp_path / f"m{ending}")
+    for again in (load_model(tmp_path / f"m{ending}"), clone_model(model)):
+        again.set_weights(model.get_weights())
+        np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@pytest.mark.peers
+def test_keras_and_we_read_graphs_of_operators(tmp_path):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    theirs = pytest.importorskip("keras")
+    for one, other in ((keras, theirs), (theirs, keras)):
+        model = operators(one)
+        model.save(tmp_path / "m.keras")
+        again = other.models.load_model(tmp_path / "m.keras")
+        np.testing.assert_allclose(
+            again.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-4, atol=1e-5
+        )

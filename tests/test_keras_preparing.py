@@ -8,6 +8,7 @@ import pytest
 
 import gputensor as gt
 from gputensor import keras
+from gputensor.errors import ShapeError
 from gputensor.keras import layers as L
 
 RNG = np.random.default_rng(7)
@@ -61,6 +62,10 @@ def test_functions_of_images_are_keras(theirs):
         ),
         ("resize", {"size": (5, 9), "pad_to_aspect_ratio": True, "fill_value": 0.5}),
         ("resize", {"size": (16, 3), "crop_to_aspect_ratio": True}),
+        ("extract_patches", {"size": 2}),
+        ("extract_patches", {"size": (3, 2), "strides": (2, 1)}),
+        ("extract_patches", {"size": 2, "strides": 1, "dilation_rate": 2}),
+        ("extract_patches", {"size": 3, "strides": 2, "padding": "same"}),
     ]
     for name, options in calls:
         for x in (IMAGES, IMAGES[0]):
@@ -74,6 +79,14 @@ def test_functions_of_images_are_keras(theirs):
     found = keras.ops.image.resize(whole, (5, 9)).numpy()
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_functions_of_images_stand_between_layers():
+    x = keras.Input((8, 6, 3))
+    model = keras.Model(x, keras.ops.image.extract_patches(keras.ops.image.resize(x, (4, 6)), 2))
+    assert model.output_shape == (2, 3, 12)
+    expected = keras.ops.image.resize(IMAGES, (4, 6)).numpy()[:, :2, 2:4].reshape(4, 12)
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0)[:, 0, 1], expected)
 
 
 def test_the_gradient_of_images_seen_elsewhere_is_that_of_differences():
@@ -293,3 +306,65 @@ def test_an_adapted_vocabulary_comes_back_from_a_file(tmp_path):
         keras.models.clone_model(model),
     ):
         assert again.layers[0].get_vocabulary() == [-1, 5, 7]
+
+
+DATA = RNG.normal(3, 2, (40, 5)).astype(np.float32)
+
+
+def normalizing(door, adapted=True):
+    first = door.layers.Normalization()
+    if adapted:
+        first.adapt(DATA)
+    return door.Sequential([door.layers.Input((5,)), first, door.layers.Dense(3)])
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".safetensors"])
+def test_an_adapted_normalization_comes_back_from_a_file(tmp_path, ending):
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    model = normalizing(keras)
+    model.save(tmp_path / f"m{ending}")
+    again = keras.models.load_model(tmp_path / f"m{ending}")
+    np.testing.assert_array_equal(
+        again.predict(DATA, verbose=0), model.predict(DATA, verbose=0), strict=True
+    )
+    np.testing.assert_allclose(again.layers[0].mean.cpu().numpy()[0], DATA.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.peers
+def test_keras_and_ours_read_each_others_adapted_normalization(tmp_path, theirs):
+    for one, other in ((keras, theirs), (theirs, keras)):
+        model = normalizing(one)
+        model.save(tmp_path / "m.keras")
+        model.save_weights(tmp_path / "m.weights.h5")
+        filled = normalizing(other, adapted=False)
+        filled.load_weights(tmp_path / "m.weights.h5")
+        for again in (other.models.load_model(tmp_path / "m.keras"), filled):
+            np.testing.assert_allclose(
+                again.predict(DATA, verbose=0), model.predict(DATA, verbose=0), rtol=1e-5, atol=1e-6
+            )
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("axis", [-1, 1, None, (1, 2), (0,)])
+def test_normalization_keeps_the_axes_that_keras_keeps(theirs, axis):
+    x = DATA.reshape(4, 5, 10)
+    mine, their = keras.layers.Normalization(axis=axis), theirs.layers.Normalization(axis=axis)
+    for layer in (mine, their):
+        layer.adapt(x)
+    assert mine.mean.shape == tuple(their.mean.shape)
+    np.testing.assert_allclose(
+        mine(x).cpu().numpy(), theirs.ops.convert_to_numpy(their(x)), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_normalization_adapts_to_batches_and_refuses_other_shapes():
+    layer = L.Normalization()
+    layer.adapt((x, None) for x in (DATA[:30], DATA[30:]))
+    np.testing.assert_allclose(layer.variance.cpu().numpy()[0], DATA.var(axis=0), rtol=1e-5)
+    with pytest.raises(ShapeError, match=r"data of shape \(40, 3\)"):
+        layer.adapt(DATA[:, :3])
+    with pytest.raises(ValueError, match="the data set has no batches"):
+        L.Normalization().adapt([])
+    with pytest.raises(ShapeError, match="axis is 2, the input has 2 axes"):
+        L.Normalization(axis=2).adapt(DATA)

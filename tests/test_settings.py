@@ -157,15 +157,21 @@ def test_norms_of_matrices_are_those_of_numpy(ord):
             )
 
 
-def test_channels_first_and_sparse_results_are_refused():
-    x = np.ones((1, 4, 4, 2), "f4")
+def test_channels_come_first_or_last():
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype("f4")
+    kernel = np.random.default_rng(1).normal(size=(2, 2, 3, 6)).astype("f4")
     for call in (
-        lambda: keras.ops.max_pool(x, 2, data_format="channels_first"),
-        lambda: keras.ops.average_pool(x, 2, data_format="channels_first"),
-        lambda: keras.ops.conv(x, np.ones((2, 2, 2, 1), "f4"), data_format="channels_first"),
+        lambda x, **options: keras.ops.max_pool(x, 2, **options),
+        lambda x, **options: keras.ops.average_pool(x, 2, **options),
+        lambda x, **options: keras.ops.conv(x, kernel, **options),
     ):
-        with pytest.raises(ValueError, match="only 'channels_last' is supported"):
-            call()
+        found = call(np.moveaxis(x, -1, 1), data_format="channels_first").numpy()
+        np.testing.assert_array_equal(np.moveaxis(found, 1, -1), call(x).numpy())
+        with pytest.raises(ValueError, match="data_format is 'NCHW'; allowed are"):
+            call(x, data_format="NCHW")
+
+
+def test_sparse_results_are_refused():
     with pytest.raises(ValueError, match="sparse is True; there are dense tensors only"):
         keras.ops.one_hot([0], 2, sparse=True)
     with pytest.raises(ValueError, match="ragged is True; there are dense tensors only"):

@@ -9,7 +9,7 @@ from gputensor import config
 from gputensor.autograd import Tensor, changed
 from gputensor.keras import losses, naming
 from gputensor.keras import ops as kops
-from gputensor.keras.ops import door
+from gputensor.keras.symbolic import door
 from gputensor.ops import (
     choices,
     creation,

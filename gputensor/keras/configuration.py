@@ -13,7 +13,7 @@ from gputensor.keras.functional import Graph
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.layers.core import InputLayer, Lambda, Operation
 from gputensor.keras.models import Model, Sequential
-from gputensor.keras.symbolic import KerasTensor
+from gputensor.keras.symbolic import KerasTensor, item
 from gputensor.tree import leaves
 
 __all__ = [
@@ -35,11 +35,19 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Add": operator.add,
     "Subtract": operator.sub,
     "Multiply": operator.mul,
+    "TrueDivide": operator.truediv,
     "Divide": operator.truediv,
     "Power": operator.pow,
     "Matmul": operator.matmul,
+    "Mod": operator.mod,
+    "FloorDivide": operator.floordiv,
     "Negative": operator.neg,
     "Absolute": operator.abs,
+    "Less": operator.lt,
+    "LessEqual": operator.le,
+    "Greater": operator.gt,
+    "GreaterEqual": operator.ge,
+    "GetItem": item,
 }
 _custom: dict[str, Any] = {}
 
@@ -221,6 +229,11 @@ def functional_config(model: Model) -> dict[str, Any]:
             return [encoded(v) for v in x]
         if isinstance(x, dict):
             return {k: encoded(v) for k, v in x.items()}
+        if isinstance(x, slice):
+            bounds = {"start": x.start, "stop": x.stop, "step": x.step}
+            return {"class_name": "__slice__", "config": bounds}
+        if x is Ellipsis:
+            return {"class_name": "__ellipsis__", "config": {}}
         return _plain(x)
 
     parts = []
@@ -325,6 +338,10 @@ def made_functional(options: Mapping[str, Any], known: Any) -> Model:
     def decoded(x: Any) -> Any:
         if isinstance(x, dict) and x.get("class_name") == "__keras_tensor__":
             return found(x["config"]["keras_history"])
+        if isinstance(x, dict) and x.get("class_name") == "__slice__":
+            return slice(*(x["config"][key] for key in ("start", "stop", "step")))
+        if isinstance(x, dict) and x.get("class_name") == "__ellipsis__":
+            return Ellipsis
         if isinstance(x, dict):
             return {k: decoded(v) for k, v in x.items()}
         return [decoded(v) for v in x] if isinstance(x, list) else x
@@ -338,6 +355,8 @@ def made_functional(options: Mapping[str, Any], known: Any) -> Model:
                 later.append((name, i, node))
                 continue
             kwargs = {k: v for k, v in kwargs.items() if v is not None}
+            if getattr(made[name], "function", None) is item and isinstance(args[1], list):
+                args[1] = tuple(args[1])  # JSON has no tuples
             outputs[name, i] = leaves(made[name](*args, **kwargs))
         if len(later) == len(waiting):
             raise GraphError(f"the model is no graph: {later[0][0]} waits for itself")

@@ -8,15 +8,25 @@ import numpy as np
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras.naming import lacking
+from gputensor.keras.symbolic import door
+from gputensor.ops import convolution, windows
 from gputensor.ops.choices import clip
 from gputensor.ops.creation import asarray
 from gputensor.ops.data_type import astype
 from gputensor.ops.elementwise import round as rounded
+from gputensor.ops.manipulation import reshape
 from gputensor.ops.pieces import pad
 from gputensor.ops.resizing import resized
 from gputensor.ops.sampling import affine
 
-__all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_grayscale"]
+__all__ = [
+    "affine_transform",
+    "crop_images",
+    "extract_patches",
+    "pad_images",
+    "resize",
+    "rgb_to_grayscale",
+]
 
 
 def of_images(name: str, x: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -127,6 +137,46 @@ def affine_transform(
     return of_images("affine_transform", images, lambda x: affine(x, maps, **options))
 
 
+def extract_patches(
+    images: Any,
+    size: Any,
+    strides: Any = None,
+    dilation_rate: Any = 1,
+    padding: str = "valid",
+    data_format: str | None = None,
+) -> Tensor:
+    """Windows of images, each as a vector: of shape (n, rows, columns, height * width * channels).
+
+    Parameters
+    ----------
+    images : array of shape (n, height, width, channels) or (height, width, channels)
+    size : int or (int, int)
+        Of a window.
+    strides : int or (int, int), optional
+        From one to the next, by default `size`.
+    dilation_rate : int or (int, int)
+        From one element of a window to the next.
+    padding : {"valid", "same"}
+    """
+    _last("extract_patches", data_format)
+    given = (size, size if strides is None else strides, dilation_rate)
+    window, step, spread = (
+        (int(v), int(v)) if hasattr(v, "__index__") else (int(v[0]), int(v[1])) for v in given
+    )
+
+    def cut(x: Tensor) -> Tensor:
+        shape = x.shape[1:3]
+        pads = windows.pads_of("extract_patches", padding, shape, window, step, spread)
+        out = windows.windows_of("extract_patches", shape, window, step, spread, pads)
+        before = pads[0][0], pads[1][0]
+        found = convolution.unfold(
+            x, window=window, stride=step, dilation=spread, before=before, out=out
+        )
+        return reshape(found, (x.shape[0], *out, -1))
+
+    return of_images("extract_patches", images, cut)
+
+
 def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
     """Brightness of red, green and blue, with one channel."""
     _last("rgb_to_grayscale", data_format)
@@ -198,7 +248,6 @@ def crop_images(
 __getattr__ = lacking(
     __name__,
     {
-        "extract_patches": "a Conv2D with a kernel of ones and zeros, or slices",
         "gaussian_blur": "keras.ops.conv with a kernel of your own",
         "hsv_to_rgb": "colours as red, green and blue",
         "map_coordinates": "keras.ops.image.affine_transform",
@@ -206,3 +255,5 @@ __getattr__ = lacking(
         "rgb_to_hsv": "colours as red, green and blue",
     },
 )
+
+globals().update({name: door(globals()[name]) for name in __all__})

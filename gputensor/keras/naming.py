@@ -1,10 +1,10 @@
-"""Names of layers and models, dense, dense_1, dense_2 and so on; and what to say of others."""
+"""Names of layers and models, dense, dense_1, dense_2 and so on."""
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-__all__ = ["auto_name", "channels_last", "forget", "lacking", "snake_case"]
+__all__ = ["auto_name", "forget", "lacking", "snake_case"]
 
 _counts: dict[str, int] = {}
 
@@ -44,11 +44,3 @@ def lacking(module: str, instead: Mapping[str, str]) -> Callable[[str], Any]:
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
 
     return __getattr__
-
-
-def channels_last(name: str, data_format: str | None) -> None:
-    """Refuse channels first, which Keras's own CPU back end does as well."""
-    if data_format not in (None, "channels_last"):
-        raise ValueError(
-            f"{name}: data_format is {data_format!r}; only 'channels_last' is supported"
-        )

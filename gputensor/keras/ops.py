@@ -11,8 +11,7 @@ from gputensor import ops
 from gputensor.autograd import Tensor
 from gputensor.keras import activations, losses
 from gputensor.keras import images as image  # noqa: F401
-from gputensor.keras.naming import channels_last
-from gputensor.keras.symbolic import KerasTensor, symbolic
+from gputensor.keras.symbolic import KerasTensor, door
 from gputensor.nn import functional
 from gputensor.ops import (
     creation,
@@ -28,21 +27,7 @@ from gputensor.ops.choices import where
 from gputensor.ops.indexing import take_along_axis
 from gputensor.ops.nn import log_softmax, logsumexp, softmax
 
-__all__ = ["door"]
-
-
-def door(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that makes a layer's call of itself where it is given symbolic tensors."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if symbolic(args, kwargs):
-            from gputensor.keras.layers.core import Operation
-
-            return Operation(function)(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    return call
+__all__: list[str] = []
 
 
 def _dense(function: str, **settings: Any) -> None:
@@ -368,6 +353,21 @@ def _pooled(kind: Any, inputs: Any, pool_size: Any, strides: Any, padding: str) 
     return made
 
 
+def _in_format(
+    name: str, function: Callable[[Tensor], Tensor], inputs: Any, data_format: str | None
+) -> Tensor:
+    """A function of channels last, of inputs in either format."""
+    x = creation.asarray(inputs)
+    if data_format in (None, "channels_last"):
+        return function(x)
+    if data_format != "channels_first":
+        raise ValueError(
+            f"{name}: data_format is {data_format!r}; allowed are 'channels_last' and "
+            "'channels_first'"
+        )
+    return manipulation.moveaxis(function(manipulation.moveaxis(x, 1, -1)), -1, 1)
+
+
 def max_pool(
     inputs: Any,
     pool_size: Any,
@@ -375,9 +375,12 @@ def max_pool(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The largest element of each window of sequences or images, channels last."""
-    channels_last("max_pool", data_format)
-    return _pooled(windows.largest_pool, inputs, pool_size, strides, padding)
+    """The largest element of each window of sequences or images."""
+
+    def pool(x: Tensor) -> Tensor:
+        return _pooled(windows.largest_pool, x, pool_size, strides, padding)
+
+    return _in_format("max_pool", pool, inputs, data_format)
 
 
 def average_pool(
@@ -387,9 +390,12 @@ def average_pool(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The mean of each window of sequences or images, channels last."""
-    channels_last("average_pool", data_format)
-    return _pooled(windows.average_pool, inputs, pool_size, strides, padding)
+    """The mean of each window of sequences or images."""
+
+    def pool(x: Tensor) -> Tensor:
+        return _pooled(windows.average_pool, x, pool_size, strides, padding)
+
+    return _in_format("average_pool", pool, inputs, data_format)
 
 
 def conv(
@@ -400,8 +406,15 @@ def conv(
     data_format: str | None = None,
     dilation_rate: Any = 1,
 ) -> Tensor:
-    """Convolution of sequences or images, channels last, with a kernel (..., channels, filters)."""
-    channels_last("conv", data_format)
+    """Convolution of sequences or images with a kernel (..., channels, filters)."""
+
+    def convolved(x: Tensor) -> Tensor:
+        return _convolved(x, kernel, strides, padding, dilation_rate)
+
+    return _in_format("conv", convolved, inputs, data_format)
+
+
+def _convolved(inputs: Any, kernel: Any, strides: Any, padding: str, dilation_rate: Any) -> Tensor:
     x, step = _spatial(inputs, strides)
     _, spread = _spatial(inputs, dilation_rate)
     k = creation.asarray(kernel)

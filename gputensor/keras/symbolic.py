@@ -4,6 +4,7 @@ The shape of a layer's result is what the layer gives for zeros, so that layers 
 it; lengths that are not known yet, None, are those that differ between two runs.
 """
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from gputensor.keras.naming import auto_name
 from gputensor.ops.creation import zeros
 from gputensor.tree import leaves, map_tree
 
-__all__ = ["KerasTensor", "Node", "output_of", "symbolic"]
+__all__ = ["KerasTensor", "Node", "door", "item", "output_of", "symbolic"]
 
 Shape = tuple[int | None, ...]
 
@@ -83,6 +84,8 @@ class KerasTensor:
     def __bool__(self) -> bool:
         raise GraphError("a KerasTensor has no values: a model of keras.Input cannot branch on it")
 
+    __array_ufunc__ = None  # arrays leave operators to the symbolic tensor on the right
+
     def __array__(self, *_args: Any, **_kwargs: Any) -> Any:
         raise GraphError(
             "a KerasTensor has no values. Put what computes with it into a layer, such as "
@@ -95,11 +98,12 @@ class KerasTensor:
         return (self[i] for i in range(self.shape[0]))
 
     def __getitem__(self, key: Any) -> "KerasTensor":
-        found: KerasTensor = _operation(_item)(self, key)
+        found: KerasTensor = _operation(item)(self, key)
         return found
 
 
-def _item(x: Any, key: Any) -> Any:
+def item(x: Any, key: Any) -> Any:
+    """``x[key]``."""
     return x[key]
 
 
@@ -114,18 +118,19 @@ def _operation(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(x: Any, y: Any) -> Any:
-        return function(y, x)
+def _swapped(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation of which the symbolic tensor is on the right."""
 
-    call.swapped = function  # type: ignore[attr-defined]
+    def call(x: Any, y: Any) -> Any:
+        return operation(y, x)
+
     return call
 
 
 for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "mod", "floordiv"):
-    _function = getattr(operator, _name)
-    setattr(KerasTensor, f"__{_name}__", _operation(_function))
-    setattr(KerasTensor, f"__r{_name}__", _operation(_swapped(_function)))
+    _of_two = _operation(getattr(operator, _name))
+    setattr(KerasTensor, f"__{_name}__", _of_two)
+    setattr(KerasTensor, f"__r{_name}__", _swapped(_of_two))
 for _name in ("neg", "abs", "lt", "le", "gt", "ge"):
     setattr(KerasTensor, f"__{_name}__", _operation(getattr(operator, _name)))
 
@@ -133,6 +138,20 @@ for _name in ("neg", "abs", "lt", "le", "gt", "ge"):
 def symbolic(*trees: Any) -> bool:
     """Whether a tree holds a tensor without values."""
     return any(isinstance(x, KerasTensor) for x in leaves(trees))
+
+
+def door(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a layer's call of itself where it is given symbolic tensors."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if symbolic(args, kwargs):
+            from gputensor.keras.layers.core import Operation
+
+            return Operation(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def output_of(layer: Any, args: Any, kwargs: Any) -> Any:

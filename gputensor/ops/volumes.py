@@ -79,7 +79,7 @@ def convolve(
     else:
         window, step, spread = (kd, 1), (stride[0], 1), (dilation[0], 1)
         pads = windows.pads_of("conv3d", along, (size, 1), window, step, spread)
-        (out, _) = windows._windows("conv3d", (size, 1), window, step, spread, pads)
+        (out, _) = windows.windows_of("conv3d", (size, 1), window, step, spread, pads)
         found = unfold(
             _columns(x),
             window=window,

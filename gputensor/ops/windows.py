@@ -25,7 +25,14 @@ from gputensor.ops.products import matmul
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
-__all__ = ["average_pool", "convolve", "convolve_transposed", "largest_pool", "pads_of"]
+__all__ = [
+    "average_pool",
+    "convolve",
+    "convolve_transposed",
+    "largest_pool",
+    "pads_of",
+    "windows_of",
+]
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
@@ -90,7 +97,7 @@ def pads_of(
     return both[0], both[1]
 
 
-def _windows(
+def windows_of(
     name: str, size: Sequence[int], window: Pair, stride: Pair, dilation: Pair, pads: Pads
 ) -> Pair:
     """How many windows there are along height and width."""
@@ -158,7 +165,7 @@ def convolve(
         )
     window = (kh, kw)
     pads = pads_of("conv", padding, (high, wide), window, stride, dilation)
-    out = _windows("conv", (high, wide), window, stride, dilation, pads)
+    out = windows_of("conv", (high, wide), window, stride, dilation, pads)
     before = (pads[0][0], pads[1][0])
     geometry: dict[str, Any] = {
         "window": window,
@@ -299,7 +306,7 @@ def largest_pool(
     """
     _check_images("max_pool", x)
     pads = pads_of("max_pool", padding, x.shape[1:3], window, stride, dilation)
-    out = _windows("max_pool", x.shape[1:3], window, stride, dilation, pads)
+    out = windows_of("max_pool", x.shape[1:3], window, stride, dilation, pads)
     before = (pads[0][0], pads[1][0])
     return _largest(x, window=window, stride=stride, dilation=dilation, before=before, out=out)
 
@@ -315,7 +322,7 @@ def average_pool(
     x = widened(x)
     n, high, wide, channels = x.shape
     pads = pads_of("average_pool", padding, (high, wide), window, stride, (1, 1))
-    out = _windows("average_pool", (high, wide), window, stride, (1, 1), pads)
+    out = windows_of("average_pool", (high, wide), window, stride, (1, 1), pads)
     padded = any(any(p) for p in pads)
     if window == stride and not padded:
         cut = x[:, : out[0] * window[0], : out[1] * window[1]]

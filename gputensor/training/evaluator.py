@@ -58,11 +58,13 @@ class Evaluator(Inputs):
         return list(self.losses) if self._penalized else []
 
     def _look_for_penalties(self) -> None:
-        """Note whether there are such losses, and constraints, which no step has to look for."""
+        """Note such losses, constraints and metrics of layers, which no step has to look for."""
         self._penalized = any(
             m.may_penalize() for m in self.modules() if hasattr(m, "may_penalize")
         )
         self._constrains = any(getattr(m, "_limits", None) for m in self.modules())
+        if self._measures is not None:
+            self._measures.look_for_own(self.modules())
 
     def _evaluated(
         self,
@@ -198,8 +200,28 @@ class Evaluator(Inputs):
         """Names of the loss and the metrics, in the order in which evaluate gives them."""
         if self._measures is None:
             return []
-        gathered = [label for h in self._measures.heads for label, _, _ in h.gathered]
-        return [*self._measures.summed_names, *gathered]
+        return [*self._measures.summed_names, *(label for label, _ in self._measures.gathered)]
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The loss and the metrics, each with ``name``, ``result()`` and ``reset_state()``.
+
+        Results of the loss, and of metrics that are means over samples, are those that fit,
+        evaluate or ``train_on_batch`` told last.
+        """
+        return [] if self._measures is None else self._measures.objects()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """What fit, evaluate or ``train_on_batch`` measured last, by name; 0 before."""
+        self._compiled()
+        assert self._measures is not None
+        return dict.fromkeys(self.metrics_names, 0.0) | self._measures.latest
+
+    def reset_metrics(self) -> None:
+        """Forget what was measured, as fit, evaluate and ``train_on_batch`` do by themselves."""
+        if self._measures is not None:
+            self._measures.latest.clear()
+            self._measures.clear()
 
     def predict(
         self,

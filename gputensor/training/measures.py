@@ -1,6 +1,6 @@
 """Loss and metrics of a model's outputs, added up on the device."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
 
-__all__ = ["Door", "Head", "Measures", "Sums"]
+__all__ = ["Door", "Head", "Measure", "Measures", "Sums"]
 
 
 class Sums:
@@ -264,6 +264,30 @@ def _prediction(out: Tensor, fused: bool) -> Tensor:
     return nn.functional.softmax(found) if fused else found
 
 
+class Measure:
+    """A loss or a metric that is added up with the others, as one of ``model.metrics``.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    def __init__(self, name: str, latest: dict[str, Any]) -> None:
+        self.name = name
+        self._latest = latest
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.result()}>"
+
+    def result(self) -> Any:
+        """The value when it was read last; 0 before."""
+        return self._latest.get(self.name, 0.0)
+
+    def reset_state(self) -> None:
+        """Forget the value."""
+        self._latest.pop(self.name, None)
+
+
 class Measures:
     """Losses and metrics of all outputs of a model.
 
@@ -272,10 +296,19 @@ class Measures:
     heads : list of Head
     accuracy : callable
         The metric that the fused loss measures by the way.
+
+    Attributes
+    ----------
+    own : list of (str, object)
+        Metrics that layers update by themselves, by name.
+    latest : dict
+        The results that were read last.
     """
 
     def __init__(self, heads: list[Head], accuracy: Any) -> None:
         self.heads = heads
+        self.own: list[tuple[str, Any]] = []
+        self.latest: dict[str, Any] = {}
         self._accuracy = accuracy
         self._shown = self.summed_names
         if len(heads) == 1:  # what the kernel of the loss counts is first
@@ -291,31 +324,49 @@ class Measures:
             names += [label for label, _ in head.summed]
         return names
 
+    @property
+    def gathered(self) -> list[tuple[str, Any]]:
+        """Metrics that gather by themselves, by name."""
+        found = [(label, metric) for head in self.heads for label, metric, _ in head.gathered]
+        return found + self.own
+
+    def look_for_own(self, modules: Iterable[Any]) -> None:
+        """Note the metrics that are attributes of modules, whose ``call`` updates them."""
+        known = {id(metric) for head in self.heads for _, metric, _ in head.gathered}
+        found = {}
+        for module in modules:
+            for value in vars(module).values():
+                if hasattr(value, "update_state") and id(value) not in known:
+                    found[value.name] = value
+        self.own = list(found.items())
+
     def sums(self, place: Any, counts: bool = True) -> Sums:
         """Sums, 0 so far, where `place` is."""
         return Sums(self.summed_names, place, counts)
 
     def clear(self) -> None:
         """Begin again with what is gathered."""
-        for head in self.heads:
-            for _, metric, _ in head.gathered:
-                metric.reset_state()
-                getattr(metric, "_coming", []).clear()  # of a checkpoint: they are past now
+        for _, metric in self.gathered:
+            metric.reset_state()
+            getattr(metric, "_coming", []).clear()  # of a checkpoint: they are past now
 
     def results(self, sums: Sums, rows: int, group: Group | None = None) -> dict[str, Any]:
         """All measures by name, over so many rows; with a group over those of all ranks."""
         means = sums.means(rows, group)
         values: dict[str, Any] = {name: means[name] for name in self._shown}
-        for head in self.heads:
-            for label, metric, _ in head.gathered:
-                found = metric.result() if group is None else _whole_result(metric, label, group)
-                with backend.expected_waits():
-                    host = found.numpy() if isinstance(found, Tensor) else np.asarray(found)
-                if host.ndim == 0:
-                    values[label] = float(host)
-                else:
-                    values[label] = host
+        for label, metric in self.gathered:
+            found = metric.result() if group is None else _whole_result(metric, label, group)
+            with backend.expected_waits():
+                host = found.numpy() if isinstance(found, Tensor) else np.asarray(found)
+            values[label] = float(host) if host.ndim == 0 else host
+        self.latest.clear()
+        self.latest.update(values)
         return values
+
+    def objects(self) -> list[Any]:
+        """All measures, each with ``name``, ``result()`` and ``reset_state()``."""
+        summed = [Measure(name, self.latest) for name in self.summed_names]
+        return summed + [metric for _, metric in self.gathered]
 
     def measure(
         self,

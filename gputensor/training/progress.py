@@ -94,8 +94,7 @@ class Progress:
 
     def _gathering(self) -> dict[str, Any]:
         """Metrics that gather by themselves, by name."""
-        heads = self._measures.heads
-        return {label: metric for head in heads for label, metric, _ in head.gathered}
+        return dict(self._measures.gathered)
 
     def _stateful(self) -> list[tuple[str, Any]]:
         """Layers that begin a batch with the states after the last, which are no weights."""

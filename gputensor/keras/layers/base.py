@@ -311,6 +311,9 @@ class Layer(nn.Module):
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Result for tensors, arrays, or tensors without values of ``keras.Input``."""
+        if not args and kwargs:
+            first = next(iter(inspect.signature(self.call).parameters))
+            args = (kwargs.pop(first),) if first in kwargs else ()
         if symbolic(args, kwargs):
             if not self.built:
                 self._build(_shapes_of(args))
@@ -321,7 +324,10 @@ class Layer(nn.Module):
                 self._nodes = Hidden([])
             self._nodes.value.append(leaves(out)[0].node)
             return out
-        args = map_tree(_as_tensor if self.autocast else _of_own_dtype, args)
+        taken = _as_tensor if self.autocast else _of_own_dtype
+        args = map_tree(taken, args)
+        if kwargs:
+            kwargs = map_tree(taken, kwargs)
         if not self.built:
             self._build(_shapes_of(args))
         if training is not None and bool(training) != self.training:
@@ -335,7 +341,7 @@ class Layer(nn.Module):
         taken = _taken_by(type(self))
         if "training" in taken:
             kwargs["training"] = self.training
-        mask = mask_of(leaves(args)[0]) if args else None
+        mask = next((mask_of(x) for x in leaves(args) if isinstance(x, Tensor)), None)
         if "mask" in taken and kwargs.get("mask") is None:
             kwargs["mask"] = mask
         out = self.forward(*args, **kwargs)
@@ -542,6 +548,8 @@ def _shapes(input_shape: Any) -> Any:
 
 def _shapes_of(args: Any) -> Any:
     """Shapes of the first argument, with None for the samples."""
+    if not args:
+        return None
     found = [(None, *x.shape[1:]) if hasattr(x, "shape") else None for x in leaves(args[:1])]
     return found if isinstance(args[0], (list, tuple)) else found[0]
 

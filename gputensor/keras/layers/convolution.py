@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import activations
-from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.naming import channels_last
+from gputensor.keras.layers.base import positive
+from gputensor.keras.layers.channels import Channeled
 from gputensor.ops import volumes, windows
 from gputensor.ops.manipulation import reshape
 from gputensor.ops.nn import dense
@@ -58,7 +58,7 @@ def two(sizes: tuple[int, ...]) -> tuple[int, int]:
     return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
-class _Conv(Layer):
+class _Conv(Channeled):
     """What convolutions share.
 
     Parameters
@@ -104,7 +104,7 @@ class _Conv(Layer):
     ) -> None:
         name = type(self).__name__
         super().__init__(**kwargs)
-        channels_last(name, data_format)
+        self._set_format(data_format)
         self.filters = positive(name, filters=filters)
         self.kernel_size = sizes_of(name, "kernel_size", kernel_size, self._axes)
         self.strides = sizes_of(name, "strides", strides, self._axes)
@@ -122,18 +122,19 @@ class _Conv(Layer):
         self.bias: Any = None
 
     def _channels(self, input_shape: Any) -> int:
-        if len(input_shape) != self._axes + 2 or input_shape[-1] is None:
+        channels: Any = self._channels_last(input_shape)[-1]
+        if len(input_shape) != self._axes + 2 or channels is None:
+            place = "last" if self.data_format == "channels_last" else "second"
             raise ShapeError(
                 f"{type(self).__name__}: the input has shape {tuple(input_shape)}; it must have "
-                f"{self._axes + 2} axes, the last of channels"
+                f"{self._axes + 2} axes, the {place} of channels"
             )
-        channels: int = input_shape[-1]
         if channels % self.groups or self.filters % self.groups:
             raise ShapeError(
                 f"{type(self).__name__}: {channels} channels and {self.filters} filters cannot be "
                 f"cut into {self.groups} groups"
             )
-        return channels // self.groups
+        return int(channels) // self.groups
 
     def build(self, input_shape: Any) -> None:
         """Draw the weights."""

@@ -4,9 +4,9 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
+from gputensor.keras.layers.channels import channels_last
 from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
 from gputensor.keras.layers.recurrent import RNN, LSTMCell
-from gputensor.keras.naming import channels_last
 from gputensor.nn import functional
 from gputensor.ops import recurrent, windows
 from gputensor.ops.creation import ones, zeros

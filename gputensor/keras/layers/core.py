@@ -9,8 +9,8 @@ from gputensor.autograd import Tensor
 from gputensor.errors import DTypeError, ShapeError
 from gputensor.keras import activations
 from gputensor.keras.layers.base import Hidden, Layer, positive
+from gputensor.keras.layers.channels import Channeled
 from gputensor.keras.masks import mask_of, set_mask
-from gputensor.keras.naming import channels_last
 from gputensor.keras.symbolic import KerasTensor, Node
 from gputensor.ops.choices import not_equal, where
 from gputensor.ops.creation import asarray
@@ -226,12 +226,13 @@ class Dense(Layer):
         return out
 
 
-class Flatten(Layer):
+class Flatten(Channeled):
     """All axes of a sample in one.
 
     Parameters
     ----------
-    data_format : None or "channels_last"
+    data_format : {"channels_last", "channels_first"}, optional
+        With the latter channels are moved behind the other axes before.
     input_shape : tuple of int, optional
 
     Examples
@@ -244,7 +245,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        channels_last("Flatten", data_format)
+        self._set_format(data_format)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """One axis with as many elements."""

@@ -7,12 +7,12 @@ import numpy as np
 
 from gputensor.autograd import Tensor, no_grad
 from gputensor.errors import ShapeError
-from gputensor.keras.layers.base import Layer
+from gputensor.keras.layers.base import Layer, _as_tensor
 from gputensor.nn import functional
 from gputensor.ops.choices import where
 from gputensor.ops.creation import asarray, ones, zeros
 from gputensor.ops.elementwise import maximum, sqrt
-from gputensor.ops.manipulation import broadcast_to, expand_dims, permute_dims, reshape
+from gputensor.ops.manipulation import broadcast_to, concat, expand_dims, permute_dims, reshape
 from gputensor.ops.precision import widened
 from gputensor.ops.statistical import mean, var
 from gputensor.ops.statistical import sum as total
@@ -335,13 +335,22 @@ class UnitNormalization(_Normalization):
 class Normalization(_Normalization):
     """``(x - mean) / sqrt(variance)`` with means and variances of a data set, see :meth:`adapt`.
 
+    Until :meth:`adapt` is called the mean is 0 and the variance 1, as in Keras.
+
     Parameters
     ----------
-    axis : int or None
+    axis : int, sequence of int or None
         That each has its own mean; None for one of all.
     mean, variance : array-like, optional
     invert : bool
         Whether to give ``x * sqrt(variance) + mean`` instead.
+
+    Attributes
+    ----------
+    mean, variance : Tensor
+        Of the rank of the input, once its shape is known.
+    adapt_mean, adapt_variance, count : Tensor
+        The weights, where mean and variance are not given. Keras keeps a count that stays 0.
 
     Examples
     --------
@@ -350,8 +359,6 @@ class Normalization(_Normalization):
     >>> layer(np.float32([[2.0]]))
     tensor([[1.]], dtype=float32)
     """
-
-    built = True
 
     def __init__(
         self,
@@ -366,49 +373,96 @@ class Normalization(_Normalization):
             raise ValueError("Normalization: give both mean and variance, or neither and adapt()")
         self.axis = axis
         self.invert = bool(invert)
-        self._mean = None if mean is None else asarray(mean)
-        self._variance = None if variance is None else asarray(variance)
-        self.adapt_mean: Any = None
-        self.adapt_variance: Any = None
+        self._given_mean = None if mean is None else asarray(mean)
+        self._given_variance = None if variance is None else asarray(variance)
+        self._aligned: tuple[int, ...] = ()
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, where mean and variance are not given."""
+        ndim = len(input_shape)
+        kept = self._kept(ndim)
+        if any(input_shape[i] is None for i in kept):
+            raise ShapeError(
+                f"Normalization: axis {self.axis} of the input, {tuple(input_shape)}, must be known"
+            )
+        self._aligned = tuple(input_shape[i] if i in kept else 1 for i in range(ndim))
+        if self._given_mean is None:
+            shape = tuple(input_shape[i] for i in kept)
+            self.adapt_mean = self.add_weight(shape, "zeros", trainable=False)
+            self.adapt_variance = self.add_weight(shape, "ones", trainable=False)
+            self.count = self.add_weight((), "zeros", dtype="int32", trainable=False)
+        self.built = True
 
     @property
     def mean(self) -> Any:
-        """Means, given or of the data set."""
-        return self.adapt_mean if self._mean is None else self._mean
+        """Means, given or of the data set; None before the layer is built."""
+        return self._along(self._given_mean, "adapt_mean")
 
     @property
     def variance(self) -> Any:
-        """Variances, given or of the data set."""
-        return self.adapt_variance if self._variance is None else self._variance
+        """Variances, given or of the data set; None before the layer is built."""
+        return self._along(self._given_variance, "adapt_variance")
+
+    def _along(self, given: Any, weight: str) -> Any:
+        """Values with an axis of length 1 for each that has no means of its own."""
+        value = getattr(self, weight, None) if given is None else given
+        if value is None or not self.built:
+            return value
+        fits = value.size == math.prod(self._aligned)
+        return reshape(value, self._aligned) if fits else value
 
     def _kept(self, ndim: int) -> list[int]:
+        if self.axis is None:
+            return []
         given = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
-        return [] if self.axis is None else sorted(a % ndim for a in given)
+        if any(not -ndim <= a < ndim for a in given):
+            raise ShapeError(f"Normalization: axis is {self.axis}, the input has {ndim} axes")
+        return sorted(a % ndim for a in given)
 
     def adapt(self, data: Any) -> None:
-        """Take mean and variance from a data set."""
-        from gputensor.keras.layers.base import _as_tensor
+        """Take mean and variance from a data set.
 
-        x = asarray(_as_tensor(data if hasattr(data, "shape") else np.asarray(data)))
+        Parameters
+        ----------
+        data : array-like, or iterable of arrays
+            Samples, or batches of them; of a pair the first is taken.
+        """
+        x = _joined(data)
         kept = self._kept(x.ndim)
+        shape = tuple(n if i in kept else None for i, n in enumerate(x.shape))
+        self._given_mean = self._given_variance = None
+        if not self.built or not hasattr(self, "adapt_mean"):
+            self._build(shape)
+        aligned = tuple(n or 1 for n in shape)
+        if aligned != self._aligned:
+            raise ShapeError(
+                f"Normalization: adapt was given data of shape {x.shape}, the layer is built for "
+                f"means of shape {self._aligned}, these are of {aligned}"
+            )
         axes = tuple(i for i in range(x.ndim) if i not in kept)
         with no_grad():
             if x.dtype.kind in "biu":
                 x = x.astype(np.float32)
-            self.adapt_mean, self.adapt_variance = mean(x, axis=axes), var(x, axis=axes)
-            self._mean = self._variance = None
+            self.adapt_mean[...] = mean(x, axis=axes)
+            self.adapt_variance[...] = var(x, axis=axes)
 
     def call(self, x: Tensor) -> Tensor:
         """Of the shape of `x`."""
-        if self.mean is None or self.variance is None:
-            raise ShapeError("Normalization: it has no mean yet; call adapt(data) first")
         if x.dtype.kind in "biu":
             x = x.astype(np.float32)
-        kept = self._kept(x.ndim)
-        shape = tuple(n if i in kept else 1 for i, n in enumerate(x.shape))
-        middle, spread = self.mean, maximum(sqrt(self.variance), 1e-7)
-        if middle.size == math.prod(shape):
-            middle, spread = reshape(middle, shape), reshape(spread, shape)
-        middle, spread = middle.astype(x.dtype), spread.astype(x.dtype)
+        middle = self.mean.astype(x.dtype)
+        spread = maximum(sqrt(self.variance), 1e-7).astype(x.dtype)
         found: Tensor = x * spread + middle if self.invert else (x - middle) / spread
         return found
+
+
+def _joined(data: Any) -> Tensor:
+    """An array, or batches of a data set one behind the other."""
+    if not hasattr(data, "shape"):
+        batches = [b[0] if isinstance(b, tuple) else b for b in data]
+        if not batches:
+            raise ValueError("adapt: the data set has no batches")
+        if not all(getattr(b, "ndim", 0) for b in batches):  # numbers, or lists of them
+            return asarray(_as_tensor(np.asarray(data)))
+        return concat([asarray(_as_tensor(b)) for b in batches])
+    return asarray(_as_tensor(data))

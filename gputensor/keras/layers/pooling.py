@@ -3,9 +3,8 @@
 from typing import Any
 
 from gputensor.autograd import Tensor
-from gputensor.keras.layers.base import Layer
+from gputensor.keras.layers.channels import Channeled
 from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
-from gputensor.keras.naming import channels_last
 from gputensor.ops import volumes, windows
 from gputensor.ops.data_type import astype
 from gputensor.ops.manipulation import expand_dims
@@ -59,7 +58,7 @@ __all__ = [
 ]
 
 
-class _Pooling(Layer):
+class _Pooling(Channeled):
     """What pooling shares.
 
     Parameters
@@ -85,7 +84,7 @@ class _Pooling(Layer):
     ) -> None:
         super().__init__(**kwargs)
         name = type(self).__name__
-        channels_last(name, data_format)
+        self._set_format(data_format)
         self.pool_size = sizes_of(name, "pool_size", pool_size, self._axes)
         self.strides = sizes_of(
             name, "strides", self.pool_size if strides is None else strides, self._axes
@@ -160,7 +159,7 @@ class AveragePooling3D(_Pooling):
     _average = True
 
 
-class _AdaptivePooling(Layer):
+class _AdaptivePooling(Channeled):
     """What pooling to a size shares.
 
     Parameters
@@ -176,7 +175,7 @@ class _AdaptivePooling(Layer):
     def __init__(self, output_size: Any, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         name = type(self).__name__
-        channels_last(name, data_format)
+        self._set_format(data_format)
         self.output_size = sizes_of(name, "output_size", output_size, self._axes)
 
     def call(self, x: Tensor) -> Tensor:
@@ -242,7 +241,7 @@ class AdaptiveMaxPooling3D(_AdaptivePooling):
     _reduction = staticmethod(largest)
 
 
-class _GlobalPooling(Layer):
+class _GlobalPooling(Channeled):
     """What global pooling shares: `keepdims` keeps axes of length 1."""
 
     built = True
@@ -253,7 +252,7 @@ class _GlobalPooling(Layer):
         self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        channels_last(type(self).__name__, data_format)
+        self._set_format(data_format)
         self.keepdims = keepdims
 
     def call(self, x: Tensor) -> Tensor:
@@ -347,7 +346,7 @@ class GlobalAveragePooling3D(_GlobalPooling):
     _average = True
 
 
-class _Edges(Layer):
+class _Edges(Channeled):
     """What padding and cropping share: numbers for the beginning and the end of each axis."""
 
     built = True
@@ -377,7 +376,7 @@ class ZeroPadding2D(_Edges):
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        channels_last(type(self).__name__, data_format)
+        self._set_format(data_format)
         self.padding = self._pairs(padding)
 
     def call(self, x: Tensor) -> Tensor:
@@ -422,7 +421,7 @@ class Cropping2D(_Edges):
 
     def __init__(self, cropping: Any = None, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        channels_last(type(self).__name__, data_format)
+        self._set_format(data_format)
         self.cropping = self._pairs(self._default if cropping is None else cropping)
 
     def call(self, x: Tensor) -> Tensor:
@@ -457,7 +456,7 @@ class Cropping3D(Cropping2D):
     _default = 1
 
 
-class UpSampling2D(Layer):
+class UpSampling2D(Channeled):
     """Rows and columns of images repeated.
 
     Parameters
@@ -483,7 +482,7 @@ class UpSampling2D(Layer):
     ) -> None:
         super().__init__(**kwargs)
         name = type(self).__name__
-        channels_last(name, data_format)
+        self._set_format(data_format)
         if interpolation not in ("nearest", "bilinear", "bicubic") or (
             interpolation != "nearest" and self._axes != 2
         ):

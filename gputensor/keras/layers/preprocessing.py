@@ -9,8 +9,8 @@ from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import images
 from gputensor.keras.layers.base import Layer, positive
+from gputensor.keras.layers.channels import channels_last
 from gputensor.keras.layers.regularization import generator_of
-from gputensor.keras.naming import channels_last
 from gputensor.nn import functional
 from gputensor.ops.choices import clip, where
 from gputensor.ops.creation import asarray, zeros

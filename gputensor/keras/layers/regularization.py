@@ -7,7 +7,7 @@ import numpy as np
 from gputensor import nn
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
-from gputensor.keras.naming import channels_last
+from gputensor.keras.layers.channels import Channeled
 from gputensor.keras.regularizers import L1L2
 from gputensor.ops.choices import where
 from gputensor.ops.creation import ones
@@ -110,7 +110,7 @@ class SpatialDropout1D(_Noise):
         return multiply(x, self._dropped(ones(shape, dtype=x.dtype, device=x.device)))
 
 
-class SpatialDropout2D(SpatialDropout1D):
+class SpatialDropout2D(Channeled, SpatialDropout1D):
     """Drops whole channels of images (n, height, width, channels) while training.
 
     Examples
@@ -122,8 +122,8 @@ class SpatialDropout2D(SpatialDropout1D):
     def __init__(
         self, rate: float, data_format: str | None = None, seed: Any = None, **kwargs: Any
     ) -> None:
-        channels_last(type(self).__name__, data_format)
         super().__init__(rate, seed, **kwargs)
+        self._set_format(data_format)
 
 
 class SpatialDropout3D(SpatialDropout2D):

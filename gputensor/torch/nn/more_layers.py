@@ -227,7 +227,7 @@ def unfold(
     window, spread, edge, step = map(_pair, (kernel_size, dilation, padding, stride))
     n, channels, high, wide = input.array.shape
     pads = ((edge[0], edge[0]), (edge[1], edge[1]))
-    out = windows._windows("unfold", (high, wide), window, step, spread, pads)
+    out = windows.windows_of("unfold", (high, wide), window, step, spread, pads)
     last = ops.permute_dims(input, (0, 2, 3, 1))
     found = convolution.unfold(
         last, window=window, stride=step, dilation=spread, before=edge, out=out
@@ -258,7 +258,7 @@ def fold(
     window, spread, edge, step = map(_pair, (kernel_size, dilation, padding, stride))
     size = _pair(output_size)
     pads = ((edge[0], edge[0]), (edge[1], edge[1]))
-    out = windows._windows("fold", size, window, step, spread, pads)
+    out = windows.windows_of("fold", size, window, step, spread, pads)
     n, columns = input.array.shape[:2]
     places = window[0] * window[1]
     parts = ops.reshape(input, (n, columns // places, places, *out))
