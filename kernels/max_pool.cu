@@ -66,7 +66,7 @@ __global__ void max_pool_backward(const T* g, const T* x, const T* y, T* out, in
                 bool first = true;
                 for (int64 k = 0; first && k < a * kw + b; k++) {
                     int64 r = row + (k / kw - a) * dh, s = column + (k % kw - b) * dw;
-                    if (r < 0 || r >= high || s < 0 || s >= wide) continue;
+                    if (r < 0 || s < 0 || s >= wide) continue;  // not below this one
                     A other = A(x[((n * high + r) * wide + s) * channels + c]);
                     first = !(same(other, A(y[window])) || other != other);
                 }

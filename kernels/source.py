@@ -218,6 +218,10 @@ class CudaSource:
             )
         return parameters
 
+    def compiled(self, entry: str) -> _Entry:
+        """As :meth:`_entry`, once."""
+        return self._entries.get(entry) or self._entry(entry)
+
     def _entry(self, entry: str) -> _Entry:
         """Compiled kernel, its parameters, and what a launch checks of them."""
         import cupy  # type: ignore[import-not-found, unused-ignore]

@@ -579,6 +579,7 @@ _WINDOWS: list[dict[str, tuple[int, int]]] = [
     {"window": (2, 2), "stride": (2, 2), "dilation": (1, 1), "before": (0, 0)},
     {"window": (3, 2), "stride": (1, 2), "dilation": (1, 1), "before": (1, 0)},
     {"window": (2, 3), "stride": (3, 1), "dilation": (2, 1), "before": (0, 2)},
+    {"window": (3, 2), "stride": (3, 2), "dilation": (1, 1), "before": (1, 1)},
 ]
 
 

@@ -214,6 +214,70 @@ def test_thirty_operations_and_their_gradients_are_a_kernel_each_in_eager_use(de
     assert standin.counters.graph_launches == 0
 
 
+@pytest.mark.standin
+@pytest.mark.parametrize(
+    ("shape", "other"), [((8,), ()), ((40, 10), (10,)), ((40, 10), (40, 1)), ((300, 400), ())]
+)
+def test_sums_of_what_was_broadcast_are_part_of_the_rules_kernel(device, shape, other):
+    gc.collect()
+    assert not watch.count
+    tensors = on_device(numbers(0, *other), numbers(1, *other), numbers(2, *shape))
+    chain(*tensors)
+    kernels = counted(lambda: chain(*tensors))
+    assert kernels.pop("reduce_sum") == 2  # of the loss, and of the first gradient of b
+    assert [kernels.pop(name) for name in ("cupy_fill", "cupy_copy")] == [1, 1]
+    assert sum(kernels.values()) == 59
+    assert set(kernels) == {
+        *("map_add", "map_multiply", "map_tanh", "map_3_multiply_subtract"),
+        *("reduce_3_multiply_sum", "reduce_4_multiply_sum_add", "reduce_sum_add"),
+    }
+
+
+BROADCAST = {
+    "multiply": lambda x, y: x * y,
+    "divide": lambda x, y: x / (y + 3),
+    "where": lambda x, y: gt.where(x > 0, x * 0.3, y),
+    "several": lambda x, y: x * y + y * y,
+}
+PAIRS = [
+    *(((9,), ()), ((4, 5), (5,)), ((3000,), (1,)), ((2, 4, 5), (4, 1)), ((4, 5), (4, 1))),
+    *(((1, 5), (5,)), ((70, 33), (1, 33)), ((4, 1), (1, 5)), ((0, 5), (5,))),
+]
+
+
+def step_gradients(function, x, y, dtype, watched):
+    """Gradients that several steps of the pass add to, by whole steps or rule by rule."""
+    a, b = (gt.astype(gt.tensor(t, device="cuda"), dtype) for t in (x, y))
+    for t in (a, b):
+        t.requires_grad = True
+    elsewhere = gt.tensor([1.0], requires_grad=True)
+    handle = elsewhere.register_hook(lambda g: None) if watched else None
+    parts = [gt.astype(t, "float32") for t in (function(a, b), function(a, b * 1.5))]
+    (parts[0] * parts[1]).sum().backward()
+    if handle is not None:
+        handle.remove()
+    found = [t.grad.numpy() for t in (a, b)]
+    for g in found:
+        g[np.isnan(g)] = np.nan  # of any sign
+    return [g.tobytes() for g in found]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pairs"),
+    [("float32", PAIRS), ("float64", PAIRS[:2]), ("float16", PAIRS[:2]), ("bfloat16", PAIRS[:2])],
+)
+@pytest.mark.parametrize("name", BROADCAST)
+def test_steps_with_sums_have_the_bits_of_rules_and_sums_one_by_one(device, name, dtype, pairs):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    for shape, other in pairs:
+        x, y = numbers(0, *shape), numbers(1, *other)
+        if x.size > 8:
+            x.reshape(-1)[:4] = np.nan, np.inf, -0.0, 1e-42
+        one, all_at_once = (step_gradients(BROADCAST[name], x, y, dtype, w) for w in (True, False))
+        assert one == all_at_once, (shape, other)
+
+
 def test_numbers_of_numpy_are_operands_of_their_own_value(device):
     x = gt.ones(3, device="cuda")
     for kind in (np.float32, np.float64, float, int):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+from gputensor import backend
 from gputensor.kernels import (
     CudaSource,
     adam_step,
@@ -15,6 +16,7 @@ from gputensor.kernels import (
     bias_activation_backward,
     embedding_backward,
     gather_scale,
+    max_pool,
     sgd_step,
     softmax_cross_entropy,
     source,
@@ -270,3 +272,13 @@ def test_no_rows(dtype):
 
 def test_no_rows_on_cuda(cupy):
     check(cases(0, 4), cupy.asarray, "reference")
+
+
+def test_the_first_of_two_zeros_is_the_largest(cupy):
+    one_window = {"window": (1, 2), "stride": (1, 1), "dilation": (1, 1), "before": (0, 0)}
+    for zeros in ([-0.0, 0.0], [0.0, -0.0]):
+        x = np.array(zeros, np.float32).reshape(1, 1, 2, 1)
+        for place in (np.array, cupy.asarray):
+            found = max_pool.raw(place(x), **one_window, out=(1, 1))
+            largest = np.asarray(backend.to_host(found))
+            assert np.signbit(largest).item() == np.signbit(zeros[0])

@@ -4,6 +4,7 @@ import functools
 import random
 import re
 import threading
+import types
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,6 +183,77 @@ def mask(x):
 def seeded(x):
     gt.manual_seed(3)
     return x + gt.random.default_generator.normal(shape=(3,))
+
+
+DRAWS = np.random.default_rng(0)
+OLD_DRAWS = np.random.RandomState(0)
+PYTHONS = random.Random(0)
+
+
+class Noise(gt.nn.Module):
+    def __init__(self):
+        self.settings = types.SimpleNamespace(draws=np.random.default_rng(1))
+
+    def __call__(self, x):
+        return x + self.settings.draws.normal(size=3).astype("float32")
+
+
+NOISE = Noise()
+
+
+def drawn_here(x):
+    return x * np.float32(DRAWS.random())
+
+
+def drawn_by_another(x):
+    return NOISE(x)
+
+
+def drawn_within(draws):
+    def function(x):
+        return [x + float(draws.normal()) for _ in range(2)][1]
+
+    return function
+
+
+def drawn_of_old(x):
+    return x * float(OLD_DRAWS.rand())
+
+
+def drawn_of_python(x):
+    return x + PYTHONS.gauss(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "where"),
+    [
+        (drawn_here, r"numpy.random._generator.Generator in drawn_here \(.*test_replay.py:\d+\)"),
+        (drawn_by_another, r"_generator.Generator in Noise.__call__ \("),
+        (drawn_within(np.random.default_rng(5)), r"_generator.Generator in drawn_within.<locals>"),
+        (drawn_of_old, r"RandomState in drawn_of_old"),
+        (drawn_of_python, r"random.Random in drawn_of_python"),
+    ],
+)
+def test_functions_that_draw_from_generators_of_others_go_on_being_called(function, where):
+    run = gt.capture(function)
+    found = [run(gt.ones(3)).tolist() for _ in range(5)]
+    assert len({tuple(x) for x in found}) == 5
+    assert re.search(where, run.reason)
+    assert "gt.random.Generator goes on" in run.reason
+
+
+def test_generators_that_are_named_and_not_drawn_from_do_not_matter():
+    kept = np.random.default_rng(0)
+
+    def function(x, draws=kept):
+        return x + 1 if draws is DRAWS else x * 2
+
+    run = gt.capture(function)
+    for _ in range(3):
+        assert run(gt.ones(2)).tolist() == [2, 2]
+        kept.random()  # between the calls
+    assert run.reason is None
+    assert run.graphs == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Elementwise operations and their derivative rules on CUDA, each call one generated kernel.
 
+So are the sums over axes that an operand was broadcast along, with what is summed.
+
 A call looks its plan up (:mod:`gputensor.graph.plans`), makes the result, and launches. Where there
 is no plan, CuPy computes the function as it is written.
 """
@@ -115,7 +117,7 @@ class Fused:
         if not own or not (shape or all(0 < a.size < _LARGE for a in own)):
             return None
         plan: Plan | None = planned(self._function, operands, attrs)
-        if type(plan) is Plan and plan.launch is None:
+        if type(plan) is Plan and (plan.launch is None or plan.grid is not None):
             return None  # nothing to compute: the function itself is quicker
         return plan
 
@@ -195,18 +197,19 @@ class _Step:
         Returns
         -------
         list of (entry, array) or None
-            None if it takes more than a kernel: arrays of other shapes than that of `g`, or with
-            gaps, or a rule that is no formula, or gradients of 16 bits to be added up in float32.
+            None if it takes more than a kernel: arrays with gaps, a rule that is no formula, sums
+            over several sets of axes, or gradients of 16 bits to be added up in float32.
         """
         kind, shape = self._kind, g.shape
         wanted: list[Any] = []
         which: list[int] = []  # place in `wanted`, for each operand
+        sums = False  # whether an operand was broadcast
         for parent in parents:
             if parent is None:
                 which.append(-1)
                 continue
             if parent.shape != shape:
-                return None
+                sums = True
             again = parent in wanted
             if parent.dtype.itemsize == 2 and (again or parent in gradients):
                 return None
@@ -222,15 +225,17 @@ class _Step:
             if a is None:
                 key.append(None)
             elif type(a) is kind:
-                if a.shape != shape or not a._c_contiguous:
+                if not a._c_contiguous or (a.shape != shape and not sums):
                     return None
                 key.append(a.dtype.char)
             else:
                 key.append(told_apart(a))
         key += [parent.dtype.char for parent in wanted]
+        if sums:  # which their lengths decide about
+            key += [a.shape for a in (g, *arrays, *wanted) if hasattr(a, "shape")]
         if attrs:
             key.append(repr(attrs))
-        plan = self._plans.find(tuple(key), arrays, attrs, (which, wanted, len(saved)))
+        plan = self._plans.find(tuple(key), arrays, attrs, (which, wanted, len(saved), sums))
         if plan is None or (self._several and elsewhere(arrays, kind)):
             return None
         size = g.size
@@ -241,7 +246,7 @@ class _Step:
             if type(dtype) is int:
                 found.append((parent, arrays[dtype]))
                 continue
-            made = old if parent in owned else kind(shape, dtype)
+            made = old if parent in owned else kind(parent.shape, dtype)
             outs.append(made)
             found.append((parent, made))
         if outs:
@@ -253,15 +258,22 @@ class _Step:
         planned: _Call,
         arrays: tuple[Any, ...],
         attrs: dict[str, Any],
-        wanting: tuple[list[int], list[Any], int],
+        wanting: tuple[list[int], list[Any], int, bool],
     ) -> Plan | None:
-        which, wanted, count = wanting
+        which, wanted, count, sums = wanting
         kind, functions = self._kind, self._functions
         rules = functions if len(functions) == len(which) else functions * len(which)
+        shapes = {a.shape: a.shape if sums else _ANY for a in arrays if type(a) is kind}
         operands: list[Any] = [
-            Operand(a.dtype, _ANY, dense_strides(_ANY, a.dtype.itemsize)) if type(a) is kind else a
+            Operand(a.dtype, s := shapes[a.shape], dense_strides(s, a.dtype.itemsize))
+            if type(a) is kind
+            else a
             for a in arrays
         ]
+        full = arrays[0].shape
+        options = [_sum_to(full, parent.shape) for parent in wanted]
+        if 0 in full:
+            return None
 
         def everything(xp: Any, g: Any, out: Any, *rest: Any) -> tuple[Any, ...]:
             saved, totals = rest[:count], [*rest[count:]]
@@ -269,6 +281,8 @@ class _Step:
                 if i < 0:
                     continue
                 part = function(xp, g, out, *saved, **attrs)  # type: ignore[misc]
+                if (along := options[i]) is not None:
+                    part = xp.sum(part, **along)
                 totals[i] = part if totals[i] is None else totals[i] + part
             return tuple(totals)
 
@@ -282,3 +296,14 @@ class _Step:
             if own != parent.dtype:
                 return None
         return plan
+
+
+def _sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> dict[str, Any] | None:
+    """Options of the sum over the axes that an operand was broadcast along; None if it was not."""
+    if shape == to:
+        return None
+    extra = len(shape) - len(to)
+    ones = tuple(i + extra for i, n in enumerate(to) if n == 1 and shape[i + extra] != 1)
+    if not to or extra:
+        return {"axis": (*range(extra), *ones)}
+    return {"axis": ones, "keepdims": True}

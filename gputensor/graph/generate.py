@@ -23,7 +23,7 @@ from gputensor.graph.kernel_text import Writer
 from gputensor.kernels.scratch import zeros
 from gputensor.kernels.source import CudaSource
 
-__all__ = ["PARTS", "TICKETS", "Generated", "generated", "launch"]
+__all__ = ["PARTS", "TICKETS", "Generated", "generated", "launch", "scratch"]
 
 # Every operation rounds by itself, as where each is a kernel of CuPy's. As there, float32 numbers
 # below the normal ones are 0: CuPy puts -ftz=true behind all options.
@@ -262,15 +262,17 @@ def _made(
     )
 
 
-def launch(kernel: Generated, arrays: dict[Value, Any]) -> None:
-    """Launch a kernel with arrays, in C's order, for the values of its arguments."""
+def scratch(nbytes: int, tickets: int) -> tuple[Any, Any]:
+    """Scratch memory and tickets for a launch, or None, see ``Generated.parts``."""
     import cupy
 
-    scratch, tickets = kernel.parts
-    special = {
-        id(PARTS): cupy.empty(scratch, np.uint8) if scratch else None,
-        id(TICKETS): zeros(tickets).tickets if tickets else None,
-    }
+    memory = cupy.empty(nbytes, np.uint8) if nbytes else None
+    return memory, zeros(tickets).tickets if tickets else None
+
+
+def launch(kernel: Generated, arrays: dict[Value, Any]) -> None:
+    """Launch a kernel with arrays, in C's order, for the values of its arguments."""
+    special = dict(zip((id(PARTS), id(TICKETS)), scratch(*kernel.parts), strict=True))
     args = [
         arrays[a] if type(a) is Value else special[id(a)] if type(a) is object else a
         for a in kernel.arguments

@@ -1,6 +1,7 @@
 """What a function of arrays computes, element by element, from a run of it without values.
 
-It is run on arrays that have shapes and dtypes only: that leaves the maps it consists of.
+It is run on arrays that have shapes and dtypes only: that leaves the maps it consists of, and sums
+over what comes of them.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from gputensor.backend import Array, Device
 from gputensor.graph import passes
 from gputensor.graph.fuse import Group
 from gputensor.graph.ir import Node, Value, dense_strides, map_values
-from gputensor.graph.kernel_groups import fusable
+from gputensor.graph.kernel_groups import follows, fusable, joins, reduction_of
 from gputensor.graph.trace import Recording
 from gputensor.graph.tracer import TRACING, CudaTracer, Tracer
 
@@ -63,6 +64,8 @@ class Outlined(NamedTuple):
     ----------
     group : Group
         Empty if it only gives what it was given.
+    after : list of Node
+        What is computed of sums.
     operands : list of Value
         Its arrays.
     results : list of Value or int
@@ -70,6 +73,7 @@ class Outlined(NamedTuple):
     """
 
     group: Group
+    after: list[Node]
     operands: list[Value]
     results: list[Any]
 
@@ -77,7 +81,7 @@ class Outlined(NamedTuple):
 def outlined(
     function: Callable[..., Any], operands: list[Any], attrs: dict[str, Any]
 ) -> Outlined | None:
-    """What a function of arrays computes; None if that is more than new arrays, by elements.
+    """What a function of arrays computes; None if that is more than one kernel's new arrays.
 
     Parameters
     ----------
@@ -109,9 +113,9 @@ def outlined(
     before = [*graph.arguments]
     graph = passes.simplified(graph)
     full = np.broadcast_shapes(*(o.shape for o in arrays))
-    small = tuple(min(n, 2) for n in full)
-    fits = all(v.shape == small and v.buffer.kind == "temporary" for v in graph.result)
-    if not fits or not all(n.kind == "map" and fusable(n) for n in graph.nodes):
+    shapes = {tuple(min(n, 2) for n in full): full}  # by those that it was run with
+    fits = all(v.buffer.kind == "temporary" for v in graph.result)
+    if not fits or not all(n.kind in ("map", "reduce") and fusable(n) for n in graph.nodes):
         return None
     own = {v.buffer.number: (v, o) for v, o in zip(before, arrays, strict=True)}
 
@@ -122,24 +126,60 @@ def outlined(
         if leaf.buffer.number not in own:
             if not leaf.dense():
                 raise LookupError
-            return leaf._replace(shape=full, strides=dense_strides(full, leaf.dtype.itemsize))
+            shape = shapes[leaf.shape]
+            return leaf._replace(shape=shape, strides=dense_strides(shape, leaf.dtype.itemsize))
         whole, operand = own[leaf.buffer.number]
         if not leaf.same_place(whole):
             raise LookupError
         return leaf._replace(shape=operand.shape, strides=operand.strides)
 
-    group = Group(full)
+    group, after = Group(full), Group(())
     try:
         for node in graph.nodes:
+            args = map_values(grown, node.args)
+            if node.kind == "reduce":
+                shapes[node.outputs[0].shape] = _reduced(node, args[0].shape)
             outputs = tuple(map(grown, node.outputs))
-            made = Node("map", node.op, map_values(grown, node.args), {}, outputs, node.place)
+            kwargs = node.kwargs if node.kind == "reduce" else {}
+            made = Node(node.kind, node.op, args, kwargs, outputs, node.place)
             made.writes, made.into = node.writes, node.into
-            group.nodes.append(made)
+            if not _takes(group, after, made):
+                return None
         made_by = iter([grown(v) for v in graph.result])
         results = [next(made_by) if i is None else i for i in results]
         before = [grown(v) for v in before]
     except LookupError:  # it takes views
         return None
-    group.inner = {v.buffer.number for n in group.nodes for v in n.outputs}
+    if after.nodes and not follows(group, (), after):
+        return None
+    group.inner = {v.buffer.number for n in (*group.nodes, *after.nodes) for v in n.outputs}
     group.inner -= {r.buffer.number for r in results if type(r) is Value}
-    return Outlined(group, before, results)
+    return Outlined(group, after.nodes, before, results)
+
+
+def _reduced(node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what a reduction makes of an array of that shape."""
+    one = reduction_of(node)
+    assert one is not None
+    keeps = len(one.out.shape) == len(shape)
+    return tuple(
+        1 if i in one.axes else n for i, n in enumerate(shape) if keeps or i not in one.axes
+    )
+
+
+def _takes(group: Group, after: Group, node: Node) -> bool:
+    """Put a node where it belongs, if one kernel can do both."""
+    out = node.outputs[0]
+    if node.kind == "reduce":
+        takes = node.inputs[0].shape == group.shape and joins(group, node)
+    elif out.shape == group.shape:
+        sums = {n.outputs[0].buffer for n in group.nodes if n.kind == "reduce"}
+        sums |= {n.outputs[0].buffer for n in after.nodes}
+        takes = not any(v.buffer in sums for v in node.inputs)
+    else:
+        if not after.nodes:
+            after.shape = out.shape
+        group, takes = after, out.shape == after.shape
+    if takes:
+        group.nodes.append(node)
+    return takes

@@ -4,6 +4,7 @@ A plan is made once for each combination of dtypes. What does not become one ker
 needs values or that the table of formulas does not have, has None in its place.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.backend import Array
-from gputensor.graph.generate import Generated, generated
+from gputensor.graph.generate import PARTS, TICKETS, Generated, generated, scratch
 from gputensor.graph.ir import Value, dense_strides
 from gputensor.graph.outline import Operand, Outlined, outlined
 
@@ -39,6 +40,8 @@ class Plan(NamedTuple):
         Elements that a block is made for.
     shape : tuple of int
         Of what is computed; not of dense operands.
+    grid, block : tuple of int
+        Where sums are taken, else None and that of all others.
     """
 
     launch: _Call | None
@@ -46,12 +49,16 @@ class Plan(NamedTuple):
     dtypes: tuple[Any, ...]
     each: int
     shape: tuple[int, ...]
+    grid: tuple[int, ...] | None = None
+    block: tuple[int, ...] = _BLOCK
 
     def run(self, arrays: tuple[Any, ...], outs: Sequence[Array], size: int) -> None:
         """Launch, for results that are there, of `size` elements each."""
-        blocks = (size - 1) // self.each + 1
-        grid = (blocks if blocks < _BLOCKS else _BLOCKS,)
-        self.launch(grid, _BLOCK, self.arguments(arrays, outs, size))  # type: ignore[misc]
+        grid = self.grid
+        if grid is None:
+            blocks = (size - 1) // self.each + 1
+            grid = (blocks if blocks < _BLOCKS else _BLOCKS,)
+        self.launch(grid, self.block, self.arguments(arrays, outs, size))  # type: ignore[misc]
 
 
 class Plans(dict[Any, Plan | None]):
@@ -132,7 +139,7 @@ def _planned(function: _Call, operands: list[Any], attrs: dict[str, Any]) -> Pla
         found = outlined(function, given, attrs)
         if found is None or not found.group.nodes:
             return _BY_VALUE  # type: ignore[no-any-return]
-        kernel = generated(found.group)
+        kernel = generated(found.group, found.after, found.group.inner)
         assert kernel is not None
         kernels.append(kernel)
     one, other = kernels
@@ -165,7 +172,7 @@ def _planned_by_value(function: _Call, operands: list[Any], attrs: dict[str, Any
         return None
     if not found.group.nodes:
         return Plan(None, tuple, _dtypes(found, operands), 1, ())
-    kernel = generated(found.group)
+    kernel = generated(found.group, found.after, found.group.inner)
     return None if kernel is None else _plan(found, kernel, operands, {})
 
 
@@ -190,12 +197,21 @@ def _plan(found: Outlined, kernel: Generated, operands: list[Any], numbers: dict
     }
     computed = [r for r in found.results if type(r) is Value]
     text |= {v.buffer.number: f"outs[{i}]" for i, v in enumerate(computed)}
-    launch, parameters, _ = kernel.source._entry(kernel.entry)
-    names: dict[str, Any] = {}
-    texts = ["size"]
-    for i, argument in enumerate(kernel.arguments[1:], 1):
+    launch, parameters, _ = kernel.source.compiled(kernel.entry)
+    names: dict[str, Any] = {"null": np.uint64(0)}
+    names["scratch"] = functools.partial(scratch, *kernel.parts)
+    texts = []
+    for i, argument in enumerate(kernel.arguments):
         if type(argument) is Value:
             texts.append(text[argument.buffer.number])
+            continue
+        if argument is PARTS:  # and tickets, which come next
+            texts.append("*scratch()" if any(kernel.parts) else "null, null")
+            continue
+        if argument is TICKETS:
+            continue
+        if i == 0 and kernel.grid is None:
+            texts.append("size")
             continue
         dtype = parameters[i].dtype  # as CuPy has to be given it
         if i in numbers:
@@ -205,8 +221,9 @@ def _plan(found: Outlined, kernel: Generated, operands: list[Any], numbers: dict
             names[f"n{i}"] = argument if dtype is None else dtype.type(argument)
             texts.append(f"n{i}")
     arguments = eval(f"lambda arrays, outs, size: ({', '.join(texts)},)", names)
-    width = -(-math.prod(shape) // kernel.elements)
-    return Plan(launch, arguments, _dtypes(found, operands), _BLOCK[0] * width, shape)
+    each = _BLOCK[0] * -(-math.prod(shape) // kernel.elements) if kernel.elements else 0
+    dtypes = _dtypes(found, operands)
+    return Plan(launch, arguments, dtypes, each, shape, kernel.grid, kernel.block)
 
 
 def told_apart(operand: Any) -> Any:

@@ -9,7 +9,6 @@ What was found is what a recording holds for, see :class:`gputensor.graph.guards
 import contextlib
 import gc
 import os
-import random
 import sys
 import threading
 import weakref
@@ -23,6 +22,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import Leaf, Node, Tensor, grad_enabled, line_of
 from gputensor.backend import Array, Device
+from gputensor.graph.chance import Chance
 from gputensor.graph.draws import State, state_of
 from gputensor.graph.guards import Guards
 from gputensor.graph.ir import Graph, Returned, map_values
@@ -79,6 +79,7 @@ class _Recorder(Recording):
         self.draws: dict[Any, list[Any]] = {}
         self.given: set[int] = set()  # tensors that are arguments, by identity
         self._welcome = 0
+        self.chance = Chance()
 
     def end(self, reason: str) -> None:
         """End the recording; tensors have plain arrays from here on."""
@@ -188,9 +189,9 @@ class _Recorder(Recording):
 
     @contextlib.contextmanager
     def watching(self, own: bool) -> Iterator[None]:
-        """Context in which threads that start end the recording.
+        """Context in which threads that start end the recording, and generators are looked at.
 
-        With `own` Python that is not the library's does, too.
+        With `own` Python that is not the library's ends it, too.
         """
         self._own = own
         if sys.getprofile() is not None:
@@ -214,7 +215,11 @@ class _Recorder(Recording):
         code = frame.f_code
         if code in _STARTS:
             self.end("work is given to another thread")
-        elif self._own and not self._welcome and not backend.is_library(frame):
+        elif backend.is_library(frame):
+            pass
+        elif not self._own or self._welcome:
+            self.chance.look(frame)
+        else:
             where = f"{code.co_filename}:{code.co_firstlineno}"
             self.end(f"it calls {code.co_qualname}, which is yours ({where})")
 
@@ -277,7 +282,7 @@ class _Recorder(Recording):
                 waiting += node.parents
         return alive
 
-    def check(self, out: Any, alive: list[Tensor], chance: Any) -> None:
+    def check(self, out: Any, alive: list[Tensor]) -> None:
         """End the recording if the function left something behind that a replay does not."""
         known = {id(_grad.__get__(leaf)) for leaf, _ in self.leaves.values()}
 
@@ -297,8 +302,8 @@ class _Recorder(Recording):
                 made = f", made {line_of(t._node)}" if t._node is not None else ""
                 self.end(f"a tensor is kept that is neither returned nor a gradient{made}")
                 return
-        if _chance() != chance:
-            self.end("random numbers are drawn without a generator of gputensor's")
+        if drawn := self.chance.drawn():
+            self.end(f"{drawn}; gt.random.Generator goes on from call to call")
         elif not self.guards.hold(afterwards=True):
             self.end("the function changes what it reads")
 
@@ -412,13 +417,6 @@ def _unusual(tree: Any) -> type | None:
     return next(filter(None, map(_unusual, items)), None)
 
 
-def _chance() -> Any:
-    """State of the random numbers that are drawn without a generator of the user's own."""
-    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-    keys = legacy.pop("state")
-    return random.getstate(), keys["key"].tobytes(), keys["pos"], legacy
-
-
 def record(
     function: Callable[..., Any],
     args: Any,
@@ -454,7 +452,6 @@ def record(
     for t in arguments:
         recorder.given.add(id(t))
         recorder.argument(_array.__get__(t))
-    before = _chance()
     try:
         _open_doors()
         backend.set_recording(recorder)
@@ -480,7 +477,7 @@ def record(
             finally:
                 kept = recorder.release()
     if recorder.reason is None:
-        recorder.check(out, kept, before)
+        recorder.check(out, kept)
     if recorder.reason is not None:
         return out, None, recorder.reason
     draws = tuple((g, state, count) for g, (state, _, count) in recorder.draws.items())
