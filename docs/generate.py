@@ -312,7 +312,8 @@ def _reference() -> Iterator[tuple[str, str]]:
             found = _names(module, names)
             kind = "currentmodule" if place in begun else "module"
             begun.add(place)
-            lines += [f".. {kind}:: {place}", "", ".. autosummary::", ""]
+            lines += [f".. {kind}:: {place}", "", ".. autosummary::"]
+            lines += ["   :nosignatures:", ""]
             lines += [f"   {name}" for name in found] + [""]
             for name in found:
                 lines += _entry(place, name, getattr(_module(module), name))

@@ -1,8 +1,16 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
+import signal as _signal
+import sys as _sys
 import types as _types
 import typing as _typing
 from os import path as _path
+
+# Ctrl-C ends the command without a traceback while it imports, too; then its `entry` takes over.
+_name = _path.basename(_sys.orig_argv[1] if _sys.orig_argv[1:] else "")
+_is_command = _name in ("gputensor", "gputensor.exe") or _sys.orig_argv[1:3] == ["-m", "gputensor"]
+if _is_command and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 # In a checkout kernels/ and benchmarks/ are beside the package; once installed, they are inside it.
 __path__ = [

@@ -6,6 +6,7 @@ import inspect
 import os
 import runpy
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -420,8 +421,12 @@ def _check_settings(parser: argparse.ArgumentParser) -> None:
 def entry() -> int:
     """Entry point of the command ``gputensor``."""
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # of the package's first lines
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

@@ -1,6 +1,7 @@
 """``gt.kernels.check``: what can be known of a kernel on this machine, with a GPU or without."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -279,8 +280,10 @@ def _differentiate(
         return
     plain = [a.copy() if isinstance(a, np.ndarray) else a for a in arrays]
     found = kernel.reference(backend.namespace(backend.device("cpu")), *plain, **attrs)
-    if not backend.is_array(found) or found.dtype.kind not in "fcV":
-        report.unchecked.append("gradient: the result is not one array of floating point numbers")
+    results = found if isinstance(found, tuple) else (found,)
+    floating = [i for i, a in enumerate(results) if backend.is_array(a) and a.dtype.kind in "fcV"]
+    if not floating:
+        report.unchecked.append("gradient: no result is an array of floating point numbers")
         return
     leaves, places = [], []
     for i, a in enumerate(arrays):
@@ -293,12 +296,14 @@ def _differentiate(
         report.unchecked.append("gradient: no operand is an array of floating point numbers")
         return
 
-    def function(*given: Any) -> Any:
+    def function(place: int, *given: Any) -> Any:
         operands = list(arrays)
         for i, t in zip(places, given, strict=True):
             operands[i] = t
         with backend.device("cpu"):
-            return kernel(*operands, **attrs)
+            out = kernel(*operands, **attrs)
+        return out[place] if isinstance(out, tuple) else out
 
-    gputensor.gradcheck(function, *leaves)
+    for place in floating:
+        gputensor.gradcheck(functools.partial(function, place), *leaves)
     report.checked.append("gradient against finite differences")

@@ -91,10 +91,19 @@ class Kernel:
         """The kernel as an operation of the tape."""
         return Primitive(
             self.name,
-            lambda _xp, *arrays, **attrs: self.raw(*arrays, **attrs),
+            self._forward,
             _differentiated(self.reference) if self._vjp is None else _joint(self),
             reference=self.reference,
         )
+
+    def _forward(self, _xp: Any, *arrays: Any, **attrs: Any) -> Any:
+        found = self.raw(*arrays, **attrs)
+        if found is None:
+            raise OperandError(
+                f"{self.name}: it gives no result, it changes arrays in place, which is not put on "
+                f"the tape; write {self.name}.raw(...) with arrays, x.array of a tensor"
+            )
+        return found
 
     def implementation(self, *arrays: Any) -> str:
         """Which implementation takes these arrays: ``"loop"``, ``"cuda"`` or ``"reference"``."""
@@ -277,6 +286,10 @@ def _joint(kernel: Kernel) -> Callable[..., Any]:
     assert vjp is not None
 
     def rule(xp: Any, needs: Any, g: Any, out: Any, *operands: Any, **attrs: Any) -> Sequence[Any]:
+        if isinstance(g, tuple):
+            g = tuple(
+                xp.zeros_like(a) if part is None else part for part, a in zip(g, out, strict=True)
+            )
         parts = vjp(xp, g, out, *operands, **attrs)
         if not isinstance(parts, (tuple, list)):
             parts = (parts,)
@@ -302,7 +315,7 @@ def _differentiated(reference: Callable[..., Any]) -> Callable[..., Any]:
         with autograd.enable_grad():
             result = reference(autograd.reverse.differentiable_namespace, *inputs, **attrs)
         wanted = [leaf for leaf in leaves if leaf is not None]
-        found = autograd.propagate([(result._node, autograd.conjugate(g))], wanted)
+        found = autograd.propagate(autograd.reverse.roots_of(result, g), wanted)
         return [None if leaf not in found else autograd.conjugate(found[leaf]) for leaf in leaves]
 
     return rule
@@ -336,7 +349,8 @@ def kernel(
     vjp : callable, optional
         ``vjp(xp, g, out, *arrays, **attrs)`` gives the gradient towards each operand, None for
         those without; raw arrays come and go, usually through another kernel's ``raw``. Of complex
-        arrays the conjugates of gradients come and go. Without it the reference is differentiated.
+        arrays the conjugates of gradients come and go. Where the kernel gives a tuple, `g` and
+        `out` are tuples, too. Without it the reference is differentiated.
     dtypes : iterable of str
         Names of the dtypes of the first array that loop and CUDA kernel take.
     loop_dtypes : iterable of str, optional

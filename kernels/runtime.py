@@ -5,6 +5,7 @@ import functools
 import hashlib
 import itertools
 import os
+import signal
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -163,6 +164,26 @@ def _loop_folder(chosen: str) -> Path:
     return (Path(chosen) if chosen else config.cache_dir() / "loops") / digest
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A block at whose end Ctrl-C takes effect.
+
+    Within Numba or LLVM an exception out of nowhere is lost, or leaves a loop half made.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[tuple[int, types.FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])
+
+
 class Loop:
     """A CPU loop, compiled by Numba on its first call and cached in a folder of the user's.
 
@@ -199,13 +220,18 @@ class Loop:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
+        with _uninterrupted():
+            made = self._made()
+            made.compile = _uninterrupted()(made.compile)
+        return made
+
+    def _made(self) -> Any:
         import numba
 
         jit = functools.partial(
             numba.njit, nogil=True, error_model="numpy", fastmath=self._fastmath
         )
         function = _with_inlines(self._function)
-        compiled: Callable[..., Any]
         with _compiling:
             before = numba.config.CACHE_DIR
             folder = _loop_folder(before)

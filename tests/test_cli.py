@@ -177,6 +177,27 @@ def test_an_interrupted_training_says_how_to_go_on(resume, monkeypatch, tmp_path
 
 
 @pytest.mark.cpu
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no signals")
+@pytest.mark.parametrize("module", ["gputensor.optim", "gputensor.doctor"])
+def test_ctrl_c_leaves_no_traceback_while_the_command_imports(module, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored behind a shell's &
+""")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run("doctor", PYTHONPATH=paths)
+    assert done.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.cpu
 def test_the_cache_is_listed_measured_and_cleared_and_nothing_else_is(
     monkeypatch, tmp_path, capsys
 ):

@@ -55,6 +55,20 @@ def test_a_right_kernel_passes_on_the_cpu_in_several_orders():
     assert not gt.backend.cuda_status().available  # the stand-in is gone
 
 
+def test_the_gradient_of_each_result_is_checked():
+    def pair(right):
+        @gt.kernel(vjp=lambda xp, g, out, x: g[0] * out[1] - right * g[1] * out[0])
+        def both(xp, x):
+            return xp.sin(x), xp.cos(x)
+
+        return both
+
+    report = gt.kernels.check(pair(1), A)
+    assert report.checked == ["gradient against finite differences"]
+    with pytest.raises(GradcheckError):
+        gt.kernels.check(pair(2), A)
+
+
 @on_the_cpu
 def test_a_source_runs_on_the_cpu_where_the_cache_cannot_be_written_to(monkeypatch, tmp_path):
     file = tmp_path / "file"

@@ -8,7 +8,7 @@ import pytest
 
 import gputensor as gt
 from gputensor import standin
-from gputensor.errors import CompileError, DTypeError, LaunchError, ParityError
+from gputensor.errors import CompileError, DTypeError, LaunchError, OperandError, ParityError
 from gputensor.kernels import CudaSource, Loop, c_type, split
 from gputensor.kernels.source import signatures
 
@@ -210,6 +210,75 @@ def test_without_a_gradient_the_reference_is_differentiated():
     with gt.no_grad():  # the reference records itself all the same
         loss.backward()
     np.testing.assert_allclose(a.grad.numpy(), 2 * np.cos(a.detach().numpy()))
+
+
+SINCOS = CudaSource(r"""
+#include "common.cuh"
+
+template <typename T>
+__global__ void sine_and_cosine(const T* x, T* s, T* c, long long size) {
+    for (int64 i = first_index(); i < size; i += grid_stride()) {
+        s[i] = sin(x[i]);
+        c[i] = cos(x[i]);
+    }
+}
+""")
+
+
+def sine_and_cosine(vjp=None):
+    def launch(source, x):
+        s, c = (gt.backend.namespace(x).empty_like(x) for _ in range(2))
+        source.launch(f"sine_and_cosine<{c_type(x.dtype)}>", (x, s, c, x.size), elements=x.size)
+        return s, c
+
+    @gt.kernel(source=SINCOS, cuda=launch, vjp=vjp)
+    def both(xp, x):
+        return xp.sin(x), xp.cos(x)
+
+    return both
+
+
+def slope_of_both(xp, g, out, x):
+    return g[0] * out[1] - g[1] * out[0]
+
+
+@pytest.mark.parametrize("vjp", [None, slope_of_both])
+def test_a_kernel_may_give_several_results(cupy, vjp):
+    both = sine_and_cosine(vjp)
+    data = np.linspace(-1, 2, 5)
+    for device in ("cpu", "cuda"):
+        x = gt.tensor(data, requires_grad=True, device=device)
+        s, c = both(x)
+        (s * c).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), np.cos(2 * data))
+        for use in (lambda s, c: s, lambda s, c: 3 * c, lambda s, c: s * c):
+            loss = lambda x, use=use: use(*both(x))  # noqa: E731
+            assert gt.gradcheck(loss, x)
+            assert gt.gradgradcheck(loss, x)
+        slope = gt.capture(gt.grad(lambda x: both(x)[1].sum()))
+        for _ in range(2):
+            np.testing.assert_allclose(slope(x.detach()).numpy(), -np.sin(data))
+    assert both.parity(data).keys() == {"cuda"}
+
+
+@pytest.mark.cpu
+def test_results_without_a_gradient_are_left_alone():
+    @gt.kernel()
+    def largest(xp, x):
+        return xp.max(x, axis=1), xp.argmax(x, axis=1)
+
+    x = gt.tensor([[1.0, 3.0], [5.0, 2.0]], requires_grad=True)
+    values, places = largest(x)
+    assert not places.requires_grad
+    values.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [[0, 1], [1, 0]])
+
+
+@pytest.mark.cpu
+def test_a_kernel_without_a_result_says_that_it_is_for_arrays():
+    p, g = gt.ones(2), gt.ones(2)
+    with pytest.raises(OperandError, match=r"unscale: it gives no result.*write unscale\.raw"):
+        gt.kernels.unscale(p, gt.ones(1), g)
 
 
 def test_dtypes_that_kernels_do_not_take_go_to_the_reference(monkeypatch):

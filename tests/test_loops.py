@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -175,3 +176,35 @@ def test_a_forked_child_has_threads_of_its_own(monkeypatch):
         os._exit(0 if (x == 3).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     runtime._pool.cache_clear()
+
+
+def test_ctrl_c_waits_until_a_loop_is_compiled(monkeypatch):
+    from numba.core.dispatcher import Dispatcher
+
+    real, done = Dispatcher.compile, []
+
+    def interrupted(self, signature):
+        if self.py_func.__name__ == "doubled":
+            signal.raise_signal(signal.SIGINT)
+            done.append(signature)
+        return real(self, signature)
+
+    @Loop
+    def doubled(x, out):
+        for i in range(x.size):
+            out[i] = 2 * x[i]
+
+    monkeypatch.setattr(Dispatcher, "compile", interrupted)
+    x, out = np.arange(3.0), np.zeros(3)
+    handler = signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)  # it is ignored behind a shell's &
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            doubled(x, out)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(done) == 1
+    doubled(x, out)
+    np.testing.assert_array_equal(out, [0, 2, 4])
+    assert len(done) == 1  # it was compiled then

@@ -450,6 +450,14 @@ def conjugate(g: Any) -> Any:
         return as_raw(g.conj())
 
 
+def roots_of(result: Any, g: Any) -> list[tuple[Node | Leaf, Any]]:
+    """Where a pass through a plain form begins: the entries of its results, with gradients."""
+    pairs = zip(result, g, strict=True) if isinstance(result, tuple) else [(result, g)]
+    return [
+        (t._node, conjugate(part)) for t, part in pairs if part is not None and t._node is not None
+    ]
+
+
 def _differentiable_step(
     xp: Any, node: Node, parents: tuple[Node | Leaf | None, ...], g: Tensor
 ) -> Sequence[Any]:
@@ -498,6 +506,6 @@ def _through_reference(
     inner = [s if p is None else identity(s) for s, p in zip(saved, parents, strict=True)]
     result = node.primitive.reference(xp, *inner, **node.attrs)  # type: ignore[misc]
     entries = [None if p is None else t._node for t, p in zip(inner, parents, strict=True)]
-    root = result._node, conjugate(g)
-    found = propagate([root], [e for e in entries if e is not None], create_graph=True)
+    wanted = [e for e in entries if e is not None]
+    found = propagate(roots_of(result, g), wanted, create_graph=True)
     return [None if e not in found else conjugate(found[e]) for e in entries]
