@@ -469,12 +469,15 @@ def weights_of(model):
 
 
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
-@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize(
+    "ending", [".keras", ".h5", ".safetensors", ".weights.h5", ".weights.safetensors"]
+)
 def test_the_state_of_an_optimizer_comes_back(tmp_path, name, settings, ending):
-    pytest.importorskip("h5py")
+    if not ending.endswith(".safetensors"):
+        pytest.importorskip("h5py")
     model = trained(small(keras, name, settings))
     path = tmp_path / f"m{ending}"
-    if ending == ".keras":
+    if ".weights" not in ending:
         model.save(path)
         again = load_model(path)
     else:
@@ -488,7 +491,8 @@ def test_the_state_of_an_optimizer_comes_back(tmp_path, name, settings, ending):
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
-def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings):
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings, ending):
     os.environ.setdefault("KERAS_BACKEND", "torch")
     pytest.importorskip("torch")
     theirs = pytest.importorskip("keras")
@@ -501,8 +505,8 @@ def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings
     trained(ours, 3)
     for a, b in zip(weights_of(ours), weights_of(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
-    other.save(tmp_path / "theirs.keras")
-    back = load_model(tmp_path / "theirs.keras")
+    other.save(tmp_path / f"theirs{ending}")
+    back = load_model(tmp_path / f"theirs{ending}")
     assert back.optimizer.iterations == 8 // settings.get("gradient_accumulation_steps", 1)
     for a, b in zip(weights_of(trained(back, 2)), weights_of(trained(other, 2)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
