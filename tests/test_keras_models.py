@@ -651,3 +651,44 @@ def test_keras_and_we_read_graphs_of_operators(tmp_path):
         np.testing.assert_allclose(
             again.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-4, atol=1e-5
         )
+
+
+def test_a_regularizer_set_later_counts_and_is_saved(tmp_path):
+    model = Sequential([L.Dense(4, kernel_regularizer="l1", input_shape=(6,))])
+    model.compile("sgd", "mse")
+    y = np.zeros((40, 4), np.float32)
+    kernel = model.layers[0].kernel.detach().numpy()
+    plain = np.mean((X @ kernel) ** 2)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(plain + 0.01 * np.abs(kernel).sum())
+    model.layers[0].kernel_regularizer = keras.regularizers.L2(0.5)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(plain + 0.5 * np.sum(kernel**2))
+    again = model_from_json(model.to_json())
+    assert again.layers[0].kernel_regularizer.l2 == 0.5
+    model.layers[0].kernel_regularizer = None
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(plain)
+    model.fit(X, y, verbose=0)
+    assert model.losses == []
+    layer = L.Conv2D(2, 3)
+    layer.bias_regularizer = "l2"
+    layer.build((None, 8, 8, 1))
+    assert len(layer.losses) == 1
+
+
+def test_a_setting_that_would_have_no_effect_later_is_refused():
+    layer = L.Dense(3, kernel_initializer="zeros")
+    assert type(layer.kernel_initializer) is keras.initializers.Zeros
+    with pytest.raises(AttributeError, match="kernel_initializer is given to the constructor"):
+        layer.kernel_initializer = "ones"
+    with pytest.raises(AttributeError, match="kernel_regularizer is given to the constructor"):
+        L.MultiHeadAttention(2, 4).kernel_regularizer = "l2"
+
+
+def test_settings_of_a_cell_are_those_of_its_layer():
+    layer = L.LSTM(3, dropout=0.5)
+    assert layer.dropout == 0.5
+    layer.dropout = 0.0
+    layer.recurrent_regularizer = keras.regularizers.L1(1.0)
+    found = layer(X.reshape(40, 2, 3), training=True).detach().numpy()
+    np.testing.assert_array_equal(found, layer(X.reshape(40, 2, 3)).detach().numpy())
+    expected = np.abs(layer.cell.recurrent_kernel.detach().numpy()).sum()
+    assert float(layer.losses[0].detach()) == pytest.approx(expected)

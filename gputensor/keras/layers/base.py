@@ -93,6 +93,7 @@ class Layer(nn.Module):
     _penalties: "Hidden | None" = None
     _added: "Hidden | None" = None
     _limits: "Hidden | None" = None
+    _set_penalties: "Hidden | None" = None
     _constrained: ClassVar[dict[str, str]] = {}  # weights that may be, by the setting's beginning
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -102,6 +103,13 @@ class Layer(nn.Module):
         given = dict(zip(names, args, strict=False)) | kwargs
         object.__setattr__(layer, "_given", Hidden(given))
         return layer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the settings of weights be attributes."""
+        super().__init_subclass__(**kwargs)
+        for begin in vars(cls).get("_constrained", ()):
+            setattr(cls, f"{begin}_regularizer", _Penalty(f"{begin}_regularizer", begin))
+            setattr(cls, f"{begin}_initializer", _Given(f"{begin}_initializer", initializers))
 
     def __init__(
         self,
@@ -276,6 +284,14 @@ class Layer(nn.Module):
     def losses(self) -> list[Tensor]:
         """Penalties on weights, here and inside."""
         pairs = () if self._penalties is None else self._penalties.value
+        if self._set_penalties is not None:
+            later = {
+                id(weight): (penalty, weight)
+                for begin, penalty in self._set_penalties.value.items()
+                if (weight := getattr(self, self._constrained[begin], None)) is not None
+            }
+            pairs = [pair for pair in pairs if id(pair[1]) not in later]
+            pairs += [pair for pair in later.values() if pair[0] is not None]
         found: list[Tensor] = [function(w) for function, w in pairs]
         found += [] if self._added is None else self._added.value
         return found + [loss for layer in self._inner() for loss in layer.losses]
@@ -294,7 +310,8 @@ class Layer(nn.Module):
 
     def may_penalize(self) -> bool:
         """Whether there are :attr:`losses`, or may be after a call."""
-        known = self._penalties is not None or self._added is not None
+        known = self._penalties is not None or self._set_penalties is not None
+        known = known or self._added is not None
         known = known or self.activity_regularizer is not None
         code = getattr(type(self).call, "__code__", None)
         return known or (code is not None and "add_loss" in code.co_names)
@@ -493,6 +510,44 @@ class Layer(nn.Module):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The layer of :meth:`get_config`; layers in it are made anew."""
         return cls(**{k: _anew(v) for k, v in config.items()})
+
+
+class _Given:
+    """A setting of the constructor as an attribute that cannot be set."""
+
+    def __init__(self, name: str, kind: Any) -> None:
+        self.name = name
+        self.kind = kind
+
+    def __get__(self, layer: Any, _: Any = None) -> Any:
+        if layer is None:
+            return self
+        found = layer._given.value.get(self.name, layer._defaults().get(self.name))
+        return self.kind.get(None if found is inspect.Parameter.empty else found)
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        raise AttributeError(
+            f"{type(layer).__name__}: {self.name} is given to the constructor; for other numbers "
+            "in the weights use set_weights"
+        )
+
+
+class _Penalty(_Given):
+    """The regularizer of a weight; another one counts from the next ``fit`` on."""
+
+    def __init__(self, name: str, begin: str) -> None:
+        super().__init__(name, regularizers)
+        self.begin = begin
+
+    def __get__(self, layer: Any, kind: Any = None) -> Any:
+        later = None if layer is None else layer._set_penalties
+        if later is not None and self.begin in later.value:
+            return later.value[self.begin]
+        return super().__get__(layer, kind)
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        before = {} if layer._set_penalties is None else layer._set_penalties.value
+        layer._set_penalties = Hidden(before | {self.begin: regularizers.get(value)})
 
 
 def _anew(value: Any) -> Any:
