@@ -112,7 +112,7 @@ class Shown:
         own: Any = getattr(self, "get_config", None)
         defaults: dict[str, Any] = {}
         for base in kind.__mro__[:-1]:
-            for name, p in inspect.signature(base.__init__).parameters.items():
+            for name, p in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
                 defaults.setdefault(name, p.default)
         values = own() if own is not None else {k: vars(self).get(k) for k in defaults}
         if str(values.get("name")).replace("_", "").lower().startswith(kind.__name__.lower()):

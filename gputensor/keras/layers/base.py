@@ -1,5 +1,6 @@
 """The base class of Keras's layers: built when the shape of the input is known."""
 
+import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
@@ -329,7 +330,7 @@ class Layer(nn.Module):
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Result for tensors, arrays, or tensors without values of ``keras.Input``."""
         if not args and kwargs:
-            first = next(iter(inspect.signature(self.call).parameters))
+            first = _first_of(type(self))
             args = (kwargs.pop(first),) if first in kwargs else ()
         if symbolic(args, kwargs):
             if not self.built:
@@ -662,6 +663,13 @@ def _dtype_of(given: Any) -> Any:
         return np.dtype(given)
     except TypeError:
         raise GraphError(f"dtype {given!r} is not known") from None
+
+
+@functools.cache
+def _first_of(kind: type) -> str:
+    """Name of what a class's own ``call`` takes first."""
+    parameters = inspect.signature(kind.call).parameters  # type: ignore[attr-defined]
+    return next((name for name in parameters if name != "self"), "")
 
 
 _taken: dict[type, frozenset[str]] = {}
