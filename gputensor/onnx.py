@@ -189,7 +189,12 @@ class _Graph:
         convert = _LAYERS.get(type(layer))
         if convert is None:
             raise _refused(layer, "it has no counterpart in ONNX here")
-        return convert(self, layer, xs, given)
+        rank = len(layer.input_shape or ()) + 1
+        if getattr(layer, "data_format", "channels_last") == "channels_last" or rank < 3:
+            return convert(self, layer, xs, given)
+        found = convert(self, layer, [self.turn(xs[0], _channels_last(rank)), *xs[1:]], given)
+        same = len(layer.output_shape) + 1 == rank
+        return self.turn(found, _channels_first(rank)) if same else found
 
     def activated(self, layer: Any, activation: Any, x: str) -> str:
         """The result of a layer's activation."""
@@ -519,13 +524,12 @@ def _normalized(g: _Graph, x: str, axis: int, least: float) -> str:
 
 
 def _normalization(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
-    if layer.mean is None or layer.variance is None:
-        raise _refused(layer, "it has no mean yet; call adapt(data) first")
     mean, variance = (backend.to_host(t.array) for t in (layer.mean, layer.variance))
     deviation = np.maximum(np.sqrt(variance), 1e-7).astype(np.float32)
-    y = g.add("Sub", [xs[0], g.constant(mean.astype(np.float32))])
-    found: str = g.add("Div", [y, g.constant(deviation)])
-    return found
+    middle, spread = g.constant(mean.astype(np.float32)), g.constant(deviation)
+    if layer.invert:
+        return str(g.add("Add", [g.add("Mul", [xs[0], spread]), middle]))
+    return str(g.add("Div", [g.add("Sub", [xs[0], middle]), spread]))
 
 
 def _merged(kind: str) -> Convert:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
+    "Shown",
     "call_text",
     "examples",
     "in_bytes",
@@ -101,6 +102,27 @@ def call_text(name: str, values: dict[str, Any], before: Iterable[str] = ()) -> 
     """Text such as ``Adam(lr=0.001)``."""
     parts = [*before, *(f"{key}={value!r}" for key, value in values.items())]
     return f"{name}({', '.join(parts)})"
+
+
+class Shown:
+    """Base of what is shown as the call that makes it, with the settings that are no defaults."""
+
+    def __repr__(self) -> str:
+        kind = type(self)
+        own: Any = getattr(self, "get_config", None)
+        defaults: dict[str, Any] = {}
+        for base in kind.__mro__[:-1]:
+            for name, p in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
+                defaults.setdefault(name, p.default)
+        values = own() if own is not None else {k: vars(self).get(k) for k in defaults}
+        if str(values.get("name")).replace("_", "").lower().startswith(kind.__name__.lower()):
+            del values["name"]
+        found = {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, (*_PLAIN, list)) and value != defaults.get(name)
+        }
+        return call_text(kind.__name__, found)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:

@@ -322,7 +322,7 @@ def _differentiated(reference: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def kernel(
-    *,
+    *bare: Any,
     source: str | Path | CudaSource | None = None,
     cuda: Callable[..., Any] | None = None,
     loop: Callable[..., Any] | None = None,
@@ -385,6 +385,11 @@ def kernel(
     >>> doubled(gt.tensor([1.0, 2.0]))  # the reference, where there is no GPU
     tensor([2., 4.], dtype=float32)
     """
+    if bare:
+        raise TypeError(
+            "kernel: it is used with parentheses: @gt.kernel() above the reference, or "
+            "@gt.kernel(source=..., cuda=...)"
+        )
     return lambda reference: Kernel(
         reference,
         source=source,

@@ -774,3 +774,11 @@ def test_states_are_compared_before_anything_is_changed(tmp_path, monkeypatch):
 
 def test_kinds_have_words():
     assert checkpointer._a("other") == "other"
+
+
+def test_a_monitor_that_was_not_measured_is_said(tmp_path):
+    saver = Checkpointer(tmp_path, monitor="val_los")
+    with pytest.warns(UserWarning, match="'val_los', which was not measured; there are val_loss"):
+        saver.save(1, metrics={"val_loss": 0.5})
+    saver.save(2)  # without measures there is nothing to say
+    saver.wait()

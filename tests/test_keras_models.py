@@ -469,12 +469,15 @@ def weights_of(model):
 
 
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
-@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize(
+    "ending", [".keras", ".h5", ".safetensors", ".weights.h5", ".weights.safetensors"]
+)
 def test_the_state_of_an_optimizer_comes_back(tmp_path, name, settings, ending):
-    pytest.importorskip("h5py")
+    if not ending.endswith(".safetensors"):
+        pytest.importorskip("h5py")
     model = trained(small(keras, name, settings))
     path = tmp_path / f"m{ending}"
-    if ending == ".keras":
+    if ".weights" not in ending:
         model.save(path)
         again = load_model(path)
     else:
@@ -488,7 +491,8 @@ def test_the_state_of_an_optimizer_comes_back(tmp_path, name, settings, ending):
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
-def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings):
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings, ending):
     os.environ.setdefault("KERAS_BACKEND", "torch")
     pytest.importorskip("torch")
     theirs = pytest.importorskip("keras")
@@ -501,8 +505,8 @@ def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings
     trained(ours, 3)
     for a, b in zip(weights_of(ours), weights_of(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
-    other.save(tmp_path / "theirs.keras")
-    back = load_model(tmp_path / "theirs.keras")
+    other.save(tmp_path / f"theirs{ending}")
+    back = load_model(tmp_path / f"theirs{ending}")
     assert back.optimizer.iterations == 8 // settings.get("gradient_accumulation_steps", 1)
     for a, b in zip(weights_of(trained(back, 2)), weights_of(trained(other, 2)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
@@ -647,3 +651,44 @@ def test_keras_and_we_read_graphs_of_operators(tmp_path):
         np.testing.assert_allclose(
             again.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-4, atol=1e-5
         )
+
+
+def test_a_regularizer_set_later_counts_and_is_saved(tmp_path):
+    model = Sequential([L.Dense(4, kernel_regularizer="l1", input_shape=(6,))])
+    model.compile("sgd", "mse")
+    y = np.zeros((40, 4), np.float32)
+    kernel = model.layers[0].kernel.detach().numpy()
+    plain = np.mean((X @ kernel) ** 2)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(plain + 0.01 * np.abs(kernel).sum())
+    model.layers[0].kernel_regularizer = keras.regularizers.L2(0.5)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(plain + 0.5 * np.sum(kernel**2))
+    again = model_from_json(model.to_json())
+    assert again.layers[0].kernel_regularizer.l2 == 0.5
+    model.layers[0].kernel_regularizer = None
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(plain)
+    model.fit(X, y, verbose=0)
+    assert model.losses == []
+    layer = L.Conv2D(2, 3)
+    layer.bias_regularizer = "l2"
+    layer.build((None, 8, 8, 1))
+    assert len(layer.losses) == 1
+
+
+def test_a_setting_that_would_have_no_effect_later_is_refused():
+    layer = L.Dense(3, kernel_initializer="zeros")
+    assert type(layer.kernel_initializer) is keras.initializers.Zeros
+    with pytest.raises(AttributeError, match="kernel_initializer is given to the constructor"):
+        layer.kernel_initializer = "ones"
+    with pytest.raises(AttributeError, match="kernel_regularizer is given to the constructor"):
+        L.MultiHeadAttention(2, 4).kernel_regularizer = "l2"
+
+
+def test_settings_of_a_cell_are_those_of_its_layer():
+    layer = L.LSTM(3, dropout=0.5)
+    assert layer.dropout == 0.5
+    layer.dropout = 0.0
+    layer.recurrent_regularizer = keras.regularizers.L1(1.0)
+    found = layer(X.reshape(40, 2, 3), training=True).detach().numpy()
+    np.testing.assert_array_equal(found, layer(X.reshape(40, 2, 3)).detach().numpy())
+    expected = np.abs(layer.cell.recurrent_kernel.detach().numpy()).sum()
+    assert float(layer.losses[0].detach()) == pytest.approx(expected)

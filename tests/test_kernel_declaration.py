@@ -320,3 +320,11 @@ def test_the_example_of_a_kernel(cupy, capsys):
 
 def test_the_example_is_short():
     assert len(EXAMPLE.read_text().splitlines()) < 60
+
+
+def test_a_declaration_without_parentheses_is_said():
+    with pytest.raises(TypeError, match=r"used with parentheses: @gt.kernel\(\)"):
+
+        @gt.kernel
+        def doubled(xp, x):
+            return 2 * x

@@ -195,3 +195,34 @@ def test_a_notice_is_given_once(capsys, monkeypatch):
     for text in ("one", "two", "one"):
         shown.notice(text)
     assert capsys.readouterr().err == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("thing", "text"),
+    [
+        (keras.losses.MeanSquaredError(), "MeanSquaredError()"),
+        (keras.losses.Huber(0.3, reduction="sum"), "Huber(reduction='sum', delta=0.3)"),
+        (keras.metrics.AUC(curve="PR"), "AUC(curve='PR')"),
+        (keras.metrics.Precision(name="p"), "Precision(name='p')"),
+        (
+            keras.optimizers.schedules.CosineDecay(0.1, 10),
+            "CosineDecay(initial_learning_rate=0.1, decay_steps=10)",
+        ),
+        (keras.callbacks.EarlyStopping(patience=3), "EarlyStopping(patience=3, mode='min')"),
+        (keras.callbacks.TerminateOnNaN(), "TerminateOnNaN()"),
+        (keras.regularizers.L2(0.1), "L2(l2=0.1)"),
+        (keras.initializers.HeNormal(seed=1), "HeNormal(seed=1)"),
+        (keras.constraints.MaxNorm(3), "MaxNorm(max_value=3)"),
+    ],
+)
+def test_what_training_is_made_of_shows_its_settings(thing, text):
+    assert repr(thing) == text
+
+
+def test_what_users_derive_shows_its_settings():
+    class Mine(keras.callbacks.Callback):
+        def __init__(self, n, m=2):
+            super().__init__()
+            self.n, self.m = n, m
+
+    assert repr(Mine(4)) == "Mine(n=4)"

@@ -552,3 +552,22 @@ def test_images_of_a_folder_are_loaded_alone_and_in_batches(tmp_path):
     assert len(test) == 3
     assert test[2][1] == -2
     assert isinstance(test[0][0], np.ndarray)
+
+
+def test_the_groups_are_in_an_optimizers_state_too():
+    a, b = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([{"params": [a], "lr": 0.5}, {"params": [b]}], lr=0.1, momentum=0.9)
+    (a.sum() + b.sum()).backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    groups = state["param_groups"]
+    assert [g["lr"] for g in groups] == [0.5, 0.1]
+    assert [g["params"] for g in groups] == [[0], [1]]
+    assert groups[0]["momentum"] == 0.9
+    with pytest.raises(KeyError, match="arrays are under names such as"):
+        state["state"]
+    buffer = io.BytesIO()
+    torch.save({"optimizer": state}, buffer)
+    buffer.seek(0)
+    optimizer.load_state_dict(torch.load(buffer)["optimizer"])
+    np.testing.assert_array_equal(optimizer.state_dict()["0.velocity"], np.ones(2, np.float32))

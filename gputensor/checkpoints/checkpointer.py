@@ -180,6 +180,13 @@ class Checkpointer:
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
             raise ValueError(f"save: step is {step!r}; it must be an int from 0 on")
         step = int(step)
+        if metrics and self.monitor is not None and self.monitor not in metrics:
+            warnings.warn(
+                f"Checkpointer: monitor is {self.monitor!r}, which was not measured; there are "
+                f"{', '.join(metrics)}",
+                UserWarning,
+                stacklevel=2,
+            )
         self.wait()
         self._check_order(step)
         content = self._stage(step, metrics or {}, what)

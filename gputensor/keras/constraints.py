@@ -7,6 +7,7 @@ from gputensor.keras.backend import epsilon
 from gputensor.ops.choices import clip, where
 from gputensor.ops.elementwise import sqrt, square
 from gputensor.ops.statistical import sum as total
+from gputensor.shown import Shown
 
 __all__ = [
     "Constraint",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class Constraint:
+class Constraint(Shown):
     """Base class: called with a weight it gives what the weight becomes."""
 
     def __call__(self, w: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from gputensor.keras import initializers
 from gputensor.keras.masks import mask_of
 from gputensor.keras.naming import snake_case
 from gputensor.ops.creation import asarray
+from gputensor.shown import Shown
 
 __all__ = ["Mean", "MeanMetricWrapper", "Metric", "Sum"]
 
 
-class Metric:
+class Metric(Shown):
     """Base class: a number that is gathered over batches.
 
     A subclass defines ``update_state(y_true, y_pred, sample_weight=None)``, ``result()`` and

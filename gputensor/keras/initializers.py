@@ -18,6 +18,7 @@ from gputensor.ops.creation import asarray, eye, full
 from gputensor.ops.elementwise import sign
 from gputensor.ops.linalg import qr
 from gputensor.ops.manipulation import reshape
+from gputensor.shown import Shown
 
 __all__ = [
     "Constant",
@@ -45,7 +46,7 @@ __all__ = [
 _TRUNCATED = 0.87962566103423978
 
 
-class Initializer:
+class Initializer(Shown):
     """Base class: ``__call__(shape, dtype)``.
 
     Examples

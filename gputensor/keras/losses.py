@@ -26,6 +26,7 @@ from gputensor.ops.nn import log_softmax, logsumexp, softmax
 from gputensor.ops.statistical import max as largest
 from gputensor.ops.statistical import mean
 from gputensor.ops.statistical import sum as total
+from gputensor.shown import Shown
 from gputensor.training.checks import check_labels
 
 __all__ = [
@@ -606,7 +607,7 @@ _REDUCTIONS = (
 )
 
 
-class Loss:
+class Loss(Shown):
     """A loss: called with ``(y_true, y_pred, sample_weight=None)`` it gives a number.
 
     Parameters

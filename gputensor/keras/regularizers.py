@@ -10,6 +10,7 @@ from gputensor.ops.elementwise import abs as absolute
 from gputensor.ops.elementwise import add, multiply, square
 from gputensor.ops.manipulation import permute_dims
 from gputensor.ops.statistical import sum as total
+from gputensor.shown import Shown
 
 __all__ = [
     "L1",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-class Regularizer:
+class Regularizer(Shown):
     """Base class: called with a weight it gives a penalty, a tensor of shape ().
 
     Examples

@@ -6,6 +6,7 @@ nothing in a file is executed.
 """
 
 import io
+import itertools
 import json
 import os
 import time
@@ -117,18 +118,38 @@ def _write(group: Any, model: Layer) -> None:
             variables.attrs["name"] = layer.name
         for i, w in enumerate(_own_weights(layer)):
             variables.create_dataset(str(i), data=backend.to_host(w.array))
+    _write_state(group, model)
+
+
+def _write_state(group: Any, model: Any) -> None:
+    """The state of the optimizer, by number."""
+    state = _state_to_write(model)
+    if state:
+        variables = group.create_group("optimizer/vars")
+        for i, value in enumerate(state):
+            variables.create_dataset(str(i), data=value)
+
+
+def _read_state(group: Any) -> list[Any]:
+    """The state of an optimizer from where we, or Keras, write it to."""
+    if (held := group.get("optimizer/vars")) is not None:
+        return [np.asarray(held[str(i)]) for i in range(len(held))]
+    held = group.get("optimizer_weights")
+    names = () if held is None else held.attrs.get("weight_names", ())
+    return [np.asarray(held[_text(name)]) for name in names]
+
+
+def _state_to_write(model: Any) -> list[Any]:
+    """Values of what Keras's optimizer has, in its order; none, with a warning, if not known."""
     state = _optimizer_state(model)
     optimizer: Any = getattr(model, "optimizer", None)
     if state is None and optimizer is not None and optimizer.iterations:
         warnings.warn(
             f"the state of the optimizer, {type(optimizer).__name__}, is not in the file: training "
             "goes on from a new one after loading",
-            stacklevel=4,
+            stacklevel=5,
         )
-    if state is not None:
-        variables = group.create_group("optimizer/vars")
-        for i, (_, value) in enumerate(state):
-            variables.create_dataset(str(i), data=value)
+    return [] if state is None else [value for _, value in state]
 
 
 # Slots of optimizers, in Keras's order: those of an inner list stand together for each weight.
@@ -179,15 +200,13 @@ def _sign(optimizer: Any, key: str) -> int:
     return -1 if type(optimizer).__name__ == "SGD" and key.endswith(".velocity") else 1
 
 
-def _read_optimizer(group: Any, model: Any, source: str) -> None:
+def _read_optimizer(values: list[Any], model: Any, source: str) -> None:
     """Take over the state of an optimizer, if there is one that fits."""
-    held = group.get("optimizer/vars")
-    if held is None or not len(held) or getattr(model, "optimizer", None) is None:
+    if not values or getattr(model, "optimizer", None) is None:
         return
     if model.parameters():
         model._bind()
     mine = _optimizer_state(model)
-    values = [np.asarray(held[str(i)]) for i in range(len(held))]
     if mine is None or [v.shape for _, v in mine] != [v.shape for v in values]:
         warnings.warn(
             f"{source}: the state of its optimizer is not taken over, it does not fit that of "
@@ -228,7 +247,7 @@ def _read(group: Any, model: Layer, source: str) -> None:
             )
         found.append((layer, [np.asarray(held[str(i)]) for i in range(count)]))
     _assign(found, source)
-    _read_optimizer(group, model, source)
+    _read_optimizer(_read_state(group), model, source)
 
 
 def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
@@ -251,6 +270,7 @@ def _write_safetensors(file: Path, model: Layer, metadata: dict[str, str]) -> No
         for path, layer in _places(model)
         for i, w in enumerate(_own_weights(layer))
     }
+    arrays |= {f"optimizer/vars/{i}": value for i, value in enumerate(_state_to_write(model))}
     tensor_files.write(file, arrays, metadata)
 
 
@@ -263,6 +283,11 @@ def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> No
         if keys:
             found.append((layer, [arrays[key] for key in keys]))
     _assign(found, source)
+
+
+def _state_of_safetensors(arrays: dict[str, Any]) -> list[Any]:
+    keys = (f"optimizer/vars/{i}" for i in itertools.count())
+    return [arrays[key] for key in itertools.takewhile(arrays.__contains__, keys)]
 
 
 # How a model was compiled
@@ -417,6 +442,9 @@ def save_model(
             file.attrs["backend"] = "gputensor"
             file.attrs["model_config"] = json.dumps(config)
             _write_old(file.create_group("model_weights"), model)
+            # Keras cannot train what it has loaded with a state from this kind of file, so that
+            # the state is not in the place where Keras looks for it.
+            _write_state(file, model)
         files.write(path, stream.getvalue())
     else:
         raise ValueError(
@@ -443,18 +471,19 @@ def _write_old(group: Any, model: Any) -> None:
             part.create_dataset(name, data=backend.to_host(w.array))
 
 
-def _read_old(group: Any, model: Any, source: str) -> None:
-    def text(x: Any) -> str:
-        return x.decode() if isinstance(x, bytes) else str(x)
+def _text(x: Any) -> str:
+    return x.decode() if isinstance(x, bytes) else str(x)
 
-    names = [text(n) for n in group.attrs["layer_names"]]
+
+def _read_old(group: Any, model: Any, source: str) -> None:
+    names = [_text(n) for n in group.attrs["layer_names"]]
     held = [n for n in names if len(group[n].attrs.get("weight_names", ()))]
     mine = [layer for layer in model.layers if layer.weights]
     if len(held) != len(mine):
         raise ShapeError(f"{source}: {len(held)} layers have weights, of the model {len(mine)}")
     for name, layer in zip(held, mine, strict=True):
         part = group[name]
-        layer.set_weights([np.asarray(part[text(w)]) for w in part.attrs["weight_names"]])
+        layer.set_weights([np.asarray(part[_text(w)]) for w in part.attrs["weight_names"]])
 
 
 def load_model(
@@ -502,6 +531,7 @@ def load_model(
         config = json.loads(metadata["config"])
         model = configuration.deserialize(config, custom_objects)
         _assign_safetensors(arrays, model, str(path))
+        state, compiled = _state_of_safetensors(arrays), config.get("compile_config")
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
@@ -519,8 +549,13 @@ def load_model(
             config = json.loads(file.attrs["model_config"])
             model = _built(configuration.deserialize(config, custom_objects), config)
             _read_old(file["model_weights"], model, str(path))
+            state, compiled = _read_state(file), config.get("compile_config")
+            if compiled is None and (old := file.attrs.get("training_config")):
+                compiled = json.loads(_text(old))
+                compiled["optimizer"] = compiled.get("optimizer_config")
     if compile:
-        _compile(model, config.get("compile_config"))
+        _compile(model, compiled)
+        _read_optimizer(state, model, str(path))
     return model
 
 
@@ -579,7 +614,9 @@ def load_weights(
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")
     if path.suffix == ".safetensors":
-        _assign_safetensors(tensor_files.read(path)[0], model, str(path))
+        arrays = tensor_files.read(path)[0]
+        _assign_safetensors(arrays, model, str(path))
+        _read_optimizer(_state_of_safetensors(arrays), model, str(path))
         return
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

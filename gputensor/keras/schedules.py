@@ -11,6 +11,7 @@ from gputensor.autograd import Tensor
 from gputensor.ops.choices import clip, where
 from gputensor.ops.elementwise import cos, floor, log, maximum
 from gputensor.ops.elementwise import pow as power
+from gputensor.shown import Shown
 
 __all__ = [
     "CosineDecay",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(Shown):
     """Base class; a subclass defines ``__call__(self, step)``, of tensors or numbers.
 
     Examples

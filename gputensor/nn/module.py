@@ -95,7 +95,10 @@ class Module(Watched):
         settings = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]
         known = [n for n in (*vars(self), *settings, *dir(type(self))) if n[0] != "_"]
         if name in settings:
-            return
+            raise AttributeError(
+                f"{type(self).__name__}: {name} is given to the constructor; set later it would "
+                "have no effect"
+            )
         meant = _ELSEWHERE.get(name)
         close = [meant] if meant in known else difflib.get_close_matches(name, known, 1, 0.75)
         if close:

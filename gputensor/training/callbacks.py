@@ -11,6 +11,7 @@ import numpy as np
 
 from gputensor.copies import Copy
 from gputensor.distributed.api import is_first
+from gputensor.shown import Shown
 
 __all__ = [
     "CSVLogger",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-class Callback:
+class Callback(Shown):
     """Base class: its methods are called on the way, with the measures so far.
 
     Attributes

@@ -1,5 +1,6 @@
 """Loss and metrics of a model's outputs, added up on the device."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -264,6 +265,12 @@ def _prediction(out: Tensor, fused: bool) -> Tensor:
     return nn.functional.softmax(found) if fused else found
 
 
+@functools.cache
+def _gathers(kind: type) -> bool:
+    """Whether a class is one of metrics that gather."""
+    return hasattr(kind, "update_state") and hasattr(kind, "reset_state")
+
+
 class Measure:
     """A loss or a metric that is added up with the others, as one of ``model.metrics``.
 
@@ -336,7 +343,7 @@ class Measures:
         found = {}
         for module in modules:
             for value in vars(module).values():
-                if hasattr(value, "update_state") and id(value) not in known:
+                if _gathers(type(value)) and id(value) not in known:  # type: ignore[arg-type]
                     found[value.name] = value
         self.own = list(found.items())
 

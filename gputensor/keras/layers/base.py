@@ -1,5 +1,6 @@
 """The base class of Keras's layers: built when the shape of the input is known."""
 
+import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
@@ -93,6 +94,7 @@ class Layer(nn.Module):
     _penalties: "Hidden | None" = None
     _added: "Hidden | None" = None
     _limits: "Hidden | None" = None
+    _set_penalties: "Hidden | None" = None
     _constrained: ClassVar[dict[str, str]] = {}  # weights that may be, by the setting's beginning
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -102,6 +104,13 @@ class Layer(nn.Module):
         given = dict(zip(names, args, strict=False)) | kwargs
         object.__setattr__(layer, "_given", Hidden(given))
         return layer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the settings of weights be attributes."""
+        super().__init_subclass__(**kwargs)
+        for begin in vars(cls).get("_constrained", ()):
+            setattr(cls, f"{begin}_regularizer", _Penalty(f"{begin}_regularizer", begin))
+            setattr(cls, f"{begin}_initializer", _Given(f"{begin}_initializer", initializers))
 
     def __init__(
         self,
@@ -276,6 +285,14 @@ class Layer(nn.Module):
     def losses(self) -> list[Tensor]:
         """Penalties on weights, here and inside."""
         pairs = () if self._penalties is None else self._penalties.value
+        if self._set_penalties is not None:
+            later = {
+                id(weight): (penalty, weight)
+                for begin, penalty in self._set_penalties.value.items()
+                if (weight := getattr(self, self._constrained[begin], None)) is not None
+            }
+            pairs = [pair for pair in pairs if id(pair[1]) not in later]
+            pairs += [pair for pair in later.values() if pair[0] is not None]
         found: list[Tensor] = [function(w) for function, w in pairs]
         found += [] if self._added is None else self._added.value
         return found + [loss for layer in self._inner() for loss in layer.losses]
@@ -294,7 +311,8 @@ class Layer(nn.Module):
 
     def may_penalize(self) -> bool:
         """Whether there are :attr:`losses`, or may be after a call."""
-        known = self._penalties is not None or self._added is not None
+        known = self._penalties is not None or self._set_penalties is not None
+        known = known or self._added is not None
         known = known or self.activity_regularizer is not None
         code = getattr(type(self).call, "__code__", None)
         return known or (code is not None and "add_loss" in code.co_names)
@@ -312,7 +330,7 @@ class Layer(nn.Module):
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Result for tensors, arrays, or tensors without values of ``keras.Input``."""
         if not args and kwargs:
-            first = next(iter(inspect.signature(self.call).parameters))
+            first = _first_of(type(self))
             args = (kwargs.pop(first),) if first in kwargs else ()
         if symbolic(args, kwargs):
             if not self.built:
@@ -495,6 +513,44 @@ class Layer(nn.Module):
         return cls(**{k: _anew(v) for k, v in config.items()})
 
 
+class _Given:
+    """A setting of the constructor as an attribute that cannot be set."""
+
+    def __init__(self, name: str, kind: Any) -> None:
+        self.name = name
+        self.kind = kind
+
+    def __get__(self, layer: Any, _: Any = None) -> Any:
+        if layer is None:
+            return self
+        found = layer._given.value.get(self.name, layer._defaults().get(self.name))
+        return self.kind.get(None if found is inspect.Parameter.empty else found)
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        raise AttributeError(
+            f"{type(layer).__name__}: {self.name} is given to the constructor; for other numbers "
+            "in the weights use set_weights"
+        )
+
+
+class _Penalty(_Given):
+    """The regularizer of a weight; another one counts from the next ``fit`` on."""
+
+    def __init__(self, name: str, begin: str) -> None:
+        super().__init__(name, regularizers)
+        self.begin = begin
+
+    def __get__(self, layer: Any, kind: Any = None) -> Any:
+        later = None if layer is None else layer._set_penalties
+        if later is not None and self.begin in later.value:
+            return later.value[self.begin]
+        return super().__get__(layer, kind)
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        before = {} if layer._set_penalties is None else layer._set_penalties.value
+        layer._set_penalties = Hidden(before | {self.begin: regularizers.get(value)})
+
+
 def _anew(value: Any) -> Any:
     """A part of a configuration, with new layers for those in it."""
     if isinstance(value, Layer):
@@ -607,6 +663,13 @@ def _dtype_of(given: Any) -> Any:
         return np.dtype(given)
     except TypeError:
         raise GraphError(f"dtype {given!r} is not known") from None
+
+
+@functools.cache
+def _first_of(kind: type) -> str:
+    """Name of what a class's own ``call`` takes first."""
+    parameters = inspect.signature(kind.call).parameters  # type: ignore[attr-defined]
+    return next((name for name in parameters if name != "self"), "")
 
 
 _taken: dict[type, frozenset[str]] = {}

@@ -451,10 +451,29 @@ class RNN(Layer):
         return mask if self.return_sequences else None
 
 
+def _of_cell(name: str) -> property:
+    """An attribute that is the cell's."""
+
+    def get(layer: Any) -> Any:
+        return getattr(layer.cell, name)
+
+    def put(layer: Any, value: Any) -> None:
+        setattr(layer.cell, name, value)
+
+    return property(get, put)
+
+
 class _OwnCell(RNN):
     """A recurrent layer by its cell's parameters."""
 
     _cell: type[_Cell]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the cell's settings be attributes."""
+        super().__init_subclass__(**kwargs)
+        for name in cls._cell._arguments():
+            if not hasattr(cls, name):
+                setattr(cls, name, _of_cell(name))
 
     def __init__(
         self,

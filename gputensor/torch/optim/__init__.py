@@ -1,5 +1,6 @@
 """``torch.optim``: the engine's optimizers with PyTorch's arguments."""
 
+import itertools
 from typing import Any
 
 from gputensor import optim as engine
@@ -12,6 +13,26 @@ Optimizer = engine.Optimizer
 
 # How PyTorch computes a step, which changes no result.
 _WITHOUT_MEANING = ("foreach", "fused", "capturable")
+
+
+class _State(dict[str, Any]):
+    """An optimizer's state, which PyTorch's ``["param_groups"]`` may be asked for, too."""
+
+    def __init__(self, values: dict[str, Any], groups: Any) -> None:
+        super().__init__(values)
+        number = itertools.count()
+        self._groups = [
+            {name: group[name] for name in group.names()}
+            | {"params": [next(number) for _ in group.params]}
+            for group in groups
+        ]
+
+    def __missing__(self, key: str) -> Any:
+        if key == "param_groups":
+            return self._groups
+        if key == "state":
+            raise KeyError("state: arrays are under names such as '0.velocity' here")
+        raise KeyError(key)
 
 
 _ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
@@ -34,11 +55,13 @@ def _optimizer(name: str, defaults: dict[str, Any]) -> Any:
             raise TypeError(f"{name}: {min(unknown)}= is unknown; allowed are {list(defaults)}")
         base.__init__(self, params, **(defaults | given))
 
-    return type(base)(
-        name,
-        (base,),
-        {"__init__": start, "__doc__": base.__doc__, "__module__": "gputensor.torch.optim"},
-    )
+    def state_dict(self: Any) -> dict[str, Any]:
+        return _State(base.state_dict(self), self.param_groups)
+
+    state_dict.__doc__ = base.state_dict.__doc__
+    members = {"__init__": start, "state_dict": state_dict, "__doc__": base.__doc__}
+    members["__module__"] = "gputensor.torch.optim"
+    return type(base)(name, (base,), members)
 
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
