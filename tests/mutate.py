@@ -437,6 +437,7 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     """Tests of the suite on what the table cannot hold."""
     import test_embedding
     import test_kernel_cases
+    import test_moments
     import test_row_kernels
 
     import test_device
@@ -449,6 +450,12 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     def subnormal(cupy: Any) -> None:
         test_kernel_cases.test_means_below_the_normal_numbers_become_zero(cupy, "float32")
 
+    def far_apart(cupy: Any) -> None:
+        for columns in (2, 5, 64, 1030):
+            test_moments.test_differences_too_large_for_a_dtype_make_a_variance_infinite(
+                cupy, "cuda", columns
+            )
+
     def sixteen_bits(cupy: Any) -> None:
         for dtype in ("float16", "bfloat16"):
             test_kernel_cases.test_16_bits_are_rounded_to_even(cupy, dtype)
@@ -456,6 +463,7 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     return {
         "gather_scale.cu": [sixteen_bits, test_kernel_cases.test_quotients_beyond_32_bits],
         "bias_activation.cu": [test_kernel_cases.test_relu_of_minus_zero_is_zero],
+        "moments.cu": [far_apart],
         "max_pool.cu": [test_kernel_cases.test_the_first_of_two_zeros_is_the_largest],
         "adam.cu": [subnormal],
         "sgd.cu": [subnormal],
