@@ -80,6 +80,7 @@ EQUIVALENT = [
     ("rows.cuh", "`<` to `<=`", r"place(s\[w\])? < place", "equal places are one place"),
     ("rows.cuh", "`0` to `1`", r"A sum = 0", "times exp(-inf)"),
     ("rows.cuh", "`<` to `<=`|`0` to `1`", r"x < A\(0\)", "the third condition is false there"),
+    ("rows.cuh", r"`\+=` to", r"at\[n\]\) - A\(values.at", "0 or NaN either way"),
     ("common.cuh", "`0x40`", r"0x40u", "another NaN"),
     ("common.cuh", "`1` to `2`", r"flag\[3\] = 1", "not 0 either"),
 ]
