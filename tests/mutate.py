@@ -76,6 +76,8 @@ EQUIVALENT = [
         r"KEPT == 0",
         "two formulas for the same",
     ),
+    ("moments.cu", r"index \+ 1|`0`", r"pivot = values|pivot - pivot", "any finite number does"),
+    ("columns.cuh", "`256`", r"i \+= 256", "no thread has a second one"),
     ("rows.cuh", "`0`|`<` to", r"KEPT > 0|k < KEPT", "the rest of the row is empty"),
     ("rows.cuh", "`<` to `<=`", r"place(s\[w\])? < place", "equal places are one place"),
     ("rows.cuh", "`0` to `1`", r"A sum = 0", "times exp(-inf)"),
@@ -92,6 +94,12 @@ UNSEEN = [
         "`>=?` to|`<` to",
         r"first > places|first >= places|first > 0|place < places",
         "reads one number before or past an array, where the stand-in's guards hold no row number",
+    ),
+    (
+        "columns.cuh",
+        "`<`|`32`",
+        r"i < 32 \* N",
+        "sums of the next block, which the stand-in runs later",
     ),
     (
         ".*",
@@ -312,7 +320,8 @@ class Bench:
                 for launch in seen.values():
                     group = groups.setdefault(launch.source, ({}, []))
                     group[0][launch.entry] = None
-                groups[launch.source][1].append(_check(case, place, few))
+                for source in {launch.source for launch in seen.values()}:
+                    groups[source][1].append(_check(case, place, few))
             for source, (entries, checks) in groups.items():
                 found[source.name].append(Stage(source, name, tuple(entries), checks))
         for name, tests in _tests().items():
@@ -457,6 +466,9 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
                 cupy, "cuda", columns
             )
 
+    def far_from_zero(cupy: Any) -> None:
+        test_moments.test_moments_of_numbers_far_from_zero("auto", cupy)
+
     def sixteen_bits(cupy: Any) -> None:
         for dtype in ("float16", "bfloat16"):
             test_kernel_cases.test_16_bits_are_rounded_to_even(cupy, dtype)
@@ -464,7 +476,7 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     return {
         "gather_scale.cu": [sixteen_bits, test_kernel_cases.test_quotients_beyond_32_bits],
         "bias_activation.cu": [test_kernel_cases.test_relu_of_minus_zero_is_zero],
-        "moments.cu": [far_apart],
+        "moments.cu": [far_apart, far_from_zero],
         "max_pool.cu": [test_kernel_cases.test_the_first_of_two_zeros_is_the_largest],
         "adam.cu": [subnormal],
         "sgd.cu": [subnormal],
