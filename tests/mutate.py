@@ -76,10 +76,13 @@ EQUIVALENT = [
         r"KEPT == 0",
         "two formulas for the same",
     ),
+    ("moments.cu", r"index \+ 1|`0`", r"pivot = values|pivot - pivot", "any finite number does"),
+    ("columns.cuh", "`256`", r"i \+= 256", "no thread has a second one"),
     ("rows.cuh", "`0`|`<` to", r"KEPT > 0|k < KEPT", "the rest of the row is empty"),
     ("rows.cuh", "`<` to `<=`", r"place(s\[w\])? < place", "equal places are one place"),
     ("rows.cuh", "`0` to `1`", r"A sum = 0", "times exp(-inf)"),
     ("rows.cuh", "`<` to `<=`|`0` to `1`", r"x < A\(0\)", "the third condition is false there"),
+    ("rows.cuh", r"`\+=` to", r"at\[n\]\) - A\(values.at", "0 or NaN either way"),
     ("common.cuh", "`0x40`", r"0x40u", "another NaN"),
     ("common.cuh", "`1` to `2`", r"flag\[3\] = 1", "not 0 either"),
 ]
@@ -91,6 +94,12 @@ UNSEEN = [
         "`>=?` to|`<` to",
         r"first > places|first >= places|first > 0|place < places",
         "reads one number before or past an array, where the stand-in's guards hold no row number",
+    ),
+    (
+        "columns.cuh",
+        "`<`|`32`",
+        r"i < 32 \* N",
+        "sums of the next block, which the stand-in runs later",
     ),
     (
         ".*",
@@ -311,7 +320,8 @@ class Bench:
                 for launch in seen.values():
                     group = groups.setdefault(launch.source, ({}, []))
                     group[0][launch.entry] = None
-                groups[launch.source][1].append(_check(case, place, few))
+                for source in {launch.source for launch in seen.values()}:
+                    groups[source][1].append(_check(case, place, few))
             for source, (entries, checks) in groups.items():
                 found[source.name].append(Stage(source, name, tuple(entries), checks))
         for name, tests in _tests().items():
@@ -437,6 +447,7 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     """Tests of the suite on what the table cannot hold."""
     import test_embedding
     import test_kernel_cases
+    import test_moments
     import test_row_kernels
 
     import test_device
@@ -449,6 +460,15 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     def subnormal(cupy: Any) -> None:
         test_kernel_cases.test_means_below_the_normal_numbers_become_zero(cupy, "float32")
 
+    def far_apart(cupy: Any) -> None:
+        for columns in (2, 5, 64, 1030):
+            test_moments.test_differences_too_large_for_a_dtype_make_a_variance_infinite(
+                cupy, "cuda", columns
+            )
+
+    def far_from_zero(cupy: Any) -> None:
+        test_moments.test_moments_of_numbers_far_from_zero("auto", cupy)
+
     def sixteen_bits(cupy: Any) -> None:
         for dtype in ("float16", "bfloat16"):
             test_kernel_cases.test_16_bits_are_rounded_to_even(cupy, dtype)
@@ -456,6 +476,7 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
     return {
         "gather_scale.cu": [sixteen_bits, test_kernel_cases.test_quotients_beyond_32_bits],
         "bias_activation.cu": [test_kernel_cases.test_relu_of_minus_zero_is_zero],
+        "moments.cu": [far_apart, far_from_zero],
         "max_pool.cu": [test_kernel_cases.test_the_first_of_two_zeros_is_the_largest],
         "adam.cu": [subnormal],
         "sgd.cu": [subnormal],

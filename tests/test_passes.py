@@ -1,6 +1,7 @@
 """Passes and groups, on graphs made by hand: what each leaves, in its order, to the operand."""
 
 import functools
+import types
 
 import numpy as np
 import pytest
@@ -543,12 +544,13 @@ def test_a_step_clips_its_gradients_itself():
     assert node.args[1].version == 0
 
 
-def test_each_step_clips_what_is_its_own():
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_each_step_clips_what_is_its_own(order):
     made = Stepped()
     halves = part(made.g, 0, 2), part(made.g, 2, 2)
     clipped = [made.clip(half) for half in halves]
-    for i, half in enumerate(clipped):
-        made.step(half, part(made.p, 2 * i, 2))
+    for i in order:
+        made.step(clipped[i], part(made.p, 2 * i, 2))
     made.add("negative", made.g._replace(version=2))
     assert made.left() == ["sgd_step", "sgd_step", "negative"]
 
@@ -582,6 +584,18 @@ def test_gradients_are_clipped_before_where_the_norm_is_written_over():
     made.add("assign", 0.25, into=made.squared)
     made.step(g)
     assert made.left() == ["clip_norm", "assign", "sgd_step"]
+    made = Stepped()  # by what writes to other memory, too
+    g, other = made.clip(made.g), made.memory("outside")
+
+    def both(x, y):
+        x[...], y[...] = 1, 0.25
+
+    both = types.SimpleNamespace(run=both, name="both")
+    made.kernel(both, other, made.squared, writes=made.squared)
+    made.graph.nodes[-1].outputs += (other._replace(version=1),)
+    made.graph.nodes[-1].writes = 2
+    made.step(g)
+    assert made.left() == ["clip_norm", "both", "sgd_step"]
     made = Stepped()  # where it lies among the parameters
     norm = made.p._replace(shape=(), strides=(), dtype=np.dtype("d"))
     made.step(made.clip(made.g, norm))

@@ -223,10 +223,9 @@ def clips(graph: Graph) -> None:
 
     ``g = clip_norm(g, n); p = adam_step(p, g, ...) -> p, g = adam_step(p, g, ..., n, g)``
     """
-    nodes = graph.nodes
     left: list[Node] = []
-    for i, node in enumerate(nodes):
-        step = _step_after(i, nodes) if _is_kernel(node, "clip_norm") else None
+    for i, node in enumerate(graph.nodes):
+        step = _step_after(i, graph.nodes) if _is_kernel(node, "clip_norm") else None
         if step is None:
             left.append(node)
             continue
@@ -235,9 +234,8 @@ def clips(graph: Graph) -> None:
         step.kwargs = step.kwargs | node.kwargs | {"squared": squared, "clipped": g}
         step.outputs = (*step.outputs, *node.outputs)
         step.writes += 1
-    if len(left) < len(nodes):
-        graph.nodes = left
-        _renumber(graph)
+    graph.nodes = left
+    _renumber(graph)
 
 
 def _is_kernel(node: Node, *names: str) -> bool:
