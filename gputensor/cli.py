@@ -8,6 +8,7 @@ import runpy
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -253,9 +254,16 @@ def explain(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def _run_file(file: str) -> dict[str, Any]:
-    """Names of a file, which finds what lies beside it."""
+    """Names of a file, which finds what lies beside it; its errors are told from its lines on."""
     sys.path.insert(0, str(Path(file).resolve().parent))
-    return runpy.run_path(file, run_name=Path(file).stem)
+    try:
+        return runpy.run_path(file, run_name=Path(file).stem)
+    except Exception as error:
+        at = error.__traceback__
+        while at is not None and at.tb_frame.f_code.co_filename != file:
+            at = at.tb_next
+        traceback.print_exception(error.with_traceback(at))
+        raise SystemExit(1) from None
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:

@@ -183,7 +183,7 @@ def _caches() -> Iterator[Finding]:
     yield Finding("cache", str(folder))
     yield Finding("data sets", in_bytes(size_of(folder) - loops - kernels))
     yield Finding("compiled loops", in_bytes(loops))
-    yield Finding("compiled CUDA, for checks", in_bytes(kernels))
+    yield Finding("compiled for checks", in_bytes(kernels))
     cupys = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
     if cupys.is_dir():
         yield Finding("CuPy's kernels", f"{in_bytes(size_of(cupys))} in {cupys}")

@@ -5,6 +5,7 @@ the object; the metadata holds the structure around them as JSON.
 """
 
 import json
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def save(obj: Any, f: Any) -> None:
     >>> gt.load("state.safetensors")["epoch"]
     3
     """
+    if not hasattr(f, "write") and not isinstance(f, (str, os.PathLike)):
+        raise TypeError(
+            f"save: f is a {type(f).__name__}; it must be a path, or a file that is open for "
+            "writing, as in gt.save(net.state_dict(), 'net.safetensors')"
+        )
     arrays: dict[str, Any] = {}
     metadata = {"gputensor": json.dumps(tensor_files.plan("save", obj, "", arrays))}
     if hasattr(f, "write"):

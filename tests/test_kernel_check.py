@@ -261,6 +261,22 @@ def test_check_draws_arrays_where_a_file_has_no_cases(tmp_path, capsys):
     assert "makes no kernel" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "text", ["x = 1 / 0\n", "x = (\n", "import gputensor as gt\ngt.exp('1')\n"]
+)
+def test_an_error_of_the_file_is_told_from_its_own_lines_on(text, tmp_path, capsys):
+    file = tmp_path / "bent.py"
+    file.write_text(text)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["check", str(file)])
+    assert done.value.code == 1
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert "Error: " in said
+    assert "cli.py" not in said
+    assert "runpy" not in said
+
+
 @pytest.mark.parametrize("cases", ["[CASES[0][0]]", "[(plain, _x)]", "[(plain, (_x,), {}, 1)]"])
 def test_cases_of_another_form_are_an_error_of_one_line(cases, tmp_path, capsys):
     scaffold.new_kernel("plain", tmp_path)

@@ -77,7 +77,12 @@ class Inputs:
             except ValueError as error:
                 raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
         if raw.dtype.kind not in "biuf":
-            raise DTypeError(f"{name} has dtype {raw.dtype}; it must hold numbers")
+            words = (
+                f"; numbers of words are np.unique({name}, return_inverse=True)[1]"
+                if raw.dtype.kind in "US"
+                else ""
+            )
+            raise DTypeError(f"{name} has dtype {raw.dtype}; it must hold numbers{words}")
         if isinstance(data, Tensor) and data.device != place:
             raise DeviceMismatchError(
                 f"{name} is on {data.device}, the model on {place}; move it with "
