@@ -356,6 +356,8 @@ METHODS |= {
     "swapaxes": transpose,
     "swapdims": transpose,
 }
+
+
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """Tensors in the shape that all fit into."""
     return tuple(ours(t) for t in ops.broadcast_arrays(*tensors))
