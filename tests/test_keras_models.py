@@ -709,3 +709,9 @@ def test_a_last_axis_of_one_may_lack_or_be_too_much_as_in_keras():
         y = np.zeros((7, 3, 4, 2), np.float32), np.zeros((7, 3), np.float32)
         model.fit(list(x), list(y), verbose=0)
     assert shapes[0] == shapes[1] == [(7, 3, 4, 2), (7, 3)]
+
+
+def test_parts_of_keras_ops_have_its_functions():
+    x = keras.Input((6,))
+    model = Model(x, keras.ops.nn.relu(keras.ops.numpy.negative(x)))
+    np.testing.assert_array_equal(model.predict(X, verbose=0), np.maximum(-X, 0))
