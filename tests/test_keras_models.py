@@ -692,3 +692,26 @@ def test_settings_of_a_cell_are_those_of_its_layer():
     np.testing.assert_array_equal(found, layer(X.reshape(40, 2, 3)).detach().numpy())
     expected = np.abs(layer.cell.recurrent_kernel.detach().numpy()).sum()
     assert float(layer.losses[0].detach()) == pytest.approx(expected)
+
+
+@pytest.mark.peers
+def test_a_last_axis_of_one_may_lack_or_be_too_much_as_in_keras():
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    theirs = pytest.importorskip("keras")
+    shapes = []
+    for door in (keras, theirs):
+        a, b = door.Input((4, 5, 1)), door.Input((5,))
+        model = door.Model([a, b], [door.layers.Conv2D(2, 2)(a), door.layers.Dense(3)(b)])
+        x = np.ones((7, 4, 5), np.float32), np.ones((7, 5, 1), np.float32)
+        shapes.append([out.shape for out in model.predict(list(x), verbose=0)])
+        model.compile("sgd", ["mse", "mse"])
+        y = np.zeros((7, 3, 4, 2), np.float32), np.zeros((7, 3), np.float32)
+        model.fit(list(x), list(y), verbose=0)
+    assert shapes[0] == shapes[1] == [(7, 3, 4, 2), (7, 3)]
+
+
+def test_parts_of_keras_ops_have_its_functions():
+    x = keras.Input((6,))
+    model = Model(x, keras.ops.nn.relu(keras.ops.numpy.negative(x)))
+    np.testing.assert_array_equal(model.predict(X, verbose=0), np.maximum(-X, 0))

@@ -11,6 +11,7 @@ import gputensor.torch as torch
 import gputensor.torch.nn as nn
 import gputensor.torch.nn.functional as F
 import gputensor.torchvision.transforms as transforms
+from gputensor import keras
 from gputensor.torch.nn import init
 from gputensor.torch.utils.data import (
     ConcatDataset,
@@ -571,3 +572,54 @@ def test_the_groups_are_in_an_optimizers_state_too():
     buffer.seek(0)
     optimizer.load_state_dict(torch.load(buffer)["optimizer"])
     np.testing.assert_array_equal(optimizer.state_dict()["0.velocity"], np.ones(2, np.float32))
+
+
+def test_layers_of_keras_and_of_the_engine_are_parts_of_a_module():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = keras.layers
+            self.inner = keras.Sequential(
+                [
+                    layers.Dense(4, input_shape=(3,)),
+                    layers.BatchNormalization(),
+                    layers.Dropout(0.5),
+                ]
+            )
+            self.last = nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.last(self.inner(x))
+
+    torch.manual_seed(0)
+    model = Mixed()
+    names = [name for name, _ in model.named_parameters()]
+    assert names[:2] == ["inner.0.weight", "inner.0.bias"]
+    assert len(names) == len(list(model.parameters())) == 6
+    assert len(list(model.buffers())) == 2
+    assert model.train().inner.layers[2].training
+    assert not model.eval().inner.layers[2].training
+    x = torch.ones(8, 3)
+    expected = model(x).detach().numpy()
+    other = Mixed()
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(other.eval()(x).detach().numpy(), expected)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model.inner.layers[0].weight.detach().numpy().copy()
+    F.mse_loss(model(x), torch.zeros(8, 1)).backward()
+    optimizer.step()
+    assert (model.inner.layers[0].weight.detach().numpy() != before).any()
+
+
+def test_tensors_like_others_and_of_other_lengths():
+    x = torch.arange(6.0).reshape(2, 3)
+    assert x.new().shape == (0,)
+    assert x.new(2, 5).shape == x.new(torch.Size((2, 5))).shape == (2, 5)
+    np.testing.assert_array_equal(x.double().new([1, 2]).numpy(), [1.0, 2.0])
+    np.testing.assert_array_equal(x.new().resize_as_(x).zero_().numpy(), np.zeros((2, 3)))
+    same = x.clone()
+    assert same.resize_(3, 2) is same
+    np.testing.assert_array_equal(same.numpy(), [[0, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(same.resize_(8).numpy(), [0, 1, 2, 3, 4, 5, 0, 0])
+    with pytest.raises(RuntimeError, match="keeps its shape"):
+        torch.ones(3, requires_grad=True).resize_(4)

@@ -552,3 +552,79 @@ CREATION = {
 @pytest.mark.parametrize("name", CREATION)
 def test_a_tensor_is_made_as_in_pytorch(name):
     _compare(CREATION[name], [])
+
+
+DISTRIBUTIONS = [
+    ("Normal", {"loc": A, "scale": POSITIVE}, B),
+    ("Normal", {"loc": 1.0, "scale": POSITIVE}, B),
+    ("Uniform", {"low": A, "high": A + POSITIVE}, A + 0.25),
+    ("Bernoulli", {"probs": UNIT}, BOOLS.astype(np.float32)),
+    ("Bernoulli", {"logits": A}, BOOLS.astype(np.float32)),
+    ("Categorical", {"probs": UNIT}, LABELS),
+    ("Categorical", {"logits": A}, LABELS),
+    ("Categorical", {"logits": A}, np.stack([LABELS, LABELS[::-1]])),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "value"), DISTRIBUTIONS)
+def test_a_distribution_is_pytorchs(name, parameters, value):
+    found = []
+    for library in (ours, theirs):
+        given = {
+            k: v if isinstance(v, float) else library.tensor(v, requires_grad=True)
+            for k, v in parameters.items()
+        }
+        made = getattr(library.distributions, name)(**given)
+        results = [made.log_prob(library.tensor(value)), made.entropy()]
+        sum(r.sum() for r in results).backward()
+        tensors = [v for v in given.values() if not isinstance(v, float)]
+        found.append([t.detach().numpy() for t in results] + [t.grad.numpy() for t in tensors])
+        drawn = made.sample((500,))
+        assert tuple(drawn.shape) == (500, *made.batch_shape)
+        assert not drawn.requires_grad
+        if name != "Categorical":
+            spread = 5 * made.variance.detach().numpy() ** 0.5 / 500**0.5
+            assert (np.abs(drawn.numpy().mean(0) - made.mean.detach().numpy()) < spread).all()
+        else:
+            share = (drawn == 0).float().mean(0).numpy()
+            assert np.abs(share - made.probs.detach().numpy()[..., 0]).max() < 0.12
+        assert tuple(made.sample().shape) == tuple(made.batch_shape)
+    for mine, their in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, their, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("Normal", {"loc": A, "scale": POSITIVE}, {"loc": B, "scale": 1.5}),
+        ("Categorical", {"logits": A}, {"probs": UNIT}),
+        ("Bernoulli", {"probs": UNIT}, {"logits": A}),
+    ],
+)
+def test_divergences_are_pytorchs(name, one, other):
+    found = []
+    for library in (ours, theirs):
+        p, q = (
+            getattr(library.distributions, name)(
+                **{k: v if isinstance(v, float) else library.tensor(v) for k, v in given.items()}
+            )
+            for given in (one, other)
+        )
+        found.append(library.distributions.kl_divergence(p, q).numpy())
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_goes_through_samples_of_a_normal_distribution():
+    from gputensor.torch.distributions.normal import Normal
+
+    scale = ours.ones(3, requires_grad=True)
+    ours.manual_seed(0)
+    drawn = Normal(ours.zeros(3), scale).rsample((4,))
+    drawn.sum().backward()
+    np.testing.assert_allclose(scale.grad.numpy(), drawn.detach().numpy().sum(0), rtol=1e-5)
+    with pytest.raises(NotImplementedError, match="use sample"):
+        ours.distributions.Categorical(ours.ones(3)).rsample()
+    with pytest.raises(ValueError, match="either probs or logits"):
+        ours.distributions.Bernoulli()
+    with pytest.raises(NotImplementedError, match="not of Normal and Uniform"):
+        ours.distributions.kl_divergence(Normal(0.0, 1.0), ours.distributions.Uniform(0.0, 1.0))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from gputensor.autograd import Tensor
 from gputensor.errors import GraphError, ShapeError
 from gputensor.keras.naming import snake_case
 from gputensor.keras.symbolic import KerasTensor, Node
@@ -88,7 +89,8 @@ class Graph:
         """
         # A copy of the graph has other ids, so none are kept.
         ids = map(id, leaves(self.inputs))
-        values = dict(zip(ids, self._leaves_of(inputs), strict=True))
+        given = map(_of_rank, self._leaves_of(inputs), leaves(self.inputs))
+        values = dict(zip(ids, given, strict=True))
 
         def value(x: Any) -> Any:
             return values[id(x)] if isinstance(x, KerasTensor) else x
@@ -127,3 +129,18 @@ class Graph:
                 counts[stem] = count + 1
                 name = f"{stem}_{count}" if count else stem
             yield name, layer
+
+
+def _of_rank(x: Any, wanted: KerasTensor) -> Any:
+    """An input with a last axis of length 1 more or less, where it lacks that, or has it too much.
+
+    As in Keras: pictures of one channel may come without the axis of channels.
+    """
+    if not isinstance(x, (Tensor, KerasTensor)):
+        return x
+    shape = x.shape
+    if len(shape) == wanted.ndim - 1 and wanted.shape[-1] == 1:
+        return x[..., None]
+    if len(shape) == wanted.ndim + 1 and shape[-1] == 1:
+        return x[..., 0]
+    return x

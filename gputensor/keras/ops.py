@@ -2,6 +2,7 @@
 
 import builtins
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -436,8 +437,6 @@ _INSTEAD = {
     "ctc_loss": "a cross-entropy of aligned labels",
     "custom_gradient": "gputensor.custom_vjp",
     "jvp": "gputensor.jvp",
-    "nn": "keras.ops itself, which has its functions",
-    "numpy": "keras.ops itself, which has its functions",
     "scan": "a loop in Python",
     "vectorized_map": "keras.ops.map",
     "vectorize": "keras.ops.map",
@@ -571,6 +570,8 @@ def _in_keras_form(function: Callable[..., Any], form: str) -> Callable[..., Any
 
 def __getattr__(name: str) -> Any:
     """The function of that name, Keras's or else gputensor's own."""
+    if name in ("nn", "numpy"):  # parts of Keras's, all of whose functions are here
+        return sys.modules[__name__]
     function = _OWN.get(name)
     if function is None and name in ops.__all__:
         function = getattr(ops, name)

@@ -236,6 +236,7 @@ def manual_seed_all(seed: Any) -> None:
 
 
 Generator = creation.Generator
+from gputensor.torch import distributions as distributions  # noqa: E402
 from gputensor.torch import nn as nn  # noqa: E402  (these use the above)
 from gputensor.torch import optim as optim  # noqa: E402
 from gputensor.torch import utils as utils  # noqa: E402

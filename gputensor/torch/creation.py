@@ -1,16 +1,17 @@
 """Making tensors, and random ones, with PyTorch's arguments."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 
-from gputensor import config, ops
+from gputensor import backend, config, ops
 from gputensor import random as engine_random
 from gputensor.autograd import Tensor as Engine
 from gputensor.errors import ShapeError
 from gputensor.torch.shaping import lengths
-from gputensor.torch.tensor import Tensor, as_device, ours
+from gputensor.torch.tensor import Size, Tensor, as_device, ours
 
 __all__ = ["FUNCTIONS", "METHODS", "Generator"]
 
@@ -589,7 +590,38 @@ def _new(make: Any) -> Callable[..., Any]:
 
 
 zeros, ones, empty = (_filled(n, getattr(ops, n)) for n in ("zeros", "ones", "empty"))
+
+
+def new(input: Any, *args: Any) -> Any:
+    """A tensor of the dtype and on the device of `input`: of sizes or of data, or empty."""
+    if len(args) == 1 and not hasattr(args[0], "__index__") and not isinstance(args[0], Size):
+        return _new(tensor)(input, args[0])
+    return _new(empty)(input, *(args or (0,)))
+
+
+def resize_(input: Any, *sizes: Any) -> Any:
+    """Other lengths, in place; elements that there were not are 0."""
+    if input.requires_grad:
+        raise RuntimeError("resize_: a tensor that requires a gradient keeps its shape")
+    shape = lengths(sizes)
+    array = input.array
+    with backend.on_device_of(array):
+        flat = array.reshape(-1)[: math.prod(shape)]
+        made = backend.namespace(array).zeros(shape, array.dtype)
+        made.reshape(-1)[: flat.size] = flat
+    input.array = made
+    return input
+
+
+def resize_as_(input: Any, other: Any) -> Any:
+    """The lengths of another tensor, in place, see :func:`resize_`."""
+    return resize_(input, other.array.shape)
+
+
 METHODS: dict[str, Any] = {
+    "new": new,
+    "resize_": resize_,
+    "resize_as_": resize_as_,
     "new_zeros": _new(zeros),
     "new_ones": _new(ones),
     "new_empty": _new(empty),

@@ -10,7 +10,7 @@ from gputensor import backend, ops
 from gputensor.autograd import Tensor as Engine
 from gputensor.errors import ShapeError
 from gputensor.torch.dtypes import promote_types
-from gputensor.torch.tensor import ours
+from gputensor.torch.tensor import Size, ours
 
 __all__ = ["FUNCTIONS", "METHODS", "lengths"]
 
@@ -607,5 +607,18 @@ METHODS |= {
     "swapaxes": transpose,
     "swapdims": transpose,
 }
-FUNCTIONS: dict[str, Any] = {f.__name__: f for f in (cat, stack, hstack, vstack)}
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """Tensors in the shape that all fit into."""
+    return tuple(ours(t) for t in ops.broadcast_arrays(*tensors))
+
+
+def broadcast_shapes(*shapes: Any) -> Any:
+    """The shape that all fit into."""
+    return Size(np.broadcast_shapes(*(lengths((shape,)) for shape in shapes)))
+
+
+_OF_SEVERAL = (cat, stack, hstack, vstack, broadcast_tensors, broadcast_shapes)
+FUNCTIONS: dict[str, Any] = {f.__name__: f for f in _OF_SEVERAL}
 FUNCTIONS |= {"concat": cat, "concatenate": cat, "row_stack": vstack}

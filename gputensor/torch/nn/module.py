@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from gputensor import nn as engine
 from gputensor import ops
-from gputensor.autograd import Leaf
+from gputensor.autograd import Leaf, leaf_of
 from gputensor.autograd import Tensor as Engine
 from gputensor.backend import Device
 from gputensor.errors import DTypeError, ShapeError
@@ -148,10 +148,12 @@ class Module(engine.Module):
             path = f"{prefix}.{name}" if prefix else name
             if isinstance(child, Module):
                 yield from child.named_modules(memo, path, remove_duplicate)
-            elif id(child) not in memo:
-                if remove_duplicate:
-                    memo.add(id(child))
-                yield path, child
+                continue
+            for place, module in child.named_modules(path):  # the engine's, or Keras's layers
+                if id(module) not in memo:
+                    if remove_duplicate:
+                        memo.add(id(module))
+                    yield place, module
 
     def modules(self) -> Iterator[Any]:
         """This module and all inside."""
@@ -161,11 +163,7 @@ class Module(engine.Module):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
         """Parameters here and in all modules inside, by dotted name, each once; or by each."""
-
-        def wanted(module: Any, name: str, value: Any) -> bool:
-            return isinstance(value, Parameter)
-
-        return self._named(prefix, recurse, wanted, remove_duplicate)
+        return self._named(prefix, recurse, _is_parameter, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Any]:
         """Parameters here and in all modules inside, each once."""
@@ -218,8 +216,8 @@ class Module(engine.Module):
             if saved and value is not None:
                 yield name, value
         for name, value in self._members():
-            if isinstance(value, Module):
-                yield from ((f"{name}.{key}", entry) for key, entry in value._entries())
+            if isinstance(value, engine.Module):
+                yield from ((f"{name}.{key}", entry) for key, entry in value._tensors())
 
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> Any:
         """Parameters and buffers by dotted name, off the tape, in their own memory."""
@@ -312,5 +310,13 @@ class Module(engine.Module):
         return f"{self._get_name()}(\n  {body}\n)"
 
 
+def _is_parameter(module: Any, name: str, value: Any) -> bool:
+    if isinstance(module, Module):
+        return isinstance(value, Parameter)
+    return isinstance(value, Engine) and leaf_of(value) is not None
+
+
 def _is_buffer(module: Any, name: str, value: Any) -> bool:
-    return name in module._buffer_names
+    if isinstance(module, Module):
+        return name in module._buffer_names
+    return name in dict(engine.Module.named_buffers(module)) and isinstance(value, Engine)
