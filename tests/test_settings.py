@@ -35,6 +35,7 @@ SAYS_NOTHING = {
     "output_shape": "a Lambda's is found by running it",
     "sorted": "results are sorted always",
     "stable": "sorting is stable always",
+    "validate_args": "numbers on the device are not looked at",
     "volatile": "PyTorch ignores it as well",
 }
 FUNCTIONS = {
