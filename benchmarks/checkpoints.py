@@ -137,7 +137,7 @@ def measure(size: int, folder: Path, rounds: int, rows: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--size", nargs="+", default=["2MiB", "2GiB"], type=bytes_of)
+    options.add_argument("--size", nargs="+", default=[2 << 20, 2 << 30], type=bytes_of)
     options.add_argument("--folder", type=Path, help="where to write; a temporary one by default")
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--rows", type=int, default=256, help="samples of a step")
