@@ -188,7 +188,7 @@ def _placed(node: Any, came: list[Place], out: Any, wish: Place, orders: Orders)
             return place
         if isinstance(layer, layers.Reshape) and isinstance(wish, str):
             again = _order(out.shape[1:], wish)
-            if again is not None and np.array_equal(place, again):
+            if _equal(place, again):
                 return wish
         if isinstance(layer, layers.Concatenate):
             return _joined(node.inputs, came)

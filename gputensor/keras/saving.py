@@ -5,6 +5,7 @@ h5py (``pip install h5py``), ``.safetensors`` needs nothing more. None holds cod
 nothing in a file is executed.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from gputensor.keras.configuration import (
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.models import Model, Sequential
 from gputensor.keras.naming import snake_case
+from gputensor.ops.data_type import bfloat16
 
 __all__ = [
     "CustomObjectScope",
@@ -116,19 +118,35 @@ def _write(group: Any, model: Layer) -> None:
         if not path:
             variables.attrs["name"] = layer.name
         for i, w in enumerate(_own_weights(layer)):
-            variables.create_dataset(str(i), data=backend.to_host(w.array))
+            _put(variables, str(i), backend.to_host(w.array))
+    if state := _told_state(model):
+        variables = group.create_group("optimizer/vars")
+        for i, value in enumerate(state):
+            _put(variables, str(i), value)
+
+
+def _put(group: Any, name: str, value: Any) -> None:
+    dataset = group.create_dataset(name, data=value)
+    if value.dtype.name == "bfloat16":  # which HDF5 has not; these are Keras's words for it
+        dataset.attrs["dtype"] = "bfloat16"
+
+
+def _array(dataset: Any) -> Any:
+    found = np.asarray(dataset)
+    return found.view(bfloat16("load")) if dataset.attrs.get("dtype") == "bfloat16" else found
+
+
+def _told_state(model: Any) -> list[Any]:
+    """Arrays of the optimizer's state; a warning where a file cannot have it."""
     state = _optimizer_state(model)
     optimizer: Any = getattr(model, "optimizer", None)
     if state is None and optimizer is not None and optimizer.iterations:
         warnings.warn(
             f"the state of the optimizer, {type(optimizer).__name__}, is not in the file: training "
             "goes on from a new one after loading",
-            stacklevel=4,
+            stacklevel=5,
         )
-    if state is not None:
-        variables = group.create_group("optimizer/vars")
-        for i, (_, value) in enumerate(state):
-            variables.create_dataset(str(i), data=value)
+    return [np.asarray(value) for _, value in state or ()]
 
 
 # Slots of optimizers, in Keras's order: those of an inner list stand together for each weight.
@@ -179,15 +197,13 @@ def _sign(optimizer: Any, key: str) -> int:
     return -1 if type(optimizer).__name__ == "SGD" and key.endswith(".velocity") else 1
 
 
-def _read_optimizer(group: Any, model: Any, source: str) -> None:
+def _take_state(values: list[Any], model: Any, source: str) -> None:
     """Take over the state of an optimizer, if there is one that fits."""
-    held = group.get("optimizer/vars")
-    if held is None or not len(held) or getattr(model, "optimizer", None) is None:
+    if not values or getattr(model, "optimizer", None) is None:
         return
     if model.parameters():
         model._bind()
     mine = _optimizer_state(model)
-    values = [np.asarray(held[str(i)]) for i in range(len(held))]
     if mine is None or [v.shape for _, v in mine] != [v.shape for v in values]:
         warnings.warn(
             f"{source}: the state of its optimizer is not taken over, it does not fit that of "
@@ -226,9 +242,29 @@ def _read(group: Any, model: Layer, source: str) -> None:
             raise ShapeError(
                 f"{source}: {place} has {count} weights, the layer {layer.name} {len(own)}"
             )
-        found.append((layer, [np.asarray(held[str(i)]) for i in range(count)]))
+        found.append((layer, [_array(held[str(i)]) for i in range(count)]))
+    _check_rest(group, model, source)
     _assign(found, source)
-    _read_optimizer(group, model, source)
+    held = group.get("optimizer/vars", {})
+    _take_state([_array(held[str(i)]) for i in range(len(held))], model, source)
+
+
+def _check_rest(group: Any, model: Layer, source: str) -> None:
+    """Refuse a file with weights of layers that the model has not."""
+    known = {path for path, _ in _places(model)}
+    left = []
+
+    def look(name: str, held: Any) -> None:
+        path, _, _ = name.rpartition("/vars/")
+        generator = path.endswith("seed_generator")  # of Keras's, which are no weights
+        if path.startswith("layers/") and hasattr(held, "shape") and not generator:
+            left.extend([path] if path not in known else [])
+
+    group.visititems(look)
+    if left:
+        raise ShapeError(
+            f"{source}: it has weights of {left[0]}, and {model.name} has no such layer"
+        )
 
 
 def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
@@ -251,18 +287,28 @@ def _write_safetensors(file: Path, model: Layer, metadata: dict[str, str]) -> No
         for path, layer in _places(model)
         for i, w in enumerate(_own_weights(layer))
     }
+    if "config" in metadata:  # of a whole model
+        arrays |= {f"optimizer/{i}": value for i, value in enumerate(_told_state(model))}
     tensor_files.write(file, arrays, metadata)
 
 
 def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> None:
     found = []
+    weights = [key for key in arrays if not _of_optimizer(key)]
     for path, layer in _places(model):
         keys = [f"{path}/{i}".lstrip("/") for i in range(len(_own_weights(layer)))]
         if missing := [key for key in keys if key not in arrays]:
             raise ShapeError(f"{source}: it lacks {missing[0]}, a weight of {layer.name}")
         if keys:
             found.append((layer, [arrays[key] for key in keys]))
+    known = sum(len(values) for _, values in found)
+    if len(weights) != known:
+        raise ShapeError(f"{source}: it has {len(weights)} weights, and {model.name} has {known}")
     _assign(found, source)
+
+
+def _of_optimizer(key: str) -> bool:
+    return key.startswith("optimizer/")
 
 
 # How a model was compiled
@@ -358,6 +404,15 @@ def _compile(model: Any, config: Any) -> None:
         )
 
 
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the file in errors of the packages that read it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: it is damaged, or no model of Keras: {error}") from error
+
+
 # Doors
 
 
@@ -417,6 +472,12 @@ def save_model(
             file.attrs["backend"] = "gputensor"
             file.attrs["model_config"] = json.dumps(config)
             _write_old(file.create_group("model_weights"), model)
+            if include_optimizer and (state := _told_state(model)):
+                part = file.create_group("optimizer_weights")
+                names = [str(i) for i in range(len(state))]
+                part.attrs["weight_names"] = [name.encode() for name in names]
+                for name, value in zip(names, state, strict=True):
+                    _put(part, name, value)
         files.write(path, stream.getvalue())
     else:
         raise ValueError(
@@ -440,21 +501,32 @@ def _write_old(group: Any, model: Any) -> None:
         names = [f"{layer.name}/{i}" for i in range(len(weights))]
         part.attrs["weight_names"] = [name.encode() for name in names]
         for name, w in zip(names, weights, strict=True):
-            part.create_dataset(name, data=backend.to_host(w.array))
+            _put(part, name, backend.to_host(w.array))
+
+
+def _text(x: Any) -> str:
+    return x.decode() if isinstance(x, bytes) else str(x)
 
 
 def _read_old(group: Any, model: Any, source: str) -> None:
-    def text(x: Any) -> str:
-        return x.decode() if isinstance(x, bytes) else str(x)
-
-    names = [text(n) for n in group.attrs["layer_names"]]
+    names = [_text(n) for n in group.attrs["layer_names"]]
     held = [n for n in names if len(group[n].attrs.get("weight_names", ()))]
     mine = [layer for layer in model.layers if layer.weights]
     if len(held) != len(mine):
         raise ShapeError(f"{source}: {len(held)} layers have weights, of the model {len(mine)}")
+    found = []
     for name, layer in zip(held, mine, strict=True):
         part = group[name]
-        layer.set_weights([np.asarray(part[text(w)]) for w in part.attrs["weight_names"]])
+        values = [_array(part[_text(w)]) for w in part.attrs["weight_names"]]
+        theirs, ours = [v.shape for v in values], [w.shape for w in layer.weights]
+        if theirs != ours:
+            raise ShapeError(
+                f"{source}: the weights of {name} have the shapes {theirs}, those of the layer "
+                f"{layer.name} {ours}"
+            )
+        found.append((layer, values))
+    for layer, values in found:
+        layer.set_weights(values)
 
 
 def load_model(
@@ -483,7 +555,7 @@ def load_model(
     Raises
     ------
     ValueError
-        If the file is none of these, or holds a layer that is not known.
+        If the file is none of these, is damaged, or holds a layer that is not known.
 
     Examples
     --------
@@ -495,6 +567,11 @@ def load_model(
     path = Path(os.path.expanduser(filepath))
     if not path.exists():
         raise FileNotFoundError(f"load_model: there is no file {path}")
+    with _readable(path):
+        return _loaded(path, custom_objects, compile)
+
+
+def _loaded(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
     if path.suffix == ".safetensors":
         arrays, metadata = tensor_files.read(path)
         if "config" not in metadata:
@@ -502,6 +579,7 @@ def load_model(
         config = json.loads(metadata["config"])
         model = configuration.deserialize(config, custom_objects)
         _assign_safetensors(arrays, model, str(path))
+        state = [arrays[f"optimizer/{i}"] for i in range(sum(map(_of_optimizer, arrays)))]
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
@@ -519,8 +597,12 @@ def load_model(
             config = json.loads(file.attrs["model_config"])
             model = _built(configuration.deserialize(config, custom_objects), config)
             _read_old(file["model_weights"], model, str(path))
+            part = file.get("optimizer_weights")
+            names = [] if part is None else part.attrs["weight_names"]
+            state = [_array(part[_text(name)]) for name in names]
     if compile:
         _compile(model, config.get("compile_config"))
+        _take_state(state, model, str(path))
     return model
 
 
@@ -578,15 +660,19 @@ def load_weights(
             )
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")
+    if not model.built:
+        raise ValueError(
+            f"load_weights: {model.name} is not built yet; call it, or build(input_shape)"
+        )
     if path.suffix == ".safetensors":
         _assign_safetensors(tensor_files.read(path)[0], model, str(path))
         return
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            source: Any = io.BytesIO(archive.read("model.weights.h5"))
-    else:
-        source = path
-    with _h5py().File(source, "r") as file:
+    source: Any = path
+    with _readable(path), contextlib.ExitStack() as stack:
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            source = io.BytesIO(archive.read("model.weights.h5"))
+        file = stack.enter_context(_h5py().File(source, "r"))
         if "layer_names" in file.attrs:
             _read_old(file, model, str(path))
         elif "model_weights" in file:
