@@ -21,9 +21,10 @@ import numpy as np
 from gputensor import nn, tensor_files
 from gputensor.autograd import Tensor, changed
 from gputensor.backend import on_device_of, to_device, to_host
-from gputensor.errors import ShapeError
+from gputensor.errors import DTypeError, ShapeError
+from gputensor.image_order import Orders, image_orders
 from gputensor.keras import layers
-from gputensor.keras.models import Model
+from gputensor.ops.creation import from_dlpack
 
 __all__ = ["from_torch", "load", "save", "to_torch"]
 
@@ -72,18 +73,35 @@ def _dense(layer: Any) -> Iterator[_Entry]:
 
 def _convolution(layer: Any) -> Iterator[_Entry]:
     n = layer._axes
-    to, back = _axes(n + 1, n, *range(n))
-    if isinstance(layer, layers.DepthwiseConv2D):
-        *window, channels, each = layer.kernel.shape
-
-        def to(a: Array) -> Array:
-            return a.transpose(n, n + 1, *range(n)).reshape(channels * each, 1, *window)
-
-        def back(a: Array) -> Array:
-            return a.reshape(channels, each, *window).transpose(*range(2, n + 2), 0, 1)
-
-    yield _Entry("weight", layer.kernel, to, back)
+    yield _Entry("weight", layer.kernel, *_axes(n + 1, n, *range(n)))
     yield from _plain(bias="bias")(layer)
+
+
+def _depthwise_kernel(kernel: Any) -> _Entry:
+    *window, channels, each = kernel.shape
+    n = len(window)
+
+    def to(a: Array) -> Array:
+        return a.transpose(n, n + 1, *range(n)).reshape(channels * each, 1, *window)
+
+    def back(a: Array) -> Array:
+        return a.reshape(channels, each, *window).transpose(*range(2, n + 2), 0, 1)
+
+    return _Entry("weight", kernel, to, back)
+
+
+def _depthwise(layer: Any) -> Iterator[_Entry]:
+    yield _depthwise_kernel(layer.kernel)
+    yield from _plain(bias="bias")(layer)
+
+
+def _separable(layer: Any) -> Iterator[_Entry]:
+    """Two modules of PyTorch's: below the layer's name are ``depthwise`` and ``pointwise``."""
+    n = layer._axes
+    yield _depthwise_kernel(layer.depthwise_kernel)._replace(name="depthwise.weight")
+    order = _axes(n + 1, n, *range(n))
+    yield _Entry("pointwise.weight", layer.pointwise_kernel, *order)
+    yield from _plain(**{"pointwise.bias": "bias"})(layer)
 
 
 _norm = _plain(weight="gamma", bias="beta")
@@ -126,14 +144,30 @@ def _recurrent(layer: Any) -> Iterator[_Entry]:
     )
 
 
+def _bidirectional(layer: Any) -> Iterator[_Entry]:
+    if layer.merge_mode != "concat":
+        raise TypeError(
+            f"exchange: {layer.name}: merge_mode is {layer.merge_mode!r}; PyTorch's bidirectional "
+            "layers have 'concat'"
+        )
+    for inner, ending in ((layer.forward_layer, ""), (layer.backward_layer, "_reverse")):
+        if type(inner) not in (layers.SimpleRNN, layers.LSTM, layers.GRU):
+            raise _alone(inner)
+        for entry in _recurrent(inner):
+            names = [name + ending for name in entry.name.split("+")]
+            yield entry._replace(name="+".join(names))
+
+
 _ENTRIES: dict[type, Callable[[Any], Iterator[_Entry]]] = {
     nn.Dense: _dense,
     layers.Dense: _dense,
     layers.Conv1D: _convolution,
     layers.Conv2D: _convolution,
     layers.Conv3D: _convolution,
-    layers.DepthwiseConv1D: _convolution,
-    layers.DepthwiseConv2D: _convolution,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv1D: _separable,
+    layers.SeparableConv2D: _separable,
     layers.Conv1DTranspose: _convolution,
     layers.Conv2DTranspose: _convolution,
     layers.Conv3DTranspose: _convolution,
@@ -155,14 +189,24 @@ _ENTRIES: dict[type, Callable[[Any], Iterator[_Entry]]] = {
     layers.SimpleRNN: _recurrent,
     layers.LSTM: _recurrent,
     layers.GRU: _recurrent,
+    layers.Bidirectional: _bidirectional,
 }
 
 
 def _entries_of(module: Any) -> list[_Entry] | None:
     """The parameters of a layer; None if it is one that holds others, or nothing."""
+    if isinstance(module, layers.Layer) and not module.built:
+        raise ValueError(
+            f"exchange: {module.name} has no weights yet; call the model with a batch, or build() "
+            "it, before"
+        )
     convert = _ENTRIES.get(type(module))
     if convert is not None:
         return list(convert(module))
+    if isinstance(
+        module, (layers.MultiHeadAttention, layers.RNN)
+    ):  # all of whose weights lie below
+        raise _alone(module)
     own = [
         (name, value)
         for name, value in module._members()
@@ -171,18 +215,22 @@ def _entries_of(module: Any) -> list[_Entry] | None:
     if not own:
         return None
     if isinstance(module, layers.Layer):
-        raise TypeError(
-            f"exchange: {module.name}, a {type(module).__name__}, has no counterpart in PyTorch "
-            "here"
-        )
+        raise _alone(module)
     return [_Entry(name, value, _same, _same) for name, value in own]
+
+
+def _alone(layer: Any) -> TypeError:
+    return TypeError(
+        f"exchange: {layer.name}, a {type(layer).__name__}, has no counterpart in PyTorch here; "
+        "modules of gputensor.nn have PyTorch's weights"
+    )
 
 
 def _places(model: Any) -> dict[str, list[_Entry]]:
     """The parameters of all layers, by the path of the layer."""
     found: dict[str, list[_Entry]] = {}
     seen: set[int] = set()
-    flat = _flattened(model) if isinstance(model, Model) else {}
+    orders = image_orders(model)
     within: list[str] = []
     for path, module in model.named_modules():
         if id(module) in seen or any(path.startswith(f"{p}.") for p in within):
@@ -192,76 +240,42 @@ def _places(model: Any) -> dict[str, list[_Entry]]:
             continue
         seen.add(id(module))
         within.append(path)
-        if id(module) in flat:
-            entries[0] = _unflattened(entries[0], flat[id(module)])
-        found[path] = entries
+        for entry in entries:
+            below, _, name = entry.name.rpartition(".")
+            place = f"{path}.{below}".strip(".")
+            ordered = _ordered(entry._replace(name=name), module, orders)
+            found.setdefault(place, []).append(ordered)
     return found
 
 
-# Images are (height, width, channels) here and (channels, height, width) there: rows of a Dense
-# layer behind Flatten are in another order.
-
-_PASS = (layers.Dropout, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.Identity)
-_IMAGES = (
-    layers.Conv1D,
-    layers.Conv2D,
-    layers.Conv3D,
-    layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv1D,
-    layers.SeparableConv2D,
-    layers.Conv1DTranspose,
-    layers.Conv2DTranspose,
-    layers.MaxPooling1D,
-    layers.MaxPooling2D,
-    layers.AveragePooling1D,
-    layers.AveragePooling2D,
-    layers.MaxPooling3D,
-    layers.AveragePooling3D,
-)
+# Images are (height, width, channels) here and (channels, height, width) there.
 
 
-def _flattened(model: Any) -> dict[int, tuple[int, ...]]:
-    """Shapes of images that were flattened before Dense layers, by the layer."""
-    try:
-        graph = model._known_graph()
-    except AttributeError:
-        return {}
-
-    def above(t: Any, through: Any) -> Any:
-        while t.node is not None and t.node.inputs and isinstance(t.node.layer, through):
-            t = t.node.inputs[0]
-        return t
-
-    found: dict[int, tuple[int, ...]] = {}
-    for node in graph.nodes:
-        if isinstance(node.layer, Model):
-            found |= _flattened(node.layer)
-        if not isinstance(node.layer, layers.Dense):
-            continue
-        t = above(node.inputs[0], _PASS)
-        if t.node is None or not isinstance(t.node.layer, layers.Flatten):
-            continue
-        image = t.node.inputs[0]
-        source = above(image, (*_PASS, layers.BatchNormalization))
-        if source.node is not None and isinstance(source.node.layer, _IMAGES):
-            found[id(node.layer)] = tuple(image.shape[1:])
-    return found
+def _ordered(entry: _Entry, layer: Any, orders: Orders) -> _Entry:
+    """An entry whose features lie in PyTorch's order behind `to_torch`."""
+    rows, columns = orders.rows.get(id(layer)), orders.columns.get(id(layer))
+    if isinstance(layer, (nn.Dense, layers.Dense)):
+        last = entry.tensor.ndim - 1
+        return _moved(_moved(entry, rows if last else None, 0), columns, last)
+    if isinstance(rows, np.ndarray):
+        return _moved(entry, rows, entry.tensor.ndim - 1)
+    if rows == "channels_last" and entry.tensor.ndim > 1:  # of a LayerNormalization of images
+        first = entry.to_torch
+        return entry._replace(
+            to_torch=lambda a: np.moveaxis(first(a), -1, 0),
+            to_ours=lambda a: entry.to_ours(np.moveaxis(a, 0, -1)),
+        )
+    return entry
 
 
-def _unflattened(entry: _Entry, shape: tuple[int, ...]) -> _Entry:
-    rank = len(shape)
-    first = shape[-1], *shape[:-1]
-
-    def to(a: Array) -> Array:  # (h * w * c, units) to (units, c * h * w)
-        image = a.reshape(*shape, a.shape[-1])
-        return image.transpose(rank, rank - 1, *range(rank - 1)).reshape(a.shape[-1], -1)
-
-    def back(a: Array) -> Array:
-        image = a.reshape(a.shape[0], *first)
-        return image.transpose(*range(2, rank + 1), 1, 0).reshape(-1, a.shape[0])
-
-    return entry._replace(to_torch=to, to_ours=back)
+def _moved(entry: _Entry, order: Any, axis: int) -> _Entry:
+    if order is None:
+        return entry
+    back = np.argsort(order)
+    return entry._replace(
+        to_torch=lambda a: entry.to_torch(np.take(a, order, axis)),
+        to_ours=lambda a: np.take(entry.to_ours(a), back, axis),
+    )
 
 
 # Doors
@@ -350,8 +364,9 @@ def from_torch(
 
     Raises
     ------
-    KeyError, ShapeError
-        If something is missing, left over, or of another shape. Nothing is changed then.
+    KeyError, ShapeError, DTypeError
+        If something is missing, left over, of another shape, or of numbers of another kind.
+        Nothing is changed then.
 
     Examples
     --------
@@ -362,7 +377,11 @@ def from_torch(
     tensor([[3., 3.]], dtype=float32, grad_fn=dense)
     """
     places = _places(model)
-    given = {k: v for k, v in state.items() if k.rpartition(".")[2] != "num_batches_tracked"}
+    # Keras's batch normalization does not count batches.
+    counted = any(e.name == "num_batches_tracked" for entries in places.values() for e in entries)
+    given = {
+        k: v for k, v in state.items() if counted or k.rpartition(".")[2] != "num_batches_tracked"
+    }
     theirs = sorted({k.rpartition(".")[0] for k in given}, key=_natural)
     titles = _paired(places, names, theirs)
     values: list[tuple[Tensor, Any]] = []
@@ -384,6 +403,11 @@ def from_torch(
                         f"from_torch: {key} has shape {part.shape}; the layer {path!r} needs "
                         f"{other.shape}"
                     )
+                if not _fits(part.dtype, entry.tensor.dtype):
+                    raise DTypeError(
+                        f"from_torch: {key} has elements of {part.dtype}, which "
+                        f"{entry.tensor.dtype} of the layer {path!r} cannot hold"
+                    )
             values.append((entry.tensor, entry.to_ours(parts if len(parts) > 1 else parts[0])))
     if left:
         raise KeyError(f"from_torch: the model has nothing for {', '.join(sorted(left)[:3])}")
@@ -396,7 +420,17 @@ def from_torch(
 def _host(value: Any) -> Any:
     if isinstance(value, Tensor):
         return to_host(value.detach().array)
-    return np.asarray(value.detach() if hasattr(value, "detach") else value)
+    if hasattr(value, "detach"):
+        value = value.detach()
+        if str(value.dtype) == "torch.bfloat16":  # which PyTorch gives to nobody but by DLPack
+            return from_dlpack(value.cpu()).array
+    return np.asarray(value)
+
+
+def _fits(given: Any, held: Any) -> bool:
+    """Whether numbers are of a kind that fits: rounding is allowed, and nothing else is lost."""
+    order = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}  # V is bfloat16's
+    return order.get(given.kind, 4) <= order[held.kind]
 
 
 def _natural(name: str) -> list[Any]:

@@ -19,8 +19,9 @@ import numpy as np
 from gputensor import backend, files
 from gputensor.autograd import Tensor
 from gputensor.keras import activations, layers
+from gputensor.keras.layers.channels import Channeled
 from gputensor.keras.layers.convolution import _depthwise
-from gputensor.keras.layers.core import InputLayer, Operation
+from gputensor.keras.layers.core import Flatten, InputLayer, Operation
 from gputensor.keras.models import Model, Sequential
 from gputensor.keras.symbolic import KerasTensor
 from gputensor.tree import leaves
@@ -79,6 +80,7 @@ def export(model: Any, path: "str | os.PathLike[str]") -> None:
         dtype = t.dtype
         if isinstance(model, Sequential) and isinstance(model._stack[0], InputLayer):
             dtype = model._stack[0].output.dtype
+        graph.kinds[id(t)] = np.dtype(dtype).kind
         inputs.append(graph.declared(name, t, dtype))
     found = graph.run(whole)
     outputs = []
@@ -104,6 +106,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.values: dict[int, str] = {}
+        self.kinds: dict[int, str] = {}  # of the model's inputs: "f" of floating point and so on
         self._weights: dict[int, str] = {}
         self._kept: list[Any] = []  # whose numbers are keys
         self._count = 0
@@ -183,18 +186,33 @@ class _Graph:
             if type(layer) not in (Model, Sequential):
                 raise _refused(layer, "what its class computes is Python")
             inner = layer._known_graph()
-            for t, name in zip(leaves(inner.inputs), xs, strict=True):
-                self.values[id(t)] = name
+            for t, name, x in zip(leaves(inner.inputs), xs, given, strict=True):
+                self.values[id(t)], self.kinds[id(t)] = name, self.kind(x)
             return self.run(inner)
         convert = _LAYERS.get(type(layer))
         if convert is None:
             raise _refused(layer, "it has no counterpart in ONNX here")
-        rank = len(layer.input_shape or ()) + 1
-        if getattr(layer, "data_format", "channels_last") == "channels_last" or rank < 3:
+        if not isinstance(layer, layers.Embedding):
+            xs = [self.floats(name, x) for name, x in zip(xs, given, strict=True)]
+        first = isinstance(layer, Channeled) and layer.data_format == "channels_first"
+        if not first or given[0].ndim < 3:
             return convert(self, layer, xs, given)
-        found = convert(self, layer, [self.turn(xs[0], _channels_last(rank)), *xs[1:]], given)
-        same = len(layer.output_shape) + 1 == rank
-        return self.turn(found, _channels_first(rank)) if same else found
+        rank, shape = given[0].ndim, given[0].shape
+        turned = KerasTensor((shape[0], *shape[2:], shape[1]), given[0].dtype)
+        moved = [self.turn(xs[0], _channels_last(rank)), *xs[1:]]
+        found = convert(self, layer, moved, [turned, *given[1:]])
+        fewer = isinstance(layer, Flatten) or not getattr(layer, "keepdims", True)
+        return found if fewer else self.turn(found, _channels_first(rank))
+
+    def kind(self, x: Any) -> str:
+        """The kind of the numbers of an operand."""
+        return self.kinds.get(id(x)) or np.dtype(getattr(x, "dtype", np.float32)).kind
+
+    def floats(self, name: str, x: Any) -> str:
+        """A tensor as one of float32; layers take integers as such."""
+        if not isinstance(x, KerasTensor) or self.kind(x) == "f":
+            return name
+        return str(self.add("Cast", [name], to=self.onnx.TensorProto.FLOAT))
 
     def activated(self, layer: Any, activation: Any, x: str) -> str:
         """The result of a layer's activation."""
@@ -292,10 +310,7 @@ def _einsum_dense(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
 
 
 def _rescaling(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
-    x = xs[0]
-    if np.dtype(given[0].dtype).kind != "f":
-        x = g.add("Cast", [x], to=g.onnx.TensorProto.FLOAT)
-    y = g.add("Mul", [x, g.constant(np.float32(layer.scale))])
+    y = g.add("Mul", [xs[0], g.constant(np.float32(layer.scale))])
     found: str = g.add("Add", [y, g.constant(np.float32(layer.offset))])
     return found
 
@@ -449,6 +464,15 @@ def _cropping(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
 
 
 def _upsampling(g: _Graph, layer: Any, xs: Names, given: list[Any]) -> str:
+    if layer.interpolation == "bilinear":
+        scales = g.constant(np.array([1, 1, *layer.size], np.float32))
+
+        def run(t: str) -> str:
+            return str(g.add("Resize", [t, "", scales], mode="linear"))
+
+        return _around(g, xs[0], given[0].ndim, run)
+    if layer.interpolation != "nearest":
+        raise _refused(layer, f"interpolation {layer.interpolation!r} has no counterpart here")
     scales = g.constant(np.array([1, *layer.size, 1], np.float32))
     options: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric"}
     options["nearest_mode"] = "floor"

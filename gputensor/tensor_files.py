@@ -152,13 +152,14 @@ def plan(
         if raw.dtype.name not in NAMES:
             raise TypeError(f"{what}: {path or 'the tensor'} is {raw.dtype}, which has no form")
         name = path or "tensor"
-        while name in arrays:  # as of keys with a dot in them
+        # Keys with a dot in them may lead to the same name; the other one is the format's own.
+        while name in arrays or name == "__metadata__":
             name += "_"
         arrays[name] = copy(raw)
         return {kind: name}
     if value is None or isinstance(value, (bool, str)):
         return value
-    if isinstance(value, (int, float, np.number, np.bool_)):
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
         number = value.item() if isinstance(value, np.generic) else value
         known = isinstance(number, int) or math.isfinite(number)
         return number if known else {"float": repr(float(number))}

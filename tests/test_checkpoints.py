@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import tracemalloc
+import warnings
 import zlib
 
 import numpy as np
@@ -542,6 +543,54 @@ def test_words_that_do_not_fit_are_refused(tmp_path):
         resumed_run.keras_model().fit(X, Y, resume=True)
 
 
+def test_folders_and_metrics_that_cannot_be_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(NotADirectoryError, match=f"{name} is there, and is no folder"):
+            Checkpointer(tmp_path / name)
+    for folder in ("", 3, b"runs"):
+        with pytest.raises(TypeError, match=r"folder is .*; it must be the path of a folder"):
+            Checkpointer(folder)
+    saver = Checkpointer(tmp_path / "run")
+    with pytest.raises(TypeError, match="metrics is a ndarray; give a dict of numbers by name"):
+        saver.save(1, metrics=np.ones(2))
+    with pytest.raises(TypeError, match="the metric loss is 'low'; it must be a number"):
+        saver.save(1, metrics={"loss": "low"})
+    assert saver.steps == []
+
+
+def test_a_run_stays_in_its_folder_where_the_program_goes_elsewhere(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    saver = Checkpointer("run")
+    saver.save(1, x=1)
+    saver.wait()
+    monkeypatch.chdir(tmp_path / "b")
+    saver.save(2, x=2)
+    saver.wait()
+    assert saver.steps == [1, 2]
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_a_monitor_that_is_not_among_the_metrics_is_told_once(tmp_path):
+    saver = Checkpointer(tmp_path, monitor="val_loss")
+    with pytest.warns(UserWarning, match=r"monitor is 'val_loss', and the metrics .* are loss"):
+        saver.save(1, metrics={"loss": 1.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saver.save(2, metrics={"loss": 1.0})
+        saver.wait()
+
+
+def test_names_that_the_format_has_for_itself_come_back(tmp_path):
+    saver = Checkpointer(tmp_path)
+    saver.save(1, __metadata__=np.ones(2))
+    saver.wait()
+    np.testing.assert_array_equal(saver.restore()["__metadata__"], np.ones(2))
+
+
 def test_another_optimizer_is_refused_and_nothing_changed(tmp_path):
     saver, objects = Checkpointer(tmp_path), parts()
     saver.save(1, **objects)
@@ -778,7 +827,9 @@ def test_kinds_have_words():
 
 def test_a_monitor_that_was_not_measured_is_said(tmp_path):
     saver = Checkpointer(tmp_path, monitor="val_los")
-    with pytest.warns(UserWarning, match="'val_los', which was not measured; there are val_loss"):
+    with pytest.warns(
+        UserWarning, match="monitor is 'val_los', and the metrics of this checkpoint are val_loss"
+    ):
         saver.save(1, metrics={"val_loss": 0.5})
     saver.save(2)  # without measures there is nothing to say
     saver.wait()

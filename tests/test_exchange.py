@@ -5,7 +5,7 @@ import pytest
 
 import gputensor as gt
 from gputensor import exchange, keras
-from gputensor.errors import ShapeError
+from gputensor.errors import DTypeError, ShapeError
 from gputensor.keras import layers as L
 
 RNG = np.random.default_rng(8)
@@ -137,6 +137,172 @@ def test_both_sides_compute_the_same(tmp_path, name):
     compare(other)
 
 
+def images(torch):
+    """Layers between an image and a Dense layer, and PyTorch's, for images of 6 x 6 x 2."""
+    t = torch.nn
+    begin = L.Conv2D(4, 3), t.Conv2d(2, 4, 3)
+    flat = L.Flatten(), t.Flatten()
+    return {
+        "padding": [begin, (L.ZeroPadding2D(1), t.ZeroPad2d(1)), flat],
+        "cropping": [begin, (L.Cropping2D(1), t.ZeroPad2d(-1)), flat],
+        "larger": [begin, (L.UpSampling2D(2), t.Upsample(scale_factor=2)), flat],
+        "groups": [begin, (L.GroupNormalization(2, epsilon=1e-5), t.GroupNorm(2, 4)), flat],
+        "PReLU": [begin, (L.PReLU(shared_axes=[1, 2]), t.PReLU(4)), flat],
+        "ELU": [begin, (L.ELU(), t.ELU()), flat],
+        "dropout": [begin, (L.SpatialDropout2D(0.5), t.Dropout2d()), flat],
+        "adaptive": [begin, (L.AdaptiveAveragePooling2D(2), t.AdaptiveAvgPool2d(2)), flat],
+        "reshape": [begin, (L.Reshape((-1,)), t.Flatten())],
+        "norm behind": [begin, flat, (L.BatchNormalization(epsilon=1e-5), t.BatchNorm1d(64))],
+        "layer norm behind": [begin, flat, (L.LayerNormalization(epsilon=1e-5), t.LayerNorm(64))],
+        "layer norm": [
+            begin,
+            (L.LayerNormalization(axis=[1, 2, 3], epsilon=1e-5), t.LayerNorm((4, 4, 4))),
+            flat,
+        ],
+        "separable": [
+            (L.SeparableConv2D(4, 3, depth_multiplier=2), t.Conv2d(2, 4, 3, groups=2, bias=False)),
+            (L.Identity(), t.Conv2d(4, 4, 1)),
+            flat,
+        ],
+        "a model within": [
+            (
+                keras.Sequential([keras.Input((6, 6, 2)), L.Conv2D(4, 3), L.ReLU()]),
+                t.Sequential(t.Conv2d(2, 4, 3), t.ReLU()),
+            ),
+            flat,
+        ],
+        "and back": [
+            begin,
+            flat,
+            (L.Dense(48), t.Linear(64, 48)),
+            (L.BatchNormalization(epsilon=1e-5), t.BatchNorm1d(48)),
+            (L.ReLU(), t.ReLU()),
+            (L.Reshape((4, 4, 3)), t.Unflatten(1, (3, 4, 4))),
+            (L.Conv2DTranspose(2, 3), t.ConvTranspose2d(3, 2, 3)),
+            flat,
+        ],
+    }
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    "name",
+    [
+        "padding",
+        "cropping",
+        "larger",
+        "groups",
+        "PReLU",
+        "ELU",
+        "dropout",
+        "adaptive",
+        "reshape",
+        "norm behind",
+        "layer norm behind",
+        "layer norm",
+        "separable",
+        "a model within",
+        "and back",
+    ],
+)
+def test_flattened_images_have_their_numbers_in_order(name):
+    torch = pytest.importorskip("torch")
+    ours, theirs = zip(*images(torch)[name], strict=True)
+    theirs = torch.nn.Sequential(*theirs, torch.nn.LazyLinear(3)).eval()
+    x = numbers(3, 6, 6, 2)
+    images_first = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+    theirs(images_first)  # finds the size
+    for value in theirs.state_dict().values():
+        if value.dtype.is_floating_point:
+            value += 0.3 * torch.rand(value.shape)
+    model = keras.Sequential([keras.Input((6, 6, 2)), *ours, L.Dense(3)])
+    exchange.from_torch(model, theirs.state_dict())
+    expected = theirs(images_first).detach().numpy()
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-4)
+    back = exchange.to_torch(model).values()
+    floats = [v for v in theirs.state_dict().values() if v.dtype.is_floating_point]
+    for found, value in zip(back, floats, strict=True):
+        np.testing.assert_array_equal(found, value.numpy())
+
+
+@pytest.mark.peers
+def test_flattened_images_are_added_and_joined_in_order():
+    torch = pytest.importorskip("torch")
+    t = torch.nn
+    x = keras.Input((6, 6, 2))
+    first = L.Conv2D(3, 3, padding="same")(x)
+    total = L.ReLU()(L.Add()([first, L.Conv2D(3, 3, padding="same")(first)]))
+    joined = L.Concatenate()([L.Flatten()(total), L.Flatten()(L.MaxPooling2D()(total))])
+    model = keras.Model(x, L.Dense(4)(joined))
+
+    class Theirs(t.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = t.Conv2d(2, 3, 3, padding=1)
+            self.b = t.Conv2d(3, 3, 3, padding=1)
+            self.c = t.Linear(135, 4)
+
+        def forward(self, x):
+            a = self.a(x)
+            y = torch.relu(a + self.b(a))
+            return self.c(torch.cat([y.flatten(1), t.MaxPool2d(2)(y).flatten(1)], 1))
+
+    theirs = Theirs()
+    exchange.from_torch(model, theirs.state_dict())
+    given = numbers(3, 6, 6, 2)
+    images_first = torch.from_numpy(np.ascontiguousarray(given.transpose(0, 3, 1, 2)))
+    expected = theirs(images_first).detach().numpy()
+    np.testing.assert_allclose(model.predict(given, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_flattened_images_whose_order_is_not_known_are_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.flat, self.dense = L.Conv2D(3, 3), L.Flatten(), L.Dense(4)
+
+        def call(self, x):
+            return self.dense(self.flat(self.conv(x)))
+
+    model = Own()
+    model(numbers(1, 6, 6, 2))
+    with pytest.raises(TypeError, match="a Flatten, is called by a method of the model's own"):
+        exchange.to_torch(model)
+    layers = [keras.Input((6, 6, 2)), L.Conv2D(3, 3), L.Flatten(), L.RepeatVector(2), L.LSTM(3)]
+    with pytest.raises(TypeError, match="a RepeatVector, gets images that were flattened"):
+        exchange.to_torch(keras.Sequential(layers))
+
+
+@pytest.mark.peers
+def test_bidirectional_layers_are_one_module_of_pytorch():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.GRU(4, 5, batch_first=True, bidirectional=True)
+    layer = L.Bidirectional(L.GRU(5, return_sequences=True))
+    model = keras.Sequential([keras.Input((6, 4)), layer])
+    exchange.from_torch(model, theirs.state_dict())
+    x = numbers(3, 6, 4)
+    expected = theirs(torch.from_numpy(x))[0].detach().numpy()
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    for name, value in exchange.to_torch(model, [""]).items():
+        np.testing.assert_array_equal(value, theirs.state_dict()[name].numpy())
+
+
+@pytest.mark.peers
+def test_counts_of_batches_and_bfloat16_come_from_pytorch():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.BatchNorm1d(3)
+    theirs(torch.randn(8, 3))
+    ours = gt.nn.BatchNorm1d(3)
+    exchange.from_torch(ours, theirs.state_dict())
+    assert ours.num_batches_tracked.item() == 1
+    np.testing.assert_array_equal(ours.running_mean.cpu().numpy(), theirs.running_mean.numpy())
+    half = torch.nn.Linear(3, 4).bfloat16()
+    dense = gt.nn.Dense(3, 4)
+    exchange.from_torch(dense, half.state_dict())
+    found = dense.weight.detach().cpu().numpy().T
+    np.testing.assert_array_equal(found, half.weight.detach().float().numpy())
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
 def test_recurrent_layers_have_their_gates_in_order(name):
@@ -228,8 +394,14 @@ def test_what_does_not_fit_is_refused_and_nothing_changed():
             np.testing.assert_array_equal(a, b)
     with pytest.raises(KeyError, match="names has 'x'; the layers with weights are '0', '1'"):
         exchange.to_torch(model, {"x": "a"})
-    with pytest.raises(TypeError, match="SeparableConv2D, has no counterpart in PyTorch here"):
-        exchange.to_torch(keras.Sequential([keras.Input((4, 4, 2)), L.SeparableConv2D(2, 3)]))
+    with pytest.raises(TypeError, match="ConvLSTM1D, has no counterpart in PyTorch here"):
+        exchange.to_torch(keras.Sequential([keras.Input((4, 4, 2)), L.ConvLSTM1D(2, 3)]))
+    with pytest.raises(DTypeError, match=r"a.weight has elements of complex64, which float32 of"):
+        exchange.from_torch(model, good | {"a.weight": np.ones((3, 4), np.complex64)})
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="has no weights yet; call the model with a batch"):
+        exchange.to_torch(keras.Sequential([L.Dense(3)]))
     exchange.from_torch(model, good, {"0": "a", "1": "b"})
     assert sorted(exchange.to_torch(model, {"0": "x"})) == [
         "1.bias",

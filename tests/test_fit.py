@@ -445,6 +445,15 @@ def test_a_measure_that_is_not_there_is_named():
         fit(network(), callbacks=[callbacks.EarlyStopping()])
 
 
+def test_names_in_the_path_of_a_model_checkpoint(tmp_path):
+    path = tmp_path / "{epoch}-{batch}.safetensors"
+    fit(network(), epochs=1, callbacks=[callbacks.ModelCheckpoint(path, save_freq=2)])
+    assert "1-2.safetensors" in {p.name for p in tmp_path.iterdir()}
+    wrong = callbacks.ModelCheckpoint(tmp_path / "{val_lss:.2f}.safetensors")
+    with pytest.raises(ValueError, match=r"there is no 'val_lss'; there are 'epoch', 'loss'"):
+        fit(network(), callbacks=[wrong])
+
+
 def test_checkpoints_schedulers_plateaus_and_logs(tmp_path, monkeypatch):
     model = network(optimizers.SGD(0.5))
     saved = []

@@ -518,6 +518,80 @@ def test_a_state_that_is_not_saved_is_told(tmp_path):
         trained(small(keras, "Adafactor", {})).save(tmp_path / "m.keras")
 
 
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".safetensors"])
+def test_the_state_of_the_optimizer_is_in_every_file_of_a_model(tmp_path, ending):
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    model = trained(small(keras, "Adam", {}))
+    model.save(tmp_path / f"m{ending}")
+    again = load_model(tmp_path / f"m{ending}")
+    mine, theirs = (m.optimizer.engine.state_dict() for m in (model, again))
+    for key in mine.keys() - {"random"}:
+        np.testing.assert_array_equal(theirs[key], mine[key])
+    assert again.optimizer.iterations == model.optimizer.iterations > 0
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5", ".safetensors"])
+def test_weights_that_would_be_left_over_are_refused(tmp_path, ending):
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    Sequential([L.Dense(3, input_shape=(2,)), L.Dense(4)]).save_weights(tmp_path / f"w{ending}")
+    fewer = Sequential([L.Dense(3, input_shape=(2,))])
+    before = fewer.get_weights()
+    with pytest.raises(gt.errors.ShapeError, match=r"weights"):
+        fewer.load_weights(tmp_path / f"w{ending}")
+    other = Sequential([L.Dense(3, input_shape=(2,)), L.Dense(5)])
+    first = other.get_weights()
+    with pytest.raises(gt.errors.ShapeError):
+        other.load_weights(tmp_path / f"w{ending}")
+    for a, b in zip([*fewer.get_weights(), *other.get_weights()], [*before, *first], strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"is not built yet; call it, or build\(input_shape\)"):
+        Sequential([L.Dense(3), L.Dense(4)]).load_weights(tmp_path / f"w{ending}")
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("change", ["cut off", "altered"])
+def test_a_damaged_file_is_named(tmp_path, ending, change):
+    pytest.importorskip("h5py")
+    path = tmp_path / f"m{ending}"
+    Sequential([L.Dense(3, input_shape=(2,))]).save(path)
+    raw = bytearray(path.read_bytes())
+    if change == "cut off":
+        raw = raw[:500]
+    else:
+        raw[: len(raw) // 2] = bytes(len(raw) // 2)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=rf"m\{ending}: it is damaged, or no model of Keras"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".safetensors"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_weights_come_back_in_their_dtype(tmp_path, ending, dtype):
+    pytest.importorskip("ml_dtypes")
+    if ending != ".safetensors":
+        pytest.importorskip("h5py")
+    model = Sequential([keras.Input((2,)), L.Dense(3, dtype=dtype)])
+    model.save(tmp_path / f"m{ending}")
+    found = load_model(tmp_path / f"m{ending}").get_weights()
+    assert {value.dtype.name for value in found} == {dtype}
+    for a, b in zip(model.get_weights(), found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_of_float64_is_one_where_float32_is_the_default(tmp_path):
+    keras.backend.set_floatx("float64")
+    try:
+        model = Sequential([L.Dense(3, input_shape=(2,))])
+        model.save(tmp_path / "m.safetensors")
+    finally:
+        keras.backend.set_floatx("float32")
+    weight, _ = load_model(tmp_path / "m.safetensors").get_weights()
+    assert weight.dtype == np.float64
+    np.testing.assert_array_equal(weight, model.get_weights()[0])
+
+
 def test_a_state_that_does_not_fit_the_optimizer_is_told(tmp_path):
     pytest.importorskip("h5py")
     trained(small(keras, "Adam", {})).save_weights(tmp_path / "m.weights.h5")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
 import warnings
 
@@ -170,6 +171,26 @@ def test_initial_weights_are_glorot_uniform():
     assert abs(w).max() > 0.99 * limit
     assert w.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
     assert not layer.bias.detach().numpy().any()
+
+
+def test_parameters_are_of_bfloat16_before_its_package_was_imported():
+    pytest.importorskip("ml_dtypes")
+    program = (
+        "import sys, gputensor as gt; assert 'ml_dtypes' not in sys.modules;"
+        "layers = gt.nn.Linear(2, 3, dtype='bfloat16'), gt.nn.Linear(2, 3).to('bfloat16');"
+        "assert {layer.weight.dtype.name for layer in layers} == {'bfloat16'}"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_bfloat16_comes_back_from_a_numpy_archive(tmp_path):
+    pytest.importorskip("ml_dtypes")
+    model, other = (gt.nn.Linear(2, 3, dtype="bfloat16") for _ in range(2))
+    np.savez(tmp_path / "m.npz", **model.state_dict())
+    other.load_state_dict(dict(np.load(tmp_path / "m.npz")))
+    np.testing.assert_array_equal(other.state_dict()["weight"], model.state_dict()["weight"])
+    with pytest.raises(gt.errors.DTypeError, match=r"is of \|V2"):
+        gt.nn.Linear(2, 3).load_state_dict(dict(np.load(tmp_path / "m.npz")))
 
 
 def test_state_dict_round_trip_and_its_errors():

@@ -47,6 +47,7 @@ CASES = [
     (STEPS, lambda: L.EinsumDense("...x,xy->...y", 5, bias_axes="y")),
     (IMAGE, lambda: L.Flatten()),
     (IMAGE, lambda: L.Rescaling(0.5, -1)),
+    (IMAGE, lambda: L.UpSampling2D((2, 3), interpolation="bilinear")),
     (IMAGE, lambda: L.Reshape((9, -1))),
     (IMAGE, lambda: L.Permute((2, 3, 1))),
     (VECTOR, lambda: L.RepeatVector(3)),
@@ -185,6 +186,30 @@ def test_attention(tmp_path, made, count):
 def test_dot_of_vectors(tmp_path):
     inputs = [keras.Input((4,)) for _ in range(2)]
     compare(keras.Model(inputs, L.Dot(1)(inputs)), tmp_path, numbers(3, 4), numbers(3, 4))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: L.Conv2D(3, 3, 2, "same", data_format="channels_first"),
+        lambda: L.Conv2DTranspose(3, 3, 2, data_format="channels_first"),
+        lambda: L.MaxPooling2D(2, data_format="channels_first"),
+        lambda: L.GlobalAveragePooling2D(data_format="channels_first"),
+        lambda: L.GlobalMaxPooling2D(keepdims=True, data_format="channels_first"),
+        lambda: L.ZeroPadding2D(1, data_format="channels_first"),
+        lambda: L.UpSampling2D(2, data_format="channels_first"),
+        lambda: L.Flatten(data_format="channels_first"),
+    ],
+)
+def test_layers_of_channels_first(tmp_path, made):
+    compare(Sequential([keras.Input((4, 8, 9)), made()]), tmp_path, numbers(3, 4, 8, 9))
+
+
+def test_images_of_integers(tmp_path):
+    given = RNG.integers(0, 256, (3, 6, 7, 2), np.uint8)
+    first = keras.Input((6, 7, 2), dtype="uint8")
+    for made in ([L.Rescaling(1 / 255), L.Conv2D(3, 3)], [L.ZeroPadding2D(), L.Conv2D(3, 3)]):
+        compare(Sequential([first, *made]), tmp_path, given)
 
 
 def test_embedding_takes_integers(tmp_path):

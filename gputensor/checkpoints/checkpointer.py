@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,12 @@ class Checkpointer:
                 raise ValueError(f"Checkpointer: {name} is {value!r}; it must be a positive int")
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"Checkpointer: mode is {mode!r}; allowed are 'auto', 'min' and 'max'")
-        self.folder = Path(os.path.expanduser(folder))
+        if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+            raise TypeError(f"Checkpointer: folder is {folder!r}; it must be the path of a folder")
+        # The program may change its working folder later.
+        self.folder = Path(os.path.abspath(os.path.expanduser(folder)))
+        if os.path.lexists(self.folder) and not self.folder.is_dir():
+            raise NotADirectoryError(f"Checkpointer: {self.folder} is there, and is no folder")
         self.keep = keep
         self.monitor = monitor
         self.every = every
@@ -95,7 +100,7 @@ class Checkpointer:
         self._staging = Staging()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._told = False
+        self._told = self._missed = False
         self._scores: dict[int, float] = {}
         self.last: int | None = None
         files.clear_leftovers(self.folder)
@@ -180,16 +185,11 @@ class Checkpointer:
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
             raise ValueError(f"save: step is {step!r}; it must be an int from 0 on")
         step = int(step)
-        if metrics and self.monitor is not None and self.monitor not in metrics:
-            warnings.warn(
-                f"Checkpointer: monitor is {self.monitor!r}, which was not measured; there are "
-                f"{', '.join(metrics)}",
-                UserWarning,
-                stacklevel=2,
-            )
+        measured = _measured(metrics)
+        self._miss(measured)
         self.wait()
         self._check_order(step)
-        content = self._stage(step, metrics or {}, what)
+        content = self._stage(step, measured, what)
         self._scores.pop(step, None)
         self.last = step
         # No daemon: Python ends when it has written.
@@ -205,7 +205,19 @@ class Checkpointer:
             f"{step}; go on from there with restore(), or give the run a folder of its own"
         )
 
-    def _stage(self, step: int, metrics: dict[str, Any], what: dict[str, Any]) -> dict[str, Any]:
+    def _miss(self, metrics: dict[str, float]) -> None:
+        """Warn, once, if what is monitored is none of the metrics."""
+        if self.monitor is None or self.monitor in metrics or self._missed or not metrics:
+            return
+        self._missed = True
+        warnings.warn(
+            f"Checkpointer: monitor is {self.monitor!r}, and the metrics of this checkpoint are "
+            f"{', '.join(metrics)}; the best one is chosen of those that have it",
+            UserWarning,
+            stacklevel=3,
+        )
+
+    def _stage(self, step: int, metrics: dict[str, float], what: dict[str, Any]) -> dict[str, Any]:
         """Copy all that is to be saved; what is JSON of it is the result."""
         staging = self._staging
         staging.begin()
@@ -215,8 +227,7 @@ class Checkpointer:
             kind, state = _state_of(name, value)
             tree[name] = [kind, tensor_files.plan("save", state, name, into, _same)]
         random = tensor_files.plan("save", shared_state(), "random", into, _same)
-        measured = {k: float(v) for k, v in metrics.items() if np.ndim(v) == 0}
-        plain = tensor_files.plan("save", measured, "metrics", {})
+        plain = tensor_files.plan("save", metrics, "metrics", {})
         staging.taken()
         return {"step": step, "metrics": plain, "random": random, "what": tree}
 
@@ -318,6 +329,21 @@ class Checkpointer:
                 str(error) + (f". restore(step={older[-1]}) takes the one before" if older else "")
             ) from None
         return Opened(self, path, arrays, content)
+
+
+def _measured(metrics: Any) -> dict[str, float]:
+    """The numbers among metrics; arrays, as of each class, are none."""
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"save: metrics is a {type(metrics).__name__}; give a dict of numbers by name"
+        )
+    found = {}
+    for name, value in (metrics or {}).items():
+        if isinstance(value, (str, bytes)) or value is None:
+            raise TypeError(f"save: the metric {name} is {value!r}; it must be a number")
+        if np.ndim(value) == 0:
+            found[name] = float(value)
+    return found
 
 
 def _same(array: Any) -> Any:

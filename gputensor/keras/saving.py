@@ -5,6 +5,7 @@ h5py (``pip install h5py``), ``.safetensors`` needs nothing more. None holds cod
 nothing in a file is executed.
 """
 
+import contextlib
 import io
 import itertools
 import json
@@ -31,6 +32,7 @@ from gputensor.keras.configuration import (
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.models import Model, Sequential
 from gputensor.keras.naming import snake_case
+from gputensor.ops.data_type import bfloat16
 
 __all__ = [
     "CustomObjectScope",
@@ -111,14 +113,26 @@ def _places(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
     return walk(layer, path)
 
 
-def _write(group: Any, model: Layer) -> None:
+def _write(group: Any, model: Layer, state: bool = True) -> None:
     for path, layer in _places(model):
         variables = group.create_group(f"{path}/vars" if path else "vars")
         if not path:
             variables.attrs["name"] = layer.name
         for i, w in enumerate(_own_weights(layer)):
-            variables.create_dataset(str(i), data=backend.to_host(w.array))
-    _write_state(group, model)
+            _put(variables, str(i), backend.to_host(w.array))
+    if state:
+        _write_state(group, model)
+
+
+def _put(group: Any, name: str, value: Any) -> None:
+    dataset = group.create_dataset(name, data=value)
+    if value.dtype.name == "bfloat16":  # which HDF5 has not; these are Keras's words for it
+        dataset.attrs["dtype"] = "bfloat16"
+
+
+def _array(dataset: Any) -> Any:
+    found = np.asarray(dataset)
+    return found.view(bfloat16("load")) if dataset.attrs.get("dtype") == "bfloat16" else found
 
 
 def _write_state(group: Any, model: Any) -> None:
@@ -127,16 +141,16 @@ def _write_state(group: Any, model: Any) -> None:
     if state:
         variables = group.create_group("optimizer/vars")
         for i, value in enumerate(state):
-            variables.create_dataset(str(i), data=value)
+            _put(variables, str(i), value)
 
 
 def _read_state(group: Any) -> list[Any]:
     """The state of an optimizer from where we, or Keras, write it to."""
     if (held := group.get("optimizer/vars")) is not None:
-        return [np.asarray(held[str(i)]) for i in range(len(held))]
+        return [_array(held[str(i)]) for i in range(len(held))]
     held = group.get("optimizer_weights")
     names = () if held is None else held.attrs.get("weight_names", ())
-    return [np.asarray(held[_text(name)]) for name in names]
+    return [_array(held[_text(name)]) for name in names]
 
 
 def _state_to_write(model: Any) -> list[Any]:
@@ -149,7 +163,7 @@ def _state_to_write(model: Any) -> list[Any]:
             "goes on from a new one after loading",
             stacklevel=5,
         )
-    return [] if state is None else [value for _, value in state]
+    return [np.asarray(value) for _, value in state or ()]
 
 
 # Slots of optimizers, in Keras's order: those of an inner list stand together for each weight.
@@ -245,9 +259,28 @@ def _read(group: Any, model: Layer, source: str) -> None:
             raise ShapeError(
                 f"{source}: {place} has {count} weights, the layer {layer.name} {len(own)}"
             )
-        found.append((layer, [np.asarray(held[str(i)]) for i in range(count)]))
+        found.append((layer, [_array(held[str(i)]) for i in range(count)]))
+    _check_rest(group, model, source)
     _assign(found, source)
     _read_optimizer(_read_state(group), model, source)
+
+
+def _check_rest(group: Any, model: Layer, source: str) -> None:
+    """Refuse a file with weights of layers that the model has not."""
+    known = {path for path, _ in _places(model)}
+    left = []
+
+    def look(name: str, held: Any) -> None:
+        path, _, _ = name.rpartition("/vars/")
+        generator = path.endswith("seed_generator")  # of Keras's, which are no weights
+        if path.startswith("layers/") and hasattr(held, "shape") and not generator:
+            left.extend([path] if path not in known else [])
+
+    group.visititems(look)
+    if left:
+        raise ShapeError(
+            f"{source}: it has weights of {left[0]}, and {model.name} has no such layer"
+        )
 
 
 def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
@@ -264,30 +297,41 @@ def _assign(found: list[tuple[Layer, list[Any]]], source: str) -> None:
         layer.set_weights([state.get(id(w), w) for w in layer.weights])
 
 
-def _write_safetensors(file: Path, model: Layer, metadata: dict[str, str]) -> None:
+def _write_safetensors(
+    file: Path, model: Layer, metadata: dict[str, str], state: bool = True
+) -> None:
     arrays = {
         f"{path}/{i}".lstrip("/"): backend.to_host(w.array)
         for path, layer in _places(model)
         for i, w in enumerate(_own_weights(layer))
     }
-    arrays |= {f"optimizer/vars/{i}": value for i, value in enumerate(_state_to_write(model))}
+    if state:
+        arrays |= {f"optimizer/vars/{i}": value for i, value in enumerate(_state_to_write(model))}
     tensor_files.write(file, arrays, metadata)
 
 
 def _assign_safetensors(arrays: dict[str, Any], model: Layer, source: str) -> None:
     found = []
+    weights = [key for key in arrays if not _of_optimizer(key)]
     for path, layer in _places(model):
         keys = [f"{path}/{i}".lstrip("/") for i in range(len(_own_weights(layer)))]
         if missing := [key for key in keys if key not in arrays]:
             raise ShapeError(f"{source}: it lacks {missing[0]}, a weight of {layer.name}")
         if keys:
             found.append((layer, [arrays[key] for key in keys]))
+    known = sum(len(values) for _, values in found)
+    if len(weights) != known:
+        raise ShapeError(f"{source}: it has {len(weights)} weights, and {model.name} has {known}")
     _assign(found, source)
 
 
 def _state_of_safetensors(arrays: dict[str, Any]) -> list[Any]:
     keys = (f"optimizer/vars/{i}" for i in itertools.count())
     return [arrays[key] for key in itertools.takewhile(arrays.__contains__, keys)]
+
+
+def _of_optimizer(key: str) -> bool:
+    return key.startswith("optimizer/")
 
 
 # How a model was compiled
@@ -383,6 +427,15 @@ def _compile(model: Any, config: Any) -> None:
         )
 
 
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the file in errors of the packages that read it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: it is damaged, or no model of Keras: {error}") from error
+
+
 # Doors
 
 
@@ -422,11 +475,12 @@ def save_model(
     if include_optimizer and (compiled := _compiled(model)) is not None:
         config["compile_config"] = compiled
     if path.suffix == ".safetensors":
-        _write_safetensors(path, model, {"format": "gputensor.keras", "config": json.dumps(config)})
+        metadata = {"format": "gputensor.keras", "config": json.dumps(config)}
+        _write_safetensors(path, model, metadata, include_optimizer)
     elif path.suffix == ".keras":
         stream = io.BytesIO()
         with _h5py().File(stream, "w") as file:
-            _write(file, model)
+            _write(file, model, include_optimizer)
         date = time.strftime("%Y-%m-%d@%H:%M:%S")
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as archive:
@@ -444,7 +498,8 @@ def save_model(
             _write_old(file.create_group("model_weights"), model)
             # Keras cannot train what it has loaded with a state from this kind of file, so that
             # the state is not in the place where Keras looks for it.
-            _write_state(file, model)
+            if include_optimizer:
+                _write_state(file, model)
         files.write(path, stream.getvalue())
     else:
         raise ValueError(
@@ -468,7 +523,7 @@ def _write_old(group: Any, model: Any) -> None:
         names = [f"{layer.name}/{i}" for i in range(len(weights))]
         part.attrs["weight_names"] = [name.encode() for name in names]
         for name, w in zip(names, weights, strict=True):
-            part.create_dataset(name, data=backend.to_host(w.array))
+            _put(part, name, backend.to_host(w.array))
 
 
 def _text(x: Any) -> str:
@@ -481,9 +536,19 @@ def _read_old(group: Any, model: Any, source: str) -> None:
     mine = [layer for layer in model.layers if layer.weights]
     if len(held) != len(mine):
         raise ShapeError(f"{source}: {len(held)} layers have weights, of the model {len(mine)}")
+    found = []
     for name, layer in zip(held, mine, strict=True):
         part = group[name]
-        layer.set_weights([np.asarray(part[_text(w)]) for w in part.attrs["weight_names"]])
+        values = [_array(part[_text(w)]) for w in part.attrs["weight_names"]]
+        theirs, ours = [v.shape for v in values], [w.shape for w in layer.weights]
+        if theirs != ours:
+            raise ShapeError(
+                f"{source}: the weights of {name} have the shapes {theirs}, those of the layer "
+                f"{layer.name} {ours}"
+            )
+        found.append((layer, values))
+    for layer, values in found:
+        layer.set_weights(values)
 
 
 def load_model(
@@ -512,7 +577,7 @@ def load_model(
     Raises
     ------
     ValueError
-        If the file is none of these, or holds a layer that is not known.
+        If the file is none of these, is damaged, or holds a layer that is not known.
 
     Examples
     --------
@@ -524,6 +589,11 @@ def load_model(
     path = Path(os.path.expanduser(filepath))
     if not path.exists():
         raise FileNotFoundError(f"load_model: there is no file {path}")
+    with _readable(path):
+        return _loaded(path, custom_objects, compile)
+
+
+def _loaded(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
     if path.suffix == ".safetensors":
         arrays, metadata = tensor_files.read(path)
         if "config" not in metadata:
@@ -613,17 +683,21 @@ def load_weights(
             )
     if not path.exists():
         raise FileNotFoundError(f"load_weights: there is no file {path}")
+    if not model.built:
+        raise ValueError(
+            f"load_weights: {model.name} is not built yet; call it, or build(input_shape)"
+        )
     if path.suffix == ".safetensors":
         arrays = tensor_files.read(path)[0]
         _assign_safetensors(arrays, model, str(path))
         _read_optimizer(_state_of_safetensors(arrays), model, str(path))
         return
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            source: Any = io.BytesIO(archive.read("model.weights.h5"))
-    else:
-        source = path
-    with _h5py().File(source, "r") as file:
+    source: Any = path
+    with _readable(path), contextlib.ExitStack() as stack:
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            source = io.BytesIO(archive.read("model.weights.h5"))
+        file = stack.enter_context(_h5py().File(source, "r"))
         if "layer_names" in file.attrs:
             _read_old(file, model, str(path))
         elif "model_weights" in file:

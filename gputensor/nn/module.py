@@ -14,6 +14,7 @@ from gputensor.autograd import Tensor, changed, leaf_of
 from gputensor.backend import Device
 from gputensor.copies import host_copy
 from gputensor.errors import DTypeError, ShapeError
+from gputensor.ops.data_type import checked_dtype, of_bytes
 from gputensor.random import Generator, default_generator
 from gputensor.shown import call_text, settings, table
 from gputensor.watched import Watched
@@ -317,13 +318,16 @@ class Module(Watched):
         for name in known & state.keys():
             value = state[name]
             array = value.array if isinstance(value, Tensor) else value
-            values[name] = array = array if backend.is_array(array) else np.asarray(array)
+            array = array if backend.is_array(array) else np.asarray(array)
+            if name in mine:
+                array = of_bytes(array, mine[name].dtype)
+            values[name] = array
             shape = mine[name].shape if name in mine else (2,)
             if array.shape != shape:
                 raise ShapeError(
                     f"load_state_dict: {name} has shape {array.shape}, the parameter has {shape}"
                 )
-            if array.dtype.kind not in "biufcV" or (
+            if (array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16") or (
                 array.dtype.kind == "c" and mine[name].dtype.kind != "c"
             ):
                 raise DTypeError(f"load_state_dict: {name} is of {array.dtype}")
@@ -365,7 +369,7 @@ def _move(t: Tensor, device: Device | None, dtype: Any) -> None:
         array = part.array
         with backend.on_device_of(array):
             if dtype is not None and array.dtype.kind in "fV":
-                array = array.astype(np.dtype(dtype), copy=False)
+                array = array.astype(checked_dtype("to", dtype), copy=False)
         if device is not None and backend.device_of(array) != device:
             array = backend.to_device(array, device)
         if array is not part.array:

@@ -99,6 +99,13 @@ def checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     )
 
 
+def of_bytes(array: Any, dtype: np.dtype[Any]) -> Any:
+    """An array that a NumPy archive gave back as bytes, which it has bfloat16 as; or as it is."""
+    if array.dtype == np.dtype("V2") and dtype.name == "bfloat16":
+        return array.view(dtype)
+    return array
+
+
 def check_cast(name: str, source: np.dtype[Any], target: np.dtype[Any]) -> None:
     """Refuse a conversion that would drop imaginary parts, as the standard asks.
 

@@ -14,6 +14,7 @@ from gputensor.errors import (
     ShapeError,
 )
 from gputensor.ops.creation import asarray
+from gputensor.ops.data_type import checked_dtype
 from gputensor.options import ints
 
 Shape: TypeAlias = int | tuple[int, ...] | None
@@ -88,7 +89,7 @@ def sizes_of(name: str, shape: Shape) -> tuple[int, ...]:
 
 def floating(name: str, dtype: Any) -> "np.dtype[Any]":
     """The dtype, if random numbers can have it."""
-    chosen: np.dtype[Any] = np.dtype(dtype)
+    chosen = checked_dtype(name, dtype)
     if chosen.kind not in "fV" or chosen.itemsize > 8:
         raise DTypeError(f"{name}: random numbers have a floating point dtype, not {chosen}")
     return chosen

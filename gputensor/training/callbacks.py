@@ -385,7 +385,8 @@ class ModelCheckpoint(_Monitor):
     Parameters
     ----------
     filepath : str or path
-        May have ``{epoch}`` and names of measures in it: ``"{epoch:02d}-{val_loss:.2f}.keras"``.
+        May have ``{epoch}``, with a `save_freq` of batches ``{batch}``, and names of measures in
+        it: ``"{epoch:02d}-{val_loss:.2f}.keras"``.
     monitor : str
     verbose : {0, 1}
     save_best_only : bool
@@ -442,7 +443,7 @@ class ModelCheckpoint(_Monitor):
         self._batches += 1
         if self._batches >= int(self.save_freq):
             self._batches = 0
-            self._save(self._epoch, dict(logs or {}))
+            self._save(self._epoch, {"batch": batch + 1, **(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save after the epoch."""
@@ -457,7 +458,13 @@ class ModelCheckpoint(_Monitor):
             if self.verbose and is_first():
                 print(f"Epoch {epoch + 1}: {self.monitor} {value:.5f}, it was {self.best:.5f}")
             self.best = value
-        path = self.filepath.format(epoch=epoch + 1, **logs)
+        try:
+            path = self.filepath.format(epoch=epoch + 1, **logs)
+        except KeyError as error:
+            raise ValueError(
+                f"ModelCheckpoint: filepath is {self.filepath!r}, and there is no {error}; there "
+                f"are {', '.join(map(repr, ['epoch', *logs]))}"
+            ) from None
         if folder := os.path.dirname(path):
             os.makedirs(folder, exist_ok=True)
         if self.save_weights_only:

@@ -9,12 +9,13 @@ import numpy as np
 
 from gputensor import backend, config, nn
 from gputensor.autograd import Tensor, changed, leaf_of, no_grad
-from gputensor.errors import GraphError, ShapeError
+from gputensor.errors import DTypeError, GraphError, ShapeError
 from gputensor.keras import activations, constraints, initializers, regularizers
 from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.naming import auto_name
 from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
 from gputensor.ops.creation import asarray, parameter
+from gputensor.ops.data_type import checked_dtype
 from gputensor.shown import call_text
 from gputensor.tree import leaves, map_tree
 
@@ -503,8 +504,11 @@ class Layer(nn.Module):
             found = getattr(self, key, given.get(key, default))
             if key not in left and _differs(key, given.get(key, default), found):
                 given[key] = found
-        if self.dtype is not None and "dtype" in self._defaults():
-            given["dtype"] = self.dtype.name
+        dtype = self.dtype
+        if dtype is None and config.default_dtype() != np.float32:
+            dtype = config.default_dtype()  # which may be another one where the layer is read
+        if dtype is not None and "dtype" in self._defaults():
+            given["dtype"] = dtype.name
         return {"name": self.name, "trainable": self.trainable, **given}
 
     @classmethod
@@ -660,8 +664,8 @@ def _dtype_of(given: Any) -> Any:
     if given is None or given == "float32":
         return None
     try:
-        return np.dtype(given)
-    except TypeError:
+        return checked_dtype("dtype", given)
+    except DTypeError:
         raise GraphError(f"dtype {given!r} is not known") from None
 
 
