@@ -474,8 +474,48 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
             """,
             "the optimizer is not the same on all ranks",
         ),
+        (
+            """
+            rank = gt.distributed.rank()
+            x = np.ones((20, 3), np.float32)
+            model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+            model.compile("sgd", "mse")
+            model.fit(x[rank:], x[rank:, :1], verbose=0)
+            """,
+            "('samples', 19), rank 0 has ('samples', 20)",
+        ),
+        (
+            """
+            rank = gt.distributed.rank()
+            x = np.ones((20, 3), np.float32)
+            model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+            model.compile("sgd", "mse")
+            model.fit(x, x[:, :1], epochs=2 + rank, verbose=0)
+            """,
+            "('epochs', (0, 3)), rank 0 has ('epochs', (0, 2))",
+        ),
+        (
+            """
+            rank = gt.distributed.rank()
+            x = np.ones((20, 3), np.float32)
+            model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+            model.compile("sgd", "mse")
+            model.fit(iter([(x + rank, x[:, :1])]), verbose=0)
+            """,
+            "fit: rows of batch 0 (0 where there is none): there are 20 on all ranks, but others",
+        ),
+        (
+            """
+            rank = gt.distributed.rank()
+            x = np.ones((20, 3), np.float32)
+            model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+            model.compile("sgd", "mse")
+            model.train_on_batch(x + rank, x[:, :1])
+            """,
+            "train_on_batch: rows: there are 20 on all ranks, but others",
+        ),
     ],
-    ids=["shapes", "batches", "optimizers"],
+    ids=["shapes", "batches", "optimizers", "samples", "epochs", "content", "batch"],
 )
 def test_what_differs_from_rank_to_rank_is_refused(text, words, tmp_path):
     head = "import numpy as np, gputensor as gt\nfrom gputensor import keras\n"

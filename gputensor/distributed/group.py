@@ -211,21 +211,26 @@ class Group:
         self.all_reduce(found, "max")
         return bool(found[0])
 
-    def agree(self, what: str, value: int) -> None:
-        """See that a number is the same on all ranks.
+    def agree(self, what: str, value: int, mark: int = 0) -> None:
+        """See that a number is the same on all ranks, and a mark of the content.
 
         Raises
         ------
         DistributedError
             If it is not, on all of them.
         """
-        both = np.array([value, -value], np.int64)
+        both = np.array([value, -value, mark, -mark], np.int64)
         self.all_reduce(both, "max")
         most, least = int(both[0]), -int(both[1])
         if most != least:
             raise DistributedError(
                 f"{what}: rank {self.rank} has {value}, others have {least} to {most}; all ranks "
                 "must have the same"
+            )
+        if both[2] != -both[3]:
+            raise DistributedError(
+                f"{what}: there are {value} on all ranks, but others; give all ranks the whole "
+                "batch, in the same order: each takes its part of it"
             )
 
     def barrier(self) -> None:

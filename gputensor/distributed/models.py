@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "begin",
+    "check_same",
     "copy_buffers",
     "copy_module",
     "copy_optimizer",
@@ -36,7 +37,7 @@ def _copy(group: Group, array: Array, root: int) -> None:
     changed(array, "a copy of another rank's")
 
 
-def _check(group: Group, what: str, signature: list[Any], root: int) -> None:
+def check_same(group: Group, what: str, signature: list[Any], root: int = 0) -> None:
     """See that a description is the same everywhere, or say where it is not."""
     theirs = group.share(signature, root)
     first = next((pair for pair in zip(signature, theirs) if pair[0] != pair[1]), None)  # noqa: B905
@@ -56,7 +57,7 @@ def copy_module(group: Group, module: "Module", root: int = 0) -> None:
     """Give all ranks the parameters and buffers of one."""
     tensors = list(module._tensors())
     signature = [(name, t.shape, t.dtype.name) for name, t in tensors]
-    _check(group, "the model", signature, root)
+    check_same(group, "the model", signature, root)
     for _, t in tensors:
         _copy(group, t.array, root)
 
@@ -79,7 +80,7 @@ def copy_optimizer(group: Group, optimizer: "Optimizer", root: int = 0) -> None:
         signature.append((part.first, part.size, *sorted(name for name, _ in own)))
         arrays += [t.array for _, t in own]
     arrays += [clock.value.array for clock in optimizer._clocks.values()]
-    _check(group, "the optimizer", signature, root)
+    check_same(group, "the optimizer", signature, root)
     for array in arrays:
         _copy(group, array, root)
     same_rates(group, optimizer, root)

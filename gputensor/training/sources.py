@@ -7,7 +7,7 @@ import numpy as np
 from gputensor import backend
 from gputensor.autograd import wrap
 from gputensor.distributed.group import Part, group
-from gputensor.distributed.training import rows_of_part
+from gputensor.distributed.training import mark_of, rows_of_part
 from gputensor.kernels import next_batch
 from gputensor.random import Generator, default_generator
 from gputensor.random.everywhere import set_shared_state
@@ -136,12 +136,14 @@ class Held:
         """Say that the epoch is over."""
         self.batch = 0
 
+    def plan(self) -> dict[str, Any]:
+        """What an epoch is of."""
+        return {"samples": self._count, "batch_size": self._size, "steps": self.steps}
+
     def state(self) -> dict[str, Any]:
         """What the order and the place in it come from."""
         return {
-            "samples": self._count,
-            "batch_size": self._size,
-            "steps": self.steps,
+            **self.plan(),
             "batch": self.batch,
             "next": self._next,
             "drawn": self._drawn,
@@ -248,7 +250,8 @@ class Streamed:
             rows = model._rows(xs)
             part = None
             if self._group is not None:
-                self._group.agree(f"fit: rows of batch {self.batch} (0 where there is none)", rows)
+                what = f"fit: rows of batch {self.batch} (0 where there is none)"
+                self._group.agree(what, rows, mark_of((xs, y)))
                 part = self._group.part(rows)
             ys, weights = model._targets_of(y, rows), model._weights_of(weight, rows)
             weights = model._with_classes(self._class_weight, ys, weights)
@@ -267,6 +270,10 @@ class Streamed:
     def end_epoch(self) -> None:
         """Say that the epoch is over."""
         self.batch = 0
+
+    def plan(self) -> dict[str, Any]:
+        """What an epoch is of."""
+        return {"steps": self.steps}
 
     def state(self) -> dict[str, Any]:
         """Where the batches are."""

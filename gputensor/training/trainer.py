@@ -321,7 +321,16 @@ class Trainer(Evaluator):
         sums = measures.sums(source.place)
         watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
         run = source.steps_of(sums, capture)
-        team.begin(told)
+        team.begin(
+            told,
+            {
+                **source.plan(),
+                "epochs": epochs,
+                "validation every": validation_freq if held is not None else None,
+                "checkpoint to go on from": None if opened is None else opened.step,
+                "checkpoints every": None if saver is None else (saver.every or "epoch"),
+            },
+        )
         progress = Progress(self, source, sums, measures, history, told)
         progress.epoch = epochs[0]
         progress.step = (saver and saver.last) or 0
