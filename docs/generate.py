@@ -199,6 +199,7 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
             ("Tensors as arguments", "gputensor.torch", "is_tensor numel clone detach save load"),
             ("Linear algebra", "gputensor.torch.linalg", ""),
             ("Gradients", "gputensor.torch.autograd", "Function Variable backward grad"),
+            ("Distributions", "gputensor.torch.distributions", ""),
         ],
     ),
     (

@@ -593,14 +593,26 @@ zeros, ones, empty = (_filled(n, getattr(ops, n)) for n in ("zeros", "ones", "em
 
 
 def new(input: Any, *args: Any) -> Any:
-    """A tensor of the dtype and on the device of `input`: of sizes or of data, or empty."""
+    """A tensor of the dtype and on the device of `input`: of sizes or of data, or empty.
+
+    Examples
+    --------
+    >>> torch.zeros(2).new([1, 2])
+    tensor([1., 2.])
+    """
     if len(args) == 1 and not hasattr(args[0], "__index__") and not isinstance(args[0], Size):
         return _new(tensor)(input, args[0])
     return _new(empty)(input, *(args or (0,)))
 
 
 def resize_(input: Any, *sizes: Any) -> Any:
-    """Other lengths, in place; elements that there were not are 0."""
+    """Other lengths, in place; elements that there were not are 0.
+
+    Examples
+    --------
+    >>> torch.ones(2).resize_(3)
+    tensor([1., 1., 0.])
+    """
     if input.requires_grad:
         raise RuntimeError("resize_: a tensor that requires a gradient keeps its shape")
     shape = lengths(sizes)
@@ -614,7 +626,13 @@ def resize_(input: Any, *sizes: Any) -> Any:
 
 
 def resize_as_(input: Any, other: Any) -> Any:
-    """The lengths of another tensor, in place, see :func:`resize_`."""
+    """The lengths of another tensor, in place, see :func:`resize_`.
+
+    Examples
+    --------
+    >>> torch.ones(4).resize_as_(torch.zeros(2, 2)).shape
+    torch.Size([2, 2])
+    """
     return resize_(input, other.array.shape)
 
 

@@ -610,12 +610,25 @@ METHODS |= {
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
-    """Tensors in the shape that all fit into."""
+    """Tensors in the shape that all fit into.
+
+    Examples
+    --------
+    >>> a, b = torch.broadcast_tensors(torch.zeros(3, 1), torch.zeros(2))
+    >>> a.shape
+    torch.Size([3, 2])
+    """
     return tuple(ours(t) for t in ops.broadcast_arrays(*tensors))
 
 
 def broadcast_shapes(*shapes: Any) -> Any:
-    """The shape that all fit into."""
+    """The shape that all fit into.
+
+    Examples
+    --------
+    >>> torch.broadcast_shapes((3, 1), (2,))
+    torch.Size([3, 2])
+    """
     return Size(np.broadcast_shapes(*(lengths((shape,)) for shape in shapes)))
 
 

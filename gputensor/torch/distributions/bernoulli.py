@@ -18,6 +18,11 @@ class Bernoulli(Distribution):
     probs : Tensor or float, optional
     logits : Tensor or float, optional
         Logarithms of the odds, in its stead.
+
+    Examples
+    --------
+    >>> torch.distributions.Bernoulli(0.25).mean
+    tensor(0.2500)
     """
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:

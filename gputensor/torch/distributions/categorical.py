@@ -18,6 +18,11 @@ class Categorical(Distribution):
         Divided by their sums.
     logits : Tensor of shape (..., classes), optional
         Their logarithms, but for a constant, in its stead.
+
+    Examples
+    --------
+    >>> torch.distributions.Categorical(torch.tensor([1.0, 3.0])).probs
+    tensor([0.2500, 0.7500])
     """
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:

@@ -23,6 +23,11 @@ class Distribution:
     ----------
     batch_shape : tuple of int
         Of the parameters: so many distributions that are independent.
+
+    Examples
+    --------
+    >>> isinstance(torch.distributions.Normal(0.0, 1.0), torch.distributions.Distribution)
+    True
     """
 
     def __init__(self, batch_shape: Any) -> None:

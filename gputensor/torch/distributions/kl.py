@@ -17,6 +17,12 @@ def kl_divergence(p: Any, q: Any) -> Any:
     ------
     NotImplementedError
         For others than Normal, Categorical and Bernoulli.
+
+    Examples
+    --------
+    >>> Normal = torch.distributions.Normal
+    >>> torch.distributions.kl_divergence(Normal(1.0, 1.0), Normal(0.0, 1.0))
+    tensor(0.5000)
     """
     kinds = {type(p), type(q)}
     if kinds == {Normal}:

@@ -14,6 +14,11 @@ class Normal(Distribution):
     Parameters
     ----------
     loc, scale : Tensor or float
+
+    Examples
+    --------
+    >>> torch.distributions.Normal(0.0, 1.0).log_prob(torch.tensor(0.0))
+    tensor(-0.9189)
     """
 
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:

@@ -14,6 +14,11 @@ class Uniform(Distribution):
     Parameters
     ----------
     low, high : Tensor or float
+
+    Examples
+    --------
+    >>> torch.distributions.Uniform(0.0, 4.0).mean
+    tensor(2.)
     """
 
     def __init__(self, low: Any, high: Any, validate_args: Any = None) -> None:
