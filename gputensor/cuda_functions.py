@@ -93,12 +93,12 @@ _DIVIDE = """
       if (c == 0 && d == 0) {
         out = T(a / fabs(c), b / fabs(c));
       } else {
-        auto ratio = d / c, scale = 1 / (c + d * ratio);
-        out = T((a + b * ratio) * scale, (b - a * ratio) * scale);
+        auto ratio = d / c, below = c + d * ratio;  // 1 / below may be flushed to 0
+        out = T((a + b * ratio) / below, (b - a * ratio) / below);
       }
     } else {
-      auto ratio = c / d, scale = 1 / (d + c * ratio);
-      out = T((a * ratio + b) * scale, (b * ratio - a) * scale);
+      auto ratio = c / d, below = d + c * ratio;
+      out = T((a * ratio + b) / below, (b * ratio - a) / below);
     }
 """
 
