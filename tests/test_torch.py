@@ -600,10 +600,10 @@ def test_layers_of_keras_and_of_the_engine_are_parts_of_a_module():
     assert model.train().inner.layers[2].training
     assert not model.eval().inner.layers[2].training
     x = torch.ones(8, 3)
-    expected = model(x).detach().numpy()
+    expected = model(x).detach().cpu().numpy()
     other = Mixed()
     other.load_state_dict(model.state_dict())
-    np.testing.assert_array_equal(other.eval()(x).detach().numpy(), expected)
+    np.testing.assert_array_equal(other.eval()(x).detach().cpu().numpy(), expected)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = model.inner.layers[0].weight.detach().numpy().copy()
     F.mse_loss(model(x), torch.zeros(8, 1)).backward()
@@ -615,11 +615,11 @@ def test_tensors_like_others_and_of_other_lengths():
     x = torch.arange(6.0).reshape(2, 3)
     assert x.new().shape == (0,)
     assert x.new(2, 5).shape == x.new(torch.Size((2, 5))).shape == (2, 5)
-    np.testing.assert_array_equal(x.double().new([1, 2]).numpy(), [1.0, 2.0])
-    np.testing.assert_array_equal(x.new().resize_as_(x).zero_().numpy(), np.zeros((2, 3)))
+    np.testing.assert_array_equal(x.double().new([1, 2]).cpu().numpy(), [1.0, 2.0])
+    np.testing.assert_array_equal(x.new().resize_as_(x).zero_().cpu().numpy(), np.zeros((2, 3)))
     same = x.clone()
     assert same.resize_(3, 2) is same
-    np.testing.assert_array_equal(same.numpy(), [[0, 1], [2, 3], [4, 5]])
-    np.testing.assert_array_equal(same.resize_(8).numpy(), [0, 1, 2, 3, 4, 5, 0, 0])
+    np.testing.assert_array_equal(same.cpu().numpy(), [[0, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(same.resize_(8).cpu().numpy(), [0, 1, 2, 3, 4, 5, 0, 0])
     with pytest.raises(RuntimeError, match="keeps its shape"):
         torch.ones(3, requires_grad=True).resize_(4)
