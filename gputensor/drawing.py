@@ -1,6 +1,5 @@
 """Drawings of the tape and of captured programs, as texts of SVG."""
 
-import html
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +168,8 @@ _FILLS = {
 
 def _drawn(boxes: list[_Box], title: str) -> Drawing:
     """SVG of boxes in rows: each below all that are above it."""
+    import html
+
     rows = _rows(boxes)
     width = max(sum(b.width for b in row) + _GAP * (len(row) - 1) for row in rows)
     width = max(width, _LETTER * 1.2 * len(title)) + 2 * _EDGE
@@ -242,6 +243,8 @@ def _edges(boxes: list[_Box]) -> Iterator[str]:
 
 
 def _shape_of(box: _Box) -> Iterator[str]:
+    import html
+
     fill = _FILLS.get(box.kind, "#ffffff")
     middle = box.x + box.width / 2
     yield f"<g><title>{html.escape(box.about)}</title>"

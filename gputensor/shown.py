@@ -1,6 +1,5 @@
 """What is shown to people: numbers with units, notices, and models as text and as HTML."""
 
-import html
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
@@ -127,6 +126,7 @@ class Shown:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
     """A table of HTML: the first column text, the others on the right."""
+    import html
 
     def line(cells: Sequence[Any], tag: str) -> str:
         sides = ["left"] + ["right"] * (len(cells) - 1)

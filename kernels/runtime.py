@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import itertools
 import os
 import signal
@@ -159,6 +158,8 @@ def _loop_folder(chosen: str) -> Path:
     It is named after the sources of all kernels: Numba compiles again where the file of a loop has
     changed, but would not know of an :class:`Inline` in another one.
     """
+    import hashlib
+
     files = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
     return (Path(chosen) if chosen else config.cache_dir() / "loops") / digest

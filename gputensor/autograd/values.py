@@ -1,6 +1,5 @@
 """What a tensor says of its array, and what it becomes outside: numbers, lists, other arrays."""
 
-import html
 from typing import Any
 
 import numpy as np
@@ -201,6 +200,8 @@ class Values(Attached):
 
     def _repr_html_(self) -> str:
         """The text and, where the numbers are left out, their range, in a notebook."""
+        import html
+
         array = backend.to_host(self.array)
         text = html.escape(repr(self))
         facts = f"shape {self.shape}, {self.dtype}, {self.device}, {self.nbytes:,} bytes"

@@ -5,7 +5,6 @@ import contextlib
 import os
 import pickle
 import queue
-import secrets
 import sys
 import threading
 import time
@@ -372,6 +371,7 @@ def init(timeout: float = 60.0, *, shard_state: bool = False) -> None:
 
 
 def _by_mpi(timeout: float) -> Group | None:
+    import secrets
     import socket
 
     from gputensor.distributed.mpi import Mpi

@@ -1,6 +1,5 @@
 """Models and optimizers that are the same on all ranks."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +129,8 @@ def own_numbers(group: Group, module: "Module") -> None:
 
     Dropout of equal masks on all ranks would be dropout of fewer masks.
     """
+    import hashlib
+
     same_numbers(group, module)
     if group.rank:
         for generator in _generators(module):

@@ -1,7 +1,6 @@
 """The base class of layers and models: a tree of parameters with a forward function."""
 
 import contextlib
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -91,6 +90,8 @@ class Module(Watched):
 
     def _check_name(self, name: str, setter: str) -> None:
         """Refuse a name that is a setting's misspelled, unless the library itself sets it."""
+        import difflib
+
         if setter.startswith("gputensor."):
             return
         settings = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]

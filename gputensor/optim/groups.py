@@ -1,6 +1,5 @@
 """Parameters of an optimizer that share its settings, and what each setting may be."""
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -102,6 +101,8 @@ _ELSEWHERE = {
 
 def right_name(name: str, names: "list[str] | tuple[str, ...]") -> str:
     """The one of `names` that is probably meant; an empty text if none is."""
+    import difflib
+
     if _ELSEWHERE.get(name) in names:
         return _ELSEWHERE[name]
     found = difflib.get_close_matches(name, names, 1, 0.6)

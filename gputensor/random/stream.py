@@ -1,6 +1,6 @@
 """The stream of random words, Philox4x32-10, and the place in it."""
 
-import secrets
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Self
@@ -33,7 +33,7 @@ class Stream:
 
     def __init__(self, seed: int | None = None) -> None:
         self._lock = threading.Lock()
-        self.manual_seed(secrets.randbits(63) if seed is None else seed)
+        self.manual_seed(int.from_bytes(os.urandom(8)) >> 1 if seed is None else seed)
 
     def __repr__(self) -> str:
         return f"Generator(seed={self._seed}, counter={self._counter})"
