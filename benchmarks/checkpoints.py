@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import gputensor as gt
+from gputensor.benchmarks import common
 
 _FIGURES = ("plain", "durable", "written", "call", "step")
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -143,7 +144,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=256, help="samples of a step")
     options.add_argument("--json", type=Path)
     args = options.parse_args()
-    results = {}
+    results: dict[Any, Any] = {"machine": common.machine(gt.Device("cpu"))}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for size in args.size:
             place = Path(folder) / str(size)

@@ -14,7 +14,6 @@ own. Of the time that the sums add to a rank, what its main thread does not spen
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -149,7 +148,10 @@ def main() -> None:
     if args.work:
         work(args.work[0], int(args.work[1]))
         return
-    report = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    from gputensor import Device
+    from gputensor.benchmarks import common
+
+    report = {"machine": common.machine(Device("cpu"))}
     cases = [(kind, batch) for kind in ("dense", "convolutional") for batch in (256, 1024)]
     found = []
     for kind, batch in cases:
