@@ -475,11 +475,14 @@ def _ending_all(made: Group, before: Callable[..., Any]) -> Callable[..., None]:
     """What is done about an error that nobody caught: the others would wait for this rank."""
 
     def hook(kind: Any, error: Any, trace: Any) -> None:
-        sys.stderr.write(f"gputensor.distributed: rank {made.rank} ends with an error.\n")
+        text = traceback.format_exception_only(kind, error)[-1].strip()
+        # At once, and first: another rank's end may cut off the rest.
+        sys.stderr.write(f"gputensor.distributed: rank {made.rank} ends with an error: {text}\n")
+        sys.stderr.flush()
         before(kind, error, trace)
         sys.stdout.flush()
         sys.stderr.flush()
-        made._watch.end(traceback.format_exception_only(kind, error)[-1].strip())
+        made._watch.end(text)
         time.sleep(0.5)  # in which a launcher passes on what was written, before it ends all
         for engine in (made._device, made._host):
             if engine is not None:
