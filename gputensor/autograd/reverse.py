@@ -87,11 +87,7 @@ def sum_to(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     """Sum a gradient over the axes that `shape` was broadcast along."""
     if not shape:
         return xp.sum(g)
-    extra = len(g.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
-    )
-    if axes:
+    if axes := backend.broadcast_axes(g.shape, shape):
         g = xp.sum(g, axis=axes, keepdims=True)
     return xp.reshape(g, shape)
 

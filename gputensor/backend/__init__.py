@@ -18,7 +18,7 @@ from gputensor.backend.devices import (
     on_cpu,
     on_device_of,
 )
-from gputensor.backend.layout import in_c_order, in_order
+from gputensor.backend.layout import broadcast_axes, in_c_order, in_order
 from gputensor.backend.lines import is_library, place, user_frame, user_line, warn_user
 from gputensor.backend.modes import (
     Array,
@@ -53,6 +53,7 @@ __all__ = [
     "Device",
     "FollowDevice",
     "Namespace",
+    "broadcast_axes",
     "capturing",
     "cuda_status",
     "default_device",

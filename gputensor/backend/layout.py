@@ -50,3 +50,10 @@ def order_of_axes(layouts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) ->
 def in_c_order(x: Array) -> Array:
     """The array, its elements in C's order in memory: a copy where they are not."""
     return x if x.flags.c_contiguous else x.copy("C")
+
+
+def broadcast_axes(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes of `shape` that an operand of the shape `to` was broadcast along."""
+    extra = len(shape) - len(to)
+    ones = (i + extra for i, n in enumerate(to) if n == 1 and shape[i + extra] != 1)
+    return (*range(extra), *ones)

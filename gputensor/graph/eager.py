@@ -302,8 +302,5 @@ def _sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> dict[str, Any] | Non
     """Options of the sum over the axes that an operand was broadcast along; None if it was not."""
     if shape == to:
         return None
-    extra = len(shape) - len(to)
-    ones = tuple(i + extra for i, n in enumerate(to) if n == 1 and shape[i + extra] != 1)
-    if not to or extra:
-        return {"axis": (*range(extra), *ones)}
-    return {"axis": ones, "keepdims": True}
+    kept = {"keepdims": True} if to and len(to) == len(shape) else {}
+    return {"axis": backend.broadcast_axes(shape, to), **kept}

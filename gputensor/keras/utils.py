@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import config
+from gputensor import config, files
 from gputensor.errors import DatasetError, DTypeError, LabelError
 from gputensor.random import manual_seed
 
@@ -431,9 +432,7 @@ def get_file(
     if force_download or not file.exists() or (wanted and _digest(file, kind) != wanted):
         file.parent.mkdir(parents=True, exist_ok=True)
         content = download(origin, set()).getvalue()
-        temporary = file.with_name(f"{file.name}.{os.urandom(4).hex()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
+        files.write(file, content)
         if wanted and (found := _digest(file, kind)) != wanted:
             file.unlink()
             raise DatasetError(f"{origin}: its hash is {found}, expected {wanted}")
@@ -443,11 +442,9 @@ def get_file(
 
 
 def _digest(file: Path, kind: str) -> str:
-    digest = hashlib.new(kind, usedforsecurity=False)
     with open(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        found = hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False))
+    return found.hexdigest()
 
 
 _ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar", ".zip")
@@ -463,11 +460,8 @@ def _unpacked(file: Path, kind: str | None) -> Path:
     name = next((file.name.removesuffix(e) for e in _ENDINGS if file.name.endswith(e)), None)
     folder = file.with_name(f"{file.name}_extracted" if name is None else name)
     if not folder.exists():
-        if found == "zip":
-            zipfile.ZipFile(file).extractall(folder)
-        else:
-            with tarfile.open(file) as archive:
-                archive.extractall(folder, filter="data")
+        options: dict[str, Any] = {} if found == "zip" else {"filter": "data"}
+        shutil.unpack_archive(file, folder, found, **options)
     return folder
 
 

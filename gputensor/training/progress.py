@@ -92,10 +92,6 @@ class Progress:
         self._history = history
         self._told: CallbackList = told
 
-    def _gathering(self) -> dict[str, Any]:
-        """Metrics that gather by themselves, by name."""
-        return dict(self._measures.gathered)
-
     def _stateful(self) -> list[tuple[str, Any]]:
         """Layers that begin a batch with the states after the last, which are no weights."""
         return [(n, m) for n, m in self._model.named_modules() if getattr(m, "stateful", False)]
@@ -106,7 +102,7 @@ class Progress:
             "sums": self._sums.values.array,
             "gathered": {
                 label: [*getattr(metric, "variables", ()), *getattr(metric, "_coming", ())]
-                for label, metric in self._gathering().items()
+                for label, metric in self._measures.gathered
             },
             "stateful": {name: layer.states for name, layer in self._stateful()},
         }
@@ -140,7 +136,7 @@ class Progress:
         ValueError
             If loss, metrics or data are others. Nothing is changed then.
         """
-        gathered = self._gathering()
+        gathered = dict(self._measures.gathered)
         # One alone saves at the end of an epoch, where sums begin anew.
         own = state["ranks"][rank() if len(state["ranks"]) > 1 else 0]
         theirs = [*state["measures"], *own["gathered"]]

@@ -8,6 +8,7 @@ from gputensor import nn
 from gputensor.autograd import Tensor
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.layers.channels import Channeled
+from gputensor.keras.random import dropout
 from gputensor.keras.regularizers import L1L2
 from gputensor.ops.choices import where
 from gputensor.ops.creation import ones
@@ -87,10 +88,7 @@ class Dropout(_Noise):
         """`x` with elements dropped while training."""
         if not self.training or not self.rate:
             return x
-        if self.noise_shape is None:
-            return self._dropped(x)
-        sizes = [n if m is None else m for m, n in zip(self.noise_shape, x.shape, strict=True)]
-        return multiply(x, self._dropped(ones(tuple(sizes), dtype=x.dtype, device=x.device)))
+        return dropout(x, self.rate, self.noise_shape, self._generator)
 
 
 class SpatialDropout1D(_Noise):
@@ -107,7 +105,7 @@ class SpatialDropout1D(_Noise):
         if not self.training or not self.rate:
             return x
         shape = (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])
-        return multiply(x, self._dropped(ones(shape, dtype=x.dtype, device=x.device)))
+        return dropout(x, self.rate, shape, self._generator)
 
 
 class SpatialDropout2D(Channeled, SpatialDropout1D):

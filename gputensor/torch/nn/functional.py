@@ -7,9 +7,8 @@ from gputensor import linalg, ops
 from gputensor.nn import functional as engine
 from gputensor.nn.attention import scaled_dot_product_attention as _attention
 from gputensor.torch.creation import one_hot
-from gputensor.torch.inplace import take_place
 from gputensor.torch.nn.activations import FUNCTIONS as ACTIVATIONS
-from gputensor.torch.nn.layers import channel_dropout, embedding, pad
+from gputensor.torch.nn.layers import dropout, dropout2d, embedding, pad
 from gputensor.torch.nn.losses import FUNCTIONS as LOSSES
 from gputensor.torch.nn.more_layers import FUNCTIONS as MORE
 from gputensor.torch.tensor import ours
@@ -60,30 +59,6 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     torch.Size([2, 4])
     """
     return ours(engine.dense(input, ops.permute_dims(weight, (1, 0)), bias))
-
-
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Zeros at random, of probability `p`; what is left is scaled up.
-
-    Examples
-    --------
-    >>> sorted(set(torch.nn.functional.dropout(torch.ones(100), 0.5).tolist()))
-    [0.0, 2.0]
-    """
-    made = ours(engine.dropout(input, p, training))
-    return take_place("dropout", input, made) if inplace else made
-
-
-def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Whole channels set to zero at random.
-
-    Examples
-    --------
-    >>> torch.nn.functional.dropout2d(torch.ones(2, 3, 4, 4), 0.5, training=False).shape
-    torch.Size([2, 3, 4, 4])
-    """
-    made = channel_dropout(input, p, training)
-    return take_place("dropout", input, made) if inplace else made
 
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:

@@ -171,6 +171,34 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Zeros at random, of probability `p`; what is left is scaled up.
+
+    Examples
+    --------
+    >>> sorted(set(torch.nn.functional.dropout(torch.ones(100), 0.5).tolist()))
+    [0.0, 2.0]
+    """
+    made = ours(engine_functional.dropout(input, p, training))
+    return take_place("dropout", input, made) if inplace else made
+
+
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Whole channels set to zero at random.
+
+    Examples
+    --------
+    >>> torch.nn.functional.dropout2d(torch.ones(2, 3, 4, 4), 0.5, training=False).shape
+    torch.Size([2, 3, 4, 4])
+    """
+    made = input
+    if training and p:
+        shape = (*input.array.shape[:2], *(1,) * (input.array.ndim - 2))
+        ones = ops.ones(shape, dtype=input.array.dtype, device=input.device)
+        made = ours(ops.multiply(input, engine_functional.dropout(ones, p)))
+    return take_place("dropout", input, made) if inplace else made
+
+
 class Dropout(Module):
     """Zeros at random while training, of probability `p`; what is left is scaled up.
 
@@ -191,23 +219,10 @@ class Dropout(Module):
 
     def forward(self, input: Any) -> Any:
         """`input` with elements dropped while ``training``."""
-        made = self._dropped(input)
-        return take_place("dropout", input, made) if self.inplace else made
-
-    def _dropped(self, input: Any) -> Any:
-        return ours(engine_functional.dropout(input, self.p, self.training))
+        return dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
-
-
-def channel_dropout(input: Any, p: float, training: bool) -> Any:
-    """Whole channels, the second axis, set to zero at random."""
-    if not training or not p:
-        return input
-    shape = (*input.array.shape[:2], *(1,) * (input.array.ndim - 2))
-    ones = ops.ones(shape, dtype=input.array.dtype, device=input.device)
-    return ours(ops.multiply(input, engine_functional.dropout(ones, p)))
 
 
 class Dropout1d(Dropout):
@@ -219,8 +234,9 @@ class Dropout1d(Dropout):
     torch.Size([8, 4, 5])
     """
 
-    def _dropped(self, input: Any) -> Any:
-        return channel_dropout(input, self.p, self.training)
+    def forward(self, input: Any) -> Any:
+        """`input` with channels dropped while ``training``."""
+        return dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(Dropout1d):

@@ -21,9 +21,12 @@ __all__ = [
 ]
 
 
-def _gradients(parameters: Any) -> list[Any]:
-    listed = [parameters] if isinstance(parameters, Engine) else parameters
-    return [g for g in (p.grad for p in listed) if g is not None]
+def _listed(parameters: Any) -> list[Any]:
+    return [parameters] if isinstance(parameters, Engine) else list(parameters)
+
+
+def _gradients(parameters: list[Any]) -> list[Any]:
+    return [g for g in (p.grad for p in parameters) if g is not None]
 
 
 def clip_grad_norm_(
@@ -45,7 +48,7 @@ def clip_grad_norm_(
     >>> x.grad
     tensor([0.6000, 0.8000])
     """
-    listed = [parameters] if isinstance(parameters, Engine) else list(parameters)
+    listed = _listed(parameters)
     rows = _rows(listed) if norm_type == 2 and not error_if_nonfinite else []
     if rows:
         return _clip_rows(rows, float(max_norm))
@@ -110,7 +113,7 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     tensor([6., 7.])
     """
     with no_grad():
-        for g in _gradients(parameters):
+        for g in _gradients(_listed(parameters)):
             g[...] = ops.clip(g, -float(clip_value), float(clip_value))
 
 
