@@ -336,7 +336,9 @@ def seed_gradient(out: Tensor, gradient: Tensor | None) -> Array:
                 "example with gt.abs or gt.real"
             )
         with backend.on_device_of(out.array):
-            return backend.namespace(out.array).ones(out.shape, out.dtype)
+            one = backend.namespace(out.array).empty(out.shape, out.dtype)  # quicker than `ones`
+            one.fill(1)
+            return one
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradient must be a Tensor, got {type(gradient).__name__}")
     if gradient.shape != out.shape:

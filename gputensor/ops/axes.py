@@ -27,6 +27,8 @@ def count_of(shape: tuple[int, ...], axis: Axis) -> int:
 
 def kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """Shape that a reduction over `axis` has with ``keepdims=True``."""
+    if axis is None:
+        return (1,) * len(shape)
     axes = axes_of(shape, axis)
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
