@@ -11,6 +11,7 @@ transposed operands, which are a flag of the call, nor rows that lie apart (its 
 """
 
 import contextlib
+import ctypes
 import functools
 import importlib
 import itertools
@@ -30,6 +31,7 @@ __all__ = [
     "Kind",
     "current_handle",
     "folded",
+    "give_threads",
     "host_matmul",
     "kind_of",
     "load_bindings",
@@ -63,6 +65,24 @@ def _openblas() -> Any:
     threadpoolctl = importlib.import_module("threadpoolctl")
     found = threadpoolctl.ThreadpoolController().select(internal_api="openblas").lib_controllers
     return next((lib for lib in found if "numpy" in lib.filepath), found[0] if found else None)
+
+
+def give_threads(address: int) -> None:
+    """Have NumPy's OpenBLAS use threads of ours, instead of its own.
+
+    Parameters
+    ----------
+    address : int
+        Of a function as its ``openblas_set_threads_callback_function`` takes it.
+    """
+    library = _openblas()
+    if library is None or library.get_num_threads() < 2:
+        return
+    for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64", "_64_")):
+        name = f"{prefix}openblas_set_threads_callback_function{suffix}"
+        if hasattr(library.dynlib, name):
+            getattr(library.dynlib, name)(ctypes.c_void_p(address))
+            return
 
 
 @contextlib.contextmanager

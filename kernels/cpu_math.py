@@ -20,7 +20,8 @@ __all__ = ["erf", "erfc_and_exp", "exp", "row_max"]
 
 def _exp32(x):  # type: ignore[no-untyped-def]
     f = np.float32
-    c = f(-104.0) if x < f(-104.0) else x
+    low = x < f(-104.0)  # the result is 0, which a product would come to slowly, by subnormals
+    c = f(0.0) if low else x
     c = f(89.0) if c > f(89.0) else c
     n = np.floor(c * f(1.44269504) + f(0.5))
     r = c - n * f(0.693359375) + n * f(2.12194440e-4)
@@ -36,11 +37,13 @@ def _exp32(x):  # type: ignore[no-untyped-def]
     h = k >> np.int32(1)
     a = np.int32((h + 127) << 23).view(np.float32)
     b = np.int32((k - h + 127) << 23).view(np.float32)
-    return x if x != x else y * a * b
+    y = f(0.0) if low else y * a * b
+    return x if x != x else y
 
 
 def _exp64(x):  # type: ignore[no-untyped-def]
-    c = -746.0 if x < -746.0 else x
+    low = x < -746.0
+    c = 0.0 if low else x
     c = 710.0 if c > 710.0 else c
     n = np.floor(c * 1.4426950408889634 + 0.5)
     r = c - n * 0.693145751953125 - n * 1.4286068203094172e-6
@@ -61,7 +64,8 @@ def _exp64(x):  # type: ignore[no-untyped-def]
     h = k >> np.int64(1)
     a = np.int64((h + 1023) << 52).view(np.float64)
     b = np.int64((k - h + 1023) << 52).view(np.float64)
-    return x if x != x else y * a * b
+    y = 0.0 if low else y * a * b
+    return x if x != x else y
 
 
 # The maximum of floating point numbers is not vectorized, for the sake of NaN; that of integers is.

@@ -43,12 +43,14 @@ def _pool_loop(start, stop, x, out, kh, kw, sh, sw, dh, dw, top, left):  # type:
 
 
 @Loop.exact
-def _back_loop(start, stop, g, x, y, out, kh, kw, sh, sw, dh, dw, top, left):  # type: ignore[no-untyped-def]
+def _back_loop(  # type: ignore[no-untyped-def]
+    start, stop, g, x, y, out, scratch, kh, kw, sh, sw, dh, dw, top, left
+):
     _, high, wide, channels = x.shape
     _, oh, ow, _ = g.shape
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    done = np.empty(channels, x.dtype)
     for n in range(start, stop):
+        done = scratch[n]
         for i in range(oh):
             for j in range(ow):
                 part, best = g[n, i, j], y[n, i, j]
@@ -85,7 +87,8 @@ def _backward_on_cpu(
 ) -> Array:
     found = np.zeros(x.shape, x.dtype)
     grain = _GRAIN * len(x) // x.size + 1
-    split(_back_loop, len(x), grain, g, x, y, found, *window, *stride, *dilation, *before)
+    scratch = np.empty((len(x), x.shape[3]), x.dtype)
+    split(_back_loop, len(x), grain, g, x, y, found, scratch, *window, *stride, *dilation, *before)
     return found
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from gputensor import blas, config
 from gputensor.backend import Array, is_narrow, namespace
+from gputensor.kernels import pool
 from gputensor.shown import notice
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "LOOP_FLOATS",
     "Inline",
     "Loop",
+    "is_native",
     "narrow",
     "negligible",
     "number_or_array",
@@ -32,6 +34,7 @@ __all__ = [
     "power_of_two",
     "shared",
     "split",
+    "spread",
     "squares_fit",
     "undone",
     "widen",
@@ -212,6 +215,9 @@ class Loop:
     ) -> None:
         self._function = function
         self._fastmath = set(fastmath)
+        # Numba counts references to arrays only where it must: parts that run side by side would
+        # take the counts from each other, for each row that they look at.
+        self._counting = False
         functools.update_wrapper(self, function)
 
     @classmethod
@@ -221,18 +227,18 @@ class Loop:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
-        with _uninterrupted():
-            made = self._made()
-            made.compile = _uninterrupted()(made.compile)
-        return made
+        return self._made(_with_inlines(self._function))
 
-    def _made(self) -> Any:
+    @functools.cached_property
+    def _launch(self) -> Callable[..., int]:
+        return self._made(pool.launcher(self._compiled))
+
+    @_uninterrupted()
+    def _made(self, function: Callable[..., Any]) -> Any:
         import numba
 
-        jit = functools.partial(
-            numba.njit, nogil=True, error_model="numpy", fastmath=self._fastmath
-        )
-        function = _with_inlines(self._function)
+        options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
+        jit = functools.partial(numba.njit, **options, _nrt=self._counting)
         with _compiling:
             before = numba.config.CACHE_DIR
             folder = _loop_folder(before)
@@ -245,15 +251,53 @@ class Loop:
                 compiled = jit()(function)
             finally:
                 numba.config.CACHE_DIR = before
+        compiled.compile = _uninterrupted()(compiled.compile)
         return compiled
 
+    def _counted(self, error: Exception) -> None:
+        """Have references counted, which a loop needs that makes arrays; if that was the error."""
+        if self._counting or not type(error).__module__.startswith("numba."):
+            raise error
+        self._counting = True
+        for name in ("_compiled", "_launch"):
+            vars(self).pop(name, None)
+
     def __call__(self, *args: Any) -> Any:
-        return self._compiled(*args)
+        try:
+            return self._compiled(*args)
+        except Exception as error:
+            self._counted(error)
+            return self._compiled(*args)
+
+    def in_parts(self, length: int, parts: int, *args: Any) -> None:
+        """Run the loop over ``range(length)``, so many parts of it side by side."""
+        if not is_native():
+            spread(self, _parts(length, parts, *args))
+            return
+        try:
+            done = self._launch(length, parts, args)
+        except Exception as error:
+            self._counted(error)
+            done = self._launch(length, parts, args)
+        if not done:
+            self(0, length, *args)
 
 
 @functools.cache
 def _threads() -> int:
-    return config.cpu_threads()
+    return min(config.cpu_threads(), pool.MOST)
+
+
+@functools.cache
+def is_native() -> bool:
+    """Whether parts of loops run on threads of :mod:`gputensor.kernels.pool`.
+
+    Then NumPy's products do, too.
+    """
+    address = pool.start(_threads())
+    if address:
+        blas.give_threads(address)
+    return address != 0
 
 
 @functools.cache
@@ -271,8 +315,9 @@ if hasattr(os, "register_at_fork"):
 def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
     """Run ``loop(start, stop, *args)`` over ``range(length)``, in parts of `grain` or more.
 
-    The parts go to a few threads that sleep when idle. Threads that spin, as OpenMP's do, would
-    take the cores from the matrix products in between.
+    The parts go to threads that are also those of NumPy's products, see
+    :mod:`gputensor.kernels.pool`; where these cannot be had, to Python's, which sleep when idle:
+    threads that spin would take the cores from the products in between.
 
     Examples
     --------
@@ -289,22 +334,26 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
     parts = min(_threads(), length // grain) if length >= 2 * grain else 1
     if parts == 1 or _here.alone:
         loop(0, length, *args)
-        return
-    _spread(loop, length, parts, *args)
+    else:
+        loop.in_parts(length, parts, *args)
 
 
-def _spread(run: Callable[..., Any], length: int, parts: int, *args: Any) -> None:
-    """Run ``run(start, stop, *args)`` for each of so many parts of ``range(length)``."""
-    bounds = [length * i // parts for i in range(parts + 1)]
-    rest = [
-        _pool().submit(run, start, stop, *args) for start, stop in itertools.pairwise(bounds[1:])
-    ]
+def spread(run: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Results of calls with these arguments, side by side on Python's threads."""
+    rest = [_pool().submit(run, *args) for args in calls[1:]]
     try:
-        run(bounds[0], bounds[1], *args)
+        first = run(*calls[0])
     finally:
         failed = [part.exception() for part in rest]  # which waits for them
     for error in filter(None, failed):
         raise error
+    return [first, *(part.result() for part in rest)]
+
+
+def _parts(length: int, parts: int, *args: Any) -> list[tuple[Any, ...]]:
+    """Arguments of a function of `start`, `stop` and others, for parts of ``range(length)``."""
+    bounds = [length * i // parts for i in range(parts + 1)]
+    return [(start, stop, *args) for start, stop in itertools.pairwise(bounds)]
 
 
 class _Here(threading.local):
@@ -333,7 +382,7 @@ def shared(work: Callable[[int, int], None], length: int) -> None:
         work(0, length)
         return
     with blas.one_thread():
-        _spread(alone, length, parts)
+        spread(alone, _parts(length, parts))
 
 
 def negligible(array: Array) -> float:

@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from scipy import special
 
 from gputensor.kernels import Loop, cpu_math, runtime
@@ -130,52 +133,163 @@ def test_loops_work_where_nothing_can_be_cached(monkeypatch):
     np.testing.assert_allclose(out, [1, math.e])
 
 
-@pytest.mark.parametrize("length", [1, 5, 6, 100])
-def test_parts_cover_the_range_once(length, monkeypatch):
+@pytest.fixture(params=["native", "python"])
+def three(request, monkeypatch):
+    """Three threads, of the pool and of Python."""
     monkeypatch.setattr(runtime, "_threads", lambda: 3)
+    if request.param == "native" and not runtime.is_native():
+        pytest.skip("there is no pool on this system")
+    if request.param == "python":
+        monkeypatch.setattr(runtime, "is_native", lambda: False)
     runtime._pool.cache_clear()
-    seen = np.zeros(length, int)
+    yield
+    runtime._pool.cache_clear()
 
-    def count(start, stop, array):
-        assert stop - start >= 3 or length < 6
-        array[start:stop] += 1
 
-    runtime.split(count, length, 3, seen)
+@Loop
+def counted(start, stop, seen, lengths):
+    for i in range(start, stop):
+        seen[i] += 1
+        lengths[i] = stop - start
+
+
+@pytest.mark.parametrize("length", [1, 5, 6, 100])
+def test_parts_cover_the_range_once(three, length):
+    seen, lengths = np.zeros(length, int), np.zeros(length, int)
+    runtime.split(counted, length, 3, seen, lengths)
     np.testing.assert_array_equal(seen, 1)
-    runtime._pool.cache_clear()
+    assert lengths.min() >= min(3, length)
+    assert lengths.max() < length or length < 6
 
 
-def test_an_error_in_a_part_is_raised(monkeypatch):
-    monkeypatch.setattr(runtime, "_threads", lambda: 2)
-    runtime._pool.cache_clear()
+@pytest.mark.parametrize("value", [True, None, np.float32(2.5), 7])
+def test_a_loop_in_parts_takes_what_a_loop_takes(three, value):
+    @Loop
+    def filled(start, stop, out, value):
+        for i in range(start, stop):
+            out[i] = 0 if value is None else value
 
+    out, whole = np.ones(90), np.ones(90)
+    runtime.split(filled, 90, 30, out, value)
+    filled(0, 90, whole, value)
+    np.testing.assert_array_equal(out, whole)
+    np.testing.assert_array_equal(out, 0 if value is None else value)
+    runtime.split(filled, 45, 15, out[::-2], 9.0)  # with gaps, backwards
+    np.testing.assert_array_equal(out[1::2], 9)
+    assert (out[::2] == whole[::2]).all()
+
+
+def test_a_loop_may_make_arrays(three):
+    @Loop
+    def totals(start, stop, x, out):
+        row = np.empty(3)
+        for i in range(start, stop):
+            row[:] = x[i]
+            out[i] = row.sum()
+
+    x, out = np.arange(20.0), np.empty(20)
+    runtime.split(totals, 20, 2, x, out)
+    np.testing.assert_array_equal(out, 3 * x)
+
+
+def test_what_numba_refuses_is_raised(three):
+    import numba
+
+    @Loop
+    def wrong(start, stop, x):
+        x.no_such_thing()
+
+    for _ in range(2):
+        with pytest.raises(numba.errors.TypingError, match="no_such_thing"):
+            runtime.split(wrong, 10, 1, np.ones(10))
+        with pytest.raises(numba.errors.TypingError, match="no_such_thing"):
+            wrong(0, 10, np.ones(10))
+
+
+def test_an_error_in_a_part_is_raised():
     def fail(start, stop):
         if start:
             raise ZeroDivisionError("in the second part")
 
     with pytest.raises(ZeroDivisionError, match="second"):
-        runtime.split(fail, 10, 1)
-    runtime._pool.cache_clear()
+        runtime.spread(fail, [(0, 1), (1, 2)])
+
+
+@Loop
+def increased(start, stop, source, target):
+    for i in range(start, stop):
+        target[i] = source[i] + 1
+
+
+def test_jobs_of_several_callers_do_not_mix(three):
+    """Of those that come at once one has the threads, and the others do their work themselves."""
+
+    def caller(k):
+        x, out = np.full(5000, float(k)), np.empty(5000)
+        for _ in range(300):
+            runtime.split(increased, 5000, 100, x, out)
+            runtime.split(increased, 5000, 100, out, x)
+        return (x == k + 600).all()
+
+    with ThreadPoolExecutor(4) as callers:
+        assert all(callers.map(caller, range(4)))
+
+
+def test_products_and_loops_share_the_threads(three):
+    """From several callers, after a pause in which threads fall asleep, and with more of them."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 5, (300, 300)).astype(np.float64) for _ in range(2))
+    right = a.astype(int) @ b.astype(int)
+
+    def caller(pause):
+        x, out = np.zeros(3000), np.empty(3000)
+        for k in range(40):
+            if not np.array_equal(a @ b, right):
+                return False
+            runtime.split(increased, 3000, 100, x, out)
+            x, out = out, x
+            if k % 20 == 0:
+                time.sleep(pause)
+        return bool((x == 40).all())
+
+    with ThreadPoolExecutor(3) as callers:
+        assert all(callers.map(caller, [0.0, 0.01, 0.05]))
+    with threadpoolctl.threadpool_limits(5):
+        assert np.array_equal(a @ b, right)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_has_threads_of_its_own(monkeypatch):
-    monkeypatch.setattr(runtime, "_threads", lambda: 2)
-    runtime._pool.cache_clear()
+def test_a_forked_child_has_threads_of_its_own(three):
     x, out = np.ones(100), np.empty(100)
-
-    def fill(start, stop, source, target):
-        target[start:stop] = source[start:stop] + 1
-
-    runtime.split(fill, 100, 1, x, out)
+    a = np.ones((300, 300))
+    runtime.split(increased, 100, 1, x, out)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of forking a process with threads, ours and JAX's
         child = os.fork()
     if child == 0:
-        runtime.split(fill, 100, 1, out, x)
-        os._exit(0 if (x == 3).all() else 1)
+        runtime.split(increased, 100, 1, out, x)
+        os._exit(0 if (x == 3).all() and (a @ a == 300).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    runtime._pool.cache_clear()
+
+
+def test_a_process_ends_while_threads_look_for_work():
+    text = """
+import numpy as np, gputensor as gt
+@gt.kernels.Loop
+def doubled(start, stop, x, out):
+    for i in range(start, stop):
+        out[i] = 2 * x[i]
+x, out = np.ones(1000), np.empty(1000)
+gt.kernels.split(doubled, 1000, 10, x, out)
+print(out.sum(), (np.ones((500, 500)) @ np.ones((500, 500))).sum())
+"""
+    environment = os.environ | {"GPUTENSOR_THREADS": "4"}
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", text], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["2000.0", "125000000.0"]
 
 
 def test_ctrl_c_waits_until_a_loop_is_compiled(monkeypatch):

@@ -184,12 +184,17 @@ class Primitive:
     reference : callable, optional
         ``reference(xp, *operands, **attrs)``, the same mathematics in namespace operations, for
         fused operations whose rules cannot be differentiated again. Then all operands are kept.
+    add_to : callable, optional
+        ``add_to(total, g, **attrs)``, for an operation with one operand that takes a part of it:
+        add the gradient to `total`, of the operand's shape, in place, as the rule would with
+        zeros around it; false if that cannot be done. What the rule returns is then new memory.
     elementwise : bool
         Whether an element of the result depends on the elements of the operands at its place alone.
         Then the order of axes in memory is that of the operands on both devices.
     """
 
     __slots__ = (
+        "add_to",
         "bound",
         "joint",
         "keep",
@@ -211,6 +216,7 @@ class Primitive:
         vjp: tuple[Rule | None, ...] | Rule | None = None,
         *,
         reference: Callable[..., Any] | None = None,
+        add_to: Callable[..., bool] | None = None,
         elementwise: bool = False,
     ) -> None:
         PRIMITIVES[name] = self
@@ -218,6 +224,7 @@ class Primitive:
         self.bound = _Bound(name, forward, elementwise)
         self.vjp = vjp
         self.reference = reference
+        self.add_to = add_to
         self.joint = callable(vjp)
         self.rules: tuple[Rule | None, ...] = vjp if isinstance(vjp, tuple) else ()
         self.rules_of = _Rules(self.rules, elementwise)

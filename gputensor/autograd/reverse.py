@@ -235,9 +235,13 @@ class _Pass:
             pass
         # Calls without loops and unpacking are much the quickest, and most rules need none.
         elif attrs or len(saved) > 2:
+            if primitive.add_to is not None and self._added(primitive.add_to, parents[0], g, attrs):
+                return
             for rule, parent in zip(rules, parents, strict=True):
                 if parent is not None:
                     self._add(xp, parent, rule(xp, g, out, *saved, **attrs))  # type: ignore[misc]
+                    if primitive.add_to is not None:
+                        self._summed.add(parent)
         elif len(saved) == 2:
             p, q = parents
             x, y = saved
@@ -280,6 +284,12 @@ class _Pass:
         if totals is not None:
             self._put(totals)
         return totals is not None
+
+    def _added(self, add_to: Any, parent: Any, g: Array, attrs: dict[str, Any]) -> bool:
+        """Whether a part's gradient was added, in place, to that of what it is a part of."""
+        if parent not in self._summed or g.dtype.itemsize == 2 or self._watched:
+            return False
+        return bool(add_to(self.gradients[parent], g, **attrs))
 
     def _add(self, xp: Any, parent: Node | Leaf, part: Any) -> None:
         """Add to the gradient of an entry what comes from one of its children."""

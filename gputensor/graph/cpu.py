@@ -22,7 +22,6 @@ from gputensor.graph.interpret import array_at, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, dense_strides
 from gputensor.graph.layout import CONSTANTS, SCRATCH, Layout, address_of, aligned, takes_out
 from gputensor.graph.steps import is_sum, steps_of
-from gputensor.kernels.runtime import _pool as thread_pool
 
 __all__ = ["Program"]
 
@@ -145,7 +144,7 @@ class Program:
             self._names[f"c{i}"] = address_of(code)
         self._names |= {
             "run": loops.driver(),
-            "share": _share,
+            "share": loops.share,
             "report": self._code.report,
             "objects": self._layout.objects,
             "bases": self._layout.bases,
@@ -238,15 +237,6 @@ class Program:
         if isinstance(result, (tuple, list)):
             return f"({''.join(self._targets(item, numbers) + ', ' for item in result)})"
         return "_"
-
-
-def _share(codes: tuple[int, ...], bases: Any, objects: Any, known: int) -> int:
-    """Run groups side by side, each on a thread."""
-    run = loops.driver()
-    rest = [thread_pool().submit(run, code, 1, bases, objects, known) for code in codes[1:]]
-    found: int = run(codes[0], 1, bases, objects, known)
-    others = [part.result() for part in rest]  # which waits for each
-    return next(filter(None, [found, *others]), 0)
 
 
 def _under(errors: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:

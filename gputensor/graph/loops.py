@@ -11,16 +11,16 @@ The driver is some instructions of LLVM, compiled once by llvmlite, which comes 
 
 import ctypes
 import functools
-import importlib.util
 import platform
-import sys
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["NOTED", "Loop", "driver", "find", "find_cast", "find_choice", "usable"]
+from gputensor.kernels import machine_code, pool
+from gputensor.kernels.runtime import is_native, spread
+
+__all__ = ["NOTED", "Loop", "driver", "find", "find_cast", "find_choice", "share", "usable"]
 
 
 class Loop(NamedTuple):
@@ -363,6 +363,28 @@ done:
 }
 """
 
+# The driver as a part of a job of :mod:`gputensor.kernels.pool`: what it gives takes the place of
+# the code's address among the words that it is told.
+_PART = """
+define void @driver_part(i64 %index, i8* %argument) {
+  %words = bitcast i8* %argument to i64*
+  %p1 = getelementptr i64, i64* %words, i64 1
+  %p2 = getelementptr i64, i64* %words, i64 2
+  %place = add i64 %index, 3
+  %p3 = getelementptr i64, i64* %words, i64 %place
+  %bases = load i64, i64* %words
+  %objects = load i64, i64* %p1
+  %known = load i64, i64* %p2
+  %code = load i64, i64* %p3
+  %bases_at = inttoptr i64 %bases to i64*
+  %objects_at = inttoptr i64 %objects to i64*
+  %code_at = inttoptr i64 %code to i64*
+  %found = call i64 @driver(i64* %code_at, i64 1, i64* %bases_at, i64* %objects_at, i64 %known)
+  store i64 %found, i64* %p3
+  ret void
+}
+"""
+
 # The exceptions that floating-point operations met since they were cleared, which the driver does
 # first: others leave theirs, as products of matrices do; bits as of NOTED. On
 # x86 both units have some: C's feraiseexcept, which NumPy's loops call, sets those of the old one.
@@ -412,37 +434,19 @@ _MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
 _BITS = {"x86_64": (1, 4, 8, 16), "aarch64": (1, 2, 4, 8)}.get(_MACHINE, ())
 NOTED = dict(zip(("invalid", "divide", "over", "under"), _BITS, strict=False))
 
-_compiling = threading.Lock()
-_engines: list[Any] = []  # they own the machine code
+
+def _compiled(name: str, text: str) -> Loop:
+    (address,) = machine_code.compiled(text, name)
+    return Loop(address, 0)
 
 
 @functools.cache
-def _target() -> Any:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmparser()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
+def _drivers() -> tuple[int, int]:
+    """Addresses of the driver, and of what runs it as a part of a job."""
+    driver, part = machine_code.compiled(
+        _EXCEPTIONS[_MACHINE] + _DRIVER + _PART, "driver", "driver_part"
     )
-
-
-def _compiled(name: str, text: str) -> Loop:
-    import llvmlite.binding as llvm
-
-    with _compiling:
-        machine = _target()
-        module = llvm.parse_assembly(text)
-        module.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=3)
-        options.loop_vectorization = True
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
-        engine = llvm.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
-        _engines.append(engine)
-        return Loop(engine.get_function_address(name), 0)
+    return driver, part
 
 
 @functools.cache
@@ -453,17 +457,28 @@ def driver() -> Any:
     It gives 0, or of the first instruction whose operations met an exception that it is told to
     note: the exceptions, as of ``NOTED``, and the instruction's mark from bit 8 on.
     """
-    loop = _compiled("driver", _EXCEPTIONS[_MACHINE] + _DRIVER)
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return ctypes.CFUNCTYPE(number, pointer, number, pointer, pointer, number)(loop.address)
+    return ctypes.CFUNCTYPE(number, pointer, number, pointer, pointer, number)(_drivers()[0])
+
+
+def share(codes: Sequence[int], bases: Any, objects: Any, known: int) -> int:
+    """Run groups side by side, each on a thread; what the driver gives for one of them."""
+    if is_native():
+        words = (ctypes.c_int64 * (3 + len(codes)))(
+            ctypes.addressof(bases), ctypes.addressof(objects), known, *codes
+        )
+        if pool.run(_drivers()[1], words, len(codes), 0):
+            return next(filter(None, words[3:]), 0)
+        found = [driver()(code, 1, bases, objects, known) for code in codes]
+    else:
+        found = spread(driver(), [(code, 1, bases, objects, known) for code in codes])
+    return next(filter(None, found), 0)
 
 
 @functools.cache
 def usable() -> bool:
     """Whether NumPy's loops are where they are looked for: a sum of two arrays comes out right."""
-    if sys.implementation.name != "cpython" or _MACHINE not in _EXCEPTIONS:
-        return False
-    if importlib.util.find_spec("llvmlite") is None:
+    if not machine_code.usable() or _MACHINE not in _EXCEPTIONS:
         return False
     x, y, out = np.arange(3.0), np.full(3, 0.5), np.zeros(3)
     loop = _loops(np.add).get((x.dtype.num,) * 3)

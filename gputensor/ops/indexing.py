@@ -117,7 +117,16 @@ def _getitem_forward(xp: Any, x: Any, key: Any) -> Any:
     return out if out.flags.c_contiguous or is_basic(key) else out.copy("C")
 
 
-_getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,))
+def _getitem_add(total: Any, g: Any, key: Any) -> bool:
+    """A loop over the parts of an array would else make zeros of its shape for each of them."""
+    if not is_basic(key):
+        return False
+    part = _getitem_forward(None, total, key)
+    part += g
+    return True
+
+
+_getitem = Primitive("getitem", _getitem_forward, (_getitem_rule,), add_to=_getitem_add)
 
 
 def getitem(x: Operand, key: Key, /) -> Tensor:
