@@ -58,6 +58,8 @@ _GEMM_DEFAULT = -1
 # these anyway, and beyond those two save more than they cost.
 _SHARED, _WORTH_SHARING = 1 << 18, 1 << 23
 
+_has_ours = False  # whether OpenBLAS uses threads of gputensor.kernels.pool
+
 
 @functools.cache
 def _openblas() -> Any:
@@ -75,6 +77,7 @@ def give_threads(address: int) -> None:
     address : int
         Of a function as its ``openblas_set_threads_callback_function`` takes it.
     """
+    global _has_ours
     library = _openblas()
     if library is None or library.get_num_threads() < 2:
         return
@@ -82,6 +85,7 @@ def give_threads(address: int) -> None:
         name = f"{prefix}openblas_set_threads_callback_function{suffix}"
         if hasattr(library.dynlib, name):
             getattr(library.dynlib, name)(ctypes.c_void_p(address))
+            _has_ours = True
             return
 
 
@@ -100,16 +104,17 @@ def one_thread() -> Iterator[None]:
 
 
 def host_matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """``numpy.matmul``, small products by one thread.
+    """``numpy.matmul``, small products by one thread if the threads are OpenBLAS's own.
 
     A second thread computes a small product a little faster, but leaves the operands in the cache
     of another core, where an optimizer's step then has to get each line of the parameters back: in
-    the training of 784-64-10 with batches of 32 it took ten times as long for it.
+    the training of 784-64-10 with batches of 32 it took ten times as long for it. Where the step
+    is by the same threads, both gain.
     """
     if a.dtype.kind == "V" == b.dtype.kind and out is None:  # bfloat16, which NumPy makes float32
         return np.matmul(a, b).astype(a.dtype)
     work = a.size * b.shape[-1] if b.ndim > 1 else 0
-    if _SHARED < work < _WORTH_SHARING:
+    if _SHARED < work < _WORTH_SHARING and not _has_ours:
         library = _openblas()
         threads = library.get_num_threads() if library else 1
         if threads > 1:

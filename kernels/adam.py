@@ -24,7 +24,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["adam_step"]
 
-_GRAIN = 1 << 19  # elements that are worth a CPU thread
+_GRAIN = 1 << 14  # elements that are worth a CPU thread
 _CHUNK = 1 << 12  # elements whose arrays stay in the first-level cache
 
 

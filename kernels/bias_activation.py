@@ -18,7 +18,7 @@ __all__ = ["KINDS", "bias_activation", "bias_activation_backward"]
 KINDS = ("relu", "tanh", "gelu", "silu")  # numbered as in the CUDA source
 FROM_RESULT = ("relu", "tanh")  # whose derivative follows from the result
 
-_GRAIN = 1 << 19  # elements that are worth a CPU thread
+_GRAIN = 1 << 15  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 

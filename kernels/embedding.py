@@ -16,7 +16,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["embedding", "embedding_backward"]
 
-_GRAIN = 1 << 18  # elements that are worth a CPU thread
+_GRAIN = 1 << 15  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 

@@ -12,7 +12,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["gather_scale"]
 
-_GRAIN = 1 << 20  # elements that are worth a CPU thread
+_GRAIN = 1 << 13  # elements that are worth a CPU thread
 
 
 @Loop

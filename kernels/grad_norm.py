@@ -18,7 +18,7 @@ _EPS = 1e-6  # added to the norm, as PyTorch does
 _CHUNK = 1 << 16  # elements of a partial sum on the CPU
 _MOST_BLOCKS = 1024  # and of one on CUDA: the same on every device, and so are the bits
 _THREADS = 256
-_GRAIN = 1 << 19  # elements that are worth a CPU thread
+_GRAIN = 1 << 16  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 

@@ -12,7 +12,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["unscale", "update_scale"]
 
-_GRAIN = 1 << 19  # elements that are worth a CPU thread
+_GRAIN = 1 << 16  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 

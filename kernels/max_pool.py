@@ -13,7 +13,7 @@ from gputensor.kernels.unfold import Pair, _padding, _places
 
 __all__ = ["max_pool", "max_pool_backward"]
 
-_GRAIN = 1 << 16  # elements that are worth a CPU thread
+_GRAIN = 1 << 14  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 

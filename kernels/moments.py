@@ -14,7 +14,7 @@ from gputensor.kernels.source import CudaSource, c_type
 __all__ = ["row_moments"]
 
 _CHUNK = 1 << 14  # columns of a partial result
-_GRAIN = 1 << 18  # elements that are worth a CPU thread
+_GRAIN = 1 << 15  # elements that are worth a CPU thread
 
 
 @Loop

@@ -20,7 +20,7 @@ from gputensor.kernels.source import CudaSource, c_type
 __all__ = ["dropout", "random_bits", "random_normal", "random_uniform", "words_of"]
 
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
-_GRAIN = 1 << 16  # counters that are worth a CPU thread
+_GRAIN = 1 << 13  # counters that are worth a CPU thread
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # multipliers
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85  # key increments, from the golden ratio and sqrt(3)
 _LOW = 0xFFFFFFFF

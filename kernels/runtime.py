@@ -40,6 +40,8 @@ __all__ = [
     "widen",
 ]
 
+_ASLEEP = 8  # how much more work is worth a thread of Python's, which has to wake up
+
 ALL_FLOATS = ("float16", "bfloat16", "float32", "float64")
 LOOP_FLOATS = ("float32", "float64")  # what Numba computes with on the CPU
 
@@ -332,6 +334,8 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
     array([0., 2., 4., 6.])
     """
     parts = min(_threads(), length // grain) if length >= 2 * grain else 1
+    if parts > 1 and not is_native():
+        parts = max(1, min(parts, length // (_ASLEEP * grain)))
     if parts == 1 or _here.alone:
         loop(0, length, *args)
     else:

@@ -21,7 +21,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["sgd_step"]
 
-_GRAIN = 1 << 20  # elements that are worth a CPU thread
+_GRAIN = 1 << 14  # elements that are worth a CPU thread
 
 
 @Loop

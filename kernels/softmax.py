@@ -14,7 +14,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["row_softmax", "row_softmax_backward"]
 
-_GRAIN = 1 << 17  # elements that are worth a CPU thread
+_GRAIN = 1 << 14  # elements that are worth a CPU thread
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 
 

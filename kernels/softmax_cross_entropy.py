@@ -17,7 +17,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["Result", "softmax_cross_entropy"]
 
-_GRAIN = 1 << 16  # logits that are worth a CPU thread
+_GRAIN = 1 << 13  # logits that are worth a CPU thread
 
 
 class Result(NamedTuple):

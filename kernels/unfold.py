@@ -16,7 +16,7 @@ from gputensor.kernels.source import CudaSource, c_type
 
 __all__ = ["fold", "unfold"]
 
-_GRAIN = 1 << 16  # elements that are worth a CPU thread
+_GRAIN = 1 << 14  # elements that are worth a CPU thread
 _NARROW = 16  # elements of neighbours in a window below which a loop along the windows is quicker
 _SOURCE = CudaSource(Path(__file__).with_suffix(".cu"))
 Pair = tuple[int, int]

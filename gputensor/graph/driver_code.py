@@ -29,7 +29,7 @@ __all__ = ["DriverCode"]
 _CACHE = 24 << 10  # bytes that the registers of a group may take
 _HEAD = 6  # numbers before the instructions of a group
 _OP, _OPERAND = 4, 7  # numbers of an instruction before its operands, and of each of these
-_GRAIN = 1 << 18  # elements times loops that are worth a thread
+_GRAIN = 1 << 15  # elements times loops that are worth a thread
 _EXCEPTIONS = {
     "invalid": "invalid value",
     "divide": "divide by zero",
