@@ -1,16 +1,10 @@
 """Differentiable arrays over CuPy and NumPy, with fused kernels and training on the device."""
 
-import os as _os
 import signal as _signal
 import sys as _sys
 import types as _types
 import typing as _typing
 from os import path as _path
-
-# OpenBLAS's threads wait for the next product in a loop, by default for 2**26 cycles, and take the
-# processors from the threads of what comes between: a convolutional net took 1.5 times as long.
-# 2**22, 2 ms, are enough for products that follow each other. It is read when NumPy is imported.
-_os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "22")
 
 # Ctrl-C ends the command without a traceback while it imports, too; then its `entry` takes over.
 _name = _path.basename(_sys.orig_argv[1] if _sys.orig_argv[1:] else "")

@@ -247,16 +247,6 @@ def test_without_a_command_the_help_is_shown():
     assert "bench" in done.stderr
 
 
-@pytest.mark.parametrize(("given", "found"), [(None, "22"), ("9", "9")])
-def test_the_import_says_how_long_openblas_waits_unless_it_is_said_already(given, found):
-    code = "import gputensor, os; print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
-    environ = {k: v for k, v in os.environ.items() if k != "OPENBLAS_THREAD_TIMEOUT"}
-    environ |= {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}
-    run = [sys.executable, "-c", code]
-    done = subprocess.run(run, env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [found]
-
-
 def test_benchmarks_are_imported_only_when_asked_for():
     code = (
         "import sys; from gputensor import cli; cli.main(['doctor']);"

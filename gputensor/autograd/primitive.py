@@ -1,5 +1,6 @@
 """Primitive: an operation with its derivative rules."""
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -77,6 +78,9 @@ def _refuse(name: str, arrays: Sequence[Any]) -> DTypeError:
     return DTypeError(f"{name} does not take operands of dtype {found}")
 
 
+LARGE = 1 << 17  # elements from which on an elementwise operation on the CPU takes several threads
+
+
 class _Bound(dict[type, Callable[..., Any]]):
     """A primitive's forward function by array type, so that one look-up dispatches a call."""
 
@@ -136,6 +140,14 @@ class _Bound(dict[type, Callable[..., Any]]):
             self[kind] = eager.Fused(self.traced, on_device, kind)
         return self[kind]
 
+    @functools.cached_property
+    def large(self) -> Callable[..., Any]:
+        """The forward function of large NumPy arrays."""
+        function = self[ndarray]
+        if not self.elementwise:
+            return function
+        return importlib.import_module("gputensor.graph.large").Large(self.traced, function)  # type: ignore[no-any-return]
+
     def traced(self, xp: Any, *arrays: Any, **attrs: Any) -> Any:
         """The forward function in a namespace."""
         if self.forward is None:
@@ -153,7 +165,9 @@ class _Rules(dict[type, tuple[Any, ...]]):
 
     def __missing__(self, kind: type) -> tuple[Any, ...]:
         found = self.rules
-        if self.elementwise and kind not in backend.HOST_TYPES and not hasattr(kind, "recording"):
+        if self.elementwise and kind is ndarray:  # large ones
+            found = importlib.import_module("gputensor.graph.large").rules(found)
+        elif self.elementwise and kind not in backend.HOST_TYPES and not hasattr(kind, "recording"):
             eager = importlib.import_module("gputensor.graph.eager")
             found = eager.rules(found, kind)
         self[kind] = found
@@ -253,7 +267,10 @@ class Primitive:
             array = x.array
             kind = type(array)
             try:
-                out = bound[kind](array)
+                if kind is ndarray and array.size >= LARGE:
+                    out = bound.large(array)
+                else:
+                    out = bound[kind](array)
             except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
@@ -294,7 +311,10 @@ class Primitive:
             if kind is not type(b):
                 backend.same_device(self.name, [a, b])
             try:
-                out = bound[kind](a, b)
+                if kind is ndarray and (a.size >= LARGE or b.size >= LARGE):
+                    out = bound.large(a, b)
+                else:
+                    out = bound[kind](a, b)
             except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:

@@ -12,7 +12,7 @@ from gputensor.autograd import changes, watch
 from gputensor.autograd.changes import check_unchanged, line_of, was_changed
 from gputensor.autograd.modes import state
 from gputensor.autograd.operands import ndarray
-from gputensor.autograd.primitive import identity, outputs
+from gputensor.autograd.primitive import LARGE, identity, outputs
 from gputensor.autograd.tape import NO_ATTRS, Node, Several
 from gputensor.autograd.tensor import (
     Leaf,
@@ -225,6 +225,8 @@ class _Pass:
             g, some = _raw_parts(g)
             self._follow(some)
             xp, rules = NAMESPACES[type(some)], primitive.rules_of[type(some)]
+        elif g.size >= LARGE:
+            rules = primitive.rules_of[ndarray]
         parts = self._joint_step(xp, node, parents, g) if primitive.joint else None
         if not self._retain_graph:
             node.saved = node.out = None

@@ -44,6 +44,9 @@ class Program:
     Parameters
     ----------
     graph : Graph
+    report : callable, optional
+        Called with what the driver gives for a floating-point exception, instead of what NumPy
+        does about it.
 
     Attributes
     ----------
@@ -57,8 +60,9 @@ class Program:
         Line of the source from which on that memory is written to.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, report: Callable[[int], None] | None = None) -> None:
         self.graph = graph
+        self._report = report
         self.late: Node | None = None
         self.items = groups(graph, lambda node: steps_of(node) is not None, _joins)
         self._names: dict[str, Any] = {
@@ -78,6 +82,11 @@ class Program:
         self.source = "\n    ".join([f"def program({', '.join(arguments)}):", *lines])
         exec(compile(self.source, "<program>", "exec"), self._names)
         self.run: Callable[..., Any] = self._names["program"]
+
+    @property
+    def arena_size(self) -> int:
+        """Bytes of memory that the program keeps for what is needed while it runs."""
+        return int(self._layout.arena.nbytes)
 
     def is_loop(self, item: Group | Node) -> bool:
         """Whether an item runs as loops of NumPy's, not as a call from Python."""
@@ -145,7 +154,7 @@ class Program:
         self._names |= {
             "run": loops.driver(),
             "share": loops.share,
-            "report": self._code.report,
+            "report": self._report or self._code.report,
             "objects": self._layout.objects,
             "bases": self._layout.bases,
         }

@@ -15,7 +15,7 @@ from gputensor.graph.ir import dense_strides
 from gputensor.graph.outline import Operand
 from gputensor.graph.plans import Plan, Plans, told_apart
 
-__all__ = ["Fused", "elsewhere", "rules", "several"]
+__all__ = ["Fused", "Rules", "elsewhere", "everything", "rules", "several", "sum_to", "wanting"]
 
 _Call = Callable[..., Any]
 _ANY = (64,)  # a shape like all others: what is dense is computed in the same way whatever it is
@@ -144,7 +144,7 @@ class Rules(tuple[Any, ...]):
         A whole step of the backward pass, see :class:`_Step`.
     """
 
-    step: "_Step"
+    step: Any
 
 
 def rules(functions: tuple[_Call | None, ...], kind: Any) -> Rules:
@@ -201,23 +201,11 @@ class _Step:
             over several sets of axes, or gradients of 16 bits to be added up in float32.
         """
         kind, shape = self._kind, g.shape
-        wanted: list[Any] = []
-        which: list[int] = []  # place in `wanted`, for each operand
-        sums = False  # whether an operand was broadcast
-        for parent in parents:
-            if parent is None:
-                which.append(-1)
-                continue
-            if parent.shape != shape:
-                sums = True
-            again = parent in wanted
-            if parent.dtype.itemsize == 2 and (again or parent in gradients):
-                return None
-            if again:
-                which.append(wanted.index(parent))
-            else:
-                which.append(len(wanted))
-                wanted.append(parent)
+        found = wanting(parents, gradients)
+        if found is None:
+            return None
+        which, wanted = found
+        sums = any(parent.shape != shape for parent in wanted)  # an operand was broadcast
         before = [gradients.get(parent) for parent in wanted]
         arrays = (g, out, *saved, *before)
         key: list[Any] = which[:]
@@ -241,17 +229,17 @@ class _Step:
         size = g.size
         if not 0 < size < _LARGE:
             return None
-        found, outs = [], []
+        totals, outs = [], []
         for parent, old, dtype in zip(wanted, before, plan.dtypes, strict=True):
             if type(dtype) is int:
-                found.append((parent, arrays[dtype]))
+                totals.append((parent, arrays[dtype]))
                 continue
             made = old if parent in owned else kind(parent.shape, dtype)
             outs.append(made)
-            found.append((parent, made))
+            totals.append((parent, made))
         if outs:
             plan.run(arrays, outs, size)
-        return found
+        return totals
 
     def _planned(
         self,
@@ -271,22 +259,12 @@ class _Step:
             for a in arrays
         ]
         full = arrays[0].shape
-        options = [_sum_to(full, parent.shape) for parent in wanted]
+        options = [sum_to(full, parent.shape) for parent in wanted]
         if 0 in full:
             return None
 
-        def everything(xp: Any, g: Any, out: Any, *rest: Any) -> tuple[Any, ...]:
-            saved, totals = rest[:count], [*rest[count:]]
-            for i, function in zip(which, rules, strict=True):
-                if i < 0:
-                    continue
-                part = function(xp, g, out, *saved, **attrs)  # type: ignore[misc]
-                if (along := options[i]) is not None:
-                    part = xp.sum(part, **along)
-                totals[i] = part if totals[i] is None else totals[i] + part
-            return tuple(totals)
-
-        plan: Plan | None = planned(everything, operands, {})
+        function = everything(rules, which, options, count, attrs)
+        plan: Plan | None = planned(function, operands, {})
         if type(plan) is not Plan:
             return plan
         if len(plan.dtypes) != len(wanted):
@@ -298,7 +276,68 @@ class _Step:
         return plan
 
 
-def _sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> dict[str, Any] | None:
+def wanting(
+    parents: tuple[Any, ...], gradients: dict[Any, Any]
+) -> tuple[list[int], list[Any]] | None:
+    """Which gradients a step gives: the place of each operand's, -1 for none, and their entries.
+
+    None if some are of 16 bits and to be added up, which is done in float32.
+    """
+    wanted: list[Any] = []
+    which: list[int] = []
+    for parent in parents:
+        if parent is None:
+            which.append(-1)
+            continue
+        again = parent in wanted
+        if parent.dtype.itemsize == 2 and (again or parent in gradients):
+            return None
+        if again:
+            which.append(wanted.index(parent))
+        else:
+            which.append(len(wanted))
+            wanted.append(parent)
+    return which, wanted
+
+
+def everything(
+    functions: tuple[_Call | None, ...],
+    which: list[int],
+    options: list[dict[str, Any] | None],
+    count: int,
+    attrs: dict[str, Any],
+) -> _Call:
+    """Function of all that a step takes: the gradient, the result, operands, gradients before.
+
+    Parameters
+    ----------
+    functions : tuple of callable or None
+        The rules.
+    which : list of int
+        What :func:`wanting` gives.
+    options : list of dict or None
+        Of the sums over axes that operands were broadcast along, see :func:`sum_to`.
+    count : int
+        Of the operands.
+    attrs : dict
+        What the rules take by name.
+    """
+
+    def function(xp: Any, g: Any, out: Any, *rest: Any) -> tuple[Any, ...]:
+        saved, totals = rest[:count], [*rest[count:]]
+        for i, rule in zip(which, functions, strict=True):
+            if i < 0:
+                continue
+            part = rule(xp, g, out, *saved, **attrs)  # type: ignore[misc]
+            if (along := options[i]) is not None:
+                part = xp.sum(part, **along)
+            totals[i] = part if totals[i] is None else totals[i] + part
+        return tuple(totals)
+
+    return function
+
+
+def sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> dict[str, Any] | None:
     """Options of the sum over the axes that an operand was broadcast along; None if it was not."""
     if shape == to:
         return None

@@ -1,0 +1,200 @@
+"""Elementwise operations and their derivative rules on large arrays of the CPU.
+
+NumPy computes them with one thread, and a rule in several passes over memory. Here each is a
+program of NumPy's own inner loops on several threads (:mod:`gputensor.graph.cpu`), which gives the
+same bits. It is made when a combination of shapes and dtypes comes for the second time.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gputensor import backend
+from gputensor.backend import Array, Device
+from gputensor.graph import cpu, eager, loops, passes
+from gputensor.graph.trace import Recording
+from gputensor.graph.tracer import HostTracer
+from gputensor.kernels.runtime import is_native
+
+__all__ = ["Large", "rules"]
+
+_Call = Callable[..., Any]
+_MOST = 64  # programs that are remembered for a function, in a thread
+_ARENA = 1 << 24  # bytes of memory for temporaries that a program may keep
+
+
+class _Exceptions(Exception):
+    """A floating-point exception was met: what is done about it, the plain function does."""
+
+
+def _met(_: int) -> None:
+    raise _Exceptions
+
+
+class _Programs(threading.local):
+    """Programs of a function by what they are made for; a thread's own, as they use memory."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Any] = {}
+
+    def find(self, key: Any, function: _Call, arrays: list[Array]) -> Any:
+        """The program, or None if there is none for such arrays, or none yet."""
+        program = self.made.get(key, _NEW)
+        if program is _NEW:
+            if len(self.made) >= _MOST:
+                self.made.clear()
+            self.made[key] = _SEEN
+            return None
+        if program is _SEEN:
+            program = self.made[key] = _program(function, arrays)
+        return program
+
+
+_NEW, _SEEN = object(), object()
+
+
+def _program(function: _Call, arrays: list[Array]) -> _Call | None:
+    """A function of arrays as a program of loops; None if it takes more than loops."""
+    with np.errstate(all="ignore"):
+        recording = Recording(Device("cpu"))
+        tracers = [recording.enter(a, kind="argument") for a in arrays]
+        graph = recording.graph
+        graph.arguments = [recording.value_of(a) for a in arrays]
+        backend.set_recording(recording)
+        try:
+            found = function(HostTracer.namespace(), *tracers)
+        except Exception:  # what is wrong the function itself says
+            return None
+        finally:
+            backend.set_recording(None)
+        if recording.reason is not None:
+            return None
+        graph.result = tuple(recording.value_of(t.value) for t in found)
+    program = cpu.Program(passes.simplified(graph), report=_met)
+    if not all(map(program.is_loop, program.items)) or program.arena_size > _ARENA:
+        return None
+    return lambda *arrays: program.run(*arrays)[0]
+
+
+def _usable() -> bool:
+    return loops.usable() and is_native()
+
+
+class Large:
+    """A function of one or two large arrays, element by element.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(xp, *arrays)``.
+    plain : callable
+        The same of NumPy's arrays.
+    """
+
+    __slots__ = ("_function", "_plain", "_programs")
+
+    def __init__(self, function: _Call, plain: _Call) -> None:
+        self._function = function
+        self._plain = plain
+        self._programs = _Programs()
+
+    def __call__(self, *arrays: Any) -> Any:
+        key = []
+        for a in arrays:
+            if not a.flags.c_contiguous:
+                return self._plain(*arrays)
+            key.append((a.dtype, a.shape))
+        own = list({id(a): a for a in arrays}.values())  # x * x has one
+        program = None
+        if _usable():
+            which = [next(i for i, o in enumerate(own) if o is a) for a in arrays]
+            program = self._programs.find(
+                (*key, *which),
+                lambda xp, *given: (self._function(xp, *(given[i] for i in which)),),
+                own,
+            )
+        if program is None:
+            return self._plain(*arrays)
+        try:
+            return program(*own)[0]
+        except _Exceptions:
+            return self._plain(*arrays)
+
+
+def rules(functions: tuple[_Call | None, ...]) -> eager.Rules:
+    """Rules as they are, and all of an operation together as one program."""
+    made = eager.Rules(functions)
+    made.step = _Step(functions)
+    return made
+
+
+class _Step:
+    """All rules of an operation, and the sums with gradients that are there, as one program."""
+
+    __slots__ = ("_functions", "_programs")
+
+    def __init__(self, functions: tuple[_Call | None, ...]) -> None:
+        self._functions = functions
+        self._programs = _Programs()
+
+    def __call__(
+        self,
+        g: Array,
+        out: Any,
+        saved: tuple[Any, ...],
+        attrs: dict[str, Any],
+        parents: tuple[Any, ...],
+        gradients: dict[Any, Any],
+        owned: set[Any],
+    ) -> list[tuple[Any, Array]] | None:
+        """Gradients towards an operation's operands, added to those that they have.
+
+        Parameters and result are those of the steps of :mod:`gputensor.graph.eager`. Nothing is
+        written over.
+        """
+        if attrs or not _usable():
+            return None
+        found = eager.wanting(parents, gradients)
+        if found is None:
+            return None
+        which, wanted = found
+        before = [gradients.get(parent) for parent in wanted]
+        operands = (g, out, *saved, *before)
+        key: list[Any] = which[:]
+        own: dict[int, Array] = {}
+        places: list[int] = []  # in `own`, of each operand; -1 where it is none
+        for a in operands:
+            if type(a) is not np.ndarray:
+                if isinstance(a, (int, float, complex, np.generic)):
+                    return None  # a program would be for that number alone
+                places.append(-1)
+                key.append((getattr(a, "shape", None), getattr(a, "dtype", None)))
+                continue
+            if not a.flags.c_contiguous:
+                return None
+            if id(a) not in own:
+                own[id(a)] = a
+            places.append([*own].index(id(a)))
+            key.append((places[-1], a.dtype, a.shape))
+        key += [(parent.dtype, parent.shape) for parent in wanted]
+        arrays = [*own.values()]
+
+        def function(xp: Any, *given: Any) -> tuple[Any, ...]:
+            whole = [a if i < 0 else given[i] for a, i in zip(operands, places, strict=True)]
+            full = g.shape
+            options = [eager.sum_to(full, parent.shape) for parent in wanted]
+            all_of_it = eager.everything(self._functions, which, options, len(saved), {})
+            return all_of_it(xp, *whole)  # type: ignore[no-any-return]
+
+        program = self._programs.find(tuple(key), function, arrays)
+        if program is None:
+            return None
+        try:
+            totals = program(*arrays)
+        except _Exceptions:
+            return None
+        if any(t.dtype != p.dtype for t, p in zip(totals, wanted, strict=True)):
+            return None
+        return list(zip(wanted, totals, strict=True))
