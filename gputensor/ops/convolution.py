@@ -15,13 +15,14 @@ from gputensor import backend, kernels
 from gputensor.autograd import Primitive, Tensor
 from gputensor.backend import Array
 from gputensor.blas import host_matmul
-from gputensor.kernels.runtime import shared
+from gputensor.kernels.runtime import is_native, shared
 
 __all__ = ["convolve_by_parts", "fold", "transposed_by_parts", "unfold"]
 
 Pair = tuple[int, int]
 
 _ELEMENTS = 1 << 17  # of the windows that are laid out at a time
+_WORTH = 1 << 22  # of them that are worth threads of Python's, each with some of the images
 _PARTS = 8  # that the images are cut into for threads; sums of gradients depend on it
 
 
@@ -67,7 +68,10 @@ def _each(images: int, windows: int, work: Callable[[int, slice], None]) -> int:
             for start in range(bounds[part], bounds[part + 1], step):
                 work(part, slice(start, min(start + step, bounds[part + 1])))
 
-    shared(run, parts)
+    if images * windows < _WORTH and is_native():  # loops and products have threads within
+        run(0, parts)
+    else:
+        shared(run, parts)
     return parts
 
 
