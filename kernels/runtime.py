@@ -278,9 +278,9 @@ class Loop:
             return
         try:
             done = self._launch(length, parts, args)
-        except Exception as error:
-            self._counted(error)
-            done = self._launch(length, parts, args)
+        except Exception:  # what is wrong with the loop, a plain call says
+            vars(self)["_launch"] = lambda *_: 0
+            done = 0
         if not done:
             self(0, length, *args)
 

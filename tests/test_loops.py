@@ -141,6 +141,7 @@ def three(request, monkeypatch):
         pytest.skip("there is no pool on this system")
     if request.param == "python":
         monkeypatch.setattr(runtime, "is_native", lambda: False)
+        monkeypatch.setattr(runtime, "_ASLEEP", 1)
     runtime._pool.cache_clear()
     yield
     runtime._pool.cache_clear()
