@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 __all__ = [
     "Shown",
@@ -13,6 +13,7 @@ __all__ = [
     "in_units",
     "notice",
     "retold",
+    "screen",
     "settings",
     "table",
 ]
@@ -56,11 +57,23 @@ def in_bytes(size: float) -> str:
     return f"{size:.1f} GB"
 
 
+def screen() -> TextIO | None:
+    """Where a line that is written over again is seen: a notebook, or a terminal; None elsewhere.
+
+    A notebook sees both streams, standard error on red.
+    """
+    if type(sys.stdout).__module__.startswith("ipykernel."):
+        return sys.stdout
+    return sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
+
+
 _said: set[str] = set()
 
 
 def notice(text: str) -> None:
     """Say on stderr, once in a process, what takes a while; above a progress bar, if there is one.
+
+    In a notebook, where the bar is.
 
     Parameters
     ----------
@@ -71,8 +84,9 @@ def notice(text: str) -> None:
     from tqdm import tqdm
 
     _said.add(text)
-    tqdm.write(text, file=sys.stderr)
-    sys.stderr.flush()
+    stream = screen() or sys.stderr
+    tqdm.write(text, file=stream)
+    stream.flush()
 
 
 def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:

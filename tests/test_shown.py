@@ -104,22 +104,24 @@ def test_a_data_set_prints_its_size():
 
 
 def test_the_bar_is_there_on_a_terminal_and_in_a_notebook(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    class OutStream(io.StringIO):
+        __module__ = "ipykernel.iostream"
 
     def bar():
-        sys.stderr.seek(0)
-        sys.stderr.truncate()
         with Display(10, "Epoch 1/1", 1) as display:
             display.update(10)
-        return sys.stderr.getvalue()
+        return sys.stdout.getvalue(), sys.stderr.getvalue()
 
-    assert bar() == ""
-    monkeypatch.setitem(sys.modules, "ipykernel", io)
-    assert "Epoch 1/1" in bar()
-    monkeypatch.delitem(sys.modules, "ipykernel")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.StringIO())
+    assert bar() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert "Epoch 1/1" in bar()
+    out, err = bar()
+    assert (out, "Epoch 1/1" in err) == ("", True)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, OutStream())
+    out, err = bar()
+    assert ("Epoch 1/1" in out, err) == (True, "")  # standard error is red there
 
 
 def test_the_bar_shows_no_loss_before_there_is_a_sample(monkeypatch):

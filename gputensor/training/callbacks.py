@@ -186,6 +186,19 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params or {})
+        # Whether an interrupt within a callback may wait until the loop has saved.
+        self.wish: Callable[[], bool] = bool
+
+    def _tell(self, callbacks: Iterable[Any], name: str, *args: Any) -> None:
+        for callback in callbacks:
+            method = getattr(callback, name, None)
+            if method is None:
+                continue
+            try:
+                method(*args)
+            except KeyboardInterrupt:
+                if not self.wish():
+                    raise
 
     def append(self, callback: Any) -> None:
         """Add one."""
@@ -208,26 +221,20 @@ class CallbackList(Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
-        for callback in self._begin:
-            callback.on_train_batch_begin(batch, logs)
+        self._tell(self._begin, "on_train_batch_begin", batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
-        for callback in self._end:
-            callback.on_train_batch_end(batch, logs)
+        self._tell(self._end, "on_train_batch_end", batch, logs)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
-        for callback in self._test_end:
-            callback.on_test_batch_end(batch, logs)
+        self._tell(self._test_end, "on_test_batch_end", batch, logs)
 
 
 def _forward(name: str) -> Callable[..., None]:
     def call(self: CallbackList, *args: Any) -> None:
-        for callback in self.callbacks:
-            method = getattr(callback, name, None)
-            if method is not None:
-                method(*args)
+        self._tell(self.callbacks, name, *args)
 
     call.__name__, call.__doc__ = name, "Call each one's."
     return call

@@ -29,8 +29,9 @@ from gputensor.training.display import Display, print_epoch
 from gputensor.training.evaluator import Evaluator
 from gputensor.training.feeding import Batches, is_iterable_of_batches
 from gputensor.training.history import History
+from gputensor.training.interrupts import Interrupts, tell
 from gputensor.training.measures import Door, Head, Measures, Sums, by_output
-from gputensor.training.progress import Clock, Interrupts, Progress, chosen
+from gputensor.training.progress import Clock, Progress, chosen, how_to_go_on
 from gputensor.training.sources import Held, Streamed, training_on_batches, wrapped
 from gputensor.training.steps import Singles
 from gputensor.tree import leaves
@@ -347,6 +348,7 @@ class Trainer(Evaluator):
         logs = history.latest()
         try:
             with Interrupts(saver is not None) as interrupts:
+                told.wish = interrupts.wish
                 while progress.epoch < epochs[1] and not progress.stopped:
                     epoch = progress.epoch
                     if not amid:
@@ -409,14 +411,10 @@ class Trainer(Evaluator):
                 self.optimizer.finalize_variable_values()
             team.end()
             told.on_train_end(logs)
-        except KeyboardInterrupt:
-            if saver is None and verbose and is_first():
-                print(
-                    f"Interrupted in epoch {progress.epoch + 1} of {epochs[1]}. The model is as it "
-                    "was trained so far: the same fit with initial_epoch="
-                    f"{progress.epoch} goes on from here, in this process; with resume='folder' "
-                    "fit keeps checkpoints for another one."
-                )
+        except KeyboardInterrupt as error:
+            if verbose or saver is not None:
+                text = how_to_go_on(progress, saver, epochs[1])
+                tell(error, text if is_first() else "")
             raise
         finally:
             self.eval()
@@ -436,13 +434,6 @@ class Trainer(Evaluator):
         elif (optimizer := self.optimizer) is not None and optimizer.engine.in_parts:
             optimizer.live_state()  # which takes the parts of all ranks
         if wished:
-            saver.wait()
-            step = saver.latest
-            if step == progress.step and is_first():
-                print(
-                    f"Interrupted: step {step} is saved. The same fit with "
-                    f"resume={str(saver.folder)!r} goes on from there."
-                )
             raise KeyboardInterrupt
 
     # Single batches
