@@ -116,7 +116,7 @@ raise ValueError
 
 @pytest.mark.skipif(importlib.util.find_spec("IPython") is None, reason="IPython is not installed")
 def test_ipython_shows_one_line(tmp_path):
-    command = "-m IPython --no-banner --colors=NoColor -c".split()
+    command = ["-m", "IPython", "--no-banner", "--colors=NoColor", "-c"]
     done = ended("fit()", tmp_path, *command, "%run script.py")
     assert "Interrupted in epoch 1 of 2." in done.stdout
     assert done.stdout.splitlines()[-1] == "KeyboardInterrupt"

@@ -1,4 +1,4 @@
-"""Ctrl-C in a loop: a wish to save and stop; and an end without a traceback that says how to go on."""
+"""Ctrl-C in a loop: a wish to save and stop, and an end that says how to go on."""
 
 import signal
 import sys

@@ -238,9 +238,9 @@ def how_to_go_on(progress: Progress, saver: Checkpointer | None, epochs: int) ->
     """
     if saver is None:
         return (
-            f"Interrupted in epoch {progress.epoch + 1} of {epochs}. The model is as it was trained "
-            f"so far: the same fit with initial_epoch={progress.epoch} goes on from here, in this "
-            "process; with resume='folder' fit keeps checkpoints for another one."
+            f"Interrupted in epoch {progress.epoch + 1} of {epochs}. The model is as it was "
+            f"trained so far: the same fit with initial_epoch={progress.epoch} goes on from here, "
+            "in this process; with resume='folder' fit keeps checkpoints for another one."
         )
     saver.wait()
     step = saver.latest
