@@ -126,10 +126,14 @@ class Module(Watched):
 
     def _repr_html_(self) -> str:
         """A table of the parameters, in a notebook."""
+        import html
+
         rows = [
-            (name, p.shape, p.dtype, f"{p.size:,}", "yes" if p.requires_grad else "no")
+            (name, tuple(p.shape), p.dtype, f"{p.size:,}", "yes" if p.requires_grad else "no")
             for name, p in self.named_parameters()
         ]
+        if not rows:
+            return f"<code>{html.escape(repr(self))}</code>"
         total = sum(p.size for p in self.parameters())
         return table(
             ("Parameter", "Shape", "Type", "Elements", "Trained"),
