@@ -1,11 +1,10 @@
 """Operands that are no tensors: numbers, lists and arrays."""
 
-from collections.abc import re
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import Iterator
 import numpy as np
-import Sequence
 
 from gputensor import backend, config
 from gputensor.autograd.modes import state
