@@ -1,9 +1,10 @@
 """What is shown to people: numbers with units, notices, and models as text and as HTML."""
 
+import functools
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 __all__ = [
     "Shown",
@@ -57,13 +58,45 @@ def in_bytes(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def screen() -> TextIO | None:
-    """Where a line that is written over again is seen: a notebook, or a terminal; None elsewhere.
+class _Cell:
+    """A line in the output of a notebook's cell, where nothing is left of it when it is cleared.
 
-    A notebook sees both streams, standard error on red.
+    A stream would keep what was written over in notebooks that nobody watches, line after line.
     """
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def write(self, text: str) -> None:
+        import html
+
+        from IPython.display import display
+
+        line = html.escape(text.strip())
+        data = {"text/html": f'<pre style="margin: 0">{line}</pre>' if line else ""}
+        if self._shown is not None:
+            self._shown.update(data, raw=True)
+        elif line:
+            self._shown = display(data, raw=True, display_id=True)
+
+    def flush(self) -> None:
+        """As a stream has it."""
+
+
+@functools.lru_cache(1)
+def _cell(_number: int) -> _Cell:
+    """One for all bars of a cell."""
+    return _Cell()
+
+
+def screen() -> Any:
+    """The stream where a line is written over again: a notebook, or a terminal; None elsewhere."""
     if type(sys.stdout).__module__.startswith("ipykernel."):
-        return sys.stdout
+        from IPython import get_ipython
+
+        return _cell(get_ipython().execution_count)
     return sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
 
 
@@ -72,8 +105,6 @@ _said: set[str] = set()
 
 def notice(text: str) -> None:
     """Say on stderr, once in a process, what takes a while; above a progress bar, if there is one.
-
-    In a notebook, where the bar is.
 
     Parameters
     ----------
@@ -84,9 +115,8 @@ def notice(text: str) -> None:
     from tqdm import tqdm
 
     _said.add(text)
-    stream = screen() or sys.stderr
-    tqdm.write(text, file=stream)
-    stream.flush()
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def settings(kind: type, values: dict[str, Any]) -> dict[str, Any]:
