@@ -377,9 +377,13 @@ def words() -> str:
         ]
         text.append(f"## Names of {here}\n\n" + _table(("Elsewhere", "Here"), rows))
     rows = [
-        (f"`x.{theirs}`", _codes(o)) for o, all_ in table.TENSOR.items() for theirs in all_.split()
+        (f"`x.{theirs}`", _codes(o.replace("NAME", theirs)))
+        for o, all_ in table.TENSOR.items()
+        for theirs in all_.split()
     ]
     text.append("## Attributes of a tensor\n\n" + _table(("Elsewhere", "Here"), sorted(rows)))
+    rows = [(f"`module.{theirs}`", _codes(ours)) for theirs, ours in table.MODULE.items()]
+    text.append("## Attributes of a module\n\n" + _table(("Elsewhere", "Here"), rows))
     rows = [
         (f"`{theirs}=`", " or ".join(f"`{o}=`" for o in ours))
         for theirs, ours in table.KEYWORDS.items()

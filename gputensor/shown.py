@@ -72,14 +72,14 @@ class _Cell:
     def write(self, text: str) -> None:
         import html
 
-        from IPython.display import display
+        from IPython import display
 
         line = html.escape(text.strip())
         data = {"text/html": f'<pre style="margin: 0">{line}</pre>' if line else ""}
         if self._shown is not None:
             self._shown.update(data, raw=True)
         elif line:
-            self._shown = display(data, raw=True, display_id=True)
+            self._shown = display.display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
 
     def flush(self) -> None:
         """As a stream has it."""

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from gputensor.ops.data_type import checked_dtype, of_bytes
 from gputensor.random import Generator, default_generator
 from gputensor.shown import call_text, settings, table
 from gputensor.watched import Watched
+from gputensor.words import MODULE
 
 __all__ = ["Module", "Names"]
 
@@ -106,6 +107,17 @@ class Module(Watched):
         if close:
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name}; the name is {close[0]}"
+            )
+
+    if not TYPE_CHECKING:  # where any name would be taken for one
+
+        def __getattr__(self, name: str) -> NoReturn:
+            ours = MODULE.get(name)
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+                + (f"; write {ours}" if ours else ""),
+                name=name,
+                obj=self,
             )
 
     # What is shown

@@ -3,12 +3,12 @@
 import csv
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
+from gputensor.backend import warn_user
 from gputensor.copies import Copy
 from gputensor.distributed.api import is_first
 from gputensor.shown import Shown
@@ -286,11 +286,9 @@ class _Monitor(Callback):
         found = (logs or {}).get(self.monitor)
         if found is None:
             hint = ". Give fit validation_data" if self.monitor.startswith("val_") else ""
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__}: monitor is {self.monitor!r}, which was not measured; "
-                f"there are {', '.join(logs or {})}{hint}",
-                UserWarning,
-                stacklevel=3,
+                f"there are {', '.join(logs or {})}{hint}"
             )
             return None
         return float(found)

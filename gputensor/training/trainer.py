@@ -5,6 +5,7 @@ batches are gathered there, and losses and metrics add up there; the host reads 
 Batches of a generator are uploaded one by one.
 """
 
+import math
 import time
 from typing import Any, ClassVar
 
@@ -261,6 +262,10 @@ class Trainer(Evaluator):
         check_verbose("fit", verbose)
         check_share("fit", "validation_split", validation_split)
         saver, opened, callbacks = chosen(resume, callbacks)
+        self._check_last_layers()
+        pair = y is None and isinstance(x, tuple) and len(x) in (2, 3)
+        if pair and len(leaves(getattr(self, "inputs", None) or [x[0]])) == 1:
+            raise TypeError(f"fit: x is a tuple of {len(x)}, and y is missing; write fit(x, y)")
         if is_iterable_of_batches(x):
             if y is not None:
                 raise ValueError("fit: y must not be given where x gives batches, which have it")
@@ -385,6 +390,8 @@ class Trainer(Evaluator):
                                 progress.ranks = team.gathered(progress.part())
                                 self._save(saver, progress, {}, wished)
                         logs = measures.results(sums, progress.rows, team.group)
+                    if is_first() and math.isnan(logs.get("loss", 0.0)):
+                        self._warn_once("NaN", f"fit: the loss is NaN; {source.about_nan()}")
                     seconds = time.perf_counter() - began
                     self.eval()
                     team.end_epoch()
