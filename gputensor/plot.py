@@ -414,7 +414,7 @@ def boundary(
     elif not 0 <= said.min() <= said.max() <= 1:
         raise ValueError(
             f"boundary: classify gave numbers from {said.min():.4g} to {said.max():.4g}; (n,) must "
-            "be the probability of class 1, such as gt.sigmoid(...), or the number of a class, an int"
+            "be the probability of class 1, such as gt.sigmoid(...), or a class's number, an int"
         )
     else:
         count = 2
