@@ -120,9 +120,24 @@ def _mathml(display: str) -> Any:
     return visit, None
 
 
+def _breaks(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Where code in tables may break: between names, so that columns fit a phone."""
+
+    def cell(found: re.Match[str]) -> str:
+        return re.sub(
+            r'(?<=<span class="pre">)[^<]+',
+            lambda code: re.sub(r"((?<!\d)\.|[_,=/]|\w[(\[])(?=[A-Za-z'\"])", r"\1<wbr>", code[0]),
+            found[0],
+        )
+
+    if "body" in context:
+        context["body"] = re.sub(r"<td>.*?</td>", cell, context["body"], flags=re.DOTALL)
+
+
 def setup(app: Any) -> None:
     generate.write(HERE / "generated")
     app.add_html_math_renderer("mathml", _mathml("inline"), _mathml("block"))
     app.connect("source-read", _site_links)
     app.connect("missing-reference", _elsewhere)
+    app.connect("html-page-context", _breaks)
     app.connect("autodoc-process-docstring", _plain_stars, priority=400)  # before numpydoc

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -357,6 +358,11 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _codes(text: str) -> str:
+    """What to write, as code; where there are two ways, each."""
+    return re.sub(r"(,?) or ", r"`\1 or `", f"`{text}`")
+
+
 def words() -> str:
     """The names that errors tell, from :mod:`gputensor.words`."""
     from gputensor import interop
@@ -367,13 +373,17 @@ def words() -> str:
         own = {k: f"gt.{v}" for k, v in interop.NAMES.items()} if module == "gputensor" else {}
         here = module.replace("gputensor", "gt")
         rows = [
-            (f"`{here}.{theirs}`", f"`{ours}`") for theirs, ours in sorted((own | names).items())
+            (f"`{here}.{theirs}`", _codes(ours)) for theirs, ours in sorted((own | names).items())
         ]
         text.append(f"## Names of {here}\n\n" + _table(("Elsewhere", "Here"), rows))
     rows = [
-        (f"`x.{theirs}`", f"`{o}`") for o, all_ in table.TENSOR.items() for theirs in all_.split()
+        (f"`x.{theirs}`", _codes(o.replace("NAME", theirs)))
+        for o, all_ in table.TENSOR.items()
+        for theirs in all_.split()
     ]
     text.append("## Attributes of a tensor\n\n" + _table(("Elsewhere", "Here"), sorted(rows)))
+    rows = [(f"`module.{theirs}`", _codes(ours)) for theirs, ours in table.MODULE.items()]
+    text.append("## Attributes of a module\n\n" + _table(("Elsewhere", "Here"), rows))
     rows = [
         (f"`{theirs}=`", " or ".join(f"`{o}=`" for o in ours))
         for theirs, ours in table.KEYWORDS.items()

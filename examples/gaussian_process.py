@@ -55,11 +55,12 @@ def draw(time: np.ndarray, values: np.ndarray, known: int, fits: dict, file: Pat
     figure, axes = plt.subplots(1, 2, figsize=(12, 3.5), sharey=True, layout="constrained")
     for place, (title, (mean, deviation)) in zip(axes, fits.items(), strict=True):
         place.fill_between(time, mean - 2 * deviation, mean + 2 * deviation, alpha=0.25)
-        place.plot(time, mean)
+        place.plot(time, mean, label="mean")
         place.plot(time[:known], values[:known], "k.", label="known")
         place.plot(time[known:], values[known:], ".", color="crimson", label="held out")
         place.set(title=f"{title} the fit: mean and two standard deviations", xlabel="years")
         place.legend(loc="lower left")
+    axes[0].set_ylabel("value")
     figure.savefig(file, dpi=120)
     print(f"Picture: {file}")
 

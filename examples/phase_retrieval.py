@@ -69,7 +69,7 @@ def draw(truth: gt.Tensor, found: gt.Tensor, errors: list[float], file: Path) ->
     axes[2].imshow(np.angle(found.cpu().numpy()), cmap="twilight", vmin=-np.pi, vmax=np.pi)
     axes[2].set_title("phase found")
     axes[3].semilogy(errors)
-    axes[3].set(title="relative error", xlabel="step")
+    axes[3].set(title="relative error of the image", xlabel="step", ylabel="relative error")
     for place in axes[:3]:
         place.axis("off")
     figure.savefig(file, dpi=120)

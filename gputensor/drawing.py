@@ -27,6 +27,9 @@ class Drawing(str):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return f"Drawing of {len(self):,} letters; save('drawing.svg') writes it"
+
     def save(self, file: Any) -> None:
         """Write it to a file."""
         Path(file).write_text(self, "utf-8")

@@ -94,6 +94,9 @@ class custom_vjp:
         self.forward: Callable[..., Any] | None = None
         self.backward: Callable[..., Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"<custom_vjp {self.function.__name__}>"
+
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Set the functions that run in the place of this one where gradients are wanted.
 

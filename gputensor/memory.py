@@ -107,6 +107,8 @@ class MemorySummary:
         lines += [f"  {n.replace('_', ' '):10}{_size(v):>12}" for n, v in rows if v is not None]
         return "\n".join([*lines, *(f"  {array}" for array in self.largest)])
 
+    __repr__ = __str__
+
 
 @functools.cache
 def keep_freed() -> None:

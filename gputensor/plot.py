@@ -103,19 +103,27 @@ def curves(history: Any, names: Sequence[str] | None = None) -> "Figure":
     names = [names] if isinstance(names, str) else names
     if not names or any(name not in values for name in names):
         raise ValueError(f"curves: names is {list(names)}; there are {', '.join(values) or 'none'}")
-    figure = _figure(4.5 * len(names), 3.5)
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = _figure(4.5 * columns, 3.5 * rows)
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in cells[len(names) :]:
+        axes.remove()
+    for axes, name in zip(cells, names, strict=False):
         epochs = np.arange(1, len(values[name]) + 1)
-        axes.plot(epochs, values[name], marker="o", markersize=4, label="training")
+        size = 4 if len(epochs) <= 50 else 0  # of a marker
+        axes.plot(epochs, values[name], marker="o", markersize=size, label="training")
         held = values.get(f"val_{name}")
         if held is not None:
             # Where only some epochs are validated, they are the last of each few.
             every = max(len(epochs) // max(len(held), 1), 1)
             at = np.arange(1, len(held) + 1) * every
-            axes.plot(at, held, marker="s", markersize=4, label="validation")
+            axes.plot(at, held, marker="s", markersize=size, label="validation")
             axes.legend()
         axes.set(title=name, xlabel="epoch", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(epochs) == 1:
+            axes.set_xticks(epochs)
         axes.grid(alpha=0.3)
     return figure
 
@@ -320,7 +328,7 @@ def wrong(
     found = np.flatnonzero(true != guessed)
     columns = 8
     rows = max(-(-min(len(found), most) // columns), 1)
-    figure = _figure(9, 1.35 * rows + 0.7)
+    figure = _figure(9, (1.35 if classes is None else 1.6) * rows + 0.7)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.axis("off")
@@ -330,7 +338,9 @@ def wrong(
 
     for axes, i in zip(cells, found[:most], strict=False):
         axes.imshow(shown[i].squeeze(), cmap="gray_r")
-        axes.set_title(f"{name(guessed[i])} ({name(true[i])})", fontsize=9, color="crimson")
+        text = f"{name(guessed[i])} ({name(true[i])})"
+        text = text.replace(" (", "\n(") if classes is not None else text
+        axes.set_title(text, fontsize=9, color="crimson")
     first = f"The first {most} of {len(found):,}" if len(found) > most else f"The {len(found)}"
     plural = "s" * (len(found) != 1)
     why = "they are" if plural else "it is"
@@ -353,7 +363,8 @@ def boundary(
     Parameters
     ----------
     classify : callable
-        Takes points (n, 2), gives the probability of class 1 (n,), or scores (n, classes).
+        Takes points (n, 2), gives the probability of class 1 (n,), or scores (n, classes), or the
+        numbers of classes (n,).
     points : (n, 2) array
     labels : (n,) ints
     steps : int
@@ -395,13 +406,23 @@ def boundary(
         )
     figure = _figure(6.5, 5)
     axes = figure.subplots()
-    count = said.shape[1] if said.ndim == 2 and said.shape[1] > 1 else 2
-    colors = _colors(max(count, int(true.max()) + 1))
+    best, title = None, "Class with the largest score"
     if said.ndim == 2 and said.shape[1] > 1:
-        best = said.argmax(axis=1).reshape(u.shape)
+        best, count = said.argmax(axis=1), said.shape[1]
+    elif said.dtype.kind in "iu":
+        best, count, title = said, max(int(said.max()), int(true.max())) + 1, "Class that is given"
+    elif not 0 <= said.min() <= said.max() <= 1:
+        raise ValueError(
+            f"boundary: classify gave numbers from {said.min():.4g} to {said.max():.4g}; (n,) must "
+            "be the probability of class 1, such as gt.sigmoid(...), or a class's number, an int"
+        )
+    else:
+        count = 2
+    colors = _colors(max(count, int(true.max()) + 1))
+    if best is not None:
+        best = best.reshape(u.shape)
         axes.contourf(u, v, best, np.arange(count + 1) - 0.5, colors=colors, alpha=0.3)
         axes.contour(u, v, best, np.arange(1, count) - 0.5, colors="black", linewidths=0.8)
-        title = "Class with the largest score"
     else:
         chance = said.reshape(u.shape).astype(float)
         from matplotlib.colors import LinearSegmentedColormap

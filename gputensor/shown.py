@@ -1,5 +1,6 @@
 """What is shown to people: numbers with units, notices, and models as text and as HTML."""
 
+import functools
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ __all__ = [
     "in_units",
     "notice",
     "retold",
+    "screen",
     "settings",
     "table",
 ]
@@ -54,6 +56,48 @@ def in_bytes(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+class _Cell:
+    """A line in the output of a notebook's cell, where nothing is left of it when it is cleared.
+
+    A stream would keep what was written over in notebooks that nobody watches, line after line.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def write(self, text: str) -> None:
+        import html
+
+        from IPython import display
+
+        line = html.escape(text.strip())
+        data = {"text/html": f'<pre style="margin: 0">{line}</pre>' if line else ""}
+        if self._shown is not None:
+            self._shown.update(data, raw=True)
+        elif line:
+            self._shown = display.display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
+
+    def flush(self) -> None:
+        """As a stream has it."""
+
+
+@functools.lru_cache(1)
+def _cell(_number: int) -> _Cell:
+    """One for all bars of a cell."""
+    return _Cell()
+
+
+def screen() -> Any:
+    """The stream where a line is written over again: a notebook, or a terminal; None elsewhere."""
+    if type(sys.stdout).__module__.startswith("ipykernel."):
+        from IPython import get_ipython
+
+        return _cell(get_ipython().execution_count)
+    return sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
 
 
 _said: set[str] = set()

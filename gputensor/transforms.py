@@ -291,6 +291,11 @@ def value_and_grad(
         pull = _Pullback("grad", function, args, positions, kwargs, has_aux)
         if not isinstance(pull.out, Tensor):
             raise TypeError(f"grad: the function returned {type(pull.out).__name__}, not a Tensor")
+        if pull.out.size != 1:
+            raise GraphError(
+                f"grad: the function returned shape {pull.out.shape}, and a gradient is that of "
+                "one number: reduce it, for example with .sum(), or write gt.jacobian or gt.vjp"
+            )
         gradients = pull([wrap(seed_gradient(pull.out, None))])
         value = (pull.out, pull.aux) if has_aux else pull.out
         return value, _as_argument(args, argnums, gradients)

@@ -222,6 +222,9 @@ class Loop:
         self._counting = False
         functools.update_wrapper(self, function)
 
+    def __repr__(self) -> str:
+        return f"<Loop {self._function.__name__}>"
+
     @classmethod
     def exact(cls, function: Callable[..., Any]) -> "Loop":
         """A loop in which every operation rounds by itself, in the order of the source."""

@@ -252,7 +252,8 @@ class CudaSource:
                     for n in range(max(1, at - 2), min(len(lines), at + 2) + 1)
                 ]
                 break
-        return "\n".join([f"{self.name}: {entry} does not compile", *shown, log.strip()])
+        said = log.strip().replace("source.cu", self.name)  # as compilers that get a text call it
+        return "\n".join([f"{self.name}: {entry} does not compile", *shown, said])
 
     def launch(
         self,

@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on_where_nothing_is_saved(verbose, capsys):
     network = model()
     with pytest.raises(KeyboardInterrupt):
         network.fit(X, Y, epochs=3, callbacks=[Interrupt()], shuffle=False, verbose=verbose)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().out.replace("\n", " ")
     assert ("Interrupted in epoch 2 of 3." in said) == bool(verbose)
     assert ("the same fit with initial_epoch=1 goes on" in said) == bool(verbose)
     rest = network.fit(X, Y, epochs=3, initial_epoch=1, shuffle=False, verbose=0)

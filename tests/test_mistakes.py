@@ -1,5 +1,7 @@
 """What people write who come from elsewhere, and what they are told."""
 
+import contextlib
+import importlib
 import re
 import warnings
 
@@ -79,7 +81,7 @@ MISTAKES = [
     ("x.sum().backward()", gt.errors.GraphError, "make an input with requires_grad=True"),
     ("np.asarray(w)", gt.errors.GraphError, "x.detach().numpy()"),
     ("w.numpy()", gt.errors.GraphError, "x.detach().numpy()"),
-    ("x @ gt.zeros((3, 2))", gt.errors.ShapeError, "operands of shape (2, 2), (3, 2) do not fit"),
+    ("x @ gt.zeros((3, 2))", gt.errors.ShapeError, "do not fit: the axes to sum over have 2 and 3"),
     ("gt.device('gpu')", gt.errors.DeviceError, "allowed are auto, cpu, cuda and cuda:N"),
     ("gt.optim.Adam(net)", TypeError, "write model.parameters()"),
     ("gt.optim.Adam(net.parameters)", TypeError, "call it, as in model.parameters()"),
@@ -97,7 +99,7 @@ MISTAKES = [
         gt.errors.LabelError,
         "row 1 has label 5; labels must be in the range 0 to 1",
     ),
-    ("Sequential([Dense])", TypeError, "a layer must be of gputensor.keras.layers, got type"),
+    ("Sequential([Dense])", TypeError, "a layer must be of gputensor.keras.layers, got the class"),
     ("model.compile('adma', 'mse')", ValueError, "allowed are 'sgd'"),
     (
         "model.compile(gt.optim.Adam, 'mse')",
@@ -109,7 +111,7 @@ MISTAKES = [
     ("model.fit(X)", TypeError, "y is missing; the loss compares the outputs with it"),
     ("model.fit(X, None)", TypeError, "y is missing; the loss compares the outputs with it"),
     ("model.fit(X, Y[:7])", gt.errors.ShapeError, "y has shape (7,); x has 8 samples, so must y"),
-    ("model.fit(X, np.array(['cat'] * 8))", gt.errors.DTypeError, "np.unique(y, return_inverse="),
+    ("model.fit(X, np.array(['cat'] * 8))", gt.errors.DTypeError, "np.unique(words, return_inv"),
     ("model.fit('data.csv', Y)", gt.errors.DTypeError, "it must hold numbers"),
     ("gt.save('net.safetensors', net.state_dict())", TypeError, "gt.save(net.state_dict(), 'net"),
     ("model.fit(X, np.eye(2)[Y])", gt.errors.ShapeError, "use categorical_crossentropy"),
@@ -129,6 +131,40 @@ MISTAKES = [
     ("model.fit(X, Y, epoch=3)", TypeError, "epoch"),
     ("model.evaluate(X[:, :3], Y)", gt.errors.ShapeError, "the model takes samples of (4,)"),
     ("model.save('m.txt')", ValueError, "for example m.keras"),
+    ("x.to(gt.float64)", gt.errors.DTypeError, "write x.astype(dtype('float64'))"),
+    ("x.device.type", AttributeError, "write device.kind"),
+    ("x.flip(0)", AttributeError, "write gt.flip(x, ...)"),
+    ("x.H", AttributeError, "write gt.conj(x).mT"),
+    ("x.block_until_ready()", AttributeError, "write gt.synchronize()"),
+    ("gt.stack(x, x)", TypeError, "arrays are one argument; write stack([x, y])"),
+    ("gt.concat(x, x)", TypeError, "arrays are one argument; write concat([x, y])"),
+    ("gt.where(x > 1)", TypeError, "for places write gt.nonzero(condition)"),
+    ("gt.vmap(lambda x: x)", AttributeError, "functions take axes in front"),
+    ("gt.is_tensor(x)", AttributeError, "isinstance(x, gt.Tensor)"),
+    ("gt.asnumpy(x)", AttributeError, "write x.numpy()"),
+    ("gt.ElementwiseKernel('x', 'y', 'y = x')", AttributeError, "write gt.kernel"),
+    ("gt.loadtxt('data.csv')", AttributeError, "gt.asarray(np.loadtxt(file))"),
+    ("gt.set_printoptions(precision=2)", AttributeError, "np.set_printoptions, which counts here"),
+    ("gt.nn.ModuleList([])", AttributeError, "a list as an attribute"),
+    ("gt.optim.LBFGS([w])", AttributeError, "gt.optimize.minimize(method='L-BFGS')"),
+    ("gt.random.fold_in(0, 1)", AttributeError, "gt.random.default_rng(seed)"),
+    ("gt.grad(gt.sin)(w)", gt.errors.GraphError, "write gt.jacobian or gt.vjp"),
+    ("gt.capture(3)", TypeError, "function must be callable, got int"),
+    ("gt.nn.Sequential([net])", TypeError, "write Sequential(*layers)"),
+    ("gt.nn.Conv2d(1, 2, 3)(gt.zeros((1, 9, 9, 1)))", gt.errors.ShapeError, "(n, channels, height"),
+    ("net([[1.0, 2.0, 3.0, 4.0]])", TypeError, "x is a list; write gt.asarray(x"),
+    ("net.cuda()", AttributeError, "write module.to('cuda')"),
+    ("net.fit(X, Y)", AttributeError, "gputensor.keras.models"),
+    ("net.half()", AttributeError, "gt.autocast('float16')"),
+    ("Sequential(Dense(3))", TypeError, "write Sequential([...]) with a list"),
+    ("Sequential([Dense(3), Dense])", TypeError, "got the class Dense; write Dense(...)"),
+    ("model.fit((X, Y))", TypeError, "y is missing; write fit(x, y)"),
+    ("model.fit(X, Y, class_weight={'a': 1})", TypeError, "must be the numbers of the classes"),
+    (
+        "model.fit(X, np.array(['cat'] * 8, dtype=object))",
+        gt.errors.DTypeError,
+        "np.unique(words, return_inverse=",
+    ),
 ]
 
 
@@ -148,6 +184,24 @@ def test_names_that_are_missing_are_missing():
     for thing in (gt, gt.nn, gt.optim, gt.random, gt.tensor(1.0)):
         assert not hasattr(thing, "no_such_name")
         assert getattr(thing, "no_such_name", 3) == 3
+
+
+@pytest.mark.parametrize("module", words.MODULES)
+def test_what_is_written_instead_is_there(module):
+    for ours in words.MODULES[module].values():
+        for path in re.findall(r"\b(?:gt|gputensor)\.[\w.]*\w", ours):
+            names = {"gt": gt, "gputensor": importlib.import_module("gputensor")}
+            with contextlib.suppress(ImportError):  # of a path that ends in a name
+                importlib.import_module(re.sub(r"^gt\b", "gputensor", path).rpartition(".")[0])
+            eval(path, names)
+
+
+def test_no_attribute_that_is_there_is_called_foreign():
+    for names in words.TENSOR.values():
+        assert not [name for name in names.split() if hasattr(gt.Tensor, name)]
+    assert not [name for name in words.MODULE if hasattr(gt.nn.Module, name)]
+    for name in words.TENSOR["gt.NAME(x, ...)"].split():
+        assert callable(getattr(gt, name))
 
 
 @pytest.mark.parametrize("module", words.MODULES)
@@ -210,6 +264,78 @@ def test_fit_takes_float64_data_as_float32(names):
         model.fit(X.astype(np.float64), Y, epochs=1, verbose=0)
     assert {w.dtype for w in model.weights} == {gt.float32}
     assert model.predict(X.astype(np.float64)).dtype == np.float32
+
+
+def compiled(loss, *layers):
+    made = Sequential([keras.Input((4,)), *layers])
+    made.compile("adam", loss)
+    return made
+
+
+LOSSES = keras.losses
+
+
+# A model and labels that train, and to nothing good; and what is said.
+BAD = [
+    ("sparse_categorical_crossentropy", Dense(2), Y, "write activation='softmax', or loss="),
+    ("sparse_categorical_crossentropy", Dense(2, "relu"), Y, "has activation='relu'; write"),
+    ("binary_crossentropy", Dense(1), Y, "BinaryCrossentropy(from_logits=True)"),
+    (
+        LOSSES.SparseCategoricalCrossentropy(from_logits=True),
+        Dense(2, "softmax"),
+        Y,
+        "takes logits",
+    ),
+    (LOSSES.BinaryCrossentropy(from_logits=True), Dense(1, "sigmoid"), Y, "takes logits"),
+    ("binary_crossentropy", Dense(1, "softmax"), Y, "softmax of one unit is always 1; write"),
+    ("binary_crossentropy", Dense(1, "sigmoid"), Y - 1, "takes labels 0 and 1, or probabilities"),
+]
+
+
+@pytest.mark.parametrize(("loss", "layer", "y", "text"), BAD)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_trains_to_nothing_good_is_said(loss, layer, y, text):
+    with pytest.warns(UserWarning, match=re.escape(text)):
+        compiled(loss, layer).fit(X, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "layer"),
+    [
+        ("sparse_categorical_crossentropy", Dense(2, "softmax")),
+        ("binary_crossentropy", Dense(1, "sigmoid")),
+        (LOSSES.SparseCategoricalCrossentropy(from_logits=True), Dense(2)),
+        (LOSSES.BinaryCrossentropy(from_logits=True), Dense(1)),
+        ("mse", Dense(1)),
+        ("mse", Dense(1, "relu")),
+    ],
+)
+def test_what_trains_well_is_not_warned_of(loss, layer):
+    made = compiled(loss, layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_loss_that_is_nan_names_the_data(name):
+    data = {"x": X.copy(), "y": Y.astype(np.float32)}
+    data[name][3] = np.nan
+    with pytest.warns(
+        UserWarning, match=rf"the loss is NaN; {name} has NaN or infinity, first in row 3"
+    ):
+        compiled("mse", Dense(1)).fit(**data, verbose=0)
+
+
+def test_a_loss_that_is_nan_of_good_data_says_what_to_try():
+    x = np.full((8, 4), 1e30, np.float32)
+    with pytest.warns(UserWarning, match=r"the data have none, so it arises in training"):
+        compiled("mse", Dense(1)).fit(x, Y, epochs=3, verbose=0)
+
+
+def test_more_steps_than_batches_are_said(names):
+    with pytest.warns(UserWarning, match="8 samples are 1 batches of 32: an epoch ends there"):
+        names["model"].fit(X, Y, steps_per_epoch=2, verbose=0)
 
 
 def test_data_in_the_place_of_the_batch_size_is_named_with_its_dtype(names):

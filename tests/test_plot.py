@@ -49,6 +49,11 @@ def test_curves_show_training_and_validation(tmp_path):
         "validation",
     ]
     assert gt.plot.curves({"loss": [1.0]}).axes[0].get_legend() is None
+    assert list(gt.plot.curves({"loss": [1.0]}).axes[0].get_xticks()) == [1]
+    many = checked(gt.plot.curves({f"m{i}": [1.0] * 60 for i in range(4)}), tmp_path, "many")
+    assert [a.get_title() for a in many.axes] == ["m0", "m1", "m2", "m3"]
+    assert many.get_size_inches()[0] < 15
+    assert many.axes[0].lines[0].get_markersize() == 0
     assert figure._repr_png_().startswith(b"\x89PNG")  # which a notebook asks for
     with pytest.raises(ValueError, match="there are loss"):
         gt.plot.curves({"loss": [1.0]}, ["acuracy"])
@@ -109,6 +114,9 @@ def test_the_boundary_of_a_classifier(tmp_path):
     assert len(figure.axes[0].get_legend().get_texts()) == 2
     three = gt.plot.boundary(lambda p: p @ RNG.normal(size=(2, 3)), points, labels)
     checked(three, tmp_path, "boundary3")
+    given = gt.plot.boundary(lambda p: (p[:, 0] > 0) + 2 * (p[:, 1] > 0), points, labels)
+    assert given.axes[0].get_title() == "Class that is given"
+    assert len(given.axes) == 1  # no scale of probabilities
     with pytest.raises(ShapeError, match="points has shape"):
         gt.plot.boundary(len, points[:, :1], labels)
 
@@ -211,6 +219,7 @@ def test_a_captured_program_as_a_drawing():
         (lambda: gt.plot.program(gt.capture(lambda x: x)), "give gt.explain"),
         (lambda: gt.plot.tape([1.0]), "there is no tape of it"),
         (lambda: gt.plot.boundary(lambda p: 1.0, np.eye(2), [0, 1]), "classify gave shape"),
+        (lambda: gt.plot.boundary(lambda p: 3 * p[:, 0], np.eye(2), [0, 1]), "such as gt.sigmoid"),
     ],
 )
 def test_what_cannot_be_drawn_is_told(draw, text):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gputensor as gt
+import gputensor.torch as torch
 from gputensor import keras, shown
 from gputensor.keras.layers import Dense, Dropout
 from gputensor.keras.models import Sequential
@@ -97,29 +98,64 @@ def test_a_tensor_in_a_notebook_is_its_text_and_its_range():
     assert "shape (2,), float32" in shown
     assert "max 1999" in gt.arange(2000)._repr_html_()
     assert "&lt;" in gt.nn.Module._repr_html_(type("<b>", (gt.nn.Module,), {})())
+    picture = gt.arange(784).reshape((28, 28))._repr_html_()
+    assert picture.count("\n") < 10
+    assert "monospace" in picture
+    assert "shape (2, 3)" in torch.zeros(2, 3)._repr_html_()
+
+
+def test_an_empty_tensor_says_its_shape():
+    assert repr(gt.zeros((0, 3))) == "tensor([], shape=(0, 3), dtype=float32)"
+    assert repr(gt.zeros(0)) == "tensor([], dtype=float32)"
+
+
+def test_a_module_without_parameters_is_its_text_in_a_notebook():
+    assert gt.nn.Dropout(0.2)._repr_html_() == "<code>Dropout(p=0.2)</code>"
+
+
+def test_of_many_epochs_a_notebook_shows_the_first_and_the_last():
+    history = keras.callbacks.History()
+    for epoch in range(100):
+        history.add(epoch, {"loss": 1.0})
+        history.seconds.append(1.0)
+    rows = Cells(history._repr_html_()).rows
+    assert [row[0] for row in rows] == [
+        "Epoch",
+        *map(str, range(1, 11)),
+        "…",
+        *map(str, range(91, 101)),
+    ]
 
 
 def test_a_data_set_prints_its_size():
-    assert repr(TensorDataset(gt.zeros((3, 2)))) == "TensorDataset(3 samples)"
+    samples = TensorDataset(gt.zeros((3, 2)))
+    assert repr(samples) == "TensorDataset(3 samples)"
+    loader = torch.utils.data.DataLoader(samples, batch_size=2, shuffle=True)
+    assert repr(loader) == "DataLoader(TensorDataset(3 samples), 2 of batch_size=2)"
+    assert repr(loader.sampler) == "RandomSampler(3 indices)"
+    series = keras.utils.timeseries_dataset_from_array(np.arange(9.0), None, 3, batch_size=2)
+    assert repr(series) == "Windows(4 batches)"
+    assert repr(keras.utils.PyDataset()) == "PyDataset()"
 
 
-def test_the_bar_is_there_on_a_terminal_and_in_a_notebook(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+def test_a_summary_of_memory_is_the_same_printed_or_not():
+    summary = gt.memory_summary()
+    assert repr(summary) == str(summary)
+    assert "  tensors" in repr(summary)
 
+
+def test_the_bar_is_there_on_a_terminal(monkeypatch):
     def bar():
-        sys.stderr.seek(0)
-        sys.stderr.truncate()
         with Display(10, "Epoch 1/1", 1) as display:
             display.update(10)
-        return sys.stderr.getvalue()
+        return sys.stdout.getvalue(), sys.stderr.getvalue()
 
-    assert bar() == ""
-    monkeypatch.setitem(sys.modules, "ipykernel", io)
-    assert "Epoch 1/1" in bar()
-    monkeypatch.delitem(sys.modules, "ipykernel")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.StringIO())
+    assert bar() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert "Epoch 1/1" in bar()
+    out, err = bar()
+    assert (out, "Epoch 1/1" in err) == ("", True)
 
 
 def test_the_bar_shows_no_loss_before_there_is_a_sample(monkeypatch):

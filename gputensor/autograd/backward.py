@@ -13,7 +13,7 @@ from gputensor.autograd.reverse import propagate
 from gputensor.autograd.tape import Node
 from gputensor.autograd.tensor import Leaf, Tensor, accumulating, copied, seed_gradient, wrap
 from gputensor.backend import Device
-from gputensor.errors import GraphError
+from gputensor.errors import DTypeError, GraphError
 
 _getrefcount = sys.getrefcount
 
@@ -108,6 +108,8 @@ def _to(self: Tensor, where: str | Device) -> Tensor:
 
     A copy has its axes in the same order in memory.
     """
+    if isinstance(where, (np.dtype, type)):
+        raise DTypeError(f"to: it takes a device; write x.astype({where!r}) for other elements")
     target = backend.device(where)
     return self if self.device == target else _transfer(self, where=target, here=self.device)
 

@@ -1,5 +1,6 @@
 """Operands that are no tensors: numbers, lists and arrays."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -137,6 +138,8 @@ def clearer(name: str, arrays: Sequence[Any], error: ValueError | IndexError) ->
     if isinstance(error, GPUTensorError):
         return error
     if isinstance(error, ValueError):
-        return ShapeError(f"{name}: operands of shape {shapes} do not fit: {error}")
+        sizes = re.search(r"core dimension.*\(size (\d+) is different from (\d+)\)", str(error))
+        why = f"the axes to sum over have {sizes[2]} and {sizes[1]} elements" if sizes else error
+        return ShapeError(f"{name}: operands of shape {shapes} do not fit: {why}")
     kind = OutOfRangeError if "out of bounds" in str(error) else AxisError
     return kind(f"{name}: the index does not fit operands of shape {shapes}: {error}")

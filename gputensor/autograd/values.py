@@ -22,6 +22,8 @@ _WITH_GRADIENT = (
     "gt.full(n, x) for np.full(n, x), gt.exp(x) for math.exp(x), gt.where(x > y, x, y) to choose"
 )
 
+_IN_NOTEBOOKS = 200  # numbers that are shown at most; NumPy's own threshold is 1000
+
 
 class Values(Attached):
     """Part of Tensor."""
@@ -203,15 +205,20 @@ class Values(Attached):
         import html
 
         array = backend.to_host(self.array)
-        text = html.escape(repr(self))
-        facts = f"shape {self.shape}, {self.dtype}, {self.device}, {self.nbytes:,} bytes"
-        if array.size > np.get_printoptions()["threshold"] and array.dtype.kind in "iuf":
-            facts += f"; min {array.min():.4g}, mean {array.mean():.4g}, max {array.max():.4g}"
-        return f"<pre>{text}</pre><small>{html.escape(facts)}</small>"
+        threshold = min(_IN_NOTEBOOKS, np.get_printoptions()["threshold"])
+        with np.printoptions(threshold=threshold):
+            text = html.escape(repr(self))
+        facts = f"shape {tuple(self.shape)}, {self.dtype}, {self.device}, {self.nbytes:,} bytes"
+        if array.size > threshold and array.dtype.kind in "iuf":
+            facts += f"; min {array.min():.6g}, mean {array.mean():.6g}, max {array.max():.6g}"
+        style = "margin: 0; font-family: monospace"
+        return f'<pre style="{style}">{text}</pre><small>{html.escape(facts)}</small>'
 
     def __repr__(self) -> str:
         array = backend.to_host(self.array)
-        extra = "" if backend.on_cpu(self.array) else f", device={str(self.device)!r}"
+        empty = not array.size and array.shape != (0,)
+        extra = f", shape={tuple(self.shape)}" if empty else ""
+        extra += "" if backend.on_cpu(self.array) else f", device={str(self.device)!r}"
         if self.dtype.kind not in "bi" or self.dtype.itemsize != np.dtype(int).itemsize:
             extra += f", dtype={self.dtype}" if self.dtype.kind != "b" else ""
         if isinstance(self._node, Node):

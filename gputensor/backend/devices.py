@@ -5,7 +5,7 @@ import functools
 import importlib
 import importlib.util
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
@@ -55,6 +55,14 @@ class Device:
     def __init__(self, kind: str, index: int = 0) -> None:
         self.kind = kind
         self.index = index
+
+    if not TYPE_CHECKING:  # where any name would be taken for one
+
+        def __getattr__(self, name: str) -> NoReturn:
+            ours = {"type": "kind", "id": "index", "platform": "kind"}.get(name)
+            raise AttributeError(
+                f"a device has no attribute {name!r}" + (f"; write device.{ours}" if ours else "")
+            )
 
     def __str__(self) -> str:
         return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"

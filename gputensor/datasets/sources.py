@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gputensor import config, files
 from gputensor.errors import DatasetError
-from gputensor.shown import notice
+from gputensor.shown import notice, screen
 
 if TYPE_CHECKING:  # imported where they are used: the network's modules are slow to load
     from http.client import HTTPResponse
@@ -232,8 +232,18 @@ def download(url: str, unreachable: set[str], most: int = 1_000_000_000) -> io.B
                 raise DatasetError(f"{url}: cannot be reached ({error.reason})") from None
             raise
         size, file = getattr(response, "length", None), url.rpartition("/")[2]
-        # disable=None: no bar where the output is not a terminal
-        with response, tqdm(total=size, desc=file, unit="B", unit_scale=True, disable=None) as bar:
+        stream = screen()
+        with (
+            response,
+            tqdm(
+                total=size,
+                desc=file,
+                unit="B",
+                unit_scale=True,
+                file=stream,
+                disable=stream is None,
+            ) as bar,
+        ):
             while block := response.read(BLOCK):
                 bar.update(body.write(block))
                 if body.tell() > most:

@@ -561,4 +561,6 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
     """
     if function is None:
         return lambda f: Captured(f, device)
+    if not callable(function):
+        raise TypeError(f"capture: function must be callable, got {type(function).__name__}")
     return Captured(function, device)

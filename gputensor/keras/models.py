@@ -258,6 +258,13 @@ class Model(Trainer, Layer):
         found = self._graph.value.run(x, logits_of=last)
         return found
 
+    def _last_layers(self) -> list[Any]:
+        """The layer that gives each output, where that is known."""
+        if self._graph is None:
+            return []
+        nodes = [getattr(out, "node", None) for out in leaves(self._graph.value.outputs)]
+        return [getattr(node, "layer", None) for node in nodes]
+
     def _ends_in_softmax(self) -> bool:
         """Whether the result is that of one last layer, Dense with softmax."""
         if self._graph is None:
@@ -318,6 +325,8 @@ class Sequential(Model):
     ) -> None:
         super().__init__(name=name, trainable=trainable, **kwargs)
         self._stack: list[Any] = []
+        if isinstance(layers, Layer):
+            raise TypeError("Sequential: layers is one layer; write Sequential([...]) with a list")
         for layer in layers or ():
             self.add(layer)
 
@@ -362,8 +371,11 @@ class Sequential(Model):
         if isinstance(layer, KerasTensor) and layer.node is not None:
             layer = layer.node.layer
         if not isinstance(layer, Layer):
+            made = isinstance(layer, type)
+            got = f"the class {layer.__name__}; write {layer.__name__}(...)" if made else ""
             raise TypeError(
-                f"Sequential: a layer must be of gputensor.keras.layers, got {type(layer).__name__}"
+                "Sequential: a layer must be of gputensor.keras.layers, got "
+                + (got or type(layer).__name__)
             )
         self._stack.append(layer)
         self._graph = None
@@ -439,6 +451,9 @@ class Sequential(Model):
             x = layer(x)
         last = layers[-1]
         return last.logits(x) if logits else last(x)  # type: ignore[no-any-return]
+
+    def _last_layers(self) -> list[Any]:
+        return self.layers[-1:]
 
     def _ends_in_softmax(self) -> bool:
         return _as_made(self, Sequential) and _plain_softmax(self.layers[-1])

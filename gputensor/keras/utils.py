@@ -200,6 +200,13 @@ class PyDataset:
         self.use_multiprocessing = use_multiprocessing
         self.max_queue_size = max_queue_size
 
+    def __repr__(self) -> str:
+        try:
+            size = f"{len(self)} batches"
+        except Exception:  # of a subclass that has not got so far
+            size = ""
+        return f"{type(self).__name__.strip('_')}({size})"
+
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
 

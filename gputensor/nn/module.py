@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from gputensor.ops.data_type import checked_dtype, of_bytes
 from gputensor.random import Generator, default_generator
 from gputensor.shown import call_text, settings, table
 from gputensor.watched import Watched
+from gputensor.words import MODULE
 
 __all__ = ["Module", "Names"]
 
@@ -108,6 +109,17 @@ class Module(Watched):
                 f"{type(self).__name__} has no attribute {name}; the name is {close[0]}"
             )
 
+    if not TYPE_CHECKING:  # where any name would be taken for one
+
+        def __getattr__(self, name: str) -> NoReturn:
+            ours = MODULE.get(name)
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+                + (f"; write {ours}" if ours else ""),
+                name=name,
+                obj=self,
+            )
+
     # What is shown
 
     def __repr__(self) -> str:
@@ -126,10 +138,14 @@ class Module(Watched):
 
     def _repr_html_(self) -> str:
         """A table of the parameters, in a notebook."""
+        import html
+
         rows = [
-            (name, p.shape, p.dtype, f"{p.size:,}", "yes" if p.requires_grad else "no")
+            (name, tuple(p.shape), p.dtype, f"{p.size:,}", "yes" if p.requires_grad else "no")
             for name, p in self.named_parameters()
         ]
+        if not rows:
+            return f"<code>{html.escape(repr(self))}</code>"
         total = sum(p.size for p in self.parameters())
         return table(
             ("Parameter", "Shape", "Type", "Elements", "Trained"),

@@ -233,7 +233,11 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: layer {i} is a {type(layer).__name__}, not a Module")
+                several = isinstance(layer, (list, tuple))
+                raise TypeError(
+                    f"Sequential: layer {i} is a {type(layer).__name__}, not a Module"
+                    + ("; write Sequential(*layers)" if several else "")
+                )
         self.layers = list(layers)
 
     def children(self) -> Iterator[tuple[str, Module]]:

@@ -210,6 +210,6 @@ for _name, _method in _METHODS.items():
 # No attribute that is there passes by these.
 for _ours, _names in words.TENSOR.items():
     for _name in _names.split():
-        setattr(Tensor, _name, words.Elsewhere(_name, _ours))
+        setattr(Tensor, _name, words.Elsewhere(_name, _ours.replace("NAME", _name)))
 
 reverse.differentiable_namespace = sys.modules[__name__]

@@ -544,7 +544,7 @@ def concat(arrays: Sequence[Operand], /, axis: int | None = 0) -> Tensor:
     >>> gt.concat([gt.zeros(2), gt.ones(1)])
     tensor([0., 0., 1.], dtype=float32)
     """
-    given = _listed("concat", arrays)
+    given = _listed("concat", arrays, axis)
     if axis is None:
         return _concat(*[flatten(a) for a in given], axis=0)
     if not _shape_of(given[0]):
@@ -562,7 +562,7 @@ def stack(arrays: Sequence[Operand], /, axis: int = 0) -> Tensor:
     tensor([[0., 1.],
             [0., 1.]], dtype=float32)
     """
-    given, axis = _listed("stack", arrays), integer("stack", "axis", axis)
+    given, axis = _listed("stack", arrays, axis), integer("stack", "axis", axis)
     shapes = {_shape_of(a) for a in given}
     if len(shapes) > 1:
         found = ", ".join(map(str, sorted(shapes)))
@@ -595,8 +595,10 @@ def vstack(arrays: Sequence[Operand], /) -> Tensor:
     return concat([reshape(a, (1, -1)) if len(_shape_of(a)) < 2 else a for a in given])
 
 
-def _listed(name: str, arrays: Any) -> list[Operand]:
+def _listed(name: str, arrays: Any, axis: Any = 0) -> list[Operand]:
     """The operands of a join, nested lists among them as arrays, if there are any."""
+    if getattr(axis, "ndim", 0):
+        raise TypeError(f"{name}: arrays are one argument; write {name}([x, y])")
     if not np.iterable(arrays) or isinstance(arrays, str):
         raise TypeError(f"{name}: arrays must be a sequence of them, got {arrays!r}")
     given = [as_array(name, a) for a in arrays]

@@ -10,7 +10,7 @@ import numpy as np
 from gputensor import backend, epilogue
 from gputensor.autograd import Operand, Primitive, Tensor, as_array, wrap
 from gputensor.backend import is_narrow, namespace
-from gputensor.errors import DTypeError, ShapeError
+from gputensor.errors import DTypeError, OperandError, ShapeError
 from gputensor.kernels import (
     Kernel,
     bias_activation,
@@ -299,6 +299,8 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, activation: str | None 
     if not isinstance(activation, str | None) or activation not in ACTIVATIONS:
         allowed = ", ".join(repr(name) for name in ACTIVATIONS)
         raise ValueError(f"dense: activation {activation!r} is unknown; allowed are {allowed}")
+    if isinstance(x, (list, tuple)):
+        raise OperandError(f"dense: x is a {type(x).__name__}; write gt.asarray(x, dtype=w.dtype)")
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[0]:
         raise ShapeError(
             f"dense: x of shape {x.shape} and w of shape {w.shape} do not fit; x must have shape "

@@ -161,7 +161,8 @@ def convolve(
     if depth * groups != channels or filters % groups:
         raise ShapeError(
             f"conv: x has {channels} channels and the weight takes {depth} in each of {groups} "
-            f"groups, for {filters} filters"
+            f"groups, for {filters} filters; images are (n, channels, height, width) for gt.nn, "
+            "(n, height, width, channels) for gputensor.keras"
         )
     window = (kh, kw)
     pads = pads_of("conv", padding, (high, wide), window, stride, dilation)

@@ -15,6 +15,7 @@ from gputensor.kernels import unscale, update_scale
 from gputensor.ops.elementwise import multiply
 from gputensor.optim.optimizer import Optimizer
 from gputensor.options import number
+from gputensor.shown import Shown
 from gputensor.watched import Watched
 
 __all__ = ["GradScaler"]
@@ -22,7 +23,7 @@ __all__ = ["GradScaler"]
 _SMALLEST = 2.0**-24
 
 
-class GradScaler(Watched):
+class GradScaler(Shown, Watched):
     """Dynamic loss scaling, for training inside ``gt.autocast("float16")``.
 
     The loss is multiplied by a scale, so that gradients are not lost below float16's smallest

@@ -3,12 +3,12 @@
 import csv
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
+from gputensor.backend import warn_user
 from gputensor.copies import Copy
 from gputensor.distributed.api import is_first
 from gputensor.shown import Shown
@@ -186,6 +186,19 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params or {})
+        # Whether an interrupt within a callback may wait until the loop has saved.
+        self.wish: Callable[[], bool] = bool
+
+    def _tell(self, callbacks: Iterable[Any], name: str, *args: Any) -> None:
+        for callback in callbacks:
+            method = getattr(callback, name, None)
+            if method is None:
+                continue
+            try:
+                method(*args)
+            except KeyboardInterrupt:
+                if not self.wish():
+                    raise
 
     def append(self, callback: Any) -> None:
         """Add one."""
@@ -208,26 +221,20 @@ class CallbackList(Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
-        for callback in self._begin:
-            callback.on_train_batch_begin(batch, logs)
+        self._tell(self._begin, "on_train_batch_begin", batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
-        for callback in self._end:
-            callback.on_train_batch_end(batch, logs)
+        self._tell(self._end, "on_train_batch_end", batch, logs)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Call each one's."""
-        for callback in self._test_end:
-            callback.on_test_batch_end(batch, logs)
+        self._tell(self._test_end, "on_test_batch_end", batch, logs)
 
 
 def _forward(name: str) -> Callable[..., None]:
     def call(self: CallbackList, *args: Any) -> None:
-        for callback in self.callbacks:
-            method = getattr(callback, name, None)
-            if method is not None:
-                method(*args)
+        self._tell(self.callbacks, name, *args)
 
     call.__name__, call.__doc__ = name, "Call each one's."
     return call
@@ -279,11 +286,9 @@ class _Monitor(Callback):
         found = (logs or {}).get(self.monitor)
         if found is None:
             hint = ". Give fit validation_data" if self.monitor.startswith("val_") else ""
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__}: monitor is {self.monitor!r}, which was not measured; "
-                f"there are {', '.join(logs or {})}{hint}",
-                UserWarning,
-                stacklevel=3,
+                f"there are {', '.join(logs or {})}{hint}"
             )
             return None
         return float(found)

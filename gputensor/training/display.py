@@ -2,13 +2,12 @@
 
 import math
 import shutil
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from gputensor.copies import Copy
 from gputensor.distributed.api import size
-from gputensor.shown import in_units
+from gputensor.shown import in_units, screen
 
 if TYPE_CHECKING:
     from gputensor.training.measures import Sums
@@ -18,13 +17,8 @@ __all__ = ["Display", "lines_of", "print_epoch"]
 _WIDTH = 80
 
 
-def _is_watched() -> bool:
-    """Whether a line that is written over again is seen: on a terminal, and in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
-
-
 class Display:
-    """Progress bar with the loss so far, on a terminal and where it is wanted.
+    """Progress bar with the loss so far, on a terminal or in a notebook, where it is wanted.
 
     The loss comes by a copy to pinned memory, begun at most four times a second and shown when it
     has arrived, so that nobody waits for the device. It is that of this rank's part of the rows.
@@ -35,6 +29,7 @@ class Display:
     ) -> None:
         from tqdm import tqdm
 
+        stream = screen()
         self._bar = tqdm(
             total=total,
             desc=text,
@@ -43,7 +38,8 @@ class Display:
             leave=False,
             mininterval=0.25,
             ncols=min(_WIDTH, shutil.get_terminal_size().columns),
-            disable=verbose not in (1, "auto") or not _is_watched(),
+            file=stream,
+            disable=verbose not in (1, "auto") or stream is None,
         )
         self._sums = None if self._bar.disable else sums
         self._rows = 0

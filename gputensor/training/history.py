@@ -7,6 +7,8 @@ from gputensor.training.callbacks import Callback
 
 __all__ = ["History"]
 
+_ROWS = 20  # of a table in a notebook
+
 
 class History(Callback):
     """What ``fit`` measured.
@@ -45,12 +47,15 @@ class History(Callback):
         return f"History of {count} epoch{'s' * (count != 1)}; the last: {last}"
 
     def _repr_html_(self) -> str:
-        """A row for each epoch, in a notebook."""
+        """A row for each epoch, in a notebook; of many the first and the last ones."""
         names = list(self.history)
-        rows = [
+        rows: list[tuple[Any, ...]] = [
             (epoch + 1, *(f"{self.history[name][i]:.4g}" for name in names), in_units(seconds))
             for i, (epoch, seconds) in enumerate(zip(self.epoch, self.seconds, strict=False))
         ]
+        if len(rows) > _ROWS:
+            left = ("…",) * (len(names) + 2)
+            rows = [*rows[: _ROWS // 2], left, *rows[-_ROWS // 2 :]]
         return table(("Epoch", *names, "Time"), rows, "History")
 
     def add(self, epoch: int, values: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """What a training loop does with samples and targets before the first step: upload and checks."""
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,10 @@ from gputensor.training.feeding import as_weights, rows_of, weights_of_classes
 from gputensor.tree import leaves, map_tree
 
 __all__ = ["Inputs"]
+
+
+# What gives numbers that are no probabilities.
+_NO_PROBABILITIES = (None, "linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh")
 
 
 class Inputs:
@@ -60,7 +63,7 @@ class Inputs:
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned:
             self._warned.add(key)
-            warnings.warn(text, UserWarning, stacklevel=5)
+            backend.warn_user(text)
 
     def _upload(self, name: str, data: Any) -> Array:
         """Raw array of `data` on the model's device."""
@@ -77,11 +80,11 @@ class Inputs:
             except ValueError as error:
                 raise ShapeError(f"{name} has nested lists of uneven lengths: {error}") from None
         if raw.dtype.kind not in "biuf":
-            words = (
-                f"; numbers of words are np.unique({name}, return_inverse=True)[1]"
-                if raw.dtype.kind in "US"
-                else ""
+            worded = raw.dtype.kind in "US" or (
+                raw.dtype.kind == "O" and any(isinstance(v, str) for v in raw.flat)
             )
+            words = "; numbers of words are np.unique(words, return_inverse=True)[1]"
+            words = words if worded else ""
             raise DTypeError(f"{name} has dtype {raw.dtype}; it must hold numbers{words}")
         if isinstance(data, Tensor) and data.device != place:
             raise DeviceMismatchError(
@@ -233,6 +236,13 @@ class Inputs:
         if loss is None or not loss.cross_entropy:
             if array.ndim == 1 and shape == (1,):
                 array = array.reshape(rows, 1)  # as Keras does
+            binary = "binary" in getattr(loss, "name", "") and "from_logits" in vars(loss)
+            if binary and bool(((array < 0) | (array > 1)).any()):
+                self._warn_once(
+                    "binary labels",
+                    f"{name}: {loss.name} takes labels 0 and 1, or probabilities, and there are "
+                    f"others, from {array.min()} to {array.max()}",
+                )
             return array.astype(config.default_dtype(), copy=False)
         if shape is not None and len(shape) > 1:  # a distribution at each place
             if array.dtype.kind == "f" and not loss.sparse:
@@ -276,6 +286,37 @@ class Inputs:
         check_labels(name, array, classes)
         return array
 
+    def _check_last_layers(self) -> None:
+        """Say where the last layer does not give what the loss takes, which would train badly."""
+        for head, layer in zip(self._heads, self._last_layers(), strict=False):
+            activation = getattr(layer, "activation", False)
+            if not isinstance(activation, str | None):
+                continue
+            if activation == "softmax" and getattr(layer, "units", 0) == 1:
+                self._warn_once(
+                    f"one unit of {layer.name}",
+                    f"{layer.name}: softmax of one unit is always 1; write activation='sigmoid'",
+                )
+            loss = head.loss
+            if loss is None or "from_logits" not in vars(loss):
+                continue
+            kind, binary = type(loss).__name__, "binary" in loss.name
+            meant = "sigmoid" if binary else "softmax"
+            if loss.from_logits and activation in ("softmax", "sigmoid"):
+                text = f"takes logits; leave out activation={activation!r}, or from_logits=True"
+            elif not loss.from_logits and activation in _NO_PROBABILITIES:
+                text = (
+                    f"takes probabilities, and the last layer has activation={activation!r}; write "
+                    f"activation={meant!r}, or loss=gputensor.keras.losses.{kind}(from_logits=True)"
+                )
+            else:
+                continue
+            self._warn_once(f"loss of {layer.name}", f"{layer.name}: the loss {loss.name} {text}")
+
+    def _last_layers(self) -> list[Any]:
+        """The layer that gives each output, where that is known."""
+        return []
+
     # Weights
 
     def _weights_of(self, weight: Any, rows: int) -> list[Any]:
@@ -301,6 +342,11 @@ class Inputs:
         if not isinstance(class_weight, dict):
             raise TypeError(
                 f"class_weight must be a dict of class to weight, got {type(class_weight).__name__}"
+            )
+        if not all(isinstance(k, (int, np.integer)) for k in class_weight):
+            raise TypeError(
+                f"class_weight has the keys {', '.join(map(repr, class_weight))}; they must be the "
+                "numbers of the classes"
             )
         if len(ys) != 1:
             raise ValueError("class_weight is for models of one output; give sample_weight")

@@ -1,7 +1,5 @@
 """Where ``fit`` is: what a checkpoint has besides model and optimizer."""
 
-import signal
-import threading
 from typing import Any
 
 from gputensor import backend
@@ -15,7 +13,7 @@ from gputensor.training.callbacks import CallbackList
 from gputensor.training.history import History
 from gputensor.training.measures import Measures, Sums
 
-__all__ = ["Clock", "Interrupts", "Progress", "chosen"]
+__all__ = ["Clock", "Progress", "chosen", "how_to_go_on"]
 
 
 def chosen(resume: Any, callbacks: Any) -> tuple[Checkpointer | None, Opened | None, list[Any]]:
@@ -202,34 +200,6 @@ def _fill(t: Tensor, value: Any) -> None:
         t.array[...] = backend.to_device(value, t.device)
 
 
-class Interrupts:
-    """Ctrl-C as a wish, for the time of a context; the second one interrupts at once.
-
-    Attributes
-    ----------
-    wished : bool
-    """
-
-    def __init__(self, watch: bool) -> None:
-        self.wished = False
-        main = threading.current_thread() is threading.main_thread()
-        self._watch = watch and main and signal.getsignal(signal.SIGINT) is not None
-
-    def __enter__(self) -> "Interrupts":
-        if self._watch:
-            self._before = signal.signal(signal.SIGINT, self._wish)
-        return self
-
-    def _wish(self, *_: Any) -> None:
-        if self.wished:
-            raise KeyboardInterrupt
-        self.wished = True
-
-    def __exit__(self, *_: object) -> None:
-        if self._watch:
-            signal.signal(signal.SIGINT, self._before)
-
-
 class Clock:
     """When a checkpoint is due, by steps; on all ranks at the same ones."""
 
@@ -256,3 +226,28 @@ class Clock:
             return False
         self._last = self._progress.step
         return True
+
+
+def how_to_go_on(progress: Progress, saver: Checkpointer | None, epochs: int) -> str:
+    """What an interrupted ``fit`` says.
+
+    Parameters
+    ----------
+    epochs : int
+        How many there were to be.
+    """
+    if saver is None:
+        return (
+            f"Interrupted in epoch {progress.epoch + 1} of {epochs}. The model is as it was "
+            f"trained so far: the same fit with initial_epoch={progress.epoch} goes on from here, "
+            "in this process; with resume='folder' fit keeps checkpoints for another one."
+        )
+    saver.wait()
+    step = saver.latest
+    if step is None:
+        return f"Interrupted at step {progress.step}, before the first checkpoint was saved."
+    place = "" if step == progress.step else f" at step {progress.step}"
+    return (
+        f"Interrupted{place}: step {step} is saved. The same fit with "
+        f"resume={str(saver.folder)!r} goes on from there."
+    )

@@ -48,11 +48,33 @@ class Held:
         self.batch = 0
         self._drawn: tuple[int, int] | None = None  # the generator before the order was drawn
         self._set(count)
+        if steps is not None and steps * size >= count + size:
+            model._warn_once(
+                "steps",
+                f"fit: steps_per_epoch is {steps}, and {count} samples are {-(-count // size)} "
+                f"batches of {size}: an epoch ends there. Leave out steps_per_epoch",
+            )
 
     def _set(self, count: int) -> None:
         self._count = self._next = count
         self.steps = -(-count // self._size) if self._most is None else self._most
         self.rows = count if self._most is None else None
+
+    def about_nan(self) -> str:
+        """Where a loss that is NaN may come from."""
+        xp = backend.namespace(self.place)
+        for name, part in (("x", self._xs), ("y", self._ys), ("sample_weight", self._weights)):
+            for array in leaves(part):
+                if array is None or array.dtype.kind != "f":
+                    continue
+                bad = ~xp.isfinite(array)
+                if bool(bad.any()):
+                    row = int(xp.argmax(bad.reshape(len(array), -1).any(axis=1)))
+                    return (
+                        f"{name} has NaN or infinity, first in row {row} of those to train on: "
+                        f"leave such rows out, or fill them, as np.nan_to_num({name}) does"
+                    )
+        return f"the data have none, so {_MENDS}"
 
     def split(self, share: float, size: int, steps: int | None) -> Any:
         """Keep the last samples for validation."""
@@ -190,6 +212,12 @@ class Held:
             yield rows * done
 
 
+_MENDS = (
+    "it arises in training: take a lower learning rate or the optimizer's clipnorm=1.0; "
+    "keras.callbacks.TerminateOnNaN() says when"
+)
+
+
 class Streamed:
     """Batches that come one by one, for the loop of ``fit``."""
 
@@ -203,6 +231,10 @@ class Streamed:
         self.place: Any = None
         self.batch = 0
         self._first: Any = None
+
+    def about_nan(self) -> str:
+        """Where a loss that is NaN may come from."""
+        return f"where np.isfinite(x).all() of each batch, {_MENDS}"
 
     def begin(self, resumed: dict[str, Any] | None) -> None:
         """Read the first batch, which says where and in what shapes samples are."""

@@ -5,6 +5,7 @@ batches are gathered there, and losses and metrics add up there; the host reads 
 Batches of a generator are uploaded one by one.
 """
 
+import math
 import time
 from typing import Any, ClassVar
 
@@ -29,8 +30,9 @@ from gputensor.training.display import Display, print_epoch
 from gputensor.training.evaluator import Evaluator
 from gputensor.training.feeding import Batches, is_iterable_of_batches
 from gputensor.training.history import History
+from gputensor.training.interrupts import Interrupts, tell
 from gputensor.training.measures import Door, Head, Measures, Sums, by_output
-from gputensor.training.progress import Clock, Interrupts, Progress, chosen
+from gputensor.training.progress import Clock, Progress, chosen, how_to_go_on
 from gputensor.training.sources import Held, Streamed, training_on_batches, wrapped
 from gputensor.training.steps import Singles
 from gputensor.tree import leaves
@@ -260,6 +262,10 @@ class Trainer(Evaluator):
         check_verbose("fit", verbose)
         check_share("fit", "validation_split", validation_split)
         saver, opened, callbacks = chosen(resume, callbacks)
+        self._check_last_layers()
+        pair = y is None and isinstance(x, tuple) and len(x) in (2, 3)
+        if pair and len(leaves(getattr(self, "inputs", None) or [x[0]])) == 1:
+            raise TypeError(f"fit: x is a tuple of {len(x)}, and y is missing; write fit(x, y)")
         if is_iterable_of_batches(x):
             if y is not None:
                 raise ValueError("fit: y must not be given where x gives batches, which have it")
@@ -347,6 +353,7 @@ class Trainer(Evaluator):
         logs = history.latest()
         try:
             with Interrupts(saver is not None) as interrupts:
+                told.wish = interrupts.wish
                 while progress.epoch < epochs[1] and not progress.stopped:
                     epoch = progress.epoch
                     if not amid:
@@ -383,6 +390,8 @@ class Trainer(Evaluator):
                                 progress.ranks = team.gathered(progress.part())
                                 self._save(saver, progress, {}, wished)
                         logs = measures.results(sums, progress.rows, team.group)
+                    if is_first() and math.isnan(logs.get("loss", 0.0)):
+                        self._warn_once("NaN", f"fit: the loss is NaN; {source.about_nan()}")
                     seconds = time.perf_counter() - began
                     self.eval()
                     team.end_epoch()
@@ -409,14 +418,10 @@ class Trainer(Evaluator):
                 self.optimizer.finalize_variable_values()
             team.end()
             told.on_train_end(logs)
-        except KeyboardInterrupt:
-            if saver is None and verbose and is_first():
-                print(
-                    f"Interrupted in epoch {progress.epoch + 1} of {epochs[1]}. The model is as it "
-                    "was trained so far: the same fit with initial_epoch="
-                    f"{progress.epoch} goes on from here, in this process; with resume='folder' "
-                    "fit keeps checkpoints for another one."
-                )
+        except KeyboardInterrupt as error:
+            if verbose or saver is not None:
+                text = how_to_go_on(progress, saver, epochs[1])
+                tell(error, text if is_first() else "")
             raise
         finally:
             self.eval()
@@ -436,13 +441,6 @@ class Trainer(Evaluator):
         elif (optimizer := self.optimizer) is not None and optimizer.engine.in_parts:
             optimizer.live_state()  # which takes the parts of all ranks
         if wished:
-            saver.wait()
-            step = saver.latest
-            if step == progress.step and is_first():
-                print(
-                    f"Interrupted: step {step} is saved. The same fit with "
-                    f"resume={str(saver.folder)!r} goes on from there."
-                )
             raise KeyboardInterrupt
 
     # Single batches

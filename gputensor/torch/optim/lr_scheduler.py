@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gputensor.shown import Shown
+
 __all__ = [
     "ChainedScheduler",
     "ConstantLR",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 
-class LRScheduler:
+class LRScheduler(Shown):
     """Base class; a subclass defines ``get_lr()``.
 
     Parameters

@@ -35,6 +35,12 @@ __all__ = [
 T = TypeVar("T")
 
 
+def _sized(thing: object, what: str) -> str:
+    """A text such as ``Subset(30 samples)``."""
+    size = f"{len(thing)} {what}" if isinstance(thing, Sized) else ""
+    return f"{type(thing).__name__}({size})"
+
+
 class Dataset(Generic[T]):
     """Base class of data sets that have ``__getitem__`` and ``__len__``.
 
@@ -53,8 +59,7 @@ class Dataset(Generic[T]):
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
 
     def __repr__(self) -> str:
-        size = f"{len(self)} samples" if isinstance(self, Sized) else ""
-        return f"{type(self).__name__}({size})"
+        return _sized(self, "samples")
 
     def __add__(self, other: "Dataset[T]") -> "ConcatDataset":
         return ConcatDataset([self, other])
@@ -204,6 +209,9 @@ class Sampler(Generic[T]):
     >>> list(Backwards("abc"))
     [2, 1, 0]
     """
+
+    def __repr__(self) -> str:
+        return _sized(self, "indices")
 
     def __init__(self, data_source: Any = None) -> None:
         self.data_source = data_source
@@ -434,6 +442,10 @@ class DataLoader(Generic[T]):
         self.batch_sampler = batch_sampler
         if batch_sampler is None and batch_size is not None and self.sampler is not None:
             self.batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
+
+    def __repr__(self) -> str:
+        batches = "" if self.sampler is None and self.batch_sampler is None else f"{len(self)} of "
+        return f"DataLoader({self.dataset!r}, {batches}batch_size={self.batch_size})"
 
     def __len__(self) -> int:
         if self.batch_sampler is not None:
