@@ -15,7 +15,6 @@ import ctypes
 import functools
 import importlib
 import itertools
-import logging
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import numpy as np
 from gputensor import config
 from gputensor.backend import Array
 from gputensor.errors import DeviceError, DTypeError, ShapeError
+from gputensor.shown import log
 
 __all__ = [
     "Handle",
@@ -39,8 +39,6 @@ __all__ = [
     "one_thread",
     "prepare",
 ]
-
-_log = logging.getLogger("gputensor")
 
 _MIB = 1 << 20
 # What NVIDIA recommends, by the first number of the compute capability; 4 MiB for the others.
@@ -168,7 +166,7 @@ def load_bindings(name: str, probe: str, level: int, without: str) -> Any:
     probe : str
         Function of it without arguments, whose call loads the library.
     level : int
-        Of the line in the log.
+        Of the line in the log: 20 for information, 30 for a warning.
     without : str
         What follows for the user, the beginning of the line.
     """
@@ -177,7 +175,7 @@ def load_bindings(name: str, probe: str, level: int, without: str) -> Any:
         getattr(module, probe)()
     # A missing or broken library surfaces as almost any exception.
     except Exception as error:
-        _log.log(level, f"{without} is not usable ({type(error).__name__}: {error})")
+        log().log(level, f"{without} is not usable ({type(error).__name__}: {error})")
         return None
     return module
 
@@ -187,7 +185,7 @@ def _bindings() -> Any:
     without = (
         "matrix products are left to CuPy and cannot be captured in a CUDA graph: nvmath-python"
     )
-    return load_bindings("cublas", "get_cudart_version", logging.WARNING, without)
+    return load_bindings("cublas", "get_cudart_version", 30, without)
 
 
 class Handle:

@@ -15,7 +15,6 @@ product belongs to the layer after it on the tape, and other layers may add to t
 """
 
 import functools
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -24,10 +23,9 @@ import numpy as np
 
 from gputensor import backend, blas, config
 from gputensor.backend import Array
+from gputensor.shown import log
 
 __all__ = ["BIAS", "COLUMN_SUMS", "RELU_BIAS", "product"]
-
-_log = logging.getLogger("gputensor")
 
 # Values of cublasLt.h. Its BGRADA sums the rows of the first operand of a column-major product: the
 # columns of our second.
@@ -51,7 +49,7 @@ _lock = threading.Lock()  # descriptors are changed for each call
 
 @functools.cache
 def _bindings() -> Any:
-    return blas.load_bindings("cublasLt", "get_version", logging.INFO, "no epilogues: cublasLt")
+    return blas.load_bindings("cublasLt", "get_version", 20, "no epilogues: cublasLt")
 
 
 # Does the same as an epilogue without cublasLt: plain(a, b, vector, out).
@@ -250,7 +248,7 @@ def _choose(
             better, reason = _compare(plan, epilogue, a, b, vector, out, plain)
     except (LookupError, MemoryError, _bindings().cuBLASLtError) as error:
         better, reason = False, f"{type(error).__name__}: {error}"
-    _log.debug(
+    log().debug(
         f"product with {_NAMES[epilogue]}, {a.shape} @ {b.shape}, {a.dtype}: "
         f"{'the epilogue' if better else 'the plain way'} ({reason})"
     )

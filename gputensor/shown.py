@@ -1,6 +1,7 @@
 """What is shown to people: numbers with units, notices, and models as text and as HTML."""
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ __all__ = [
     "examples",
     "in_bytes",
     "in_units",
+    "log",
     "notice",
     "retold",
     "screen",
@@ -101,6 +103,11 @@ def screen() -> Any:
 
 
 _said: set[str] = set()
+
+
+def log(name: str = "gputensor") -> Any:
+    """The logger of that name, without the import of logging before there is something to log."""
+    return importlib.import_module("logging").getLogger(name)
 
 
 def notice(text: str) -> None:

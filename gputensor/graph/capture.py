@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import itertools
-import logging
 import threading
 import weakref
 from collections import OrderedDict
@@ -24,12 +23,12 @@ from gputensor.graph.record import Record, record
 from gputensor.graph.trace import owner
 from gputensor.ops import precision
 from gputensor.random.stream import numbers_kept
+from gputensor.shown import log
 from gputensor.tree import is_named_tuple, leaves, map_tree
 from gputensor.watched import Watched
 
 __all__ = ["Captured", "capture"]
 
-_log = logging.getLogger("gputensor.capture")
 _MOST = 32  # recordings that a function has in a thread
 _TRIALS = 2  # recordings of a signature that may end early before no more is tried
 
@@ -352,13 +351,13 @@ class Captured:
         del self._local.replays[key]
         self._local.trials[key] = _TRIALS
         self.reason = reason
-        _log.info(f"{self!r} is run as it is: {reason}")
+        log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
 
     def _plain(self, reason: str, args: Any, kwargs: Any) -> Any:
         """Run the function as it is; on the tape that its arguments are on."""
         if reason and reason != self.reason:
             self.reason = reason
-            _log.info(f"{self!r} is run as it is: {reason}")
+            log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
         out = self._function(*args, **kwargs)
         on_tape = any(isinstance(x, Tensor) and x.requires_grad for x in leaves((args, kwargs)))
         return out if on_tape and autograd.grad_enabled() else detached(out)
@@ -373,7 +372,7 @@ class Captured:
             local.trials[key] = local.trials.get(key, 0) + 1
             if reason != self.reason:
                 self.reason = reason
-                _log.info(f"{self!r} is run as it is: {reason}")
+                log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
         else:
             self.reason = None
             replay = Replay(found, tensors)

@@ -1,7 +1,6 @@
 """Random numbers of others, which a graph would take for constants."""
 
 import pickle
-import random
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -67,12 +66,16 @@ def _state(value: Any) -> bytes:
         return pickle.dumps(value.bit_generator.state)
     if isinstance(value, np.random.RandomState):
         return pickle.dumps(value.get_state(legacy=False))
+    import random
+
     if type(value) is random.Random:
         return pickle.dumps(value.getstate())
     return b""
 
 
 def _global_state() -> Any:
+    import random
+
     legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     keys = legacy.pop("state")
     return random.getstate(), keys["key"].tobytes(), keys["pos"], legacy

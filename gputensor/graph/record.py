@@ -7,14 +7,14 @@ What was found is what a recording holds for, see :class:`gputensor.graph.guards
 """
 
 import contextlib
+import functools
 import gc
 import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,14 @@ _SLOTS: dict[tuple[type, str], Any] = {
     (Leaf, "grad"): Leaf.__dict__["grad"],
 }
 _array, _buffer, _grad = _SLOTS.values()
-_STARTS = {threading.Thread.start.__code__, ThreadPoolExecutor.submit.__code__}
+
+
+@functools.cache
+def _starts() -> set[CodeType]:
+    """Code of functions that start threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return {threading.Thread.start.__code__, ThreadPoolExecutor.submit.__code__}
 
 
 class Record(NamedTuple):
@@ -213,7 +220,7 @@ class _Recorder(Recording):
         if event != "call" or self.reason is not None or backend.recording() is not self:
             return
         code = frame.f_code
-        if code in _STARTS:
+        if code in _starts():
             self.end("work is given to another thread")
         elif backend.is_library(frame):
             pass

@@ -5,7 +5,6 @@ import operator
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
-from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from gputensor.ops.manipulation import reshape
 from gputensor.ops.precision import casting, lowered
 from gputensor.ops.statistical import sum
 from gputensor.options import integer, ints
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 __all__ = ["dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "trace", "vecdot"]
 
@@ -424,8 +425,8 @@ def tensordot(
             f"tensordot: axes {left} of shape {first} and {right} of shape {second} must be as "
             "many and as long"
         )
-    one = list(ascii_letters[: len(first)])
-    two = list(ascii_letters[len(first) : len(first) + len(second)])
+    one = list(_LETTERS[: len(first)])
+    two = list(_LETTERS[len(first) : len(first) + len(second)])
     for a, b in zip(left, right, strict=True):
         two[b] = one[a]
     output = [c for c in one if c not in two] + [c for c in two if c not in one]
@@ -457,7 +458,7 @@ def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
         )
     if x1.dtype.kind == "c":
         x1 = conj(x1)
-    letters = ascii_letters[: max(len(first), len(second)) - 1]
+    letters = _LETTERS[: max(len(first), len(second)) - 1]
     terms = []
     for shape in (first, second):
         others = letters[len(letters) - len(shape) + 1 :]

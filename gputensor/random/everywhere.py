@@ -1,6 +1,5 @@
 """States of the generators that programs share: gputensor's, NumPy's and Python's."""
 
-import random
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ __all__ = ["set_shared_state", "shared_state"]
 
 def shared_state() -> dict[str, Any]:
     """States of the three, as numbers, texts and arrays."""
+    import random
+
     version, words, gauss = random.getstate()
     kind, keys, at, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     return {
@@ -27,6 +28,8 @@ def shared_state() -> dict[str, Any]:
 
 def set_shared_state(state: dict[str, Any]) -> None:
     """Go on from states that :func:`shared_state` gave."""
+    import random
+
     own, numpy, python = state["gputensor"], state["numpy"], state["python"]
     default_generator.state = int(own[0]), int(own[1])
     np.random.set_state((numpy["kind"], numpy["keys"], *numpy["rest"]))  # noqa: NPY002

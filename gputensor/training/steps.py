@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,10 @@ from gputensor import backend
 from gputensor.backend import Device
 from gputensor.errors import CaptureError
 from gputensor.graph.capture import Captured
+from gputensor.shown import log
 
 __all__ = ["Singles", "Steps"]
 
-_log = logging.getLogger("gputensor.keras")
 _LONGEST = 0.05  # seconds that a launch may take
 _WORTH = 50  # steps on the CPU that save what their recording costs
 
@@ -91,7 +90,9 @@ class Steps:
         if self._capture is True:
             raise CaptureError(f"fit: a step cannot be captured: {run.reason}")
         self._told = True
-        _log.info(f"fit runs its steps operation by operation, not as one graph: {run.reason}")
+        log("gputensor.keras").info(
+            f"fit runs its steps operation by operation, not as one graph: {run.reason}"
+        )
 
 
 class Singles:
