@@ -165,6 +165,8 @@ def test_synchronized_batch_normalization_is_that_of_the_whole_batch(found):
     (alone,) = found("synchronized_batch_normalization", 1)
     (plain, _) = found("batch_normalization_of_each_rank", 2)
     assert any(np.abs(alone[k] - plain[f"ranks {k}"]).max() > 1e-3 for k in alone if "moving" in k)
+    (alone,), (plain, _) = (found("images_of_each_rank", n) for n in (1, 2))
+    assert any(np.abs(alone[k] - plain[k]).max() > 1e-3 for k in alone if "running" in k)
 
 
 # State of optimizers in parts
