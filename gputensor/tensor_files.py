@@ -35,24 +35,29 @@ _CODES = {
     "F64": "float64",
     "C64": "complex64",
 }
-NAMES = set(_CODES.values())
+_OF_NAMES = {name: code for code, name in _CODES.items()}
+NAMES = set(_OF_NAMES)
 ARRAYS = ("tensor", "array", "complex tensor", "complex array")  # kinds in a plan
 
 
-def specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+def _dense(name: str, array: Any) -> "np.ndarray[Any, Any]":
+    """An array as its bytes lie in a file."""
+    if array.dtype.name not in NAMES:
+        raise TypeError(
+            f"{name} is {array.dtype}, which safetensors files do not have; they have "
+            f"{', '.join(sorted(NAMES))}"
+        )
+    dense = np.asarray(array, order="C")
+    return dense if dense.dtype.isnative else dense.astype(dense.dtype.newbyteorder("="))
+
+
+def _specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """Arrays as the package takes them, and what has to live until it is done."""
     from safetensors import TensorSpec
 
     held, specs = [], {}
     for name, array in arrays.items():
-        if array.dtype.name not in NAMES:
-            raise TypeError(
-                f"{name} is {array.dtype}, which safetensors files do not have; they have "
-                f"{', '.join(sorted(NAMES))}"
-            )
-        dense = np.asarray(array, order="C")
-        if not dense.dtype.isnative:
-            dense = dense.astype(dense.dtype.newbyteorder("="))
+        dense = _dense(name, array)
         held.append(dense)
         specs[name] = TensorSpec(
             dtype=dense.dtype.name,
@@ -63,11 +68,34 @@ def specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     return specs, held
 
 
+def head(
+    arrays: Mapping[str, Any], metadata: dict[str, str]
+) -> "tuple[bytes, list[np.ndarray[Any, Any]]]":
+    """How a file begins, and the arrays whose bytes follow: for who writes them piece by piece.
+
+    The format is that of the package's documentation: the length of the header in 8 bytes, the
+    header as JSON, filled up to a multiple of 8 bytes; then the arrays without gaps, those of large
+    items first, so that all of them are aligned.
+    """
+    dense = {name: _dense(name, array) for name, array in arrays.items()}
+    ordered = sorted(dense, key=lambda name: (-dense[name].itemsize, name))
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in ordered:
+        array = dense[name]
+        start, end = end, end + array.nbytes
+        code = _OF_NAMES[array.dtype.name]
+        entries[name] = {"dtype": code, "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, [dense[name] for name in ordered]
+
+
 def dumps(arrays: Mapping[str, Any], metadata: dict[str, str]) -> bytes:
     """A file's bytes."""
     from safetensors import serialize
 
-    specs, held = specified(arrays)
+    specs, held = _specified(arrays)
     content = bytes(serialize(specs, metadata=metadata))
     del held
     return content
@@ -77,7 +105,7 @@ def write(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> No
     """Write a file in one step."""
     from safetensors import serialize_file
 
-    specs, held = specified(arrays)
+    specs, held = _specified(arrays)
     with files.replacing(path) as place:
         serialize_file(specs, place, metadata=metadata)
     del held

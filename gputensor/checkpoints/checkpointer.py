@@ -99,6 +99,7 @@ class Checkpointer:
         self._sign = -1.0 if highest else 1.0
         self._staging = Staging()
         self._thread: threading.Thread | None = None
+        self._written = threading.Event()
         self._error: BaseException | None = None
         self._told = self._missed = False
         self._scores: dict[int, float] = {}
@@ -154,7 +155,7 @@ class Checkpointer:
     @property
     def busy(self) -> bool:
         """Whether a checkpoint is being written."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and not self._written.is_set()
 
     def save(self, step: int, *, metrics: dict[str, Any] | None = None, **what: Any) -> None:
         """Save a checkpoint; it is written by a thread while training goes on.
@@ -189,9 +190,12 @@ class Checkpointer:
         self._miss(measured)
         self.wait()
         self._check_order(step)
+        if self._thread is not None:
+            self._thread.join()  # which may still give back the space of older ones
         content = self._stage(step, measured, what)
         self._scores.pop(step, None)
         self.last = step
+        self._written.clear()
         # No daemon: Python ends when it has written.
         self._thread = threading.Thread(target=self._write, args=(step, content))
         self._thread.start()
@@ -237,25 +241,25 @@ class Checkpointer:
             self.folder.mkdir(parents=True, exist_ok=True)
             later = [s for s in self.steps if s > step]
             file.write(self.path(step), self._staging.arrays, content)
-            for other in later:  # of a run that was given up for this one
-                self.path(other).unlink(missing_ok=True)
-            self._prune()
-            self._told = False
+            # Later ones are of a run that was given up for this one.
+            with files.removed(map(self.path, [*later, *self._superfluous(later)])):
+                self._told = False
+                self._written.set()
         except BaseException as error:
             self._error = error
+        finally:
+            self._written.set()
 
-    def _prune(self) -> None:
-        steps = self.steps
+    def _superfluous(self, gone: list[int]) -> list[int]:
+        """Steps of checkpoints that are not kept, but for those that go anyway."""
+        steps = [step for step in self.steps if step not in gone]
         best = self.best if self.monitor is not None else None
-        for step in steps[: -self.keep]:
-            if step != best:
-                self.path(step).unlink(missing_ok=True)
+        return [step for step in steps[: -self.keep] if step != best]
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written."""
         if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._written.wait()
         self.tell()
 
     def tell(self) -> None:

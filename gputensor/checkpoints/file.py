@@ -1,16 +1,16 @@
 """The file of a checkpoint: a safetensors file, checked to the last bit before it is believed.
 
 The arrays lie under the path that they have in what was saved; the metadata has the structure
-around them as JSON, and a checksum. That is the CRC-32 of the arrays' bytes, array by array in the
-order of their names, and then of the header, with zeros in the place of the checksum.
+around them as JSON, and a checksum. That is the CRC-32 of the arrays' bytes, as they lie in the
+file, and then of the header, with zeros in the place of the checksum.
 """
 
 import dataclasses
 import json
 import os
 import stat
-import threading
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +21,10 @@ from gputensor.errors import CheckpointError
 
 __all__ = ["Checkpoint", "read", "read_content", "write"]
 
-_VERSION = 1
+_VERSION = 2
 _KEY = "gputensor.checkpoint"
 _BLANK = b'"checksum":"00000000"'
-_LARGE = 16 << 20  # bytes whose sum is worth a thread: neither it nor writing holds Python's lock
+_PIECE = 4 << 20  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,56 +70,31 @@ def write(path: Path, arrays: dict[str, Any], content: dict[str, Any]) -> None:
     content : dict
         JSON.
     """
-    from safetensors import serialize_file
-
     text = json.dumps({"version": _VERSION, **content}, separators=(",", ":"), allow_nan=False)
-    specs, held = tensor_files.specified(arrays)
-    names = dict(zip(specs, held, strict=True))
-    ordered = [names[name] for name in sorted(names)]
-    with _Sum(ordered) as total, files.replacing(path) as place:
-        serialize_file(specs, place, metadata={_KEY: text, "checksum": "00000000"})
-        with open(place, "r+b") as file:
-            header = file.read(int.from_bytes(file.read(8), "little"))
-            at = header.index(_BLANK)
-            file.seek(8 + at + len(_BLANK) - 9)
-            file.write(b"%08x" % zlib.crc32(header, total.result()))
+    head, ordered = tensor_files.head(arrays, {_KEY: text, "checksum": "00000000"})
+    with files.replacing(path) as place, open(place, "wb") as file:
+        file.seek(len(head))
+        found, at, sent = 0, len(head), len(head)
+        for piece in _pieces(ordered):
+            file.write(piece)
+            at += len(piece)
+            if at - sent >= _PIECE:
+                files.send(file, sent, at)
+                sent = at
+            found = zlib.crc32(piece, found)  # while the disk has something to do
+        mark = head.index(_BLANK) + len(_BLANK) - 9
+        checksum = b"%08x" % zlib.crc32(head[8:], found)
+        file.seek(0)
+        file.write(head[:mark] + checksum + head[mark + 8 :])
 
 
-class _Sum:
-    """The checksum of arrays; of large ones it is found by a thread, while they are written."""
-
-    def __init__(self, arrays: list[Any]) -> None:
-        self._found = 0
-        self._arrays = arrays
-        self._thread: threading.Thread | None = None
-        if sum(array.nbytes for array in arrays) >= _LARGE:
-            self._thread = threading.Thread(target=self._add)
-            self._thread.start()
-        else:
-            self._add()
-
-    def _add(self) -> None:
-        self._found = _sum(self._arrays)
-
-    def __enter__(self) -> "_Sum":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.result()
-
-    def result(self) -> int:
-        """The sum, once it is found."""
-        if self._thread is not None:
-            self._thread.join()
-        return self._found
-
-
-def _sum(arrays: Any) -> int:
-    found = 0
+def _pieces(arrays: Iterable[Any]) -> Iterator[memoryview]:
+    """The bytes of arrays, a piece at a time that stays in a processor's cache."""
     for array in arrays:
         if array.nbytes:
-            found = zlib.crc32(array.reshape(-1).view(np.uint8), found)
-    return found
+            whole = memoryview(array.reshape(-1).view(np.uint8))
+            for start in range(0, len(whole), _PIECE):
+                yield whole[start : start + _PIECE]
 
 
 class _Header(NamedTuple):
@@ -192,20 +167,22 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     with open(path, "rb") as file:
         header = _header(path, file)
-        begin, arrays, found = file.tell(), {}, 0
-        for name in sorted(header.entries):
-            entry = header.entries[name]
+        arrays, found = {}, 0
+        for name, entry in sorted(header.entries.items(), key=lambda item: _place(item[1])):
             try:
                 dtype = tensor_files.dtype_of(name, entry["dtype"])
             except ValueError as error:
                 raise _refused(path, str(error)) from None
             array = arrays[name] = np.empty(entry["shape"], dtype)
-            file.seek(begin + entry["data_offsets"][0])
-            if array.nbytes:
-                view: Any = array.reshape(-1).view(np.uint8)
-                if file.readinto(view) != array.nbytes:
+            for piece in _pieces([array]):
+                if file.readinto(piece) != len(piece):
                     raise _refused(path, "it is cut off")
-                found = zlib.crc32(view, found)
+                found = zlib.crc32(piece, found)
     if f"{zlib.crc32(header.raw, found):08x}" != header.checksum:
         raise _refused(path, "it is altered: its checksum is not that of its content")
     return arrays, header.content
+
+
+def _place(entry: dict[str, Any]) -> list[int]:
+    found: list[int] = entry["data_offsets"]
+    return found
