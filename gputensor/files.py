@@ -64,6 +64,7 @@ def send(file: IO[bytes], start: int, stop: int) -> None:
 
     What is on its way already need not be waited for when the file is synced.
     """
+    file.flush()
     if hasattr(os, "posix_fadvise"):
         # Linux begins to write what is to be forgotten. Whole pages: others are still written to.
         start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -72,7 +73,7 @@ def send(file: IO[bytes], start: int, stop: int) -> None:
 
 @contextlib.contextmanager
 def removed(paths: Iterable[Path]) -> Iterator[None]:
-    """Take files away; their space is given back at the end, which takes its time for large ones."""
+    """Take files away; their space is given back at the end, which takes time for large ones."""
     held = []
     try:
         for path in paths:

@@ -4,6 +4,7 @@ They are read and written by the package ``safetensors``. Trees of dicts, lists,
 go into one as the arrays, by their path, and the structure around them as JSON.
 """
 
+import functools
 import json
 import math
 import os
@@ -35,14 +36,19 @@ _CODES = {
     "F64": "float64",
     "C64": "complex64",
 }
-_OF_NAMES = {name: code for code, name in _CODES.items()}
-NAMES = set(_OF_NAMES)
+NAMES = set(_CODES.values())
 ARRAYS = ("tensor", "array", "complex tensor", "complex array")  # kinds in a plan
+
+
+@functools.cache
+def _code(dtype: Any) -> str | None:
+    """The format's word for a dtype; None if it has none."""
+    return next((code for code, name in _CODES.items() if name == dtype.name), None)
 
 
 def _dense(name: str, array: Any) -> "np.ndarray[Any, Any]":
     """An array as its bytes lie in a file."""
-    if array.dtype.name not in NAMES:
+    if _code(array.dtype) is None:
         raise TypeError(
             f"{name} is {array.dtype}, which safetensors files do not have; they have "
             f"{', '.join(sorted(NAMES))}"
@@ -84,7 +90,7 @@ def head(
     for name in ordered:
         array = dense[name]
         start, end = end, end + array.nbytes
-        code = _OF_NAMES[array.dtype.name]
+        code = _code(array.dtype)
         entries[name] = {"dtype": code, "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
@@ -177,7 +183,7 @@ def plan(
         kind = "tensor" if isinstance(value, Tensor) else "array"
         if raw.dtype == np.complex128:  # which the format has not
             raw, kind = backend.namespace(raw).stack([raw.real, raw.imag], -1), f"complex {kind}"
-        if raw.dtype.name not in NAMES:
+        if _code(raw.dtype) is None:
             raise TypeError(f"{what}: {path or 'the tensor'} is {raw.dtype}, which has no form")
         name = path or "tensor"
         # Keys with a dot in them may lead to the same name; the other one is the format's own.

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import stat
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,9 @@ __all__ = ["Checkpoint", "read", "read_content", "write"]
 _VERSION = 2
 _KEY = "gputensor.checkpoint"
 _BLANK = b'"checksum":"00000000"'
-_PIECE = 4 << 20  # bytes
+# Bytes that are written at once. More of them are worth a thread that finds their sum: neither it nor
+# writing holds Python's lock, for which a piece has to wait where training holds it.
+_PIECE = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,24 +75,56 @@ def write(path: Path, arrays: dict[str, Any], content: dict[str, Any]) -> None:
     """
     text = json.dumps({"version": _VERSION, **content}, separators=(",", ":"), allow_nan=False)
     head, ordered = tensor_files.head(arrays, {_KEY: text, "checksum": "00000000"})
-    with files.replacing(path) as place, open(place, "wb") as file:
-        file.seek(len(head))
-        found, at, sent = 0, len(head), len(head)
+    with _Sum(ordered) as total, files.replacing(path) as place, open(place, "wb") as file:
+        at = sent = file.seek(len(head))
         for piece in _pieces(ordered):
-            file.write(piece)
-            at += len(piece)
+            at += file.write(piece)
             if at - sent >= _PIECE:
                 files.send(file, sent, at)
                 sent = at
-            found = zlib.crc32(piece, found)  # while the disk has something to do
+        files.send(file, sent, at)
         mark = head.index(_BLANK) + len(_BLANK) - 9
-        checksum = b"%08x" % zlib.crc32(head[8:], found)
+        checksum = b"%08x" % zlib.crc32(head[8:], total.result())
         file.seek(0)
         file.write(head[:mark] + checksum + head[mark + 8 :])
 
 
+class _Sum:
+    """The checksum of arrays: of large ones a thread finds it while they are written."""
+
+    def __init__(self, arrays: list[Any]) -> None:
+        self._arrays = arrays
+        self._found: int | None = None
+        self._thread: threading.Thread | None = None
+        if sum(array.nbytes for array in arrays) > _PIECE:
+            self._thread = threading.Thread(target=self._find)
+            self._thread.start()
+
+    def _find(self) -> None:
+        found = 0
+        for piece in _pieces(self._arrays):
+            found = zlib.crc32(piece, found)
+        self._found = found
+
+    def __enter__(self) -> "_Sum":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def result(self) -> int:
+        """The sum; of small arrays it is found here, while the disk has something to do."""
+        if self._thread is None:
+            self._find()
+        else:
+            self._thread.join()
+        assert self._found is not None
+        return self._found
+
+
 def _pieces(arrays: Iterable[Any]) -> Iterator[memoryview]:
-    """The bytes of arrays, a piece at a time that stays in a processor's cache."""
+    """The bytes of arrays, piece by piece."""
     for array in arrays:
         if array.nbytes:
             whole = memoryview(array.reshape(-1).view(np.uint8))
