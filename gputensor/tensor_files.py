@@ -231,6 +231,8 @@ def built(
 ) -> Any:
     """What :func:`plan` made `found` of; `tensor` makes tensors of arrays."""
     if not isinstance(found, dict):
+        if isinstance(found, list):
+            raise ValueError("a list has no kind")
         return found
     ((kind, value),) = found.items()
     if kind == "tensor":
@@ -246,5 +248,7 @@ def built(
         return checked_dtype("load", value)
     if kind == "dict":
         return mapping((k, built(v, arrays, tensor, mapping)) for k, v in value)
+    if kind not in ("list", "tuple") or not isinstance(value, list):
+        raise ValueError(f"{kind!r} is no kind")
     items = (built(v, arrays, tensor, mapping) for v in value)
     return tuple(items) if kind == "tuple" else list(items)

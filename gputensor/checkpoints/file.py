@@ -25,8 +25,8 @@ __all__ = ["Checkpoint", "read", "read_content", "write"]
 _VERSION = 2
 _KEY = "gputensor.checkpoint"
 _BLANK = b'"checksum":"00000000"'
-# Bytes that are written at once. More of them are worth a thread that finds their sum: neither it nor
-# writing holds Python's lock, for which a piece has to wait where training holds it.
+# Bytes that are written at once. More of them are worth a thread that finds their sum: neither it
+# nor writing holds Python's lock, for which a piece has to wait where training holds it.
 _PIECE = 16 << 20
 
 
@@ -151,6 +151,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _parsed(text: "str | bytes") -> Any:
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+
+
+def _opened(path: Path) -> Any:
+    """An open file; of a pipe nobody is waited for."""
+    options = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | options))
+
+
 def _header(path: Path, file: Any) -> _Header:
     """The header of an open file, if it is that of a checkpoint."""
     from safetensors import SafetensorError, safe_open
@@ -164,7 +178,7 @@ def _header(path: Path, file: Any) -> _Header:
         raise _refused(path, f"it is damaged, or no safetensors file: {error}") from None
     raw = file.read(int.from_bytes(file.read(8), "little"))
     try:
-        entries = json.loads(raw, object_pairs_hook=_unique)
+        entries = _parsed(raw)
         metadata = entries.pop("__metadata__", {})
         if _KEY not in metadata:
             raise _refused(path, "it is a safetensors file, but no checkpoint of gputensor")
@@ -172,7 +186,7 @@ def _header(path: Path, file: Any) -> _Header:
         if len(mark) != len(_BLANK) or raw.count(mark) != 1:
             raise _refused(path, "it is altered: it has no checksum")
         blank = raw.replace(mark, _BLANK)
-        content = json.loads(metadata[_KEY], object_pairs_hook=_unique)
+        content = _parsed(metadata[_KEY])
         if content.get("version") != _VERSION:
             raise _refused(
                 path,
@@ -188,7 +202,7 @@ def _header(path: Path, file: Any) -> _Header:
 
 def read_content(path: Path) -> dict[str, Any]:
     """The JSON of a checkpoint; its arrays, and its checksum, are not looked at."""
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         return _header(path, file).content
 
 
@@ -200,7 +214,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     CheckpointError
         If it is cut off, altered, or something else.
     """
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         header = _header(path, file)
         arrays, found = {}, 0
         for name, entry in sorted(header.entries.items(), key=lambda item: _place(item[1])):
