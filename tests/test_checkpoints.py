@@ -17,7 +17,7 @@ import pytest
 import gputensor as gt
 import resumed_run
 from gputensor import keras
-from gputensor.checkpoints import Checkpointer, checkpointer, file
+from gputensor.checkpoints import Checkpointer, file
 from gputensor.errors import CheckpointError
 from gputensor.keras import callbacks, layers
 from resumed_run import X, Y, fitted, looped
