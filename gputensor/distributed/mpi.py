@@ -14,7 +14,7 @@ __all__ = ["Mpi"]
 
 # An operation is asked so often whether it is done, and then again after pauses, in seconds, that
 # become longer: MPI's own waiting keeps a core busy, which another rank may need to come.
-_LOOKS, _SHORTEST, _LONGEST = 50, 2e-5, 3e-4
+_LOOKS, _SHORTEST, _LONGEST = 200, 2e-5, 3e-4
 _OPS = {"sum": "SUM", "max": "MAX", "min": "MIN"}
 _UFUNCS = {"sum": "add", "max": "maximum", "min": "minimum"}
 _SLOT = 1 << 19  # bytes of an array that ranks exchange at once: they stay in a processor's cache
@@ -125,7 +125,7 @@ class _Memory:
         self._window.Lock_all()
         memory = np.frombuffer(self._window.Shared_query(0)[0], np.uint8)
         # How often each rank has come; each number lies in a cache line of its own.
-        self._come = memory[:marks].view(np.int64)[:: _LINE // 8]
+        self._come = memory[:marks].view(np.int64).data[:: _LINE // 8]
         # Two sets, taken in turns: who comes to one again has seen all others leave it.
         self._sets = memory[marks:].reshape(2, self._size, _SLOT)
         self._count = 0
@@ -138,7 +138,7 @@ class _Memory:
         self._count += 1
         self._window.Sync()  # what was written before is seen by who sees the number
         self._come[self._rank] = self._count
-        _wait(lambda: bool((self._come >= self._count).all()))
+        _wait(lambda: min(self._come) >= self._count)
         self._window.Sync()
 
     def _pieces(self, flat: Array) -> Iterator[tuple[int, Array, Array]]:
