@@ -516,8 +516,18 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
             """,
             "train_on_batch: rows: there are 20 on all ranks, but others",
         ),
+        (
+            """
+            rank = gt.distributed.rank()
+            x = np.ones((20, 3), np.float32)
+            model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+            model.compile("sgd", "mse")
+            model.fit(x, x[:, :1] + rank, verbose=0)
+            """,
+            "fit is not the same on all ranks: rank 1 has ('first and last sample',",
+        ),
     ],
-    ids=["shapes", "batches", "optimizers", "samples", "epochs", "content", "batch"],
+    ids=["shapes", "batches", "optimizers", "samples", "epochs", "content", "batch", "arrays"],
 )
 def test_what_differs_from_rank_to_rank_is_refused(text, words, tmp_path):
     head = "import numpy as np, gputensor as gt\nfrom gputensor import keras\n"
