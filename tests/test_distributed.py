@@ -526,8 +526,35 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
             """,
             "fit is not the same on all ranks: rank 1 has ('first and last sample',",
         ),
+        (
+            """
+            a, b = gt.nn.Linear(3, 2), gt.nn.Linear(3, 2)
+            optimizer = gt.optim.SGD([*a.parameters(), *b.parameters()], lr=0.1)
+
+            @gt.capture
+            def step(x):
+                optimizer.zero_grad()
+                (a if gt.distributed.is_first() else b)(x).sum().backward()
+                gt.distributed.average_gradients(optimizer)
+                optimizer.step()
+
+            for _ in range(3):
+                step(gt.ones((4, 3)))
+            """,
+            "is in all_reduce (sum of gradients 8 to 16 of parameters 0) of 8 float32, and another",
+        ),
+        (
+            """
+            x = gt.ones((6,))
+            x = gt.distributed.all_reduce(x, "max" if gt.distributed.is_first() else "min")
+            """,
+            "is in all_reduce (min) of 6 float32, and another rank in something else",
+        ),
     ],
-    ids=["shapes", "batches", "optimizers", "samples", "epochs", "content", "batch", "arrays"],
+    ids=[
+        *("shapes", "batches", "optimizers", "samples", "epochs", "content", "batch", "arrays"),
+        *("branches", "operations"),
+    ],
 )
 def test_what_differs_from_rank_to_rank_is_refused(text, words, tmp_path):
     head = "import numpy as np, gputensor as gt\nfrom gputensor import keras\n"

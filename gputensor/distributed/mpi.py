@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -45,6 +46,7 @@ class Mpi:
         self.rank, self.size = self._comm.rank, self._comm.size
         near = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = near.rank, near.size
+        self.what = ""  # is done, in words
         self._memory = _Memory(MPI, near) if near.size == self.size > 1 else None
         near.Free()
         self.threads = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
@@ -66,7 +68,7 @@ class Mpi:
             return
         numbers = _numbers(array)
         if self._memory is not None:
-            self._memory.all_reduce(numbers.reshape(-1), getattr(np, _UFUNCS[op]))
+            self._memory.all_reduce(self.what, numbers.reshape(-1), getattr(np, _UFUNCS[op]))
             return
         function = getattr(self._mpi, _OPS[op])
         _wait(self._comm.Iallreduce(self._mpi.IN_PLACE, numbers, function).Test)
@@ -84,7 +86,7 @@ class Mpi:
             array[own] = wide[own].astype(array.dtype)
             return
         if self._memory is not None:
-            self._memory.reduce_parts(array, bounds)
+            self._memory.reduce_parts(self.what, array, bounds)
             return
         counts = [b - a for a, b in itertools.pairwise(bounds)]
         found = np.empty(counts[self.rank], array.dtype)
@@ -94,7 +96,7 @@ class Mpi:
     def gather_parts(self, array: Array, bounds: Sequence[int]) -> None:
         """Copy each rank's part, from its bound to the next one, in place."""
         if self._memory is not None:
-            self._memory.gather_parts(array, bounds)
+            self._memory.gather_parts(self.what, array, bounds)
             return
         size = array.itemsize
         counts = [(b - a) * size for a, b in itertools.pairwise(bounds)]
@@ -124,8 +126,10 @@ class _Memory:
         self._window = mpi.Win.Allocate_shared(whole if self._rank == 0 else 0, 1, comm=comm)
         self._window.Lock_all()
         memory = np.frombuffer(self._window.Shared_query(0)[0], np.uint8)
-        # How often each rank has come; each number lies in a cache line of its own.
-        self._come = memory[:marks].view(np.int64).data[:: _LINE // 8]
+        # How often each rank has come, in a cache line of its own, and by a number, for what.
+        numbers, line = memory[:marks].view(np.int64).data, _LINE // 8
+        self._come = numbers[::line]
+        self._for = numbers[1::line], numbers[2::line]
         # Two sets, taken in turns: who comes to one again has seen all others leave it.
         self._sets = memory[marks:].reshape(2, self._size, _SLOT)
         self._count = 0
@@ -133,13 +137,21 @@ class _Memory:
         self._window.Sync()
         comm.Barrier()
 
-    def _meet(self) -> None:
-        """Wait until all ranks have come as far as this one."""
+    def _meet(self, what: str) -> None:
+        """Wait until all ranks have come as far as this one, for the same."""
+        reasons = self._for[self._count % 2]
+        reasons[self._rank] = zlib.crc32(what.encode())
         self._count += 1
         self._window.Sync()  # what was written before is seen by who sees the number
         self._come[self._rank] = self._count
         _wait(lambda: min(self._come) >= self._count)
         self._window.Sync()
+        if min(reasons) != max(reasons):
+            raise DistributedError(
+                f"rank {self._rank} is in {what}, and another rank in something else. All ranks "
+                "must call the same, in the same order. Gradients of other parameters on each rank "
+                "are for a loop of one's own, whose step is not captured"
+            )
 
     def _pieces(self, flat: Array) -> Iterator[tuple[int, Array, Array]]:
         """Where a piece of an array begins, it, and those of all ranks in its place."""
@@ -149,28 +161,28 @@ class _Memory:
             slots = self._sets[self._count % 2, :, : piece.nbytes].view(flat.dtype)
             yield start, piece, slots
 
-    def all_reduce(self, flat: Array, function: Any) -> None:
+    def all_reduce(self, what: str, flat: Array, function: Any) -> None:
         """Reduce by a ufunc, in place; the order is that of the ranks, everywhere."""
         for _, piece, slots in self._pieces(flat):
             slots[self._rank] = piece
-            self._meet()
+            self._meet(what)
             function(slots[0], slots[1], out=piece)
             for other in slots[2:]:
                 function(piece, other, out=piece)
 
-    def reduce_parts(self, flat: Array, bounds: Sequence[int]) -> None:
+    def reduce_parts(self, what: str, flat: Array, bounds: Sequence[int]) -> None:
         """Sum where it is the rank's part."""
         low, high = bounds[self._rank : self._rank + 2]
         for start, piece, slots in self._pieces(flat):
             slots[self._rank] = piece
-            self._meet()
+            self._meet(what)
             own = slice(max(low - start, 0), max(high - start, 0))
             found = piece[own]
             np.add(slots[0, own], slots[1, own], out=found)
             for other in slots[2:, own]:
                 found += other
 
-    def gather_parts(self, flat: Array, bounds: Sequence[int]) -> None:
+    def gather_parts(self, what: str, flat: Array, bounds: Sequence[int]) -> None:
         """Copy each rank's part."""
         for start, piece, slots in self._pieces(flat):
             parts = [
@@ -179,7 +191,7 @@ class _Memory:
             ]
             own = parts[self._rank]
             slots[self._rank, own] = piece[own]
-            self._meet()
+            self._meet(what)
             for slot, part in zip(slots, parts, strict=True):
                 if part is not own:
                     piece[part] = slot[part]
