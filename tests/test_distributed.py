@@ -205,6 +205,24 @@ def test_ranks_that_keep_a_part_of_the_state_end_with_what_one_process_ends_with
             np.testing.assert_array_equal(first[key], other[key], err_msg=key, strict=True)
 
 
+# Without memory that the ranks share
+
+
+SENT = ["adam", "loop_with_clipping", "synchronized_modules", "values_of_all"]
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_ranks_that_share_no_memory_end_with_the_same_bits(shards, found, sharded, tmp_path):
+    options = {"GPUTENSOR_TEST_SENT": "1"} | ({"GPUTENSOR_TEST_SHARDS": "1"} if shards else {})
+    names = [n for n in SENT if n in SHARDED] if shards else SENT
+    sent = Found(tmp_path, *names, **options)
+    for name in names:
+        near = (sharded if shards else found)(name, 2)
+        for one, two in zip(sent(name, 2), near, strict=True):
+            for key in one:
+                np.testing.assert_array_equal(one[key], two[key], err_msg=f"{name}, {key}")
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_each_rank_keeps_its_part_of_the_state(size, found, sharded):
     name = "state_that_is_saved_and_loaded"
