@@ -63,7 +63,7 @@ def work(kind: str, batch: int) -> None:
         seconds: float = model.fit(x, y, batch_size=batch, **options).seconds[0]
         return seconds, time.process_time() - whole, time.thread_time() - main
 
-    def nothing(self: Group, array: Any) -> None:
+    def nothing(self: Group, array: Any, what: str = "") -> None:
         self._started.append(-1)
 
     epoch()

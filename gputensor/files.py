@@ -6,21 +6,22 @@ whose lock is free belongs to nobody any more.
 """
 
 import contextlib
+import mmap
 import os
 import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 try:
     import fcntl
 except ImportError:  # Windows: what is older than a day is given up
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["clear_leftovers", "replacing", "write"]
+__all__ = ["clear_leftovers", "removed", "replacing", "send", "write"]
 
 _OURS = re.compile(r".+\.[0-9a-f]{16}\.tmp")
 _LOCK = ".lock"
@@ -56,6 +57,34 @@ def write(path: Path, content: bytes) -> None:
     """Write a file in one step, see :func:`replacing`."""
     with replacing(path) as place:
         place.write_bytes(content)
+
+
+def send(file: IO[bytes], start: int, stop: int) -> None:
+    """Have the system begin to write some bytes of a file to the disk, where it can be told to.
+
+    What is on its way already need not be waited for when the file is synced.
+    """
+    file.flush()
+    if hasattr(os, "posix_fadvise"):
+        # Linux begins to write what is to be forgotten. Whole pages: others are still written to.
+        start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        os.posix_fadvise(file.fileno(), start, max(stop - start, 1), os.POSIX_FADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def removed(paths: Iterable[Path]) -> Iterator[None]:
+    """Take files away; their space is given back at the end, which takes time for large ones."""
+    held = []
+    try:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                if os.name == "posix":  # elsewhere what is open cannot be removed
+                    held.append(os.open(path, os.O_RDONLY))
+                path.unlink()
+        yield
+    finally:
+        for opened in held:
+            os.close(opened)
 
 
 def _own_folder(path: Path) -> tuple[Path, int]:

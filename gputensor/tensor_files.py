@@ -4,6 +4,7 @@ They are read and written by the package ``safetensors``. Trees of dicts, lists,
 go into one as the arrays, by their path, and the structure around them as JSON.
 """
 
+import functools
 import json
 import math
 import os
@@ -39,20 +40,30 @@ NAMES = set(_CODES.values())
 ARRAYS = ("tensor", "array", "complex tensor", "complex array")  # kinds in a plan
 
 
-def specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+@functools.cache
+def _code(dtype: Any) -> str | None:
+    """The format's word for a dtype; None if it has none."""
+    return next((code for code, name in _CODES.items() if name == dtype.name), None)
+
+
+def _dense(name: str, array: Any) -> "np.ndarray[Any, Any]":
+    """An array as its bytes lie in a file."""
+    if _code(array.dtype) is None:
+        raise TypeError(
+            f"{name} is {array.dtype}, which safetensors files do not have; they have "
+            f"{', '.join(sorted(NAMES))}"
+        )
+    dense = np.asarray(array, order="C")
+    return dense if dense.dtype.isnative else dense.astype(dense.dtype.newbyteorder("="))
+
+
+def _specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """Arrays as the package takes them, and what has to live until it is done."""
     from safetensors import TensorSpec
 
     held, specs = [], {}
     for name, array in arrays.items():
-        if array.dtype.name not in NAMES:
-            raise TypeError(
-                f"{name} is {array.dtype}, which safetensors files do not have; they have "
-                f"{', '.join(sorted(NAMES))}"
-            )
-        dense = np.asarray(array, order="C")
-        if not dense.dtype.isnative:
-            dense = dense.astype(dense.dtype.newbyteorder("="))
+        dense = _dense(name, array)
         held.append(dense)
         specs[name] = TensorSpec(
             dtype=dense.dtype.name,
@@ -63,11 +74,34 @@ def specified(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     return specs, held
 
 
+def head(
+    arrays: Mapping[str, Any], metadata: dict[str, str]
+) -> "tuple[bytes, list[np.ndarray[Any, Any]]]":
+    """How a file begins, and the arrays whose bytes follow: for who writes them piece by piece.
+
+    The format is that of the package's documentation: the length of the header in 8 bytes, the
+    header as JSON, filled up to a multiple of 8 bytes; then the arrays without gaps, those of large
+    items first, so that all of them are aligned.
+    """
+    dense = {name: _dense(name, array) for name, array in arrays.items()}
+    ordered = sorted(dense, key=lambda name: (-dense[name].itemsize, name))
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in ordered:
+        array = dense[name]
+        start, end = end, end + array.nbytes
+        code = _code(array.dtype)
+        entries[name] = {"dtype": code, "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, [dense[name] for name in ordered]
+
+
 def dumps(arrays: Mapping[str, Any], metadata: dict[str, str]) -> bytes:
     """A file's bytes."""
     from safetensors import serialize
 
-    specs, held = specified(arrays)
+    specs, held = _specified(arrays)
     content = bytes(serialize(specs, metadata=metadata))
     del held
     return content
@@ -77,7 +111,7 @@ def write(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> No
     """Write a file in one step."""
     from safetensors import serialize_file
 
-    specs, held = specified(arrays)
+    specs, held = _specified(arrays)
     with files.replacing(path) as place:
         serialize_file(specs, place, metadata=metadata)
     del held
@@ -149,7 +183,7 @@ def plan(
         kind = "tensor" if isinstance(value, Tensor) else "array"
         if raw.dtype == np.complex128:  # which the format has not
             raw, kind = backend.namespace(raw).stack([raw.real, raw.imag], -1), f"complex {kind}"
-        if raw.dtype.name not in NAMES:
+        if _code(raw.dtype) is None:
             raise TypeError(f"{what}: {path or 'the tensor'} is {raw.dtype}, which has no form")
         name = path or "tensor"
         # Keys with a dot in them may lead to the same name; the other one is the format's own.
@@ -197,6 +231,8 @@ def built(
 ) -> Any:
     """What :func:`plan` made `found` of; `tensor` makes tensors of arrays."""
     if not isinstance(found, dict):
+        if isinstance(found, list):
+            raise ValueError("a list has no kind")
         return found
     ((kind, value),) = found.items()
     if kind == "tensor":
@@ -212,5 +248,7 @@ def built(
         return checked_dtype("load", value)
     if kind == "dict":
         return mapping((k, built(v, arrays, tensor, mapping)) for k, v in value)
+    if kind not in ("list", "tuple") or not isinstance(value, list):
+        raise ValueError(f"{kind!r} is no kind")
     items = (built(v, arrays, tensor, mapping) for v in value)
     return tuple(items) if kind == "tuple" else list(items)

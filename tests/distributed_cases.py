@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import gputensor as gt
-from gputensor import keras
+from gputensor import keras, torch
 from gputensor.keras import layers
 
 CASES = {}
@@ -360,6 +360,77 @@ def state_that_is_saved_and_loaded():
     return weights(model) | state | {"own held": np.array([held])}
 
 
+def synchronized_loop(model, parts, columns, capture=False, momentum=0.9):
+    """A loop on batches of which each rank has an uneven part, perhaps of no rows."""
+    rng = np.random.default_rng(3)
+    gt.distributed.broadcast(model)
+    optimizer = gt.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+    rank, size = gt.distributed.rank(), gt.distributed.size()
+    model.train()
+
+    def step(x, y, share):
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean() if len(x) else model(x).sum()
+        (loss * share).backward()
+        gt.distributed.average_gradients(optimizer, share=1.0)
+        optimizer.step()
+
+    run = gt.capture(step) if capture else step
+    for rows in parts:
+        x = rng.normal(1.0, 2.0, size=(rows, *columns)).astype(np.float32)
+        y = rng.normal(size=(rows, 2)).astype(np.float32)
+        bounds = [int(rows * (r / size) ** 1.5) for r in range(size)] + [rows]
+        own = slice(bounds[rank], bounds[rank + 1])
+        run(gt.tensor(x[own]), gt.tensor(y[own]), gt.tensor((own.stop - own.start) / rows))
+    model.eval()
+    found = {f"w.{k}": np.asarray(v) for k, v in model.state_dict().items()}
+    return found | {"eval": model(gt.tensor(x)).detach().numpy()}
+
+
+def normalized_rows(**options):
+    norm = gt.nn.BatchNorm1d(5, synchronized=True, **options)
+    return gt.nn.Sequential(gt.nn.Linear(3, 5), norm, gt.nn.Tanh(), gt.nn.Linear(5, 2))
+
+
+@case
+def synchronized_modules():
+    return synchronized_loop(normalized_rows(), [24, 24, 24, 7, 3], (3,))
+
+
+@case
+def synchronized_modules_in_a_captured_step():
+    return synchronized_loop(normalized_rows(), [24, 24, 24, 24, 7, 24, 7], (3,), capture=True)
+
+
+@case
+def synchronized_modules_of_plain_means():
+    return synchronized_loop(normalized_rows(momentum=None, affine=False), [24, 9, 5], (3,))
+
+
+@case
+def synchronized_modules_without_running_means():
+    """Evaluated, each rank takes the means of what it is given."""
+    return synchronized_loop(normalized_rows(track_running_stats=False), [24, 9, 5], (3,))
+
+
+@case
+def synchronized_images_of_the_torch_door():
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)
+    )
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return synchronized_loop(model, [16, 16, 5, 1], (2, 6, 6))
+
+
+@case
+def images_of_each_rank():
+    """What is not synchronized is not that of the whole batch."""
+    model = gt.nn.Sequential(gt.nn.Flatten(), gt.nn.Linear(8, 2), gt.nn.BatchNorm1d(2))
+    found = synchronized_loop(model, [24, 24], (2, 4))
+    return {f"own {k}": v for k, v in found.items()}
+
+
 # Random numbers
 
 
@@ -525,6 +596,10 @@ def main(folder, *names):
     """Run cases, all without names."""
     global FOLDER
     FOLDER = Path(folder)
+    if "GPUTENSOR_TEST_SENT" in os.environ:  # as between machines
+        from gputensor.distributed import mpi
+
+        mpi._Memory = lambda *_: None
     gt.distributed.init(timeout=30, shard_state="GPUTENSOR_TEST_SHARDS" in os.environ)
     rank, size = gt.distributed.rank(), gt.distributed.size()
     for name in names or CASES:

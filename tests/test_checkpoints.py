@@ -17,7 +17,7 @@ import pytest
 import gputensor as gt
 import resumed_run
 from gputensor import keras
-from gputensor.checkpoints import Checkpointer, checkpointer, file
+from gputensor.checkpoints import Checkpointer, file
 from gputensor.errors import CheckpointError
 from gputensor.keras import callbacks, layers
 from resumed_run import X, Y, fitted, looped
@@ -607,7 +607,7 @@ def test_another_optimizer_is_refused_and_nothing_changed(tmp_path):
             np.testing.assert_array_equal(a, p.detach().numpy())
 
 
-# Two hundred bad files
+# Three hundred bad files
 
 
 def raw_parts(path):
@@ -621,10 +621,9 @@ def forged(header, body, checksum=True):
     header["__metadata__"]["checksum"] = "00000000"
     text = header["text"] if "text" in header else json.dumps(header, separators=(",", ":"))
     text = text.encode()
-    names = sorted(k for k in header if k not in ("__metadata__", "text"))
     found = 0
-    for name in names:
-        start, stop = header[name]["data_offsets"]
+    entries = [v for k, v in header.items() if k not in ("__metadata__", "text")]
+    for start, stop in sorted(entry["data_offsets"] for entry in entries):
         found = zlib.crc32(body[start:stop], found)
     found = zlib.crc32(text, found)
     if checksum:
@@ -655,6 +654,48 @@ def mutation(kind, path, rng):
         return forged(header, body)
     if kind == "dtype":
         header[name]["dtype"] = "I32" if header[name]["dtype"] != "I32" else "F32"
+        return forged(header, body)
+    if kind == "holes":  # in the data, or before the first
+        at = int(rng.choice([header[n]["data_offsets"][0] for n in header if n[:2] != "__"]))
+        for entry in header.values():
+            if "data_offsets" in entry and entry["data_offsets"][0] >= at:
+                entry["data_offsets"] = [n + 8 for n in entry["data_offsets"]]
+        return forged(header, body[:at] + bytes(8) + body[at:])
+    if kind == "places exchanged":
+        a, b = rng.choice([n for n in header if n[:2] != "__"], 2, replace=False)
+        header[a]["data_offsets"], header[b]["data_offsets"] = (
+            header[b]["data_offsets"],
+            header[a]["data_offsets"],
+        )
+        same = header[a]["shape"] == header[b]["shape"]
+        return forged(header, body, checksum=not same)
+    if kind == "other byte order":
+        if rng.integers(2):
+            return content[7::-1] + content[8:]
+        return content[: 8 + length] + np.frombuffer(body, "<u4").byteswap().tobytes()
+    if kind in ("huge number", "no number", "nothing", "two of a kind", "another step"):
+        word = {
+            "huge number": str(rng.choice(["1e999", "9" * 400, "9" * 5000, "-1e400"])),
+            "no number": str(rng.choice(["NaN", "Infinity", "-Infinity"])),
+            "nothing": str(rng.choice(["null", "{}", "[]", '"1"', ""])),
+            "two of a kind": '1,"step":1',
+            "another step": str(rng.integers(2, 10)),
+        }[kind]
+        text = header["__metadata__"]["gputensor.checkpoint"]
+        assert '"step":1,' in text
+        header["__metadata__"]["gputensor.checkpoint"] = text.replace(
+            '"step":1,', f'"step":{word},'
+        )
+        return forged(header, body)
+    if kind == "plan":  # a part of the structure is something else
+        inside = json.loads(header["__metadata__"]["gputensor.checkpoint"])
+        at, keys = inside["what"]["optimizer"], rng.permutation(["dict", "tensor", "list", "?"])
+        while isinstance(at[1], dict) and "dict" in at[1] and rng.integers(4):
+            at = at[1]["dict"][rng.integers(len(at[1]["dict"]))]
+        at[1] = [{keys[0]: [[1]]}, {keys[0]: "x"}, {}, [1], {keys[0]: 1, keys[1]: 2}][
+            rng.integers(5)
+        ]
+        header["__metadata__"]["gputensor.checkpoint"] = json.dumps(inside)
         return forged(header, body)
     if kind == "unknown dtype":
         header[name]["dtype"] = str(rng.choice(["F8_E4M3", "F128", "X", ""]))
@@ -697,7 +738,7 @@ def mutation(kind, path, rng):
         return forged(header, body + b"more")
     if kind == "version":
         inside = json.loads(header["__metadata__"]["gputensor.checkpoint"])
-        inside["version"] = int(rng.integers(2, 9))
+        inside["version"] = int(rng.choice([0, 1, 3, 9]))
         header["__metadata__"]["gputensor.checkpoint"] = json.dumps(inside)
         return forged(header, body)
     if kind == "no checksum":
@@ -715,6 +756,15 @@ def mutation(kind, path, rng):
 
 
 KINDS = [
+    "holes",
+    "places exchanged",
+    "other byte order",
+    "huge number",
+    "no number",
+    "nothing",
+    "two of a kind",
+    "another step",
+    "plan",
     "truncated",
     "bit in the header",
     "bit in the data",
@@ -772,6 +822,56 @@ def test_a_bad_file_is_refused_and_changes_nothing(tmp_path, good, kind):
         assert random.getstate() == shared
 
 
+def test_what_is_no_file_of_its_own_is_refused(tmp_path, good):
+    """Two files in each other's place, a link that leads nowhere, a pipe, a folder."""
+    saver, objects = Checkpointer(tmp_path), large(1)
+    for step in (1, 2):
+        saver.save(step, **large(step))
+    saver.wait()
+    one, two = saver.path(1), saver.path(2)
+    one.rename(tmp_path / "other")
+    two.rename(one)
+    (tmp_path / "other").rename(two)
+    before = state(objects)
+    with pytest.raises(CheckpointError, match="checkpoint of step 1; nothing was changed"):
+        saver.restore(**objects)
+    with pytest.raises(CheckpointError, match="checkpoint of step 2; nothing was changed"):
+        saver.restore(1, **objects)
+    places = [lambda: two.symlink_to(tmp_path / "nowhere"), two.mkdir]
+    if hasattr(os, "mkfifo"):
+        places.append(lambda: os.mkfifo(two))
+    for make in places:
+        two.rmdir() if two.is_dir() else two.unlink()
+        make()
+        with pytest.raises(CheckpointError, match="nothing was changed"):
+            saver.restore(**objects)
+        assert state(objects) == before
+    one.unlink()
+    one.symlink_to(good)  # a file elsewhere is as good
+    assert saver.restore(1, **objects).step == 1
+
+
+def test_a_damaged_one_does_not_keep_others_from_being_the_best(tmp_path):
+    saver = Checkpointer(tmp_path, monitor="loss", keep=1)
+    saver.save(1, metrics={"loss": 0.5}, value=1)
+    saver.wait()
+    header, body = raw_parts(saver.path(1))
+    inside = header["__metadata__"]["gputensor.checkpoint"]
+    for text in ("null", "{}", '{"dict":[["loss",{"list":[]}]]}', '{"dict":[["loss","x"]]}'):
+        bad = inside.replace('{"dict":[["loss",0.5]]}', text)
+        assert bad != inside
+        header["__metadata__"]["gputensor.checkpoint"] = bad
+        saver.path(1).write_bytes(forged(header, body))
+        saver = Checkpointer(tmp_path, monitor="loss", keep=1)
+        assert saver.best is None
+        saver.last = 1
+        saver.save(2, metrics={"loss": 1.0}, value=2)
+        saver.wait()
+        assert saver.steps == [2]
+        assert saver.best == 2
+        saver.path(2).unlink()
+
+
 def test_the_good_file_is_taken(good):
     objects = large(1)
     assert Checkpointer(good.parent).restore(**objects).step == 1
@@ -818,10 +918,6 @@ def test_states_are_compared_before_anything_is_changed(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="optimizer does not take its state: broken"):
         saver.restore(**others)
     assert state(others) == before
-
-
-def test_kinds_have_words():
-    assert checkpointer._a("other") == "other"
 
 
 def test_a_monitor_that_was_not_measured_is_said(tmp_path):

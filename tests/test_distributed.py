@@ -165,6 +165,8 @@ def test_synchronized_batch_normalization_is_that_of_the_whole_batch(found):
     (alone,) = found("synchronized_batch_normalization", 1)
     (plain, _) = found("batch_normalization_of_each_rank", 2)
     assert any(np.abs(alone[k] - plain[f"ranks {k}"]).max() > 1e-3 for k in alone if "moving" in k)
+    (alone,), (plain, _) = (found("images_of_each_rank", n) for n in (1, 2))
+    assert any(np.abs(alone[k] - plain[k]).max() > 1e-3 for k in alone if "running" in k)
 
 
 # State of optimizers in parts
@@ -201,6 +203,24 @@ def test_ranks_that_keep_a_part_of_the_state_end_with_what_one_process_ends_with
         np.testing.assert_allclose(first[key], alone[key], rtol=2e-4, atol=2e-6, err_msg=key)
         for other in others:
             np.testing.assert_array_equal(first[key], other[key], err_msg=key, strict=True)
+
+
+# Without memory that the ranks share
+
+
+SENT = ["adam", "loop_with_clipping", "synchronized_modules", "values_of_all"]
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_ranks_that_share_no_memory_end_with_the_same_bits(shards, found, sharded, tmp_path):
+    options = {"GPUTENSOR_TEST_SENT": "1"} | ({"GPUTENSOR_TEST_SHARDS": "1"} if shards else {})
+    names = [n for n in SENT if n in SHARDED] if shards else SENT
+    sent = Found(tmp_path, *names, **options)
+    for name in names:
+        near = (sharded if shards else found)(name, 2)
+        for one, two in zip(sent(name, 2), near, strict=True):
+            for key in one:
+                np.testing.assert_array_equal(one[key], two[key], err_msg=f"{name}, {key}")
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -514,8 +534,45 @@ def test_ranks_that_call_different_operations_are_named(tmp_path):
             """,
             "train_on_batch: rows: there are 20 on all ranks, but others",
         ),
+        (
+            """
+            rank = gt.distributed.rank()
+            x = np.ones((20, 3), np.float32)
+            model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+            model.compile("sgd", "mse")
+            model.fit(x, x[:, :1] + rank, verbose=0)
+            """,
+            "fit is not the same on all ranks: rank 1 has ('first and last sample',",
+        ),
+        (
+            """
+            a, b = gt.nn.Linear(3, 2), gt.nn.Linear(3, 2)
+            optimizer = gt.optim.SGD([*a.parameters(), *b.parameters()], lr=0.1)
+
+            @gt.capture
+            def step(x):
+                optimizer.zero_grad()
+                (a if gt.distributed.is_first() else b)(x).sum().backward()
+                gt.distributed.average_gradients(optimizer)
+                optimizer.step()
+
+            for _ in range(3):
+                step(gt.ones((4, 3)))
+            """,
+            "is in all_reduce (sum of gradients 8 to 16 of parameters 0) of 8 float32, and another",
+        ),
+        (
+            """
+            x = gt.ones((6,))
+            x = gt.distributed.all_reduce(x, "max" if gt.distributed.is_first() else "min")
+            """,
+            "is in all_reduce (min) of 6 float32, and another rank in something else",
+        ),
     ],
-    ids=["shapes", "batches", "optimizers", "samples", "epochs", "content", "batch"],
+    ids=[
+        *("shapes", "batches", "optimizers", "samples", "epochs", "content", "batch", "arrays"),
+        *("branches", "operations"),
+    ],
 )
 def test_what_differs_from_rank_to_rank_is_refused(text, words, tmp_path):
     head = "import numpy as np, gputensor as gt\nfrom gputensor import keras\n"

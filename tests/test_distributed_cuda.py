@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import gputensor as gt
-from gputensor import backend, standin
-from gputensor.distributed import gradients, group
+from gputensor import backend, keras, standin
+from gputensor.distributed import gradients, group, training
 from gputensor.distributed.nccl import Nccl, new_id
 from gputensor.distributed.watch import Watch
 from gputensor.standin import nccl
+from gputensor.training import sources
 from test_distributed import MPIEXEC, Found, mpi  # noqa: F401
 
 HERE = Path(__file__).parent
@@ -131,6 +132,36 @@ def test_an_array_on_another_device_is_refused(alone, cupy):
         x = cupy.ones(3)
         with pytest.raises(gt.errors.DistributedError, match="communicates by cuda:0"):
             alone.all_reduce(x)
+
+
+def test_batches_on_a_device_are_compared_where_the_host_may_wait(alone, cupy):
+    marks = {}
+    for waits in (False, True):
+        rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+        found = [training.mark_of(([gt.tensor(x)], None), waits) for x in (rows, rows + 1, rows)]
+        marks[waits] = found
+        assert training.mark_of([rows], waits) == training.mark_of(rows.copy(), waits) != 0
+    assert marks[False] == [0, 0, 0]
+    assert marks[True][0] == marks[True][2] == training.mark_of([rows]) != marks[True][1]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_host_looks_at_batches_once_in_an_epoch(alone, cupy, monkeypatch, streamed):
+    seen = []
+    plain = sources.mark_of
+    monkeypatch.setattr(
+        sources, "mark_of", lambda tree, waits=False: seen.append(waits) or plain(tree, waits)
+    )
+    model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,))])
+    model.compile("sgd", "mse")
+    x, y = gt.ones((12, 3)), gt.ones((12, 1))
+
+    class Batches:
+        def __iter__(self):
+            return iter([(x[i : i + 4], y[i : i + 4]) for i in (0, 4, 8)])
+
+    model.fit(*((Batches(),) if streamed else (x, y)), epochs=2, verbose=0)
+    assert seen == (2 * [True, False, False] if streamed else [True])
 
 
 class FoundOnStandin(Found):

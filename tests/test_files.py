@@ -1,5 +1,6 @@
 """Files are whole or not there; what killed writers leave is cleared, and nothing else."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gputensor import files, tensor_files
 
@@ -127,20 +130,20 @@ def test_keys_with_dots_in_them_do_not_meet():
 
 def test_arrays_of_all_kinds_come_back(tmp_path):
     rng = np.random.default_rng(0)
-    given = {
+    held = {
         name: rng.integers(0, 2, (3, 2)).astype(name)
         for name in sorted(tensor_files.NAMES - {"bfloat16"})
     }
-    given["transposed"] = np.arange(6.0).reshape(2, 3).T
-    given["strided"] = np.arange(10)[::3]
-    given["other order"] = np.arange(4, dtype=">f4")
-    given["none"] = np.zeros((0, 4), np.float32)
-    given["one"] = np.array(2.5)
-    tensor_files.write(tmp_path / "a.safetensors", given, {"k": "v"})
+    held["transposed"] = np.arange(6.0).reshape(2, 3).T
+    held["strided"] = np.arange(10)[::3]
+    held["other order"] = np.arange(4, dtype=">f4")
+    held["none"] = np.zeros((0, 4), np.float32)
+    held["one"] = np.array(2.5)
+    tensor_files.write(tmp_path / "a.safetensors", held, {"k": "v"})
     found, texts = tensor_files.read(tmp_path / "a.safetensors")
     assert texts == {"k": "v"}
-    assert found.keys() == given.keys()
-    for name, array in given.items():
+    assert found.keys() == held.keys()
+    for name, array in held.items():
         assert found[name].dtype == array.dtype.newbyteorder("=")
         np.testing.assert_array_equal(found[name], array)
     with pytest.raises(TypeError, match="x is complex128, which safetensors files do not have"):
@@ -148,3 +151,47 @@ def test_arrays_of_all_kinds_come_back(tmp_path):
     (tmp_path / "c").write_bytes((tmp_path / "a.safetensors").read_bytes()[:-1])
     with pytest.raises(ValueError, match="c: it is no safetensors file, or damaged"):
         tensor_files.read(tmp_path / "c")
+
+
+@given(
+    arrays=st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=5).filter(lambda n: n != "__metadata__"),
+        st.tuples(
+            st.sampled_from(sorted(tensor_files.NAMES - {"bfloat16"})),
+            st.lists(st.integers(0, 3), max_size=3),
+        ),
+        max_size=6,
+    ),
+    metadata=st.dictionaries(
+        st.text(st.characters(codec="utf-8")), st.text('a"\\\n\0é'), max_size=3
+    ),
+)
+def test_what_is_written_piece_by_piece_is_what_the_package_reads(arrays, metadata):
+    rng = np.random.default_rng(0)
+    made = {
+        name: rng.integers(0, 2, shape).astype(dtype).T for name, (dtype, shape) in arrays.items()
+    }
+    head, ordered = tensor_files.head(made, metadata)
+    assert len(head) % 8 == 0
+    found, texts = tensor_files.loads(head + b"".join(array.tobytes() for array in ordered))
+    assert texts == metadata
+    assert found.keys() == made.keys()
+    for name, array in made.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+        assert found[name].ctypes.data % array.itemsize == 0 or not array.size
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_are_gone_before_their_space_is(tmp_path, fails):
+    paths = [tmp_path / name for name in ("a", "b", "missing")]
+    for path in paths[:2]:
+        path.write_bytes(b"x")
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    with pytest.raises(KeyError) if fails else contextlib.nullcontext(), files.removed(paths):
+        assert not list(tmp_path.iterdir())
+        if before:
+            assert len(os.listdir("/proc/self/fd")) == before + 2
+        if fails:
+            raise KeyError
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -337,6 +337,32 @@ def test_the_text_of_a_model_is_pytorchs():
     )
 
 
+def test_batch_normalization_of_all_processes_takes_the_place_of_that_of_one():
+    inner = nn.Sequential(nn.BatchNorm3d(2, momentum=None), nn.BatchNorm1d(3, affine=False))
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, eps=0.1), inner).eval()
+    held = dict([*net.named_parameters(), *net.named_buffers()])
+    made = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    assert made is net
+    kinds = [type(m).__name__ for m in net.modules()]
+    assert kinds == ["Sequential", "Linear", "SyncBatchNorm", "Sequential"] + 2 * ["SyncBatchNorm"]
+    assert net[1].eps == 0.1
+    assert net[2][0].momentum is None
+    assert not net[2][1].training
+    for name, t in [*net.named_parameters(), *net.named_buffers()]:
+        assert held.pop(name) is t
+    assert not held
+    alone = nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm1d(3))
+    assert repr(alone) == "SyncBatchNorm(3)"
+    x, plain = torch.randn(4, 3, 2, 2), nn.BatchNorm2d(3)
+    np.testing.assert_array_equal(alone(x).numpy(force=True), plain(x).numpy(force=True))
+    for name, t in plain.state_dict().items():
+        np.testing.assert_array_equal(alone.state_dict()[name].numpy(), t.numpy())
+    with pytest.raises(ValueError, match=r"x has shape \(3,\); it must have two axes"):
+        alone(torch.ones(3))
+    with pytest.raises(ValueError, match="process_group is 5; means are over all processes"):
+        nn.SyncBatchNorm(3, process_group=5)
+
+
 def test_an_activation_in_place_changes_the_tensor_that_it_is_given():
     x = torch.tensor([-1.0, 2.0])
     assert F.relu(x, inplace=True) is x

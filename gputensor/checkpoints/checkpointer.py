@@ -25,6 +25,8 @@ from gputensor.random.everywhere import set_shared_state, shared_state
 __all__ = ["Checkpointer"]
 
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
+# What JSON of another form than ours raises.
+_MALFORMED = AttributeError, LookupError, TypeError, ValueError, RecursionError
 _HIGHER = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou")
 
 
@@ -99,6 +101,7 @@ class Checkpointer:
         self._sign = -1.0 if highest else 1.0
         self._staging = Staging()
         self._thread: threading.Thread | None = None
+        self._written = threading.Event()
         self._error: BaseException | None = None
         self._told = self._missed = False
         self._scores: dict[int, float] = {}
@@ -140,12 +143,13 @@ class Checkpointer:
     def _score(self, step: int) -> float:
         """What is least in the best checkpoint; infinity where that is not known."""
         if step not in self._scores:
-            value: Any = None
+            score = math.inf
             if self.monitor is not None:
-                with contextlib.suppress(CheckpointError, OSError):
+                # One that is damaged has none: its checksum is not looked at here.
+                with contextlib.suppress(CheckpointError, OSError, *_MALFORMED):
                     found = file.read_content(self.path(step))
-                    value = tensor_files.built(found["metrics"], {}).get(self.monitor)
-            score = math.inf if value is None else self._sign * float(value)
+                    value = tensor_files.built(found["metrics"], {})[self.monitor]
+                    score = self._sign * float(value)
             self._scores[step] = math.inf if math.isnan(score) else score
         return self._scores[step]
 
@@ -154,7 +158,7 @@ class Checkpointer:
     @property
     def busy(self) -> bool:
         """Whether a checkpoint is being written."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and not self._written.is_set()
 
     def save(self, step: int, *, metrics: dict[str, Any] | None = None, **what: Any) -> None:
         """Save a checkpoint; it is written by a thread while training goes on.
@@ -189,9 +193,12 @@ class Checkpointer:
         self._miss(measured)
         self.wait()
         self._check_order(step)
+        if self._thread is not None:
+            self._thread.join()  # which may still give back the space of older ones
         content = self._stage(step, measured, what)
         self._scores.pop(step, None)
         self.last = step
+        self._written.clear()
         # No daemon: Python ends when it has written.
         self._thread = threading.Thread(target=self._write, args=(step, content))
         self._thread.start()
@@ -237,25 +244,25 @@ class Checkpointer:
             self.folder.mkdir(parents=True, exist_ok=True)
             later = [s for s in self.steps if s > step]
             file.write(self.path(step), self._staging.arrays, content)
-            for other in later:  # of a run that was given up for this one
-                self.path(other).unlink(missing_ok=True)
-            self._prune()
-            self._told = False
+            # Later ones are of a run that was given up for this one.
+            with files.removed(map(self.path, [*later, *self._superfluous(later)])):
+                self._told = False
+                self._written.set()
         except BaseException as error:
             self._error = error
+        finally:
+            self._written.set()
 
-    def _prune(self) -> None:
-        steps = self.steps
+    def _superfluous(self, gone: list[int]) -> list[int]:
+        """Steps of checkpoints that are not kept, but for those that go anyway."""
+        steps = [step for step in self.steps if step not in gone]
         best = self.best if self.monitor is not None else None
-        for step in steps[: -self.keep]:
-            if step != best:
-                self.path(step).unlink(missing_ok=True)
+        return [step for step in steps[: -self.keep] if step != best]
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written."""
         if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._written.wait()
         self.tell()
 
     def tell(self) -> None:
@@ -324,11 +331,19 @@ class Checkpointer:
         try:
             arrays, content = file.read(path)
         except (CheckpointError, OSError) as error:
+            if isinstance(error, OSError):
+                error = CheckpointError(f"{path}: it cannot be read: {error}; nothing was changed")
             older = [s for s in steps if s < chosen]
             raise CheckpointError(
                 str(error) + (f". restore(step={older[-1]}) takes the one before" if older else "")
             ) from None
-        return Opened(self, path, arrays, content)
+        found = Opened(self, path, arrays, content)
+        if found.step != chosen:
+            raise CheckpointError(
+                f"{path}: it is the checkpoint of step {found.step}; nothing was changed. Give it "
+                "its name back"
+            )
+        return found
 
 
 def _measured(metrics: Any) -> dict[str, float]:
@@ -362,6 +377,14 @@ class _Taking(dict[str, Any]):
         self._staging.take(name, array)
 
 
+_KINDS = {
+    "state": "a module, an optimizer or a loss scale",
+    "object": "an object with state_dict()",
+    "generator": "a generator",
+    "value": "a value",
+}
+
+
 class Opened:
     """A checkpoint that was read, and objects that it may be brought into."""
 
@@ -371,10 +394,16 @@ class Opened:
         self._owner = owner
         self._path = path
         self._arrays = arrays
-        self._tree = content["what"]
-        self._random = content["random"]
-        self._metrics = tensor_files.built(content["metrics"], {})
-        self.step = int(content["step"])
+        try:
+            self._tree = content["what"]
+            self._random = tensor_files.built(content["random"], arrays)
+            self._metrics = tensor_files.built(content["metrics"], {})
+            self.step = content["step"]
+            for kind, plan in self._tree.values():
+                _KINDS[kind]
+                tensor_files.built(plan, arrays)
+        except _MALFORMED as error:
+            raise self._refused(f"it is altered: {error!r}") from None
 
     def _refused(self, why: str) -> CheckpointError:
         return CheckpointError(f"{self._path}: {why}; nothing was changed")
@@ -412,7 +441,7 @@ class Opened:
                     f"place; leave it out and take it from the result: found[{name!r}]"
                 )
             if kind != saved:
-                raise self._refused(f"{name} was saved as {_a(saved)}, and is {_a(kind)}")
+                raise self._refused(f"{name} was saved as {_KINDS[saved]}, and is {_KINDS[kind]}")
             if kind == "object":
                 continue
             mine: dict[str, Any] = {}
@@ -442,7 +471,7 @@ class Opened:
                 before = _copied(state)
                 done.append((kind, value, before))
                 _put(kind, value, self.value(name))
-            set_shared_state(tensor_files.built(self._random, self._arrays))
+            set_shared_state(self._random)
         except Exception as error:
             for kind, value, before in done:
                 with contextlib.suppress(Exception):
@@ -510,15 +539,6 @@ def _arrays_of(plan: Any) -> set[str]:
                     yield from walk(below)
 
     return set(walk(plan))
-
-
-def _a(kind: str) -> str:
-    return {
-        "state": "a module, an optimizer or a loss scale",
-        "object": "an object with state_dict()",
-        "generator": "a generator",
-        "value": "a value",
-    }.get(kind, kind)
 
 
 def _some(names: list[str]) -> str:

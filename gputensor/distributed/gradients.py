@@ -73,6 +73,20 @@ class Arriving:
         return [(part, start, stop) for _, part, start, stop in found]
 
 
+class _Start:
+    """The beginning of a sum, as a function of what it is of."""
+
+    __name__ = "start"
+    shared = "begins"
+
+    def __init__(self, group: Group, what: str) -> None:
+        self._group = group
+        self._what = what
+
+    def __call__(self, piece: Array) -> None:
+        self._group.start(piece, self._what)
+
+
 class _Join:
     """The end of sums, as a function of what they are of."""
 
@@ -122,15 +136,17 @@ def add_up(group: Group, optimizer: "Optimizer", share: float | None = None) -> 
     if (shard := optimizer._shard) is not None:
         shard.add_up(list({id(part): part for part, _, _ in stretches}.values()))
         return Arriving(group, [])
+    blocks = list({id(part.block): None for part in optimizer._parts})
     pieces = [
         (part.block, *bounds)
         for part, start, stop in reversed(stretches)
         for bounds in _buckets(part, start, stop)
     ]
     for block, start, stop in pieces:
+        number = blocks.index(id(block))
         piece = block.grads.array[start:stop]
         with backend.on_device_of(piece):
-            noted(group.start, piece)
+            noted(_Start(group, f" of gradients {start} to {stop} of parameters {number}"), piece)
     return Arriving(group, pieces)
 
 

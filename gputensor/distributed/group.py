@@ -98,7 +98,10 @@ class Group:
 
     def _do(self, what: str, array: Array, call: Callable[[Any, Array], object]) -> None:
         on_host = isinstance(array, np.ndarray)
-        with self._watch.entered(f"{what} of {array.size} {array.dtype}"):
+        what = f"{what} of {array.size} {array.dtype}"
+        if self._host is not None:
+            self._host.what = what
+        with self._watch.entered(what):
             if on_host and self._host is None:  # by way of the device
                 there = backend.to_device(array, backend.Device("cuda", self._device.device))
                 with backend.on_device_of(there):
@@ -117,17 +120,19 @@ class Group:
                 call(self._host if on_host else self._device, whole)
                 array[...] = whole
 
-    def all_reduce(self, array: Array, op: str = "sum") -> None:
+    def all_reduce(self, array: Array, op: str = "sum", what: str = "") -> None:
         """Reduce a raw array over the ranks, in place.
 
         Parameters
         ----------
         array : array
         op : {"sum", "max", "min"}
+        what : str
+            It is, for messages.
         """
         if array.dtype.kind not in "biufcV" or (array.dtype.kind == "b" and op == "sum"):
             raise DTypeError(f"all_reduce: {op} of {array.dtype} is not supported")
-        self._run(f"all_reduce ({op})", array, lambda engine, a: engine.all_reduce(a, op))
+        self._run(f"all_reduce ({op}{what})", array, lambda engine, a: engine.all_reduce(a, op))
 
     def broadcast(self, array: Array, root: int = 0) -> None:
         """Copy one rank's raw array to all, in place."""
@@ -150,14 +155,14 @@ class Group:
 
     # Sums behind other work
 
-    def start(self, array: Array) -> None:
+    def start(self, array: Array, what: str = "") -> None:
         """Begin to add up a contiguous array over the ranks, in place; :meth:`join` ends it."""
         if isinstance(array, np.ndarray) and self._host is not None and self._host.threads:
             if self._line is None:
                 self._line = _Line()
-            self._started.append(self._line.put(lambda: self._timed(array)))
+            self._started.append(self._line.put(lambda: self._timed(array, what)))
         elif isinstance(array, np.ndarray) or self._device is None:
-            self.all_reduce(array)
+            self.all_reduce(array, what=what)
             self._started.append(-1)
         else:
             self._started.append(self._device.start(self._device.reducing(array, "sum")))
@@ -185,11 +190,10 @@ class Group:
 
     # Seen by graphs, which keep the order of what is shared with other ranks.
     all_reduce.shared = "whole"  # type: ignore[attr-defined]
-    start.shared = "begins"  # type: ignore[attr-defined]
 
-    def _timed(self, array: Array) -> None:
+    def _timed(self, array: Array, what: str) -> None:
         began = time.perf_counter()
-        self.all_reduce(array)
+        self.all_reduce(array, what=what)
         self.communicated += time.perf_counter() - began
 
     # Python objects

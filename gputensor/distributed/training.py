@@ -4,8 +4,6 @@ import weakref
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gputensor import backend
 from gputensor.distributed import models
 from gputensor.distributed.gradients import backward as _backward
@@ -33,14 +31,20 @@ def rows_of_part(part: Part, tree: Any) -> Any:
     return None if tree is None else tree[part.start : part.stop]
 
 
-def mark_of(tree: Any) -> int:
-    """A number by which batches on the host are told apart: of their first and last rows."""
+def mark_of(tree: Any, waits: bool = False) -> int:
+    """A number by which batches are told apart: of their first and last rows.
+
+    What is on a device counts only where the host `waits` for it.
+    """
     found = 0
     for x in leaves(tree):
         array = getattr(x, "array", x)
-        if isinstance(array, np.ndarray) and array.size and array.ndim:
-            for row in (array[0], array[-1]):
-                found = zlib.crc32(row.tobytes(), found)
+        if not backend.is_array(array) or not array.size or not array.ndim:
+            continue
+        if backend.on_cpu(array) or waits:
+            with backend.on_device_of(array), backend.expected_waits():
+                for row in (array[:1], array[-1:]):
+                    found = zlib.crc32(backend.to_host(row).tobytes(), found)
     return found
 
 
@@ -121,10 +125,11 @@ class Team:
         """This rank's part of a batch that all were given, and trees of its rows alone."""
         if self.group is None:
             return (None, *trees)
-        if self._optimizer not in _begun:
+        first = self._optimizer not in _begun
+        if first:
             models.begin(self.group, self._model, self._optimizer)
             _begun.add(self._optimizer)
-        self.group.agree(what, rows, mark_of(trees))
+        self.group.agree(what, rows, mark_of(trees, waits=first))
         part = self.group.part(rows)
         return (part, *(rows_of_part(part, tree) for tree in trees))
 

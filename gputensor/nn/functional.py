@@ -234,6 +234,22 @@ def batch_norm(
     tensor([[-0.999995],
             [ 0.999995]], dtype=float32)
     """
+    return counted_batch_norm(x, weight, bias, axis, statistics, eps, synchronized)[:3]
+
+
+def counted_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    axis: int,
+    statistics: tuple[Tensor, Tensor] | None,
+    eps: float,
+    synchronized: bool,
+) -> tuple[Tensor, Tensor, Tensor, Any]:
+    """:func:`batch_norm`, and of how many values of a channel mean and variance are.
+
+    That is an int, or where they are those of all ranks a Tensor of shape (1,).
+    """
     if not -x.ndim <= axis < x.ndim:
         raise ShapeError(f"batch_norm: x of shape {x.shape} has no axis {axis}")
     axis %= x.ndim
@@ -255,14 +271,14 @@ def batch_norm(
         along = (channels, *(1 for _ in x.shape[axis + 1 :]))
         shift = bias - mean * scale
         x = widened(x)
-        return x * reshape(scale, along) + reshape(shift, along), mean, variance
+        return x * reshape(scale, along) + reshape(shift, along), mean, variance, None
     last = axis == x.ndim - 1
     order = [*range(axis), *range(axis + 1, x.ndim), axis]
     moved = x if last else permute_dims(x, tuple(order))
-    y, mean, variance = _batch_norm(moved, weight, bias, eps, synchronized)
+    y, mean, variance, count = _batch_norm(moved, weight, bias, eps, synchronized)
     if not last:
         y = permute_dims(y, (*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)))
-    return y, mean, variance
+    return y, mean, variance, count
 
 
 def group_norm(

@@ -126,7 +126,7 @@ class RMSNorm(Module):
         return functional.rms_norm(x, self.weight, self.eps)
 
 
-class _BatchNorm(Module):
+class BatchNorm(Module):
     """Batch normalization (Ioffe & Szegedy 2015).
 
     While training, means and variances are those of the batch, and move the running ones; otherwise
@@ -143,6 +143,10 @@ class _BatchNorm(Module):
         Whether there are `weight` and `bias`.
     track_running_stats : bool
         Whether there are running ones; without, the batch's are always taken.
+    synchronized : bool
+        Whether the means of a batch are those of the parts that all processes have of it, see
+        :mod:`gputensor.distributed`. In a loop of one's own, where the parts differ in length, the
+        loss is multiplied by the part's share of the rows before the backward pass.
     dtype : floating point dtype, optional
     device : str or Device, optional
 
@@ -155,7 +159,7 @@ class _BatchNorm(Module):
     num_batches_tracked : Tensor of int64 of shape ()
     """
 
-    _axes: tuple[int, ...] = (2, 3)
+    _axes: Sequence[int] = (2, 3)
 
     def __init__(
         self,
@@ -165,6 +169,7 @@ class _BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        synchronized: bool = False,
         dtype: Any = None,
         device: str | Device | None = None,
     ) -> None:
@@ -173,6 +178,7 @@ class _BatchNorm(Module):
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
+        self.synchronized = synchronized
         self.weight = _constant(ones, num_features, dtype, device) if affine else None
         self.bias = _constant(zeros, num_features, dtype, device) if affine else None
         self.track_running_stats = track_running_stats
@@ -190,16 +196,18 @@ class _BatchNorm(Module):
             )
         own = self.running_mean is None or self.running_var is None
         if own or self.training:
-            y, mean, variance = functional.batch_norm(x, self.weight, self.bias, eps=self.eps)
+            y, mean, variance, count = functional.counted_batch_norm(
+                x, self.weight, self.bias, 1, None, self.eps, self.synchronized and self.training
+            )
             if self.training and not own:
-                self._follow(mean.detach(), variance.detach(), x.size // self.num_features)
+                self._follow(mean.detach(), variance.detach(), count)
             return y
         statistics: Any = (self.running_mean, self.running_var)
         options: dict[str, Any] = {"statistics": statistics, "eps": self.eps}
         return functional.batch_norm(x, self.weight, self.bias, **options)[0]
 
-    def _follow(self, mean: Tensor, variance: Tensor, rows: int) -> None:
-        if rows < 2:
+    def _follow(self, mean: Tensor, variance: Tensor, rows: Any) -> None:
+        if isinstance(rows, int) and rows < 2:
             raise ShapeError(
                 f"{type(self).__name__}: a variance needs more than one value of each channel"
             )
@@ -215,26 +223,26 @@ class _BatchNorm(Module):
             self.running_var += share * (variance * (rows / (rows - 1)) - self.running_var)
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNorm):
     __doc__ = retold(
-        _BatchNorm,
+        BatchNorm,
         "Batch normalization of (n, channels) or (n, channels, length).",
         ">>> gt.nn.BatchNorm1d(3)(gt.ones((8, 3))).shape\n(8, 3)",
     )
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNorm):
     __doc__ = retold(
-        _BatchNorm,
+        BatchNorm,
         "Batch normalization of images (n, channels, height, width).",
         ">>> gt.nn.BatchNorm2d(3)(gt.ones((2, 3, 8, 8))).shape\n(2, 3, 8, 8)",
     )
     _axes = (4,)
 
 
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(BatchNorm):
     __doc__ = retold(
-        _BatchNorm,
+        BatchNorm,
         "Batch normalization of volumes.",
         ">>> gt.nn.BatchNorm3d(3)(gt.ones((2, 3, 4, 4, 4))).shape\n(2, 3, 4, 4, 4)",
     )

@@ -99,7 +99,7 @@ _batch_norm_of_all = Primitive("batch_norm", _forward_of_all, _rule_of_all)
 
 def batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, synchronized: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Any]:
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` (Ioffe & Szegedy 2015).
 
     Parameters
@@ -112,15 +112,18 @@ def batch_norm(
 
     Returns
     -------
-    Tensor of the shape of `x`; mean and variance (divided by the count), of shape (channels,)
+    Tensor of the shape of `x`; mean and variance (divided by the count), of shape (channels,); the
+    count, an int, or a Tensor of shape (1,) of the rows of all ranks
     """
     x = widened(x)
-    rows = reshape(x, (int(np.prod(x.shape[:-1])), x.shape[-1]))
+    count: Any = int(np.prod(x.shape[:-1]))
+    rows = reshape(x, (count, x.shape[-1]))
     ranks = group() if synchronized else None
-    found: Any = (
-        _batch_norm(rows, weight, bias, eps=eps)
-        if ranks is None
-        else _batch_norm_of_all(rows, weight, bias, eps=eps, ranks=ranks)
-    )
-    y, mean, variance, *_ = found
-    return reshape(y, x.shape), mean, variance
+    found: Any
+    if ranks is None:
+        found = _batch_norm(rows, weight, bias, eps=eps)
+        y, mean, variance = found
+    else:
+        found = _batch_norm_of_all(rows, weight, bias, eps=eps, ranks=ranks)
+        y, mean, variance, count = found
+    return reshape(y, x.shape), mean, variance, count

@@ -162,6 +162,10 @@ class Held:
         """What an epoch is of."""
         return {"samples": self._count, "batch_size": self._size, "steps": self.steps}
 
+    def mark(self) -> int:
+        """A number by which the samples are told from others."""
+        return mark_of((self._xs, self._ys, self._weights), waits=True)
+
     def state(self) -> dict[str, Any]:
         """What the order and the place in it come from."""
         return {
@@ -283,7 +287,7 @@ class Streamed:
             part = None
             if self._group is not None:
                 what = f"fit: rows of batch {self.batch} (0 where there is none)"
-                self._group.agree(what, rows, mark_of((xs, y)))
+                self._group.agree(what, rows, mark_of((xs, y), waits=self.batch == 0))
                 part = self._group.part(rows)
             ys, weights = model._targets_of(y, rows), model._weights_of(weight, rows)
             weights = model._with_classes(self._class_weight, ys, weights)
@@ -306,6 +310,10 @@ class Streamed:
     def plan(self) -> dict[str, Any]:
         """What an epoch is of."""
         return {"steps": self.steps}
+
+    def mark(self) -> int:
+        """None: each batch is compared."""
+        return 0
 
     def state(self) -> dict[str, Any]:
         """Where the batches are."""

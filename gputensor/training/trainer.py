@@ -331,6 +331,7 @@ class Trainer(Evaluator):
             told,
             {
                 **source.plan(),
+                "first and last sample": 0 if team.group is None else source.mark(),
                 "epochs": epochs,
                 "validation every": validation_freq if held is not None else None,
                 "checkpoint to go on from": None if opened is None else opened.step,

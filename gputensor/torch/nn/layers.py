@@ -5,7 +5,9 @@ from typing import Any
 
 from gputensor import nn as engine
 from gputensor import ops
+from gputensor.errors import ShapeError
 from gputensor.nn import functional as engine_functional
+from gputensor.nn.norm import BatchNorm
 from gputensor.torch import shaping
 from gputensor.torch.inplace import take_place
 from gputensor.torch.nn.module import DOOR_CLASSES, Module
@@ -402,6 +404,85 @@ class CosineSimilarity(Module):
         return engine_functional.cosine_similarity(x1, x2, axis=self.dim, eps=self.eps)
 
 
+class SyncBatchNorm(BatchNorm, _Layer):
+    """Batch normalization over the parts of a batch that all processes have.
+
+    Parameters
+    ----------
+    num_features : int
+        Channels, the second axis of two or more.
+    eps, momentum, affine, track_running_stats
+        As those of :class:`BatchNorm2d`.
+    process_group : None
+        All processes of the job, see :mod:`gputensor.distributed`; there are no others.
+
+    Examples
+    --------
+    >>> torch.nn.SyncBatchNorm(3)(torch.ones(2, 3, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    _axes = range(2, 65)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        _all_processes("SyncBatchNorm", process_group)
+        options = {"synchronized": True, "device": as_device(device), "dtype": dtype}
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, **options)
+
+    def forward(self, input: Any) -> Any:
+        """Of the shape of `input`."""
+        if input.ndim < 2:
+            raise ShapeError(
+                f"SyncBatchNorm: x has shape {tuple(input.shape)}; it must have two axes or more"
+            )
+        return super().forward(input)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Any, process_group: None = None) -> Any:
+        """Have the BatchNorm layers of a module, at any depth, be SyncBatchNorm.
+
+        Returns
+        -------
+        Module
+            `module`; a new one in its place, of the same parameters and buffers, if it is such a
+            layer itself.
+
+        Examples
+        --------
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+        >>> torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)[1]
+        SyncBatchNorm(3)
+        """
+        _all_processes("convert_sync_batchnorm", process_group)
+        if isinstance(module, BatchNorm) and not isinstance(module, cls):
+            made = cls(module.num_features, module.eps, module.momentum, False, False)
+            for name, value in vars(module).items():
+                if name != "synchronized":
+                    setattr(made, name, value)
+            return made
+        for name, child in list(module.named_children()):
+            setattr(module, name, cls.convert_sync_batchnorm(child))
+        return module
+
+
+def _all_processes(what: str, process_group: Any) -> None:
+    if process_group is not None:
+        raise ValueError(
+            f"{what}: process_group is {process_group!r}; means are over all processes, leave it "
+            "away"
+        )
+
+
 _ENGINE = [
     "Linear",
     "Conv1d",
@@ -455,14 +536,13 @@ MODULES: dict[str, type[Module]] = {
                 Dropout3d,
                 Embedding,
             ),
-            *(Bilinear, CosineSimilarity),
+            *(Bilinear, CosineSimilarity, SyncBatchNorm),
         )
     },
 }
-for _name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"):
-    if _name in MODULES:
-        MODULES[_name]._buffer_names = {
-            "running_mean": True,
-            "running_var": True,
-            "num_batches_tracked": True,
-        }
+for _name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"):
+    MODULES[_name]._buffer_names = {
+        "running_mean": True,
+        "running_var": True,
+        "num_batches_tracked": True,
+    }
