@@ -9,7 +9,6 @@ import contextlib
 import mmap
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,12 @@ _OURS = re.compile(r".+\.[0-9a-f]{16}\.tmp")
 _LOCK = ".lock"
 _YOUNG = 60.0  # seconds in which a folder without a lock may be one that is just being made
 _OLD = 86400.0
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # late, as it is rarely needed
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -49,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.unlink(folder / _LOCK)
             os.rmdir(folder)
         except OSError:  # after an error there is more in it
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         os.close(lock)
 
 
@@ -97,7 +102,7 @@ def _own_folder(path: Path) -> tuple[Path, int]:
         except FileNotFoundError:  # cleared in between
             continue
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             raise
         if fcntl is not None:
             with contextlib.suppress(OSError):  # file systems without locks
@@ -140,17 +145,17 @@ def _clear(folder: Path) -> None:
     age = time.time() - folder.stat().st_mtime
     if fcntl is None:
         if age > _OLD:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         return
     lock: Any = None
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR)
     except FileNotFoundError:
         if age > _YOUNG:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: it is in use
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     finally:
         os.close(lock)

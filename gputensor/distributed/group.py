@@ -8,7 +8,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -479,6 +478,8 @@ def _ending_all(made: Group, before: Callable[..., Any]) -> Callable[..., None]:
     """What is done about an error that nobody caught: the others would wait for this rank."""
 
     def hook(kind: Any, error: Any, trace: Any) -> None:
+        import traceback
+
         text = traceback.format_exception_only(kind, error)[-1].strip()
         # At once, and first: another rank's end may cut off the rest.
         sys.stderr.write(f"gputensor.distributed: rank {made.rank} ends with an error: {text}\n")

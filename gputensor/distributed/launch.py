@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +63,8 @@ def _mpiexec() -> str | None:
     """Where ``mpiexec`` is, if mpi4py is there, too: that of the same environment first."""
     if importlib.util.find_spec("mpi4py") is None:
         return None
+    import shutil
+
     return shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 
 

@@ -1,7 +1,6 @@
 """What a training loop shows: a progress bar, and a line for each epoch."""
 
 import math
-import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,8 @@ class Display:
     def __init__(
         self, total: int | None, text: str, verbose: int | str, sums: "Sums | None" = None
     ) -> None:
+        from shutil import get_terminal_size
+
         from tqdm import tqdm
 
         stream = screen()
@@ -37,7 +38,7 @@ class Display:
             unit_scale=True,
             leave=False,
             mininterval=0.25,
-            ncols=min(_WIDTH, shutil.get_terminal_size().columns),
+            ncols=min(_WIDTH, get_terminal_size().columns),
             file=stream,
             disable=verbose not in (1, "auto") or stream is None,
         )
