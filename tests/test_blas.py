@@ -514,7 +514,11 @@ def test_constants_are_those_of_nvmath():
 @pytest.mark.cpu
 @pytest.mark.parametrize(("rows", "threads"), [(1, 2), (40, 1), (2000, 2)])
 def test_products_of_middling_size_take_one_thread(monkeypatch, rows, threads):
-    """Small ones are OpenBLAS's own affair, large ones are shared; afterwards all is as before."""
+    """Small ones are OpenBLAS's own affair, large ones are shared; afterwards all is as before.
+
+    So it is while OpenBLAS has its own threads.
+    """
+    monkeypatch.setattr(blas, "_has_ours", False)
     library = blas._openblas()
     if library is None:
         pytest.skip("NumPy has another library than OpenBLAS")

@@ -166,7 +166,7 @@ NAMESPACES = _Namespaces(
             # These are quicker than NumPy's functions around them.
             prod=_in_float32(np.multiply.reduce),
             sum=_in_float32(np.add.reduce),
-            reshape=lambda x, shape: x.reshape(shape),
+            reshape=lambda x, shape, **how: x.reshape(shape, **how),
         )
     }
 )
