@@ -482,6 +482,12 @@ FUNCTIONS = {
     "embedding": lambda t, x: t.nn.functional.embedding(t.tensor([[1, 0]]), x),
     "max_pool1d": lambda t, x: t.nn.functional.max_pool1d(x[None], 2),
     "avg_pool2d": lambda t, x: t.nn.functional.avg_pool2d(x[None, None], 2),
+    "avg_pool2d by position": lambda t, x: t.nn.functional.avg_pool2d(
+        x[None, None], 3, 2, 1, True, False
+    ),
+    "max_pool2d over the end": lambda t, x: t.nn.functional.max_pool2d(
+        x[None, None], 2, ceil_mode=True
+    ),
 }
 
 

@@ -22,7 +22,6 @@ _ABSENT: dict[str, Any] = {
     "add_bias_kv": False,
     "add_zero_attn": False,
     "bias": True,
-    "ceil_mode": False,
     "divisor_override": None,
     "elementwise_affine": True,
     "kdim": None,
