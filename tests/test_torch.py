@@ -1,5 +1,6 @@
 """The door with PyTorch's names: what scripts rely on, without PyTorch."""
 
+import importlib
 import io
 import json
 
@@ -623,3 +624,42 @@ def test_tensors_like_others_and_of_other_lengths():
     np.testing.assert_array_equal(same.resize_(8).cpu().numpy(), [0, 1, 2, 3, 4, 5, 0, 0])
     with pytest.raises(RuntimeError, match="keeps its shape"):
         torch.ones(3, requires_grad=True).resize_(4)
+
+
+PATHS = [
+    ("torch.nn.modules", "Linear"),
+    ("torch.nn.modules.conv", "Conv2d"),
+    ("torch.nn.modules.loss", "CrossEntropyLoss"),
+    ("torch.nn.parameter", "Parameter"),
+    ("torch.nn.parallel", "DataParallel"),
+    ("torch.nn.utils.rnn", "pack_padded_sequence"),
+    ("torch.autograd.variable", "Variable"),
+    ("torch.autograd.function", "Function"),
+    ("torch.cuda", "is_available"),
+    ("torch.cuda.amp", "GradScaler"),
+    ("torch.amp", "autocast"),
+    ("torch.backends.cudnn", "benchmark"),
+    ("torch.optim.adam", "Adam"),
+    ("torch.optim.optimizer", "Optimizer"),
+    ("torch.optim.lr_scheduler", "StepLR"),
+    ("torch.utils.data.dataset", "TensorDataset"),
+    ("torch.utils.data.dataloader", "DataLoader"),
+    ("torchvision.datasets.mnist", "MNIST"),
+    ("torchvision.datasets.cifar", "CIFAR10"),
+    ("torchvision.models.resnet", "resnet18"),
+    ("torchvision.transforms.functional", "to_tensor"),
+    ("torchvision.transforms.v2", "Compose"),
+]
+
+
+@pytest.mark.parametrize(("path", "name"), PATHS, ids=[path for path, _ in PATHS])
+def test_a_module_of_pytorchs_may_be_imported_by_its_path(path, name):
+    module = importlib.import_module(f"gputensor.{path}")
+    plain = importlib.import_module(f"gputensor.{path.rpartition('.')[0]}")
+    assert getattr(plain, name, getattr(module, name)) is getattr(module, name)
+    assert not hasattr(module, "nothing")
+
+
+def test_a_path_that_is_not_there_is_an_error_of_imports():
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("gputensor.torch.nn.modules.nothing")

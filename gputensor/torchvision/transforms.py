@@ -31,6 +31,8 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomVerticalFlip",
     "Resize",
+    "ToDtype",
+    "ToImage",
     "ToPILImage",
     "ToTensor",
 ]
@@ -115,6 +117,16 @@ class PILToTensor(_Named):
         return ours(as_tensor(np.array(_first(np.asarray(pic)))))
 
 
+class ToImage(PILToTensor):
+    """Images as tensors (channels, height, width) of their own dtype, by the name of ``v2``.
+
+    Examples
+    --------
+    >>> torchvision.transforms.v2.ToImage()(np.zeros((4, 5, 3), np.uint8)).shape
+    torch.Size([3, 4, 5])
+    """
+
+
 class ConvertImageDtype(_Named):
     """uint8 from 0 to 255 as floating point from 0 to 1.
 
@@ -131,6 +143,26 @@ class ConvertImageDtype(_Named):
     def __call__(self, image: Any) -> Any:
         scale = 255.0 if image.dtype == np.uint8 else 1.0
         return ours(ops.divide(ops.astype(image, self.dtype), scale))
+
+
+class ToDtype(ConvertImageDtype):
+    """Another dtype; with `scale` uint8 from 0 to 255 as floating point from 0 to 1.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    >>> torchvision.transforms.v2.ToDtype(torch.float32, scale=True)(image)
+    tensor([[[0., 1.]]])
+    >>> torchvision.transforms.v2.ToDtype(torch.float32)(image)
+    tensor([[[  0., 255.]]])
+    """
+
+    def __init__(self, dtype: Any, scale: bool = False) -> None:
+        super().__init__(dtype)
+        self.scale = scale
+
+    def __call__(self, image: Any) -> Any:
+        return super().__call__(image) if self.scale else ours(ops.astype(image, self.dtype))
 
 
 class Normalize(_Named):
