@@ -353,7 +353,9 @@ def embedding_bag(
             starts, ends = starts[:-1], ends[:-1]
         place = starts[:, None] + np.arange(max(int((ends - starts).max(initial=0)), 1))
         counts = ops.asarray(place < ends[:, None], device=input.device)
-        place = ops.asarray(np.minimum(place, max(int(input.array.size) - 1, 0)), device=input.device)
+        place = ops.asarray(
+            np.minimum(place, max(int(input.array.size) - 1, 0)), device=input.device
+        )
         input = ops.take(input, place)
         factors = factors if factors is None else ops.take(factors, place)
     if padding_idx is not None:
