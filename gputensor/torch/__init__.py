@@ -244,7 +244,6 @@ from gputensor.torch.paths import lead  # noqa: E402
 from gputensor.torch.serialization import load as load  # noqa: E402
 from gputensor.torch.serialization import save as save  # noqa: E402
 
-
 # Files of PyTorch's that scripts import layers from.
 _LAYER_FILES = (
     *("activation", "batchnorm", "container", "conv", "dropout", "linear", "loss", "module"),

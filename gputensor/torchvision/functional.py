@@ -44,7 +44,7 @@ def pil_to_tensor(pic: Any) -> Any:
     return transforms.PILToTensor()(pic)
 
 
-def to_pil_image(pic: Any, mode: str | None = None) -> Any:
+def to_pil_image(pic: Any) -> Any:
     """See :class:`gputensor.torchvision.transforms.ToPILImage`.
 
     Examples
@@ -52,7 +52,7 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
     >>> torchvision.transforms.functional.to_pil_image(torch.zeros(1, 4, 5)).size
     (5, 4)
     """
-    return transforms.ToPILImage(mode)(pic)
+    return transforms.ToPILImage()(pic)
 
 
 def convert_image_dtype(image: Any, dtype: Any) -> Any:

@@ -341,8 +341,8 @@ def embedding_bag(
     if axes not in (1, 2) or (axes == 1) == (offsets is None):
         raise ShapeError(
             f"embedding_bag: input has {axes} axes and offsets is "
-            f"{'None' if offsets is None else 'given'}; it takes (bags, n) without offsets, or (n,) "
-            "with them"
+            f"{'None' if offsets is None else 'given'}; it takes (bags, n) without offsets, or "
+            "(n,) with them"
         )
     counts: Any = None
     factors = per_sample_weights
@@ -351,7 +351,7 @@ def embedding_bag(
         ends = np.append(starts[1:], input.array.shape[0])
         if include_last_offset:
             starts, ends = starts[:-1], ends[:-1]
-        place = starts[:, None] + np.arange(max(int((ends - starts).max(initial=0)), 1))
+        place: Any = starts[:, None] + np.arange(max(int((ends - starts).max(initial=0)), 1))
         counts = ops.asarray(place < ends[:, None], device=input.device)
         place = ops.asarray(
             np.minimum(place, max(int(input.array.size) - 1, 0)), device=input.device
@@ -470,7 +470,8 @@ class EmbeddingBag(Embedding):
     ) -> None:
         _default("EmbeddingBag", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq)
         super().__init__(num_embeddings, embedding_dim, padding_idx, device=device, dtype=dtype)
-        self.mode, self.include_last_offset = mode, include_last_offset
+        vars(self)["mode"] = mode  # not the engine's context of this name
+        self.include_last_offset = include_last_offset
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
         """Tensor of shape (bags, embedding_dim)."""
@@ -478,14 +479,14 @@ class EmbeddingBag(Embedding):
             input,
             self.weight,
             offsets,
-            mode=self.mode,
+            mode=vars(self)["mode"],
             per_sample_weights=per_sample_weights,
             include_last_offset=self.include_last_offset,
             padding_idx=self.padding_idx,
         )
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, mode={self.mode!r}"
+        return f"{super().extra_repr()}, mode={vars(self)['mode']!r}"
 
 
 class Bilinear(Module):
