@@ -22,9 +22,11 @@ __all__ = [
     "array_to_img",
     "get_file",
     "img_to_array",
+    "load_img",
     "normalize",
     "pad_sequences",
     "plot_model",
+    "save_img",
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",
@@ -342,6 +344,72 @@ def array_to_img(
         raise ValueError(f"array_to_img: x has {values.shape[-1]} channels; allowed are 1, 3, 4")
     pixels = values.astype(np.uint8)
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def load_img(
+    path: Any,
+    color_mode: str = "rgb",
+    target_size: Any = None,
+    interpolation: str = "nearest",
+    keep_aspect_ratio: bool = False,
+) -> Any:
+    """An image file as an image of Pillow.
+
+    Parameters
+    ----------
+    path : path-like or file
+    color_mode : {"grayscale", "rgb", "rgba"}
+    target_size : (int, int), optional
+        Height and width.
+    interpolation : {"nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"}
+    keep_aspect_ratio : bool
+        Whether the middle is cut out in the ratio of `target_size` first.
+
+    Examples
+    --------
+    >>> keras.utils.load_img("cat.jpg", target_size=(32, 32)).size  # doctest: +SKIP
+    (32, 32)
+    """
+    from PIL import Image
+
+    modes = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
+    if color_mode not in modes:
+        raise ValueError(f"load_img: color_mode is {color_mode!r}; allowed are {', '.join(modes)}")
+    filters = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+    if interpolation not in filters:
+        allowed = ", ".join(filters)
+        raise ValueError(f"load_img: interpolation is {interpolation!r}; allowed are {allowed}")
+    found = Image.open(path)
+    with found:
+        image = found.convert(modes[color_mode])
+    if target_size is None:
+        return image
+    high, wide = (int(n) for n in target_size)
+    box = None
+    if keep_aspect_ratio:
+        width, height = image.size
+        cut_high = min(height, max(width * high // wide, 1))
+        cut_wide = min(width, max(height * wide // high, 1))
+        left, top = (width - cut_wide) // 2, (height - cut_high) // 2
+        box = (left, top, left + cut_wide, top + cut_high)
+    return image.resize((wide, high), getattr(Image.Resampling, interpolation.upper()), box)
+
+
+def save_img(
+    path: Any,
+    x: Any,
+    data_format: str | None = None,
+    file_format: str | None = None,
+    scale: bool = True,
+    **options: Any,
+) -> None:
+    """Write an array (height, width, channels) as an image file; see :func:`array_to_img`.
+
+    Examples
+    --------
+    >>> keras.utils.save_img("black.png", np.zeros((4, 6, 3)))  # doctest: +SKIP
+    """
+    array_to_img(x, data_format, scale).save(path, format=file_format, **options)
 
 
 def plot_model(model: Any, to_file: Any = None, **options: Any) -> None:

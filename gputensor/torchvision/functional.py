@@ -3,9 +3,20 @@
 from typing import Any
 
 from gputensor.torchvision import transforms
-from gputensor.torchvision.transforms import _cut, _flipped, _raw
+from gputensor.torchvision.transforms import (
+    _cut,
+    _flipped,
+    _raw,
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    rotated,
+)
 
 __all__ = [
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_saturation",
     "center_crop",
     "convert_image_dtype",
     "crop",
@@ -15,6 +26,7 @@ __all__ = [
     "pil_to_tensor",
     "resize",
     "rgb_to_grayscale",
+    "rotate",
     "to_grayscale",
     "to_pil_image",
     "to_tensor",
@@ -157,3 +169,16 @@ def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
 
 
 to_grayscale = rgb_to_grayscale
+
+
+def rotate(img: Any, angle: float, *, fill: float = 0.0) -> Any:
+    """An image turned about its middle against the clock, by the nearest pixels.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> torchvision.transforms.functional.rotate(image, 90)
+    tensor([[[2., 4.],
+             [1., 3.]]])
+    """
+    return rotated(_raw(img), angle, fill)
