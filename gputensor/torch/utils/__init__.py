@@ -1,5 +1,5 @@
 """``torch.utils``."""
 
-from gputensor.torch.utils import data
+from gputensor.torch.utils import data, tensorboard
 
-__all__ = ["data"]
+__all__ = ["data", "tensorboard"]
