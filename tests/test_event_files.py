@@ -125,7 +125,8 @@ def test_tensorboard_reads_histograms_images_and_texts(tmp_path):
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     pytest.importorskip("PIL")
     fitted(keras.callbacks.TensorBoard(tmp_path / "logs", histogram_freq=2))
-    events = reading.EventAccumulator(str(tmp_path / "logs" / "train"))
+    whole = {"histograms": 0}
+    events = reading.EventAccumulator(str(tmp_path / "logs" / "train"), whole)
     events.Reload()
     weights = [tag for tag in events.Tags()["histograms"] if "kernel" in tag or "weight" in tag]
     assert len(weights) == 1

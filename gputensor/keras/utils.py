@@ -5,7 +5,6 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ import numpy as np
 
 from gputensor import config, files
 from gputensor.errors import DatasetError, DTypeError, LabelError
+from gputensor.keras.batches import PyDataset, Sequence, timeseries_dataset_from_array
+from gputensor.keras.folders import image_dataset_from_directory, text_dataset_from_directory
+from gputensor.keras.pictures import array_to_img, img_to_array, load_img, save_img
 from gputensor.random import manual_seed
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Sequence",
     "array_to_img",
     "get_file",
+    "image_dataset_from_directory",
     "img_to_array",
     "load_img",
     "normalize",
@@ -28,6 +31,7 @@ __all__ = [
     "plot_model",
     "save_img",
     "set_random_seed",
+    "text_dataset_from_directory",
     "timeseries_dataset_from_array",
     "to_categorical",
     "to_numerical",
@@ -170,246 +174,6 @@ def pad_sequences(
         else:
             out[i, : len(kept)] = kept
     return out
-
-
-class PyDataset:
-    """Base class of batches by number: a subclass defines ``__getitem__`` and ``__len__``.
-
-    Parameters
-    ----------
-    workers, use_multiprocessing, max_queue_size
-        How Keras fetches batches, not what they hold; here they are fetched one after the other.
-
-    Examples
-    --------
-    >>> class Squares(keras.utils.PyDataset):
-    ...     def __len__(self):
-    ...         return 2
-    ...     def __getitem__(self, batch):
-    ...         x = np.arange(4 * batch, 4 * batch + 4, dtype="float32")[:, None]
-    ...         return x, x**2
-    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
-    >>> model.compile("sgd", "mse")
-    >>> history = model.fit(Squares(), epochs=3, verbose=0)
-    >>> len(history.history["loss"])
-    3
-    """
-
-    def __init__(
-        self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
-    ) -> None:
-        self.workers = workers
-        self.use_multiprocessing = use_multiprocessing
-        self.max_queue_size = max_queue_size
-
-    def __getitem__(self, index: int) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
-
-    def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} defines no __len__(self)")
-
-    def __iter__(self) -> Iterator[Any]:
-        for i in range(len(self)):
-            yield self[i]
-        self.on_epoch_end()
-
-    def on_epoch_end(self) -> None:
-        """Called after the last batch of an epoch."""
-
-
-Sequence = PyDataset
-
-
-class _Windows(PyDataset):
-    """Batches of windows of series."""
-
-    def __init__(self, starts: Any, offsets: Any, data: Any, targets: Any, **options: Any) -> None:
-        super().__init__()
-        self._starts, self._offsets = starts, offsets
-        self._data, self._targets = data, targets
-        self._size: int = options["batch_size"]
-        self._order = np.random.default_rng(options["seed"]) if options["shuffle"] else None
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        self._rows = np.arange(len(self._starts))
-        if self._order is not None:
-            self._order.shuffle(self._rows)
-
-    on_epoch_end = _shuffle
-
-    def __len__(self) -> int:
-        return -(-len(self._starts) // self._size)
-
-    def __getitem__(self, index: int) -> Any:
-        rows = self._starts[self._rows[index * self._size : (index + 1) * self._size]]
-        windows = self._data[rows[:, None] + self._offsets]
-        return windows if self._targets is None else (windows, self._targets[rows])
-
-
-def timeseries_dataset_from_array(
-    data: Any,
-    targets: Any,
-    sequence_length: int,
-    sequence_stride: int = 1,
-    sampling_rate: int = 1,
-    batch_size: int = 128,
-    shuffle: bool = False,
-    seed: int | None = None,
-    start_index: int | None = None,
-    end_index: int | None = None,
-) -> PyDataset:
-    """Batches of windows over a series.
-
-    Parameters
-    ----------
-    data : array of shape (steps, ...)
-    targets : array of shape (n, ...), or None
-        That of a window stands at the window's first step.
-    sequence_length : int
-        Steps of a window.
-    sequence_stride, sampling_rate : int
-        Steps from window to window, and from step to step within.
-    batch_size : int
-    shuffle, seed : bool, int
-        Whether windows have a random order, and where it begins.
-    start_index, end_index : int, optional
-        Part of the series that is used.
-
-    Returns
-    -------
-    PyDataset
-        Of windows (n, sequence_length, ...), or pairs of them and their targets.
-
-    Examples
-    --------
-    >>> data = keras.utils.timeseries_dataset_from_array(np.arange(5), None, 2)
-    >>> len(data)
-    1
-    """
-    series = np.asarray(data)
-    ends = None if targets is None else np.asarray(targets)
-    first = start_index or 0
-    stop = len(series) if end_index is None else end_index
-    series = series[first:stop]
-    ends = None if ends is None else ends[first:stop]
-    count = len(series) - (sequence_length - 1) * sampling_rate
-    count = count if ends is None else min(count, len(ends))
-    if count < 1:
-        raise ValueError(
-            f"timeseries_dataset_from_array: {len(series)} steps hold no window of "
-            f"sequence_length {sequence_length}"
-        )
-    starts = np.arange(0, count, sequence_stride)
-    offsets = np.arange(sequence_length) * sampling_rate
-    options = {"batch_size": int(batch_size), "shuffle": shuffle, "seed": seed}
-    return _Windows(starts, offsets, series, ends, **options)
-
-
-def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> Array:
-    """An image of Pillow as an array (height, width, channels), float32 by default.
-
-    Examples
-    --------
-    >>> image = keras.utils.array_to_img(np.zeros((4, 6, 3)))  # doctest: +SKIP
-    >>> keras.utils.img_to_array(image).shape  # doctest: +SKIP
-    """
-    x = np.asarray(img, dtype=np.float32 if dtype is None else dtype)
-    if data_format not in (None, "channels_last"):
-        raise ValueError("img_to_array: only data_format='channels_last' is supported")
-    if x.ndim not in (2, 3):
-        raise ValueError(f"img_to_array: img has shape {x.shape}; it must have 2 or 3 axes")
-    return x[..., None] if x.ndim == 2 else x
-
-
-def array_to_img(
-    x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None
-) -> Any:
-    """An array (height, width, channels) as an image of Pillow, from black to white if `scale`.
-
-    Examples
-    --------
-    >>> keras.utils.array_to_img(np.zeros((4, 6, 3))).size  # doctest: +SKIP
-    """
-    from PIL import Image
-
-    values = np.asarray(x, dtype=np.float32 if dtype is None else dtype)
-    if data_format not in (None, "channels_last") or values.ndim != 3:
-        raise ValueError("array_to_img: x must have the axes height, width, channels")
-    if scale:
-        values = values - values.min()
-        most = values.max()
-        values = values / most * 255 if most else values
-    if values.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"array_to_img: x has {values.shape[-1]} channels; allowed are 1, 3, 4")
-    pixels = values.astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def load_img(
-    path: Any,
-    color_mode: str = "rgb",
-    target_size: Any = None,
-    interpolation: str = "nearest",
-    keep_aspect_ratio: bool = False,
-) -> Any:
-    """An image file as an image of Pillow.
-
-    Parameters
-    ----------
-    path : path-like or file
-    color_mode : {"grayscale", "rgb", "rgba"}
-    target_size : (int, int), optional
-        Height and width.
-    interpolation : {"nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"}
-    keep_aspect_ratio : bool
-        Whether the middle is cut out in the ratio of `target_size` first.
-
-    Examples
-    --------
-    >>> keras.utils.load_img("cat.jpg", target_size=(32, 32)).size  # doctest: +SKIP
-    (32, 32)
-    """
-    from PIL import Image
-
-    modes = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
-    if color_mode not in modes:
-        raise ValueError(f"load_img: color_mode is {color_mode!r}; allowed are {', '.join(modes)}")
-    filters = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-    if interpolation not in filters:
-        allowed = ", ".join(filters)
-        raise ValueError(f"load_img: interpolation is {interpolation!r}; allowed are {allowed}")
-    found = Image.open(path)
-    with found:
-        image = found.convert(modes[color_mode])
-    if target_size is None:
-        return image
-    high, wide = (int(n) for n in target_size)
-    box = None
-    if keep_aspect_ratio:
-        width, height = image.size
-        cut_high = min(height, max(width * high // wide, 1))
-        cut_wide = min(width, max(height * wide // high, 1))
-        left, top = (width - cut_wide) // 2, (height - cut_high) // 2
-        box = (left, top, left + cut_wide, top + cut_high)
-    return image.resize((wide, high), getattr(Image.Resampling, interpolation.upper()), box)
-
-
-def save_img(
-    path: Any,
-    x: Any,
-    data_format: str | None = None,
-    file_format: str | None = None,
-    scale: bool = True,
-    **options: Any,
-) -> None:
-    """Write an array (height, width, channels) as an image file; see :func:`array_to_img`.
-
-    Examples
-    --------
-    >>> keras.utils.save_img("black.png", np.zeros((4, 6, 3)))  # doctest: +SKIP
-    """
-    array_to_img(x, data_format, scale).save(path, format=file_format, **options)
 
 
 def plot_model(model: Any, to_file: Any = None, **options: Any) -> None:
