@@ -221,6 +221,7 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
             ("Optimizers", "gputensor.torch.optim", "_DEFAULTS LBFGS"),
             ("Schedulers", "gputensor.torch.optim.lr_scheduler", ""),
             ("Data", "gputensor.torch.utils.data", ""),
+            ("Event files", "gputensor.torch.utils.tensorboard", ""),
         ],
     ),
     (
@@ -230,6 +231,7 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
         [
             ("Data sets", "gputensor.torchvision.datasets", ""),
             ("Transforms", "gputensor.torchvision.transforms", ""),
+            ("Transforms as functions", "gputensor.torchvision.functional", ""),
             ("Models", "gputensor.torchvision.models", ""),
             ("Pictures", "gputensor.torchvision.utils", ""),
         ],

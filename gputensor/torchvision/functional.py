@@ -51,7 +51,7 @@ def pil_to_tensor(pic: Any) -> Any:
     Examples
     --------
     >>> torchvision.transforms.functional.pil_to_tensor(np.zeros((4, 5), np.uint8)).dtype
-    torch.uint8
+    dtype('uint8')
     """
     return transforms.PILToTensor()(pic)
 
