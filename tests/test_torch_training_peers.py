@@ -8,6 +8,7 @@ import gputensor.torch.optim.lr_scheduler as our_schedulers
 
 pytestmark = [pytest.mark.peers, pytest.mark.cpu]
 theirs = pytest.importorskip("torch")
+pytest.importorskip("torch.utils.checkpoint")
 RNG = np.random.default_rng(11)
 
 
@@ -636,3 +637,42 @@ def test_a_lazy_layer_takes_one_sample_too():
     for t in (theirs, ours):
         assert t.nn.LazyConv1d(4, 3)(t.ones(3, 6)).shape == (4, 4)
         assert t.nn.LazyLinear(4)(t.ones(6)).shape == (4,)
+
+
+def test_checkpoints_and_scripts_change_no_gradient():
+    values = {}
+    seen = []
+    for t in (theirs, ours):
+        nn = t.nn
+        model = nn.Sequential(
+            nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2)
+        )
+        with t.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(t.tensor(values.setdefault(name, _floats(*p.shape))))
+        x = t.tensor(ROWS, requires_grad=True)
+        checkpoint = t.utils.checkpoint
+        y = checkpoint.checkpoint_sequential(model, 2, x, use_reentrant=False)
+        y = checkpoint.checkpoint(lambda a, b: a * b.sin(), y, y, use_reentrant=False)
+        (y * y).sum().backward()
+        seen.append((y, x.grad, [p.grad for p in model.parameters()]))
+    _close(seen[1], seen[0])
+    scripted = ours.jit.script(model)
+    assert ours.jit.trace(scripted, ours.tensor(ROWS)) is model
+
+
+def test_gradients_are_checked_as_in_pytorch():
+    for t in (theirs, ours):
+        x = t.tensor([0.5, 2.0], dtype=t.float64, requires_grad=True)
+        assert t.autograd.gradcheck(lambda a: (a.exp() / a).sum(), (x,))
+
+        class Wrong(t.autograd.Function):
+            @staticmethod
+            def forward(ctx, a):
+                return a * 2
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 3
+
+        assert not t.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)

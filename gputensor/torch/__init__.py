@@ -90,7 +90,7 @@ cuda, backends, amp, mps, accelerator = (
     places.mps,
     places.accelerator,
 )
-xpu, autocast = places.xpu, places.autocast
+xpu, autocast, jit = places.xpu, places.autocast, places.jit
 linalg = products.linalg
 set_printoptions = display.set_printoptions
 __version__ = "2.13.0+gputensor"
@@ -254,7 +254,7 @@ lead(
     {
         "cuda": cuda,
         "cuda.amp": cuda.amp,
-        **{name: globals()[name] for name in ("amp", "backends", "mps", "linalg")},
+        **{name: globals()[name] for name in ("amp", "backends", "jit", "mps", "linalg")},
         "backends.cudnn": backends.cudnn,
         "random": creation,
         **dict.fromkeys(("autograd.function", "autograd.variable"), autograd),

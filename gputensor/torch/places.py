@@ -11,7 +11,7 @@ from gputensor.optim import GradScaler as EngineScaler
 from gputensor.torch import creation
 from gputensor.torch.tensor import as_device, legacy_types
 
-__all__ = ["accelerator", "amp", "backends", "cuda", "mps"]
+__all__ = ["accelerator", "amp", "backends", "cuda", "jit", "mps"]
 
 
 def _available() -> bool:
@@ -145,3 +145,5 @@ backends = SimpleNamespace(
     cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False), is_built=_available),
 )
 amp = SimpleNamespace(autocast=autocast, GradScaler=GradScaler)
+# Nothing is compiled before it runs: what is to be called is the function or module itself.
+jit = SimpleNamespace(script=lambda obj, **k: obj, trace=lambda func, *a, **k: func)
