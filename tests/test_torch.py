@@ -573,6 +573,13 @@ def test_colours_change_by_factors_within_the_numbers_of_the_dtype():
         transforms.ColorJitter(hue=0.1)
 
 
+def test_the_nearest_pixels_are_the_same_of_tensors_and_arrays():
+    nearest = transforms.Resize((3, 5), transforms.InterpolationMode.NEAREST)
+    image = np.repeat(np.repeat(np.arange(15, dtype=np.uint8).reshape(3, 5), 2, 0), 3, 1)
+    assert nearest(torch.tensor(image[None])).tolist() == [np.arange(15).reshape(3, 5).tolist()]
+    assert nearest(image).tolist() == np.arange(15).reshape(3, 5).tolist()
+
+
 def test_whole_numbers_are_resized_and_made_grey_as_such():
     image = torch.tensor(RNG.integers(100, 103, (3, 8, 6)).astype(np.uint8))
     small = transforms.Resize((4, 3))(image)

@@ -227,6 +227,14 @@ def _cut(image: Any, top: int, left: int, height: int, width: int) -> Any:
     return image[..., rows, columns] if isinstance(image, Engine) else image[rows, columns]
 
 
+def _picked(image: Any, rows: Any, columns: Any) -> Any:
+    """Pixels by their numbers."""
+    if not isinstance(image, Engine):
+        return image[rows, columns]
+    at = (ops.asarray(places, device=image.device) for places in (rows, columns))
+    return ours(ops.getitem(image, (..., *at)))
+
+
 def _raw(image: Any) -> Any:
     return image if isinstance(image, (Engine, np.ndarray)) else np.asarray(image)
 
@@ -448,7 +456,7 @@ class Resize(_Named):
         if self.interpolation is InterpolationMode.NEAREST:
             middle = 0.0 if tensor else 0.5  # as PyTorch, and as Pillow
             down, across = _nearest(high, height, middle), _nearest(wide, width, middle)
-            return image[..., down[:, None], across] if tensor else image[down[:, None], across]
+            return _picked(image, down[:, None], across)
         smooth = self.antialias or not tensor
         rows, columns = _weights(high, height, smooth), _weights(wide, width, smooth)
         if tensor:
@@ -524,12 +532,12 @@ def rotated(image: Any, angle: float, fill: float = 0.0) -> Any:
     row = np.sin(turn) * x + np.cos(turn) * y + high / 2
     inside = (column >= 0) & (column < wide) & (row >= 0) & (row < high)
     at = np.where(inside, row, 0).astype(int), np.where(inside, column, 0).astype(int)
+    found = _picked(image, *at)
     if isinstance(image, Engine):
         there = ops.asarray(inside, device=image.device)
-        return ours(ops.astype(ops.where(there, image[..., at[0], at[1]], fill), image.dtype))
-    return np.where(inside[..., None] if image.ndim == 3 else inside, image[at], fill).astype(
-        image.dtype
-    )
+        return ours(ops.astype(ops.where(there, found, fill), image.dtype))
+    there = inside[..., None] if image.ndim == 3 else inside
+    return np.where(there, found, fill).astype(image.dtype)
 
 
 class RandomRotation(_Named):
