@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PyDataset", "Sequence", "timeseries_dataset_from_array"]
+__all__ = [
+    "PyDataset",
+    "Sequence",
+    "pack_x_y_sample_weight",
+    "timeseries_dataset_from_array",
+    "unpack_x_y_sample_weight",
+]
 
 
 class PyDataset:
@@ -140,3 +146,33 @@ def timeseries_dataset_from_array(
     offsets = np.arange(sequence_length) * sampling_rate
     options = {"batch_size": int(batch_size), "shuffle": shuffle, "seed": seed}
     return _Windows(starts, offsets, series, ends, **options)
+
+
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """Inputs, targets and weights as one batch, of as many parts as there are.
+
+    Examples
+    --------
+    >>> keras.utils.pack_x_y_sample_weight(1, 2)
+    (1, 2)
+    """
+    if y is None:
+        return x if not isinstance(x, (tuple, list)) else (x,)
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+    """Inputs, targets and weights of a batch; None for what it has not.
+
+    Examples
+    --------
+    >>> keras.utils.unpack_x_y_sample_weight((1, 2))
+    (1, 2, None)
+    """
+    parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(
+            f"unpack_x_y_sample_weight: data has {len(parts)} parts; it must be x, (x, y) or "
+            "(x, y, sample_weight)"
+        )
+    return (*parts, None, None)[:3]

@@ -13,8 +13,15 @@ import numpy as np
 
 from gputensor import config, files
 from gputensor.errors import DatasetError, DTypeError, LabelError
-from gputensor.keras.batches import PyDataset, Sequence, timeseries_dataset_from_array
+from gputensor.keras.batches import (
+    PyDataset,
+    Sequence,
+    pack_x_y_sample_weight,
+    timeseries_dataset_from_array,
+    unpack_x_y_sample_weight,
+)
 from gputensor.keras.folders import image_dataset_from_directory, text_dataset_from_directory
+from gputensor.keras.naming import lacking
 from gputensor.keras.pictures import array_to_img, img_to_array, load_img, save_img
 from gputensor.random import manual_seed
 
@@ -27,6 +34,7 @@ __all__ = [
     "img_to_array",
     "load_img",
     "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
     "save_img",
@@ -35,6 +43,7 @@ __all__ = [
     "timeseries_dataset_from_array",
     "to_categorical",
     "to_numerical",
+    "unpack_x_y_sample_weight",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -297,6 +306,29 @@ def _unpacked(file: Path, kind: str | None) -> Path:
     return folder
 
 
+_lacking = lacking(
+    __name__,
+    {
+        "Config": "a dict",
+        "FeatureSpace": "keras.layers.Normalization, CategoryEncoding and their like",
+        "Progbar": "verbose=1 of fit",
+        "audio_dataset_from_directory": "a PyDataset of your own",
+        "bounding_boxes": "arrays of corners",
+        "deserialize_keras_object": "keras.models.model_from_json, or the class's from_config",
+        "disable_interactive_logging": "verbose=2 of fit",
+        "enable_interactive_logging": "verbose=1 of fit",
+        "get_registered_name": "keras.utils.register_keras_serializable",
+        "get_registered_object": "custom_objects= of load_model",
+        "get_source_inputs": "model.inputs",
+        "is_interactive_logging_enabled": "verbose= of fit",
+        "is_keras_tensor": "isinstance(x, keras.KerasTensor)",
+        "legacy": "the names of Keras 3",
+        "model_to_dot": "keras.utils.plot_model, or gputensor.plot.layers",
+        "serialize_keras_object": "model.to_json(), or the object's get_config()",
+        "split_dataset": "slices of arrays, or take and skip of data sets of folders",
+        "standardize_dtype": "numpy.dtype",
+    },
+)
 _ELSEWHERE = {
     "CustomObjectScope": "configuration",
     "clear_session": "backend",
@@ -309,7 +341,7 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     """What Keras has in this place, too, and modules above this one define."""
     if name not in _ELSEWHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        return _lacking(name)
     import importlib
 
     return getattr(importlib.import_module(f"gputensor.keras.{_ELSEWHERE[name]}"), name)
