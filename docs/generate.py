@@ -199,7 +199,7 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
             ),
             ("Tensors as arguments", "gputensor.torch", "is_tensor numel clone detach save load"),
             ("Linear algebra", "gputensor.torch.linalg", ""),
-            ("Gradients", "gputensor.torch.autograd", "Function Variable backward grad"),
+            ("Gradients", "gputensor.torch.autograd", "Function Variable backward grad gradcheck"),
             ("Distributions", "gputensor.torch.distributions", ""),
         ],
     ),
@@ -222,6 +222,8 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
             ("Optimizers", "gputensor.torch.optim", "_DEFAULTS LBFGS"),
             ("Schedulers", "gputensor.torch.optim.lr_scheduler", ""),
             ("Data", "gputensor.torch.utils.data", ""),
+            ("Checkpoints", "gputensor.torch.utils.checkpoint", ""),
+            ("Event files", "gputensor.torch.utils.tensorboard", ""),
         ],
     ),
     (
@@ -231,6 +233,7 @@ REFERENCE: list[tuple[str, str, str, list[tuple[str, str, str]]]] = [
         [
             ("Data sets", "gputensor.torchvision.datasets", ""),
             ("Transforms", "gputensor.torchvision.transforms", ""),
+            ("Transforms as functions", "gputensor.torchvision.functional", ""),
             ("Models", "gputensor.torchvision.models", ""),
             ("Pictures", "gputensor.torchvision.utils", ""),
         ],

@@ -204,12 +204,13 @@ def memory_summary(device: str | Device | None = None) -> MemorySummary:
     live = _live(where)
     tensors = sum(a.nbytes for a in live)
     tape = sum(a.nbytes for a in live if a.purpose.startswith(_TAPE))
-    in_use, peak, reserved, free, total = _of_host() if where.kind == "cpu" else _of_cuda(where)
+    in_use, peak, reserved, free, total = _of_host() if where.kind == "cpu" else of_cuda(where)
     largest = tuple(live[:_SHOWN])
     return MemorySummary(str(where), in_use, peak, reserved, free, total, tensors, tape, largest)
 
 
-def _of_cuda(where: Device) -> tuple[int | None, ...]:
+def of_cuda(where: Device) -> tuple[int, int, int, int, int]:
+    """Bytes in use, at most so far, reserved, free and in all: see :class:`MemorySummary`."""
     import cupy
 
     with cupy.cuda.Device(where.index) as current:

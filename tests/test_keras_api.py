@@ -149,7 +149,6 @@ def test_to_categorical_keeps_leading_axes():
         (lambda: model().fit(X, Y, class_weight=[1.0]), TypeError, "must be a dict"),
         (lambda: model().fit(X, Y, callbacks=[3]), TypeError, "item 0 must be a Callback"),
         (lambda: model().fit(iter(()), None), ValueError, "gives no batch"),
-        (lambda: optimizers.Adam(decay=1), TypeError, "decay"),
     ],
 )
 def test_bad_input_is_a_clear_error(call, kind, text):

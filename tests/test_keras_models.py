@@ -439,6 +439,7 @@ OPTIMIZERS = [
     ("SGD", {"momentum": 0.9, "use_ema": True}),
     ("Ftrl", {}),
     ("Lamb", {}),
+    ("Adafactor", {"learning_rate": 0.1}),
     ("SGD", {"momentum": 0.9, "gradient_accumulation_steps": 3}),
     ("Adam", {"gradient_accumulation_steps": 3}),
 ]
@@ -505,6 +506,8 @@ def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings
     trained(ours, 3)
     for a, b in zip(weights_of(ours), weights_of(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+    if (name, ending) == ("Adafactor", ".h5"):
+        return  # Keras gives two of its arrays one name there, and fails
     other.save(tmp_path / f"theirs{ending}")
     back = load_model(tmp_path / f"theirs{ending}")
     assert back.optimizer.iterations == 8 // settings.get("gradient_accumulation_steps", 1)
@@ -514,8 +517,14 @@ def test_keras_and_we_take_over_the_state_of_optimizers(tmp_path, name, settings
 
 def test_a_state_that_is_not_saved_is_told(tmp_path):
     pytest.importorskip("h5py")
-    with pytest.warns(UserWarning, match="state of the optimizer, Adafactor, is not in the file"):
-        trained(small(keras, "Adafactor", {})).save(tmp_path / "m.keras")
+
+    class Mine(keras.optimizers.SGD):
+        pass
+
+    model = small(keras, "SGD", {})
+    model.compile(Mine(0.1), "mse")
+    with pytest.warns(UserWarning, match="state of the optimizer, Mine, is not in the file"):
+        trained(model).save(tmp_path / "m.keras")
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5", ".safetensors"])

@@ -18,11 +18,14 @@ pytestmark = pytest.mark.peers
 PLACES = [
     *("", "layers", "losses", "metrics", "optimizers", "initializers", "regularizers"),
     *("constraints", "activations", "callbacks", "ops", "config", "tree", "datasets", "models"),
+    *("utils", "random", "preprocessing.image", "preprocessing.sequence"),
 ]
 
 
 def at(door, place):
-    return getattr(door, place) if place else door
+    for name in place.split(".") if place else ():
+        door = getattr(door, name)
+    return door
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -277,3 +280,34 @@ def test_activations_take_tensors_without_values_and_lengths_may_be_unknown():
             assert model.predict(rows, verbose=0).shape == (3, 3)
             assert first.predict(rows, verbose=0).shape == (3, 2)
     assert shapes[0] == shapes[1]
+
+
+def test_random_numbers_are_distributed_as_keras():
+    n = 40_000
+    for name, args in {
+        "truncated_normal": (1.0, 2.0),
+        "gamma": (2.5,),
+        "beta": (2.0, 3.0),
+        "binomial": (9.0, 0.3),
+    }.items():
+        ours = getattr(keras.random, name)((n,), *args, seed=3).numpy()
+        wanted = theirs.ops.convert_to_numpy(getattr(theirs.random, name)((n,), *args, seed=3))
+        assert ours.dtype == wanted.dtype
+        assert ours.mean() == pytest.approx(wanted.mean(), abs=0.04)
+        assert ours.std() == pytest.approx(wanted.std(), abs=0.04)
+        assert ours.min() >= wanted.min() - 0.1
+    logits = np.log(np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]], "float32"))
+    drawn = keras.random.categorical(logits, n, seed=1)
+    reference = theirs.ops.convert_to_numpy(theirs.random.categorical(logits, n, seed=1))
+    assert drawn.shape == reference.shape
+    assert drawn.dtype == reference.dtype
+    np.testing.assert_allclose(drawn.numpy().mean(1), [0.8, 0.5, 0.1], atol=0.02)
+
+
+def test_parts_of_a_batch_are_packed_and_unpacked_as_by_keras():
+    x, y, w = np.zeros(2), np.ones(2), np.full(2, 2.0)
+    for args in ((x,), ([x, y],), (x, y), (x, y, w)):
+        packed = [library.utils.pack_x_y_sample_weight(*args) for library in (theirs, keras)]
+        assert type(packed[0]) is type(packed[1])
+        found = [library.utils.unpack_x_y_sample_weight(packed[0]) for library in (theirs, keras)]
+        assert [part is None for part in found[0]] == [part is None for part in found[1]]

@@ -122,6 +122,15 @@ def test_settings_changed_on_the_way_are_keras(name, settings):
 
 
 @pytest.mark.peers
+def test_a_decay_of_older_keras_is_left_out_with_a_warning():
+    for library in (real_keras().optimizers, optimizers):
+        with pytest.warns(UserWarning, match="decay"):
+            optimizer = library.RMSprop(0.1, decay=0.5)
+        assert float(optimizer.learning_rate) == pytest.approx(0.1)
+        assert optimizer.get_config()["weight_decay"] is None
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("name", SETTINGS)
 def test_defaults_are_keras(name):
     theirs = getattr(real_keras().optimizers, name)().get_config()

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+import gputensor as gt
 from gputensor import keras
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -334,3 +335,61 @@ def test_classes_of_each_step_after_a_last_softmax(loss, shape):
         return k.Sequential([k.layers.Dense(3, activation="softmax")])
 
     both(make, x, y, loss=loss)
+
+
+def test_a_layers_dtype_is_that_of_its_weights_and_results_beside_another_default():
+    rng = np.random.default_rng(3)
+    x, y = rng.random((8, 3)), rng.random((8, 1))
+    values = [rng.random(s) for s in ((3, 4), (4,), (4,), (4,), (4, 1), (1,))]
+    seen = []
+    for library in (theirs, keras):
+        library.config.set_floatx("float64")
+        if library is theirs:
+            library.config.set_dtype_policy("float64")  # which follows only at a start
+        try:
+            model = library.Sequential(
+                [
+                    library.Input((3,)),
+                    library.layers.Dense(4, dtype="float32"),
+                    library.layers.LayerNormalization(dtype="float32"),
+                    library.layers.Dense(1),
+                ]
+            )
+            model.set_weights(values)
+            model.compile(library.optimizers.SGD(0.1), "mse")
+            model.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+            dtypes = [np.asarray(w).dtype for w in model.get_weights()]
+            inner = library.Sequential(model.layers[:2]).predict(x, verbose=0)
+            seen.append((dtypes, inner.dtype, model.get_weights()))
+        finally:
+            library.config.set_floatx("float32")
+            if library is theirs:
+                library.config.set_dtype_policy("float32")
+    assert seen[1][:2] == seen[0][:2]
+    for ours, wanted in zip(seen[1][2], seen[0][2], strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-5)
+
+
+def test_a_loop_in_pytorchs_way_moves_variables_by_their_gradients():
+    rng = np.random.default_rng(4)
+    x, y = rng.random((8, 3), np.float32), rng.random((8, 2), np.float32)
+    values = [rng.random(s, np.float32) for s in ((3, 2), (2,))]
+    seen = []
+    for library, tensor, mode in (
+        (theirs, torch.tensor, torch.no_grad),
+        (keras, gt.tensor, gt.no_grad),
+    ):
+        model = library.Sequential([library.Input((3,)), library.layers.Dense(2)])
+        model.set_weights(values)
+        optimizer = library.optimizers.Adam(0.1)
+        for _ in range(4):
+            loss = library.ops.mean(library.losses.mean_squared_error(tensor(y), model(tensor(x))))
+            model.zero_grad()
+            loss.backward()
+            weights = list(model.trainable_weights)
+            gradients = [v.value.grad for v in weights]
+            with mode():
+                optimizer.apply(gradients, weights)
+        seen.append(model.get_weights())
+    for ours, wanted in zip(seen[1], seen[0], strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-4)

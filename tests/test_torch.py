@@ -1,5 +1,6 @@
 """The door with PyTorch's names: what scripts rely on, without PyTorch."""
 
+import importlib
 import io
 import json
 
@@ -545,6 +546,87 @@ def test_cuts_and_flips_keep_elements():
     assert transforms.Resize((4, 3))(np.full((8, 6), 7, np.uint8)).tolist() == [[7] * 3] * 4
 
 
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_right_angles_turn_images_without_loss(angle):
+    image = RNG.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    turned = np.rot90(image, angle // 90)
+    rotate = transforms.functional.rotate
+    np.testing.assert_array_equal(rotate(image, angle), turned)
+    tensor = torch.tensor(np.moveaxis(image, -1, 0).copy())
+    found = rotate(tensor, angle)
+    assert found.dtype == torch.uint8
+    np.testing.assert_array_equal(found.numpy(force=True), np.moveaxis(turned, -1, 0))
+
+
+def test_what_turns_out_of_the_image_is_filled():
+    image = torch.ones(1, 9, 9)
+    found = transforms.RandomRotation((45, 45), fill=7.0)(image)
+    assert found[0, 0, 0].item() == found[0, 8, 8].item() == 7
+    assert found[0, 4, 4].item() == 1
+    angles = {transforms.RandomRotation(20)(torch.arange(81).view(1, 9, 9)).sum().item()}
+    for _ in range(5):
+        angles.add(transforms.RandomRotation(20)(torch.arange(81).view(1, 9, 9)).sum().item())
+    assert len(angles) > 1
+
+
+def test_parts_of_random_size_are_of_the_image():
+    image = np.arange(120, dtype=np.float64).reshape(10, 12)
+    cut = transforms.RandomResizedCrop((4, 5), interpolation=transforms.InterpolationMode.NEAREST)
+    seen = [cut(image) for _ in range(20)]
+    for part in seen:
+        assert part.shape == (4, 5)
+        assert set(part.ravel()) <= set(image.ravel())
+        assert (np.diff(part, axis=0) >= 0).all()
+    assert len({part[0, 0] for part in seen}) > 3
+    whole = transforms.RandomResizedCrop((10, 12), scale=(1, 1), ratio=(1.2, 1.2))(image)
+    np.testing.assert_allclose(whole, image)
+
+
+def test_colours_change_by_factors_within_the_numbers_of_the_dtype():
+    image = RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    tensor = torch.tensor(np.moveaxis(image, -1, 0).copy())
+    for kind, found in (
+        (image, transforms.ColorJitter(brightness=(2, 2))(image)),
+        (tensor, np.moveaxis(transforms.ColorJitter((2, 2))(tensor).numpy(force=True), 0, -1)),
+    ):
+        assert found.dtype == np.uint8, type(kind)
+        np.testing.assert_array_equal(found, np.minimum(image.astype(int) * 2, 255))
+    grey = transforms.ColorJitter(saturation=(0, 0))(image)
+    assert (grey == grey[..., :1]).all()
+    flat = transforms.ColorJitter(contrast=(0, 0))(tensor)
+    assert len(set(flat.flatten().tolist())) == 1
+    with pytest.raises(ValueError, match="hue"):
+        transforms.ColorJitter(hue=0.1)
+
+
+def test_the_nearest_pixels_are_the_same_of_tensors_and_arrays():
+    nearest = transforms.Resize((3, 5), transforms.InterpolationMode.NEAREST)
+    image = np.repeat(np.repeat(np.arange(15, dtype=np.uint8).reshape(3, 5), 2, 0), 3, 1)
+    assert nearest(torch.tensor(image[None])).tolist() == [np.arange(15).reshape(3, 5).tolist()]
+    assert nearest(image).tolist() == np.arange(15).reshape(3, 5).tolist()
+
+
+def test_whole_numbers_are_resized_and_made_grey_as_such():
+    image = torch.tensor(RNG.integers(100, 103, (3, 8, 6)).astype(np.uint8))
+    small = transforms.Resize((4, 3))(image)
+    assert small.dtype == torch.uint8
+    assert set(small.flatten().tolist()) <= {100, 101, 102}
+    grey = transforms.Grayscale(3)(image)
+    assert grey.dtype == torch.uint8
+    assert set(grey.flatten().tolist()) <= {99, 100, 101, 102}
+
+
+def test_transforms_are_chosen_with_their_probabilities_and_all_done_in_some_order():
+    add, double = (lambda x: x + 1), (lambda x: 2 * x)
+    one = torch.ones(1, 1, 1)
+    assert transforms.RandomApply([add, double], p=1.0)(one).item() == 4
+    assert transforms.RandomApply([add, double], p=0.0)(one).item() == 1
+    order = transforms.RandomOrder([add, double])
+    assert {order(one).item() for _ in range(30)} == {3, 4}
+    choice = transforms.RandomChoice([add, lambda x: -x, double], p=[0.5, 0, 0.5])
+    assert {choice(one * 3).item() for _ in range(30)} == {4, 6}
+
+
 def test_a_grid_holds_all_images():
     images = torch.arange(5).float().view(5, 1, 1, 1).expand(5, 1, 4, 4)
     grid = make_grid(images, nrow=3, padding=1)
@@ -649,3 +731,42 @@ def test_tensors_like_others_and_of_other_lengths():
     np.testing.assert_array_equal(same.resize_(8).cpu().numpy(), [0, 1, 2, 3, 4, 5, 0, 0])
     with pytest.raises(RuntimeError, match="keeps its shape"):
         torch.ones(3, requires_grad=True).resize_(4)
+
+
+PATHS = [
+    ("torch.nn.modules", "Linear"),
+    ("torch.nn.modules.conv", "Conv2d"),
+    ("torch.nn.modules.loss", "CrossEntropyLoss"),
+    ("torch.nn.parameter", "Parameter"),
+    ("torch.nn.parallel", "DataParallel"),
+    ("torch.nn.utils.rnn", "pack_padded_sequence"),
+    ("torch.autograd.variable", "Variable"),
+    ("torch.autograd.function", "Function"),
+    ("torch.cuda", "is_available"),
+    ("torch.cuda.amp", "GradScaler"),
+    ("torch.amp", "autocast"),
+    ("torch.backends.cudnn", "benchmark"),
+    ("torch.optim.adam", "Adam"),
+    ("torch.optim.optimizer", "Optimizer"),
+    ("torch.optim.lr_scheduler", "StepLR"),
+    ("torch.utils.data.dataset", "TensorDataset"),
+    ("torch.utils.data.dataloader", "DataLoader"),
+    ("torchvision.datasets.mnist", "MNIST"),
+    ("torchvision.datasets.cifar", "CIFAR10"),
+    ("torchvision.models.resnet", "resnet18"),
+    ("torchvision.transforms.functional", "to_tensor"),
+    ("torchvision.transforms.v2", "Compose"),
+]
+
+
+@pytest.mark.parametrize(("path", "name"), PATHS, ids=[path for path, _ in PATHS])
+def test_a_module_of_pytorchs_may_be_imported_by_its_path(path, name):
+    module = importlib.import_module(f"gputensor.{path}")
+    plain = importlib.import_module(f"gputensor.{path.rpartition('.')[0]}")
+    assert getattr(plain, name, getattr(module, name)) is getattr(module, name)
+    assert not hasattr(module, "nothing")
+
+
+def test_a_path_that_is_not_there_is_an_error_of_imports():
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("gputensor.torch.nn.modules.nothing")

@@ -8,6 +8,7 @@ import gputensor.torch.optim.lr_scheduler as our_schedulers
 
 pytestmark = [pytest.mark.peers, pytest.mark.cpu]
 theirs = pytest.importorskip("torch")
+pytest.importorskip("torch.utils.checkpoint")
 RNG = np.random.default_rng(11)
 
 
@@ -480,8 +481,41 @@ FUNCTIONS = {
     ),
     "one_hot": lambda t, x: t.nn.functional.one_hot(t.tensor([1, 0, 3])),
     "embedding": lambda t, x: t.nn.functional.embedding(t.tensor([[1, 0]]), x),
+    **{
+        f"embedding_bag {options}": (
+            lambda t, x, options=options: t.nn.functional.embedding_bag(
+                t.tensor([[1, 0, 2], [3, 1, 1]]), x, **options
+            )
+        )
+        for options in (
+            {"mode": "sum"},
+            {"mode": "max", "padding_idx": 1},
+            {"padding_idx": 1},
+        )
+    },
+    **{
+        f"embedding_bag of one axis {options}": (
+            lambda t, x, options=options: t.nn.functional.embedding_bag(
+                t.tensor([1, 0, 2, 3, 1]), x, t.tensor([0, 2, 2, 5]), **options
+            )
+        )
+        for options in ({"mode": "sum"}, {"mode": "max"}, {}, {"include_last_offset": True})
+    },
+    "embedding_bag with factors": lambda t, x: t.nn.functional.embedding_bag(
+        t.tensor([1, 0, 2]),
+        x,
+        t.tensor([0, 1]),
+        mode="sum",
+        per_sample_weights=t.tensor([2.0, -1.0, 0.5]),
+    ),
     "max_pool1d": lambda t, x: t.nn.functional.max_pool1d(x[None], 2),
     "avg_pool2d": lambda t, x: t.nn.functional.avg_pool2d(x[None, None], 2),
+    "avg_pool2d by position": lambda t, x: t.nn.functional.avg_pool2d(
+        x[None, None], 3, 2, 1, True, False
+    ),
+    "max_pool2d over the end": lambda t, x: t.nn.functional.max_pool2d(
+        x[None, None], 2, ceil_mode=True
+    ),
 }
 
 
@@ -563,3 +597,82 @@ def test_packed_series_run_as_in_pytorch(kind, batch_first):
         (unpacked**2).sum().backward()
         seen.append((pack.data, pack.batch_sizes, out.data, unpacked, counts, last, padded.grad))
     _close(seen[1], seen[0])
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["made before", "made after"])
+def test_lazy_layers_are_trained_as_pytorchs_by_an_optimizer(before):
+    values, seen = {}, []
+    for t in (theirs, ours):
+        nn = t.nn
+        model = nn.Sequential(
+            nn.LazyConv2d(4, 3, groups=1, bias=False),
+            nn.LazyBatchNorm2d(),
+            nn.ReLU(),
+            nn.LazyConvTranspose2d(3, 2),
+            nn.Flatten(),
+            nn.Linear(147, 5),
+            nn.LazyLinear(3),
+        )
+        optimizer = t.optim.Adam(model.parameters(), lr=0.1) if before else None
+        x = t.tensor(IMAGES)
+        model.eval()(x)
+        model.train()
+        assert type(model[0]) is nn.Conv2d
+        assert str(model[-1]) == "Linear(in_features=5, out_features=3, bias=True)"
+        with t.no_grad():
+            for name, p in model.named_parameters():
+                values.setdefault(name, _floats(*p.shape) / 3)
+                p.copy_(t.tensor(values[name]))
+        optimizer = optimizer or t.optim.Adam(model.parameters(), lr=0.1)
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), t.tensor([0, 2]))
+            loss.backward()
+            optimizer.step()
+        seen.append((loss, list(model.state_dict().values())))
+    _close(seen[1], seen[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_lazy_layer_takes_one_sample_too():
+    for t in (theirs, ours):
+        assert t.nn.LazyConv1d(4, 3)(t.ones(3, 6)).shape == (4, 4)
+        assert t.nn.LazyLinear(4)(t.ones(6)).shape == (4,)
+
+
+def test_checkpoints_and_scripts_change_no_gradient():
+    values = {}
+    seen = []
+    for t in (theirs, ours):
+        nn = t.nn
+        model = nn.Sequential(
+            nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2)
+        )
+        with t.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(t.tensor(values.setdefault(name, _floats(*p.shape))))
+        x = t.tensor(ROWS, requires_grad=True)
+        checkpoint = t.utils.checkpoint
+        y = checkpoint.checkpoint_sequential(model, 2, x, use_reentrant=False)
+        y = checkpoint.checkpoint(lambda a, b: a * b.sin(), y, y, use_reentrant=False)
+        (y * y).sum().backward()
+        seen.append((y, x.grad, [p.grad for p in model.parameters()]))
+    _close(seen[1], seen[0])
+    scripted = ours.jit.script(model)
+    assert ours.jit.trace(scripted, ours.tensor(ROWS)) is model
+
+
+def test_gradients_are_checked_as_in_pytorch():
+    for t in (theirs, ours):
+        x = t.tensor([0.5, 2.0], dtype=t.float64, requires_grad=True)
+        assert t.autograd.gradcheck(lambda a: (a.exp() / a).sum(), (x,))
+
+        class Wrong(t.autograd.Function):
+            @staticmethod
+            def forward(ctx, a):
+                return a * 2
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 3
+
+        assert not t.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)

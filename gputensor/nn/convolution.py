@@ -6,7 +6,7 @@ from typing import Any
 from gputensor.autograd import Tensor
 from gputensor.backend import Device
 from gputensor.errors import ShapeError
-from gputensor.nn import images, volumes
+from gputensor.nn import images
 from gputensor.nn.modules import Module, _check_sizes, evenly
 from gputensor.shown import retold
 
@@ -108,7 +108,7 @@ class _Conv(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, out_channels, ...)."""
-        function: Any = (images.conv1d, images.conv2d, volumes.conv3d)[self._axes - 1]
+        function: Any = (images.conv1d, images.conv2d, images.conv3d)[self._axes - 1]
         options = (self.stride, self.padding, self.dilation, self.groups)
         found: Tensor = function(x, self.weight, self.bias, *options)
         return found
@@ -171,7 +171,7 @@ class _ConvTranspose(_Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, out_channels, ...)."""
-        kinds: Any = (images.conv_transpose1d, images.conv_transpose2d, volumes.conv_transpose3d)
+        kinds: Any = (images.conv_transpose1d, images.conv_transpose2d, images.conv_transpose3d)
         options = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
         found: Tensor = kinds[self._axes - 1](x, self.weight, self.bias, *options)
         return found
@@ -236,14 +236,19 @@ class MaxPool2d(_Pool):
         stride: Size | None = None,
         padding: Size = 0,
         dilation: Size = 1,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         self.dilation = dilation
+        self.ceil_mode = ceil_mode
+
+    def _options(self) -> tuple[Any, ...]:
+        return self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
-        options = (self.kernel_size, self.stride, self.padding, self.dilation)
-        return images.max_pool2d(x, *options)
+        return images.max_pool2d(x, *self._options())
 
 
 class MaxPool1d(MaxPool2d):
@@ -257,12 +262,11 @@ class MaxPool1d(MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
-        options = (self.kernel_size, self.stride, self.padding, self.dilation)
-        return images.max_pool1d(x, *options)
+        return images.max_pool1d(x, *self._options())
 
 
 class MaxPool3d(MaxPool2d):
-    """:class:`MaxPool2d` of volumes.
+    """:class:`MaxPool2d` of images.
 
     Examples
     --------
@@ -272,8 +276,7 @@ class MaxPool3d(MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
-        options = (self.kernel_size, self.stride, self.padding, self.dilation)
-        return volumes.max_pool3d(x, *options)
+        return images.max_pool3d(x, *self._options())
 
 
 class AvgPool2d(_Pool):
@@ -290,15 +293,20 @@ class AvgPool2d(_Pool):
         kernel_size: Size,
         stride: Size | None = None,
         padding: Size = 0,
+        ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
+        self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
+
+    def _options(self) -> tuple[Any, ...]:
+        rest = (self.ceil_mode, self.count_include_pad)
+        return self.kernel_size, self.stride, self.padding, *rest
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
-        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
-        return images.avg_pool2d(x, *options)
+        return images.avg_pool2d(x, *self._options())
 
 
 class AvgPool1d(AvgPool2d):
@@ -312,12 +320,11 @@ class AvgPool1d(AvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
-        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
-        return images.avg_pool1d(x, *options)
+        return images.avg_pool1d(x, *self._options())
 
 
 class AvgPool3d(AvgPool2d):
-    """:class:`AvgPool2d` of volumes.
+    """:class:`AvgPool2d` of images.
 
     Examples
     --------
@@ -327,8 +334,7 @@ class AvgPool3d(AvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of shape (n, channels, ...)."""
-        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
-        return volumes.avg_pool3d(x, *options)
+        return images.avg_pool3d(x, *self._options())
 
 
 class AdaptiveAvgPool2d(Module):
@@ -392,7 +398,7 @@ class AdaptiveMaxPool1d(AdaptiveAvgPool2d):
 
 
 class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
-    """Means of `output_size` windows of volumes.
+    """Means of `output_size` windows of images.
 
     Examples
     --------
@@ -406,7 +412,7 @@ class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
 
 
 class AdaptiveMaxPool3d(AdaptiveAvgPool2d):
-    """Largest elements of `output_size` windows of volumes.
+    """Largest elements of `output_size` windows of images.
 
     Examples
     --------

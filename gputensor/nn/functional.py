@@ -9,11 +9,10 @@ from gputensor import backend, kernels
 from gputensor.autograd import Operand, Tensor
 from gputensor.backend import Array
 from gputensor.errors import DTypeError, ShapeError
-from gputensor.nn import activations, images, losses, volumes
+from gputensor.nn import activations, images, losses
 from gputensor.nn.activations import *  # noqa: F403
 from gputensor.nn.images import *  # noqa: F403
 from gputensor.nn.losses import *  # noqa: F403
-from gputensor.nn.volumes import *  # noqa: F403
 from gputensor.ops.batch_norm import batch_norm as _batch_norm
 from gputensor.ops.creation import arange, asarray, ones, zeros
 from gputensor.ops.data_type import astype
@@ -28,7 +27,6 @@ from gputensor.random import Generator, default_generator
 __all__ = [
     *activations.__all__,
     *images.__all__,
-    *volumes.__all__,
     *losses.__all__,
     "accuracy",
     "batch_norm",

@@ -392,9 +392,20 @@ def _move(t: Tensor, device: Device | None, dtype: Any) -> None:
         if array is not part.array:
             part.array = array
     if leaf is not None and (leaf.place is None or leaf.place.array is not t.array):
-        leaf.buffer = leaf.place = leaf.writer = None
-        leaf.dtype = t.array.dtype
-        leaf.grad = grad
+        _settle(t, leaf, grad)
+
+
+def _settle(t: Tensor, leaf: Any, grad: Tensor | None) -> None:
+    """Have a parameter, in other memory than before, laid anew by its optimizers."""
+    leaf.buffer = leaf.place = leaf.writer = None
+    leaf.shape, leaf.dtype = t.array.shape, t.array.dtype
+    leaf.grad = grad
+
+
+def settle(t: Tensor, array: Any) -> None:
+    """Give a parameter an array of any shape; it stays the same tensor, without its gradient."""
+    t.array = array
+    _settle(t, leaf_of(t), None)
 
 
 def _copy_into(t: Tensor, value: Any) -> None:

@@ -177,13 +177,14 @@ def average_pool(
     stride: Triple,
     padding: Any = "valid",
     *,
-    count_padding: bool = False,
+    counted: tuple[Pair, Pair, Pair] | None = None,
 ) -> Tensor:
-    """The mean of each window, of each channel; `count_padding` says whether zeros count."""
+    """The mean of each window, of each channel; `counted` are the zeros around that count."""
     _check("average_pool3d", x)
     along, plane = _parted(padding)
-    options: dict[str, Any] = {"count_padding": count_padding}
-    y = windows.average_pool(_planes(x), window[1:], stride[1:], plane, **options)
+    deep_counted, plane_counted = (None, None) if counted is None else _parted(counted)
+    y = windows.average_pool(_planes(x), window[1:], stride[1:], plane, counted=plane_counted)
     y = reshape(y, (*x.shape[:2], *y.shape[1:]))
-    deep = windows.average_pool(_columns(y), (window[0], 1), (stride[0], 1), along, **options)
+    columns, step = (window[0], 1), (stride[0], 1)
+    deep = windows.average_pool(_columns(y), columns, step, along, counted=deep_counted)
     return reshape(deep, (*deep.shape[:2], *y.shape[2:]))

@@ -313,11 +313,11 @@ def largest_pool(
 
 
 def average_pool(
-    x: Tensor, window: Pair, stride: Pair, padding: Any = "valid", *, count_padding: bool = False
+    x: Tensor, window: Pair, stride: Pair, padding: Any = "valid", *, counted: Pads | None = None
 ) -> Tensor:
     """The mean of each window, of each channel; parameters as of :func:`largest_pool`.
 
-    `count_padding` says whether zeros around the images count as elements.
+    `counted` are the zeros around the images that count as elements; by default none does.
     """
     _check_images("average_pool", x)
     x = widened(x)
@@ -339,7 +339,7 @@ def average_pool(
     if not padded:
         return sums / math.prod(window)
     inside = ones((1, high, wide, 1), dtype=x.dtype, device=x.device)
-    if count_padding:
-        inside = pad(inside, [(0, 0), *pads, (0, 0)], constant_values=1.0)
-        geometry["before"] = (0, 0)
+    if counted is not None:
+        inside = pad(inside, [(0, 0), *counted, (0, 0)], constant_values=1.0)
+        geometry["before"] = (pads[0][0] - counted[0][0], pads[1][0] - counted[1][0])
     return divide(sums, total(unfold(asarray(inside), **geometry), axis=3))

@@ -257,7 +257,12 @@ class Optimizer(Watched):
                 parts.append(part)
                 continue
             lay(m.tensor for m in part.members)
+            # Parameters of lazy modules, which have got elements.
+            made = [m.tensor for m in part.members if m.start == m.stop and m.tensor.array.size]
+            parts += self._parts_of(part.group, made)
             for member in part.members:
+                if any(t is member.tensor for t in made):
+                    continue
                 piece = part.piece([member])
                 place, leaf = place_of(member.tensor), leaf_of(member.tensor)
                 assert place is not None

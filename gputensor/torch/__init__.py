@@ -90,7 +90,7 @@ cuda, backends, amp, mps, accelerator = (
     places.mps,
     places.accelerator,
 )
-xpu, autocast = places.xpu, places.autocast
+xpu, autocast, jit = places.xpu, places.autocast, places.jit
 linalg = products.linalg
 set_printoptions = display.set_printoptions
 __version__ = "2.13.0+gputensor"
@@ -240,8 +240,31 @@ from gputensor.torch import distributions as distributions  # noqa: E402
 from gputensor.torch import nn as nn  # noqa: E402  (these use the above)
 from gputensor.torch import optim as optim  # noqa: E402
 from gputensor.torch import utils as utils  # noqa: E402
+from gputensor.torch.paths import lead  # noqa: E402
 from gputensor.torch.serialization import load as load  # noqa: E402
 from gputensor.torch.serialization import save as save  # noqa: E402
+
+# Files of PyTorch's that scripts import layers from.
+_LAYER_FILES = (
+    *("activation", "batchnorm", "container", "conv", "dropout", "linear", "loss", "module"),
+    *("normalization", "padding", "pooling", "rnn", "sparse", "transformer", "upsampling"),
+)
+lead(
+    __name__,
+    {
+        "cuda": cuda,
+        "cuda.amp": cuda.amp,
+        **{name: globals()[name] for name in ("amp", "backends", "jit", "mps", "linalg")},
+        "backends.cudnn": backends.cudnn,
+        "random": creation,
+        **dict.fromkeys(("autograd.function", "autograd.variable"), autograd),
+        **dict.fromkeys(("nn.modules", "nn.parameter", "nn.parallel"), nn),
+        **{f"nn.modules.{name}": nn for name in _LAYER_FILES},
+        "nn.utils.clip_grad": nn.utils,
+        **{f"optim.{name.lower()}": optim for name in ("Optimizer", "SGD", "Adam", "AdamW")},
+        **{f"utils.data.{name}": utils.data for name in ("dataset", "dataloader", "sampler")},
+    },
+)
 
 
 def __getattr__(name: str) -> Any:

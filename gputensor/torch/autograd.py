@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from gputensor import detect_anomaly as detect_anomaly
+from gputensor import gradcheck as engine_gradcheck
 from gputensor import ops
 from gputensor.autograd import Leaf, Node, propagate, seed_gradient
 from gputensor.autograd import Tensor as Engine
-from gputensor.errors import GraphError
+from gputensor.errors import GradcheckError, GraphError
 from gputensor.function import custom_vjp
 from gputensor.torch.creation import as_tensor
 from gputensor.torch.tensor import Tensor, ours
 
-__all__ = ["Function", "Variable", "backward", "detect_anomaly", "grad"]
+__all__ = ["Function", "Variable", "backward", "detect_anomaly", "grad", "gradcheck"]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -193,3 +194,30 @@ class Variable(metaclass=_VariableType):
     >>> torch.autograd.Variable(torch.ones(1), requires_grad=True).requires_grad
     True
     """
+
+
+def gradcheck(
+    func: Any,
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:
+    """Compare gradients with differences, for inputs of float64: see ``gt.gradcheck``.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    >>> torch.autograd.gradcheck(torch.exp, (x,))
+    True
+    """
+    try:
+        return engine_gradcheck(
+            lambda *x: func(*(ours(t) for t in x)), *_listed(inputs), eps=eps, atol=atol, rtol=rtol
+        )
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False

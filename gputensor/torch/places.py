@@ -5,12 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from gputensor import backend
+from gputensor.memory import of_cuda
 from gputensor.ops.precision import autocast as engine_autocast
 from gputensor.optim import GradScaler as EngineScaler
 from gputensor.torch import creation
-from gputensor.torch.tensor import as_device
+from gputensor.torch.tensor import as_device, legacy_types
 
-__all__ = ["accelerator", "amp", "backends", "cuda", "mps"]
+__all__ = ["accelerator", "amp", "backends", "cuda", "jit", "mps"]
 
 
 def _available() -> bool:
@@ -88,6 +89,22 @@ class GradScaler(EngineScaler):
         return self.enabled
 
 
+def _memory(number: int) -> Any:
+    """A figure of a CUDA device's memory in bytes, 0 without one."""
+
+    def figure(device: Any = None) -> int:
+        where = as_device("cuda" if device is None else device)
+        return of_cuda(where)[number]
+
+    return lambda device=None: figure(device) if _available() else 0
+
+
+def _properties(device: Any = None) -> Any:
+    """Name and memory of a CUDA device."""
+    where = as_device("cuda" if device is None else device)
+    return SimpleNamespace(name=backend.cuda_status().reason, total_memory=of_cuda(where)[4])
+
+
 cuda = SimpleNamespace(
     is_available=_available,
     device_count=_count,
@@ -99,6 +116,12 @@ cuda = SimpleNamespace(
     synchronize=_synchronize,
     empty_cache=_nothing,
     set_device=_nothing,
+    memory_allocated=_memory(0),
+    max_memory_allocated=_memory(1),
+    memory_reserved=_memory(2),
+    max_memory_reserved=_memory(2),
+    get_device_properties=_properties,
+    **legacy_types("cuda"),
     amp=SimpleNamespace(autocast=lambda **k: autocast("cuda", **k), GradScaler=GradScaler),
 )
 mps = SimpleNamespace(is_available=lambda: False)
@@ -122,3 +145,5 @@ backends = SimpleNamespace(
     cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False), is_built=_available),
 )
 amp = SimpleNamespace(autocast=autocast, GradScaler=GradScaler)
+# Nothing is compiled before it runs: what is to be called is the function or module itself.
+jit = SimpleNamespace(script=lambda obj, **k: obj, trace=lambda func, *a, **k: func)

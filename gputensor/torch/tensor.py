@@ -564,26 +564,35 @@ class _LegacyType(type):
     """Class of ``torch.FloatTensor`` and its like, which tell by the dtype."""
 
     dtype: "np.dtype[Any]"
+    place: str | None
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, Engine) and instance.dtype == cls.dtype
+        kind = "cpu" if cls.place is None else cls.place
+        return (
+            isinstance(instance, Engine)
+            and instance.dtype == cls.dtype
+            and instance.device.kind == kind
+        )
 
     def __call__(cls, *data: Any) -> Any:
+        options: dict[str, Any] = {"dtype": cls.dtype, "device": as_device(cls.place)}
         if len(data) == 1 and not isinstance(data[0], (int, Size)):
-            return ours(ops.tensor(data[0], dtype=cls.dtype, device=as_device(None)))
+            return ours(ops.tensor(data[0], **options))
         shape = data[0] if data and isinstance(data[0], Size) else data or (0,)
-        return ours(ops.zeros(tuple(shape), dtype=cls.dtype, device=as_device(None)))
+        return ours(ops.zeros(tuple(shape), **options))
 
 
-def legacy_types() -> dict[str, Any]:
-    """``FloatTensor`` and the others, by name."""
+def legacy_types(place: str | None = None) -> dict[str, Any]:
+    """``FloatTensor`` and the others, by name; of a device, or of that of new tensors."""
+    module = "torch" if place is None else f"torch.{place}"
     return {
         name: _LegacyType(
             name,
             (),
             {
                 "dtype": np.dtype(key),
-                "__module__": "gputensor.torch",
+                "place": place,
+                "__module__": f"gputensor.{module}",
                 "__doc__": f"Tensors of {key}, by the name that PyTorch had for them at first."
                 f"\n\n    Examples\n    --------\n    >>> torch.{name}([1, 0]).dtype\n"
                 f"    dtype('{key}')",

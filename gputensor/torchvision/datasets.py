@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gputensor.datasets import mnist, sets
+from gputensor.datasets import mnist as digits
+from gputensor.datasets import sets
 from gputensor.torch.creation import from_numpy
 from gputensor.torch.tensor import ours
 from gputensor.torch.utils.data import Dataset
@@ -58,7 +59,7 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
     >>> image, label = digits[0]  # doctest: +SKIP
     """
 
-    _load: ClassVar[Callable[[], Any]] = staticmethod(mnist.load_data)
+    _load: ClassVar[Callable[[], Any]] = staticmethod(digits.load_data)
     _idx = True  # whether torchvision's files are of MNIST's form
     classes: ClassVar[list[str]] = []
 
@@ -74,7 +75,7 @@ class VisionDataset(Dataset[tuple[Any, Any]]):
         self.transform, self.target_transform = transform, target_transform
         raw = os.path.join(os.path.expanduser(str(root)), type(self).__name__, "raw")
         there = self._idx and root is not None and os.path.isdir(raw)
-        parts = mnist.load_data(raw) if there else type(self)._load()
+        parts = digits.load_data(raw) if there else type(self)._load()
         images, labels = parts[0] if train else parts[1]
         self._images, self._labels = np.asarray(images), np.asarray(labels).reshape(-1)
         self._set()

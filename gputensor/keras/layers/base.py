@@ -15,7 +15,7 @@ from gputensor.keras.masks import mask_of, set_mask
 from gputensor.keras.naming import auto_name
 from gputensor.keras.symbolic import KerasTensor, Node, output_of, symbolic
 from gputensor.ops.creation import asarray, parameter
-from gputensor.ops.data_type import checked_dtype
+from gputensor.ops.data_type import astype, checked_dtype
 from gputensor.shown import call_text
 from gputensor.tree import leaves, map_tree
 
@@ -58,11 +58,11 @@ class Layer(nn.Module):
     name : str, optional
     trainable : bool
     dtype : dtype, optional
-        Of the weights.
+        Of the weights, and of what comes in; the default dtype otherwise.
     activity_regularizer : str or Regularizer, optional
         Penalty on the result; its mean over the samples is added to the loss.
     autocast : bool
-        Whether arrays of float64 come in as the default dtype.
+        Whether arrays of float64, and with `dtype` all floats, come in as the layer's dtype.
     input_shape : int or tuple of int, optional
         Of a sample, where this is the first layer; `input_dim` is its length if it is a vector.
 
@@ -344,6 +344,8 @@ class Layer(nn.Module):
             self._nodes.value.append(leaves(out)[0].node)
             return out
         taken = _as_tensor if self.autocast else _of_own_dtype
+        if self.dtype is not None and self.autocast:
+            taken = functools.partial(_cast, self.dtype)
         args = map_tree(taken, args)
         if kwargs:
             kwargs = map_tree(taken, kwargs)
@@ -623,6 +625,12 @@ def _as_tensor(x: Any) -> Any:
     return asarray(x)
 
 
+def _cast(dtype: Any, x: Any) -> Any:
+    """Arrays as tensors, and floats of another dtype in this one."""
+    x = _of_own_dtype(x)
+    return astype(x, dtype) if isinstance(x, Tensor) and x.dtype.kind in "fV" else x
+
+
 def _of_own_dtype(x: Any) -> Any:
     """Arrays as tensors of their own dtype."""
     return asarray(x) if isinstance(x, np.ndarray) or backend.is_array(x) else x
@@ -661,7 +669,7 @@ def refuse(kind: str, settings: dict[str, Any]) -> None:
 def _dtype_of(given: Any) -> Any:
     if isinstance(given, dict):
         given = given.get("config", {}).get("name")
-    if given is None or given == "float32":
+    if given is None or (given == "float32" and config.default_dtype() == np.float32):
         return None
     try:
         return checked_dtype("dtype", given)

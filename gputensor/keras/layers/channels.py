@@ -3,19 +3,12 @@
 from typing import Any
 
 from gputensor.autograd import Tensor
+from gputensor.keras.formats import checked_format
 from gputensor.keras.layers.base import Layer
 from gputensor.keras.masks import mask_of, set_mask
 from gputensor.ops.manipulation import moveaxis
 
-__all__ = ["Channeled", "channels_last"]
-
-
-def channels_last(name: str, data_format: str | None) -> None:
-    """Refuse channels first."""
-    if data_format not in (None, "channels_last"):
-        raise ValueError(
-            f"{name}: data_format is {data_format!r}; only 'channels_last' is supported"
-        )
+__all__ = ["Channeled"]
 
 
 class Channeled(Layer):
@@ -28,13 +21,9 @@ class Channeled(Layer):
 
     def _set_format(self, data_format: str | None) -> None:
         """Take a setting of the constructor; None stands for channels last."""
-        if data_format not in (None, "channels_last", "channels_first"):
-            raise ValueError(
-                f"{type(self).__name__}: data_format is {data_format!r}; allowed are "
-                "'channels_last' and 'channels_first'"
-            )
+        found = checked_format(type(self).__name__, data_format)
         if data_format is not None:
-            self.data_format = data_format
+            self.data_format = found
 
     def _channels_last(self, input_shape: Any) -> tuple[Any, ...]:
         """A shape with the channels in the last axis."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
-from gputensor.keras.layers.channels import channels_last
+from gputensor.keras.formats import checked_format
 from gputensor.keras.layers.convolution import sizes_of, two, with_height, without_height
 from gputensor.keras.layers.recurrent import RNN, LSTMCell
 from gputensor.nn import functional
@@ -138,7 +138,7 @@ class _ConvLSTM(RNN):
         stateful: bool = False,
         **kwargs: Any,
     ) -> None:
-        channels_last(type(self).__name__, data_format)
+        checked_format(type(self).__name__, data_format, first=False)
         cell = _ConvLSTMCell(
             self._axes,
             filters,

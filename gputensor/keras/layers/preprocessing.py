@@ -8,8 +8,8 @@ import numpy as np
 from gputensor.autograd import Tensor
 from gputensor.errors import ShapeError
 from gputensor.keras import images
+from gputensor.keras.formats import checked_format
 from gputensor.keras.layers.base import Layer, positive
-from gputensor.keras.layers.channels import channels_last
 from gputensor.keras.layers.regularization import generator_of
 from gputensor.nn import functional
 from gputensor.ops.choices import clip, where
@@ -74,7 +74,7 @@ class Resizing(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        channels_last("Resizing", data_format)
+        checked_format("Resizing", data_format, first=False)
         self.height, self.width = (
             positive("Resizing", height=height),
             positive("Resizing", width=width),
@@ -108,7 +108,7 @@ class CenterCrop(Layer):
         self, height: int, width: int, data_format: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        channels_last(type(self).__name__, data_format)
+        checked_format(type(self).__name__, data_format, first=False)
         self.height = positive(type(self).__name__, height=height)
         self.width = positive(type(self).__name__, width=width)
 
@@ -130,7 +130,7 @@ class _Random(Layer):
 
     def __init__(self, seed: Any = None, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        channels_last(type(self).__name__, data_format)
+        checked_format(type(self).__name__, data_format, first=False)
         self.seed = seed
         self._generator = generator_of(seed)
 

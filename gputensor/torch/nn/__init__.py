@@ -5,6 +5,7 @@ from gputensor.torch.nn import (
     functional,
     init,
     layers,
+    lazy,
     losses,
     more_layers,
     transformer,
@@ -24,6 +25,7 @@ _MODULES = {
     **activations.MODULES,
     **losses.MODULES,
     **layers.MODULES,
+    **lazy.MODULES,
     **more_layers.MODULES,
     **transformer.MODULES,
 }

@@ -8,7 +8,7 @@ from gputensor.nn import functional as engine
 from gputensor.nn.attention import scaled_dot_product_attention as _attention
 from gputensor.torch.creation import one_hot
 from gputensor.torch.nn.activations import FUNCTIONS as ACTIVATIONS
-from gputensor.torch.nn.layers import dropout, dropout2d, embedding, pad
+from gputensor.torch.nn.layers import dropout, dropout2d, embedding, embedding_bag, pad
 from gputensor.torch.nn.losses import FUNCTIONS as LOSSES
 from gputensor.torch.nn.more_layers import FUNCTIONS as MORE
 from gputensor.torch.tensor import ours
@@ -156,7 +156,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         f.__name__: f
         for f in (
             *(linear, dropout, dropout2d, normalize, cosine_similarity, pairwise_distance),
-            *(layer_norm, pad, embedding, one_hot),
+            *(layer_norm, pad, embedding, embedding_bag, one_hot),
             scaled_dot_product_attention,
         )
     },

@@ -1,7 +1,10 @@
 """Layers: the engine's classes as modules of the door, and those whose arguments are others."""
 
 import inspect
-from typing import Any
+import math
+from typing import Any, Self
+
+import numpy as np
 
 from gputensor import nn as engine
 from gputensor import ops
@@ -24,7 +27,6 @@ _ABSENT: dict[str, Any] = {
     "add_bias_kv": False,
     "add_zero_attn": False,
     "bias": True,
-    "ceil_mode": False,
     "divisor_override": None,
     "elementwise_affine": True,
     "kdim": None,
@@ -262,8 +264,16 @@ class Dropout3d(Dropout1d):
     """
 
 
-def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
-    """Rows of `weight` by number; the row `padding_idx` has no gradient.
+def embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    """Rows of `weight` by number; the row `padding_idx` has no gradient, the others a dense one.
 
     Examples
     --------
@@ -272,12 +282,108 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     tensor([[3., 4.],
             [1., 2.]])
     """
+    _default("embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq)
     found = engine_functional.embedding(input, weight)
     if padding_idx is not None:
         index = padding_idx % weight.array.shape[0]
         padded = ops.expand_dims(ops.equal(input, index), axis=-1)
         found = ops.where(padded, found.detach(), found)
     return ours(found)
+
+
+def embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """Sums, means or largest elements of rows of `weight`, by bags of numbers.
+
+    Parameters
+    ----------
+    input : Tensor of int, shape (bags, n), or (n,) with `offsets`
+    weight : Tensor of shape (rows, features)
+    offsets : Tensor of int, shape (bags,), optional
+        Where each bag begins. Its numbers are read on the host.
+    mode : {"sum", "mean", "max"}
+        A bag without elements gives zeros.
+    per_sample_weights : Tensor of the shape of `input`, optional
+        Factors, of "sum" alone.
+    include_last_offset : bool
+        Whether the last offset is the end of the last bag.
+    padding_idx : int, optional
+        Number that does not count.
+
+    Returns
+    -------
+    Tensor of shape (bags, features)
+
+    Examples
+    --------
+    >>> table = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    >>> bags = torch.tensor([0, 2, 1])
+    >>> torch.nn.functional.embedding_bag(bags, table, torch.tensor([0, 2]), mode="sum")
+    tensor([[6., 8.],
+            [3., 4.]])
+    """
+    _default("embedding_bag", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq)
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"embedding_bag: mode is {mode!r}; allowed are 'sum', 'mean' and 'max'")
+    if per_sample_weights is not None and mode != "sum":
+        raise ValueError(f"embedding_bag: per_sample_weights need mode='sum', got {mode!r}")
+    axes = input.array.ndim
+    if axes not in (1, 2) or (axes == 1) == (offsets is None):
+        raise ShapeError(
+            f"embedding_bag: input has {axes} axes and offsets is "
+            f"{'None' if offsets is None else 'given'}; it takes (bags, n) without offsets, or "
+            "(n,) with them"
+        )
+    counts: Any = None
+    factors = per_sample_weights
+    if offsets is not None:
+        starts = np.asarray(offsets.tolist(), np.int64)
+        ends = np.append(starts[1:], input.array.shape[0])
+        if include_last_offset:
+            starts, ends = starts[:-1], ends[:-1]
+        place: Any = starts[:, None] + np.arange(max(int((ends - starts).max(initial=0)), 1))
+        counts = ops.asarray(place < ends[:, None], device=input.device)
+        place = ops.asarray(
+            np.minimum(place, max(int(input.array.size) - 1, 0)), device=input.device
+        )
+        input = ops.take(input, place)
+        factors = factors if factors is None else ops.take(factors, place)
+    if padding_idx is not None:
+        other = ops.not_equal(input, padding_idx % weight.array.shape[0])
+        counts = other if counts is None else ops.logical_and(counts, other)
+    found: Any = engine_functional.embedding(input, weight)
+    if factors is not None:
+        found = found * ops.expand_dims(factors, axis=-1)
+    if counts is None:
+        reduction: Any = {"sum": ops.sum, "mean": ops.mean, "max": ops.max}[mode]
+        return ours(reduction(found, axis=1))
+    there = ops.expand_dims(counts, axis=-1)
+    if mode == "max":
+        largest = ops.max(ops.where(there, found, -math.inf), axis=1)
+        return ours(ops.where(ops.any(there, axis=1), largest, 0.0))
+    total = ops.sum(ops.where(there, found, 0.0), axis=1)
+    if mode == "sum":
+        return ours(total)
+    size = ops.maximum(ops.sum(counts, axis=1, dtype=found.dtype, keepdims=True), 1.0)
+    return ours(ops.divide(total, size))
+
+
+def _default(name: str, **settings: Any) -> None:
+    """Refuse settings of PyTorch that are not there."""
+    for key, value in settings.items():
+        if value not in (None, False):
+            raise ValueError(f"{name}: {key} is not supported here; leave it away")
 
 
 class Embedding(Module):
@@ -288,6 +394,8 @@ class Embedding(Module):
     num_embeddings, embedding_dim : int
     padding_idx : int, optional
         Number whose vector is zero at first, and not trained.
+    sparse : bool
+        Without effect: the gradient is dense.
 
     Examples
     --------
@@ -300,11 +408,16 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
         *,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        _default("Embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx
         made = engine.Embedding(
@@ -316,11 +429,11 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
-    ) -> "Embedding":
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None, **options: Any
+    ) -> Self:
         """A table with given vectors."""
         rows, features = embeddings.array.shape
-        made = cls(rows, features, padding_idx)
+        made = cls(rows, features, padding_idx=padding_idx, **options)
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made
 
@@ -330,6 +443,51 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class EmbeddingBag(Embedding):
+    """Sums, means or largest elements of vectors by bags: see :func:`embedding_bag`.
+
+    Examples
+    --------
+    >>> torch.nn.EmbeddingBag(10, 3)(torch.tensor([1, 2, 9]), torch.tensor([0, 2])).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        _default("EmbeddingBag", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq)
+        super().__init__(num_embeddings, embedding_dim, padding_idx, device=device, dtype=dtype)
+        vars(self)["mode"] = mode  # not the engine's context of this name
+        self.include_last_offset = include_last_offset
+
+    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+        """Tensor of shape (bags, embedding_dim)."""
+        return embedding_bag(
+            input,
+            self.weight,
+            offsets,
+            mode=vars(self)["mode"],
+            per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset,
+            padding_idx=self.padding_idx,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, mode={vars(self)['mode']!r}"
 
 
 class Bilinear(Module):
@@ -535,6 +693,7 @@ MODULES: dict[str, type[Module]] = {
                 Dropout2d,
                 Dropout3d,
                 Embedding,
+                EmbeddingBag,
             ),
             *(Bilinear, CosineSimilarity, SyncBatchNorm),
         )

@@ -1,5 +1,5 @@
 """``torch.utils``."""
 
-from gputensor.torch.utils import data
+from gputensor.torch.utils import checkpoint, data, tensorboard
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data", "tensorboard"]
