@@ -326,3 +326,73 @@ def test_a_backward_pass_needs_two_gradients_beside_what_was_saved(function, lea
     finally:
         tracemalloc.stop()
     assert (peak - saved) / x.nbytes < 2 + leaves + 0.1
+
+
+KEYS = [
+    *(0, -1, slice(None), slice(1, 3), slice(None, None, -2), (slice(None), 1), (..., 2)),
+    *((0, 1), (None, 2), (slice(1, None), slice(None, 0, -1)), [0, 2, 2], (np.array([1, 0]), 1)),
+    np.array([True, False, True, True]),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "complex64"])
+@pytest.mark.parametrize("first", range(len(KEYS)))
+def test_gradients_of_parts_add_up(dtype, first):
+    """However parts overlap, in whatever order they come, and beside uses of the whole."""
+    x = gt.tensor(np.arange(12.0).reshape(4, 3), dtype=dtype, requires_grad=True)
+    keys = KEYS[first:] + KEYS[:first]
+    expected = np.full((4, 3), 2, dtype)
+    for k, key in enumerate(keys):
+        np.add.at(expected, key, k + 1)
+    for place in (x, x * 1):  # a leaf, and what was computed
+        total = gt.sum(2 * place)
+        for k, key in enumerate(keys):
+            total = total + gt.sum((k + 1) * place[key])
+        x.grad = None
+        gt.real(total).backward()
+        assert x.grad.dtype == x.dtype
+        np.testing.assert_array_equal(x.grad.numpy(), expected)
+
+
+def test_what_is_given_of_a_part_is_not_changed_by_other_parts():
+    x = gt.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    y = x * 2
+    seen = []
+    y.register_hook(lambda g: seen.append(g))
+    first, second = y[0], y[1]
+    first.register_hook(lambda g: seen.append(g))
+    (first * second + first).sum().backward(retain_graph=True)
+    kept = [g.numpy().copy() for g in seen]
+    grad = x.grad
+    before = grad.numpy().copy()
+    (first * second + first).sum().backward()
+    for g, values in zip(seen, kept, strict=False):
+        np.testing.assert_array_equal(g.numpy(), values)
+    np.testing.assert_array_equal(grad.numpy(), before)
+    np.testing.assert_array_equal(x.grad.numpy(), 2 * before)
+
+
+def test_a_loop_over_parts_does_not_make_zeros_for_each(monkeypatch):
+    made = []
+    host = gt.backend.NAMESPACES[np.ndarray]
+    index_put = host.index_put
+    monkeypatch.setitem(
+        vars(host), "index_put", lambda *args: (made.append(args[0]), index_put(*args))[1]
+    )
+    x = gt.tensor(np.ones((50, 4)), requires_grad=True)
+    state = gt.zeros(4, dtype="float64")
+    for row in x * 1:
+        state = gt.tanh(state + row)
+    state.sum().backward()
+    assert made == [(50, 4)]
+    assert gt.gradcheck(lambda x: sum(gt.sin(row).sum() for row in x * 1), x)
+
+
+def test_derivatives_of_derivatives_pass_through_parts():
+    x = gt.tensor(np.array([0.5, 1.5, 2.5]), requires_grad=True)
+
+    def function(x):
+        y = x**3
+        return y[0] * y[1] + y[1:].sum() * y[-1]
+
+    assert gt.gradgradcheck(function, x)
