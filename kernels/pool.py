@@ -212,7 +212,17 @@ define void @idle(i64 %index, i8* %argument) {
 
 ; In a child of a fork there are no threads, whatever the parent's were at.
 define void @reset() {
-  store [MOST x %thread] zeroinitializer, [MOST x %thread]* @threads
+entry:
+  %words = bitcast [MOST x %thread]* @threads to i64*
+  br label %clear
+clear:
+  %i = phi i64 [0, %entry], [%i1, %clear]
+  %at = getelementptr i64, i64* %words, i64 %i
+  store i64 0, i64* %at
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, WORDS
+  br i1 %more, label %clear, label %end
+end:
   store i64 1, i64* @size
   store i64 0, i64* @busy
   ret void
@@ -276,7 +286,8 @@ def start(threads: int) -> int:
         return 0
     import llvmlite.binding as llvm
 
-    text = _TEXT.replace("MOST", str(MOST)).replace("TURNS", str(_TURNS))
+    text = _TEXT.replace("MOST", str(MOST)).replace("WORDS", str(48 * MOST))
+    text = text.replace("TURNS", str(_TURNS))
     names = ("run", "idle", "reset", "product")
     found = dict(zip(names, machine_code.compiled(text, *names), strict=True))
     pointer, number = ctypes.c_void_p, ctypes.c_int64
