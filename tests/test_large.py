@@ -80,6 +80,17 @@ def test_one_array_may_be_both_operands():
         np.testing.assert_array_equal(x.grad.numpy(), 0.5)
 
 
+def test_arrays_may_share_their_memory():
+    whole = np.arange(1.0, 9.0)
+    for _ in range(4):
+        x, y = leaf(whole), leaf(whole)
+        x.array = y.array = whole
+        first, second = x[:4], y[4:]
+        ((first * second) / (first + second)).sum().backward()
+        expected = whole[4:] ** 2 / (whole[:4] + whole[4:]) ** 2
+        np.testing.assert_allclose(x.grad.numpy()[:4], expected)
+
+
 def test_arrays_with_gaps_are_computed_too():
     whole = np.arange(40.0).reshape(5, 8)
     for _ in range(3):

@@ -62,6 +62,8 @@ def _program(function: _Call, arrays: list[Array]) -> _Call | None:
         tracers = [recording.enter(a, kind="argument") for a in arrays]
         graph = recording.graph
         graph.arguments = [recording.value_of(a) for a in arrays]
+        if len(graph.buffers) < len(arrays):  # some share their memory
+            return None
         backend.set_recording(recording)
         try:
             found = function(HostTracer.namespace(), *tracers)

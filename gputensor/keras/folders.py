@@ -141,8 +141,11 @@ def _dataset(
     seed: int | None,
     batch_size: int | None,
     read: Callable[[str], Any],
+    how: tuple[str, bool],
 ) -> Any:
-    """What data sets of all kinds of files have in common."""
+    """What data sets of all kinds of files have in common; `how` is format and verbose."""
+    if how[0] not in ("tf", "grain"):
+        raise ValueError(f"{name}: format is {how[0]!r}; allowed are 'tf' and 'grain', alike here")
     modes = ("int", "binary", "categorical", None)
     if label_mode not in modes:
         raise ValueError(f"{name}: label_mode is {label_mode!r}; allowed are {modes}")
@@ -170,6 +173,9 @@ def _dataset(
             numbers = np.asarray(labels)
     if not paths:
         raise ValueError(f"{name}: {folder} has no files that end in {', '.join(endings)}")
+    if how[1]:
+        of = f" belonging to {len(classes)} classes" if classes is not None else ""
+        print(f"Found {len(paths)} files{of}.")
     if label_mode == "binary" and len(classes or ()) != 2:
         raise ValueError(f"{name}: label_mode='binary' needs two classes, there are {classes}")
     first = int(np.random.default_rng().integers(1_000_000)) if seed is None else seed
@@ -250,8 +256,10 @@ def image_dataset_from_directory(
     interpolation, crop_to_aspect_ratio, pad_to_aspect_ratio, data_format
         As of ``keras.ops.image.resize``.
     follow_links : bool
-    format, verbose
-        Say nothing.
+    format : {"tf", "grain"}
+        Alike here.
+    verbose : bool
+        Whether it is said how many files there are.
 
     Returns
     -------
@@ -277,7 +285,7 @@ def image_dataset_from_directory(
     return _dataset(
         "image_dataset_from_directory",
         *(directory, labels, label_mode, class_names, _IMAGES, follow_links),
-        *((validation_split, subset), shuffle, seed, batch_size, read),
+        *((validation_split, subset), shuffle, seed, batch_size, read, (format, verbose)),
     )
 
 
@@ -312,5 +320,5 @@ def text_dataset_from_directory(
     return _dataset(
         "text_dataset_from_directory",
         *(directory, labels, label_mode, class_names, (".txt",), follow_links),
-        *((validation_split, subset), shuffle, seed, batch_size, read),
+        *((validation_split, subset), shuffle, seed, batch_size, read, (format, verbose)),
     )

@@ -23,8 +23,8 @@ class TensorBoard(Callback):
     update_freq : "epoch", "batch" or int
         Measures are written after each epoch, and after so many batches, too.
     write_steps_per_second : bool
-    write_graph, profile_batch
-        Say nothing: ``gputensor.plot.layers`` draws models.
+    write_graph : bool
+        Says nothing: ``gputensor.plot.layers`` draws models.
 
     Examples
     --------
@@ -49,9 +49,10 @@ class TensorBoard(Callback):
         embeddings_metadata: Any = None,
     ) -> None:
         super().__init__()
-        if write_images or embeddings_freq or embeddings_metadata is not None:
+        if write_images or embeddings_freq or embeddings_metadata is not None or profile_batch:
             raise ValueError(
-                "TensorBoard: write_images and embeddings_freq are not supported; leave them away"
+                "TensorBoard: write_images, embeddings_freq and profile_batch are not supported; "
+                "leave them away"
             )
         if update_freq not in ("epoch", "batch") and not isinstance(update_freq, int):
             raise ValueError(

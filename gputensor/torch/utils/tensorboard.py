@@ -28,8 +28,10 @@ class SummaryWriter:
     comment : str
         End of that folder's name.
     filename_suffix : str
-    purge_step, max_queue, flush_secs
+    max_queue, flush_secs
         When something is written, which is at once here.
+    purge_step
+        None: nothing that is written is taken back.
 
     Examples
     --------
@@ -46,6 +48,8 @@ class SummaryWriter:
         flush_secs: int = 120,
         filename_suffix: str = "",
     ) -> None:
+        if purge_step is not None:
+            raise ValueError("SummaryWriter: purge_step is not supported; write to a new log_dir")
         if not log_dir:
             now = datetime.datetime.now().strftime("%b%d_%H-%M-%S")
             log_dir = os.path.join("runs", f"{now}_{socket.gethostname()}{comment}")
@@ -95,6 +99,8 @@ class SummaryWriter:
         max_bins: int | None = None,
     ) -> None:
         """Write how values are distributed, in 30 bins or in those that NumPy knows by `bins`."""
+        if max_bins is not None:
+            raise ValueError("add_histogram: max_bins is not supported; give bins a number")
         edges = 30 if isinstance(bins, str) and bins == "tensorflow" else bins
         self._file.histogram(tag, _array(values), global_step or 0, walltime, edges)
 
