@@ -33,6 +33,8 @@ _getframe = sys._getframe
 
 _new = object.__new__
 
+_FLOAT32 = np.dtype(np.float32)  # the usual one, which is quick to tell
+
 
 Rule: TypeAlias = Callable[..., Any]
 
@@ -267,10 +269,10 @@ class Primitive:
             array = x.array
             kind = type(array)
             try:
-                if kind is ndarray and array.size >= LARGE:
-                    out = bound.large(array)
-                else:
+                if array.size < LARGE or kind is not ndarray:
                     out = bound[kind](array)
+                else:
+                    out = bound.large(array)
             except (TypeError, MemoryError):
                 return self(x)  # which says what is wrong
             if type(out) is not kind:
@@ -311,10 +313,10 @@ class Primitive:
             if kind is not type(b):
                 backend.same_device(self.name, [a, b])
             try:
-                if kind is ndarray and (a.size >= LARGE or b.size >= LARGE):
-                    out = bound.large(a, b)
-                else:
+                if 1 < a.size < LARGE or a.size + b.size < LARGE or kind is not ndarray:
                     out = bound[kind](a, b)
+                else:
+                    out = bound.large(a, b)
             except (TypeError, ValueError, MemoryError):
                 return self(x, y)  # which says what is wrong
             if type(out) is not kind:
@@ -404,7 +406,7 @@ class Primitive:
     ) -> Node | None:
         """Node of a result; None if its gradient cannot reach a parent."""
         dtype = out.dtype
-        if dtype.kind not in "fcV":  # V is bfloat16's
+        if dtype is not _FLOAT32 and dtype.kind not in "fcV":  # V is bfloat16's
             return None
         if self.partial:
             parents = tuple(

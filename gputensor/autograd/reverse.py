@@ -220,20 +220,20 @@ class _Pass:
         if saved is None:
             raise _freed(node)
         parents = node.parents if self._targets is None else self._parents(node)
-        xp, rules = _HOST, primitive.rules
+        xp, rules, at_once = _HOST, primitive.rules, False
         if type(g) is not ndarray:
             g, some = _raw_parts(g)
             self._follow(some)
-            xp, rules = NAMESPACES[type(some)], primitive.rules_of[type(some)]
+            xp, rules, at_once = NAMESPACES[type(some)], primitive.rules_of[type(some)], True
         elif g.size >= LARGE:
-            rules = primitive.rules_of[ndarray]
+            rules, at_once = primitive.rules_of[ndarray], True
         parts = self._joint_step(xp, node, parents, g) if primitive.joint else None
         if not self._retain_graph:
             node.saved = node.out = None
             node.attrs = NO_ATTRS
         if parts is not None:
             self._add_all(xp, parents, parts)
-        elif rules is not primitive.rules and self._at_once(rules, parents, g, out, saved, attrs):
+        elif at_once and self._at_once(rules, parents, g, out, saved, attrs):
             pass
         # Calls without loops and unpacking are much the quickest, and most rules need none.
         elif attrs or len(saved) > 2:
@@ -280,7 +280,7 @@ class _Pass:
         self, rules: Any, parents: Any, g: Array, out: Any, saved: Any, attrs: Any
     ) -> bool:
         """Whether one kernel has done it all, see :mod:`gputensor.graph.eager`."""
-        if self._watched:
+        if self._watched or type(rules) is tuple:  # as they are written
             return False
         totals = rules.step(g, out, saved, attrs, parents, self.gradients, self._summed)
         if totals is not None:
