@@ -12,6 +12,7 @@ The text below is in LLVM's language, for which llvmlite comes with Numba. It is
 
 import ctypes
 import functools
+import hashlib
 import os
 import sys
 import types as types_of_python
@@ -314,7 +315,7 @@ def launcher(loop: Any) -> Callable[..., int]:
         ``launch(length, parts, args)``, which gives what `run` does; `args` is a tuple.
     """
     from llvmlite import ir
-    from numba.core import cgutils, types
+    from numba.core import callconv, cgutils, types
     from numba.extending import intrinsic
 
     @intrinsic  # type: ignore[misc, unused-ignore]
@@ -327,33 +328,49 @@ def launcher(loop: Any) -> Callable[..., int]:
             context.active_code_library.add_linking_library(found.library)
             target = context.declare_function(builder.module, found.fndesc)
             number, address = ir.IntType(64), ir.IntType(8).as_pointer()
-            # What is given is laid down on the stack; each part takes it up from there.
-            place = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, values))
+            # What is given is laid down on the stack; each part takes it up from there. One that
+            # raises an exception leaves its code and description.
+            none_raised = ir.Constant(callconv.errcode_t, 0), callconv.excinfo_ptr_t(None)
+            laid = cgutils.pack_struct(builder, [*values, *none_raised])
+            place = cgutils.alloca_once_value(builder, laid)
             kind = ir.FunctionType(ir.VoidType(), [number, address])
             part = ir.Function(builder.module, kind, builder.module.get_unique_name("part"))
             part.linkage = "internal"
             inside = ir.IRBuilder(part.append_basic_block())
             index, argument = part.args
-            held = inside.load(inside.bitcast(argument, place.type))
+            taken = inside.bitcast(argument, place.type)
+            held = inside.load(taken)
             length, parts, operands = (inside.extract_value(held, i) for i in range(3))
             after = inside.add(index, ir.Constant(number, 1))
             start = inside.sdiv(inside.mul(length, index), parts)
             stop = inside.sdiv(inside.mul(length, after), parts)
             rest = [inside.extract_value(operands, i) for i in range(len(args.types))]
-            context.call_conv.call_function(
+            status, _ = context.call_conv.call_function(
                 *(inside, target, found.signature.return_type, kinds, [start, stop, *rest]),
                 attrs=("noinline",),  # the same machine code as where the loop is not shared
             )
+            with inside.if_then(status.is_error, likely=False):
+                inside.store(status.excinfoptr, cgutils.gep_inbounds(inside, taken, 0, 4))
+                inside.store(status.code, cgutils.gep_inbounds(inside, taken, 0, 3))
             inside.ret_void()
             form = ir.FunctionType(number, [kind.as_pointer(), address, number, number])
             runs = cgutils.get_or_insert_function(builder.module, form, _SYMBOL)
             none = ir.Constant(number, 0)
-            return builder.call(runs, [part, builder.bitcast(place, address), values[1], none])
+            done = builder.call(runs, [part, builder.bitcast(place, address), values[1], none])
+            code = builder.load(cgutils.gep_inbounds(builder, place, 0, 3))
+            description = builder.load(cgutils.gep_inbounds(builder, place, 0, 4))
+            raised = context.call_conv._get_return_status(builder, code, description)
+            with builder.if_then(raised.is_error, likely=False):
+                context.call_conv.return_status_propagate(builder, raised)
+            return done
 
         return types.int64(types.int64, types.int64, args), made
 
-    # Numba's cache knows a function by its file, name and line, and would tell closures apart.
-    code, name = loop.py_func.__code__, f"{loop.py_func.__qualname__}_in_parts"
+    # Numba's cache knows a function by its file, name, line and code, and and the code is the
+    # same for all: that of the loop goes into the name.
+    code = loop.py_func.__code__
+    digest = hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:8]
+    name = f"{loop.py_func.__qualname__}_in_parts_{digest}"
     code = _launch.__code__.replace(
         co_filename=code.co_filename, co_firstlineno=code.co_firstlineno, co_name=name
     )

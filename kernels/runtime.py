@@ -148,7 +148,8 @@ def _with_inlines(f: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with stubs where it names an :class:`Inline`."""
     named = {name: f.__globals__.get(name) for name in f.__code__.co_names}
     inlines = {name: v.stub for name, v in named.items() if isinstance(v, Inline)}
-    function = types.FunctionType(f.__code__, f.__globals__ | inlines, f.__name__)
+    scope = f.__globals__ | inlines
+    function = types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
     function.__qualname__, function.__module__ = f.__qualname__, f.__module__
     return function
 
@@ -236,10 +237,11 @@ class Loop:
 
     @functools.cached_property
     def _launch(self) -> Callable[..., int]:
-        return self._made(pool.launcher(self._compiled))
+        # What a closure holds is in the code of its parts, and Numba's cache would not look there.
+        return self._made(pool.launcher(self._compiled), cache=not self._function.__closure__)
 
     @_uninterrupted()
-    def _made(self, function: Callable[..., Any]) -> Any:
+    def _made(self, function: Callable[..., Any], cache: bool = True) -> Any:
         import numba
 
         options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
@@ -251,7 +253,7 @@ class Loop:
                 notice("Compiling loops for the CPU with Numba, some seconds that are spent once")
             numba.config.CACHE_DIR = str(folder)
             try:
-                compiled = jit(cache=True)(function)
+                compiled = jit(cache=cache)(function)
             except RuntimeError:  # there is no folder that can be written to
                 compiled = jit()(function)
             finally:
@@ -281,11 +283,21 @@ class Loop:
             return
         try:
             done = self._launch(length, parts, args)
-        except Exception:  # what is wrong with the loop, a plain call says
-            vars(self)["_launch"] = lambda *_: 0
-            done = 0
+        except Exception:
+            if self._has_run(length, parts, args):  # the loop itself raised it
+                raise
+            launch = vars(self).get("_launch")
+            self(0, length, *args)  # which says what is wrong
+            if vars(self).get("_launch") is launch:  # else the next call tries it with counts
+                vars(self)["_launch"] = lambda *_: 0
+            return
         if not done:
             self(0, length, *args)
+
+    def _has_run(self, *args: Any) -> bool:
+        """Whether the function that runs parts is compiled for such arguments."""
+        overloads = getattr(vars(self).get("_launch"), "overloads", None)
+        return bool(overloads) and tuple(map(self._launch.typeof_pyval, args)) in overloads
 
 
 @functools.cache
@@ -336,6 +348,8 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
     >>> out
     array([0., 2., 4., 6.])
     """
+    if grain < 1:
+        raise ValueError(f"split: grain is {grain}; it must be 1 or more")
     parts = min(_threads(), length // grain) if length >= 2 * grain else 1
     if parts > 1 and not is_native():
         parts = max(1, min(parts, length // (_ASLEEP * grain)))

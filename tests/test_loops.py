@@ -148,6 +148,62 @@ def three(request, monkeypatch):
 
 
 @Loop
+def refuse(start, stop, x, largest):
+    for i in range(start, stop):
+        if x[i] > largest:
+            raise ValueError("too large")
+
+
+@pytest.mark.parametrize("at", [0, 50, 99])
+def test_an_exception_of_a_part_is_raised(three, at):
+    x = np.zeros(100)
+    x[at] = 5
+    for _ in range(2):
+        with pytest.raises(ValueError, match="too large"):
+            runtime.split(refuse, 100, 1, x, 3.0)
+    runtime.split(refuse, 100, 1, x, 5.0)
+
+
+def test_wrong_arguments_do_not_cost_a_loop_its_threads():
+    if not runtime.is_native():
+        pytest.skip("there is no pool on this system")
+
+    @Loop
+    def add(start, stop, x):
+        for i in range(start, stop):
+            x[i] += 1
+
+    with pytest.raises(Exception, match="nopython"):
+        add.in_parts(10, 2, None)
+    x = np.zeros(10)
+    add.in_parts(10, 2, x)
+    assert add._launch(10, 2, (x,)) == 1
+    assert (x == 2).all()
+
+
+def _scale(factor):
+    @Loop
+    def scale(start, stop, x):
+        for i in range(start, stop):
+            x[i] *= factor
+
+    return scale
+
+
+def test_closures_of_one_place_are_told_apart(three):
+    for factor in (3.0, 0.5, 3.0):
+        x = np.ones(90)
+        runtime.split(_scale(factor), 90, 1, x)
+        assert (x == factor).all()
+
+
+@pytest.mark.parametrize("grain", [0, -1])
+def test_a_grain_is_one_or_more(grain):
+    with pytest.raises(ValueError, match="grain is"):
+        runtime.split(refuse, 10, grain, np.zeros(10), 1.0)
+
+
+@Loop
 def counted(start, stop, seen, lengths):
     for i in range(start, stop):
         seen[i] += 1
