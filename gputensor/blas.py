@@ -56,7 +56,8 @@ _GEMM_DEFAULT = -1
 # these anyway, and beyond those two save more than they cost.
 _SHARED, _WORTH_SHARING = 1 << 18, 1 << 23
 
-_has_ours = False  # whether OpenBLAS uses threads of gputensor.kernels.pool
+# What tells OpenBLAS to take threads of gputensor.kernels.pool, and their function's address.
+_give: Any = None
 
 
 @functools.cache
@@ -68,22 +69,25 @@ def _openblas() -> Any:
 
 
 def give_threads(address: int) -> None:
-    """Have NumPy's OpenBLAS use threads of ours, instead of its own.
+    """Have :func:`host_matmul` use threads of ours, instead of those of NumPy's OpenBLAS.
+
+    It says so for each product, as others, and LU decompositions, go better with its own.
 
     Parameters
     ----------
     address : int
         Of a function as its ``openblas_set_threads_callback_function`` takes it.
     """
-    global _has_ours
+    global _give
     library = _openblas()
     if library is None or library.get_num_threads() < 2:
         return
     for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64", "_64_")):
         name = f"{prefix}openblas_set_threads_callback_function{suffix}"
         if hasattr(library.dynlib, name):
-            getattr(library.dynlib, name)(ctypes.c_void_p(address))
-            _has_ours = True
+            place = ctypes.cast(getattr(library.dynlib, name), ctypes.c_void_p).value
+            # A function of Python's kind keeps the interpreter's lock, which is quicker.
+            _give = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(place or 0), ctypes.c_void_p(address)
             return
 
 
@@ -112,7 +116,14 @@ def host_matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if a.dtype.kind == "V" == b.dtype.kind and out is None:  # bfloat16, which NumPy makes float32
         return np.matmul(a, b).astype(a.dtype)
     work = a.size * b.shape[-1] if b.ndim > 1 else 0
-    if _SHARED < work < _WORTH_SHARING and not _has_ours:
+    if work > _SHARED and _give is not None:
+        give, ours = _give
+        give(ours)
+        try:
+            return np.matmul(a, b, out=out)
+        finally:
+            give(None)
+    if _SHARED < work < _WORTH_SHARING:
         library = _openblas()
         threads = library.get_num_threads() if library else 1
         if threads > 1:

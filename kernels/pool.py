@@ -4,8 +4,8 @@ Python's threads need the interpreter's lock before they begin, and those that s
 microseconds to wake up: as long as a part of most loops takes. These need no lock, and look for
 work for about a millisecond before they sleep, as those of a library for matrix products do. Two
 sets of threads that look for work would take the cores from each other, so NumPy's OpenBLAS is told
-to use these, too, by the function that it has for that (``openblas_set_threads_callback_function``
-of its ``cblas.h``).
+to use these for our products, by the function that it has for that
+(``openblas_set_threads_callback_function`` of its ``cblas.h``).
 
 The text below is in LLVM's language, for which llvmlite comes with Numba. It is used on Linux.
 """

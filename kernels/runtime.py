@@ -309,7 +309,7 @@ def _threads() -> int:
 def is_native() -> bool:
     """Whether parts of loops run on threads of :mod:`gputensor.kernels.pool`.
 
-    Then NumPy's products do, too.
+    Then matrix products do, too.
     """
     address = pool.start(_threads())
     if address:

@@ -104,6 +104,7 @@ def test_a_tensor_in_a_notebook_is_its_text_and_its_range():
     assert "shape (2, 3)" in torch.zeros(2, 3)._repr_html_()
 
 
+@pytest.mark.cpu
 def test_an_empty_tensor_says_its_shape():
     assert repr(gt.zeros((0, 3))) == "tensor([], shape=(0, 3), dtype=float32)"
     assert repr(gt.zeros(0)) == "tensor([], dtype=float32)"

@@ -357,7 +357,9 @@ def test_batch_normalization_of_all_processes_takes_the_place_of_that_of_one():
     x, plain = torch.randn(4, 3, 2, 2), nn.BatchNorm2d(3)
     np.testing.assert_array_equal(alone(x).numpy(force=True), plain(x).numpy(force=True))
     for name, t in plain.state_dict().items():
-        np.testing.assert_array_equal(alone.state_dict()[name].numpy(), t.numpy())
+        np.testing.assert_array_equal(
+            alone.state_dict()[name].numpy(force=True), t.numpy(force=True)
+        )
     with pytest.raises(ValueError, match=r"x has shape \(3,\); it must have two axes"):
         alone(torch.ones(3))
     with pytest.raises(ValueError, match="process_group is 5; means are over all processes"):
