@@ -333,7 +333,7 @@ def split(loop: Loop, length: int, grain: int, *args: Any) -> None:
     """Run ``loop(start, stop, *args)`` over ``range(length)``, in parts of `grain` or more.
 
     The parts go to threads that are also those of NumPy's products, see
-    :mod:`gputensor.kernels.pool`; where these cannot be had, to Python's, which sleep when idle:
+    ``gputensor.kernels.pool``; where these cannot be had, to Python's, which sleep when idle:
     threads that spin would take the cores from the products in between.
 
     Examples
