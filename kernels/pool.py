@@ -269,7 +269,6 @@ bad:  ; its parts wait for each other: they cannot be computed one after the oth
 _TURNS = 3000  # how often a thread looks for work before it sleeps
 _SYMBOL = "gputensor_pool_run"
 
-_addresses: dict[str, int] = {}
 run: Any = None  # ``run(function, argument, parts, insist)``, addresses; set by `start`
 
 
@@ -366,7 +365,7 @@ def launcher(loop: Any) -> Callable[..., int]:
 
         return types.int64(types.int64, types.int64, args), made
 
-    # Numba's cache knows a function by its file, name, line and code, and and the code is the
+    # Numba's cache knows a function by its file, name, line and code, and the code is the
     # same for all: that of the loop goes into the name.
     code = loop.py_func.__code__
     digest = hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:8]

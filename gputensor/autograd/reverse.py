@@ -224,9 +224,11 @@ class _Pass:
         if type(g) is not ndarray:
             g, some = _raw_parts(g)
             self._follow(some)
-            xp, rules, at_once = NAMESPACES[type(some)], primitive.rules_of[type(some)], True
+            xp, rules = NAMESPACES[type(some)], primitive.rules_of[type(some)]
+            at_once = rules is not primitive.rules
         elif g.size >= LARGE:
-            rules, at_once = primitive.rules_of[ndarray], True
+            rules = primitive.rules_of[ndarray]
+            at_once = rules is not primitive.rules
         parts = self._joint_step(xp, node, parents, g) if primitive.joint else None
         if not self._retain_graph:
             node.saved = node.out = None
@@ -280,7 +282,7 @@ class _Pass:
         self, rules: Any, parents: Any, g: Array, out: Any, saved: Any, attrs: Any
     ) -> bool:
         """Whether one kernel has done it all, see :mod:`gputensor.graph.eager`."""
-        if self._watched or type(rules) is tuple:  # as they are written
+        if self._watched:
             return False
         totals = rules.step(g, out, saved, attrs, parents, self.gradients, self._summed)
         if totals is not None:

@@ -84,6 +84,30 @@ def _usable() -> bool:
     return loops.usable() and is_native()
 
 
+def _told(operands: tuple[Any, ...]) -> tuple[list[Any], list[int], list[Array]] | None:
+    """What tells operands from others; the place of each among their arrays; and these.
+
+    An array that is there twice is one. The place of what is none is -1. None if some have gaps, or
+    are numbers, for which alone a program would be.
+    """
+    key: list[Any] = []
+    places: list[int] = []
+    own: dict[int, Array] = {}
+    for a in operands:
+        if type(a) is not np.ndarray:
+            if isinstance(a, (int, float, complex, np.generic)):
+                return None
+            places.append(-1)
+            key.append((getattr(a, "shape", None), getattr(a, "dtype", None)))
+            continue
+        if not a.flags.c_contiguous:
+            return None
+        own.setdefault(id(a), a)
+        places.append([*own].index(id(a)))
+        key.append((places[-1], a.dtype, a.shape))
+    return key, places, [*own.values()]
+
+
 class Large:
     """A function of one or two large arrays, element by element.
 
@@ -103,18 +127,13 @@ class Large:
         self._programs = _Programs()
 
     def __call__(self, *arrays: Any) -> Any:
-        key = []
-        for a in arrays:
-            if not a.flags.c_contiguous:
-                return self._plain(*arrays)
-            key.append((a.dtype, a.shape))
-        own = list({id(a): a for a in arrays}.values())  # x * x has one
+        told = _told(arrays) if _usable() else None
         program = None
-        if _usable():
-            which = [next(i for i, o in enumerate(own) if o is a) for a in arrays]
+        if told is not None and -1 not in told[1]:
+            key, places, own = told
             program = self._programs.find(
-                (*key, *which),
-                lambda xp, *given: (self._function(xp, *(given[i] for i in which)),),
+                tuple(key),
+                lambda xp, *given: (self._function(xp, *(given[i] for i in places)),),
                 own,
             )
         if program is None:
@@ -164,31 +183,21 @@ class _Step:
         which, wanted = found
         before = [gradients.get(parent) for parent in wanted]
         operands = (g, out, *saved, *before)
-        key: list[Any] = which[:]
-        own: dict[int, Array] = {}
-        places: list[int] = []  # in `own`, of each operand; -1 where it is none
-        for a in operands:
-            if type(a) is not np.ndarray:
-                if isinstance(a, (int, float, complex, np.generic)):
-                    return None  # a program would be for that number alone
-                places.append(-1)
-                key.append((getattr(a, "shape", None), getattr(a, "dtype", None)))
-                continue
-            if not a.flags.c_contiguous:
-                return None
-            if id(a) not in own:
-                own[id(a)] = a
-            places.append([*own].index(id(a)))
-            key.append((places[-1], a.dtype, a.shape))
-        key += [(parent.dtype, parent.shape) for parent in wanted]
-        arrays = [*own.values()]
+        told = _told(operands)
+        if told is None:
+            return None
+        key, places, arrays = told
+        key += [*which, *((parent.dtype, parent.shape) for parent in wanted)]
 
         def function(xp: Any, *given: Any) -> tuple[Any, ...]:
             whole = [a if i < 0 else given[i] for a, i in zip(operands, places, strict=True)]
             full = g.shape
             options = [eager.sum_to(full, parent.shape) for parent in wanted]
             all_of_it = eager.everything(self._functions, which, options, len(saved), {})
-            return all_of_it(xp, *whole)  # type: ignore[no-any-return]
+            totals: tuple[Any, ...] = all_of_it(xp, *whole)
+            if any(t.dtype != p.dtype for t, p in zip(totals, wanted, strict=True)):
+                raise TypeError("a gradient is to be converted, which is not done here")
+            return totals
 
         program = self._programs.find(tuple(key), function, arrays)
         if program is None:
@@ -196,7 +205,5 @@ class _Step:
         try:
             totals = program(*arrays)
         except _Exceptions:
-            return None
-        if any(t.dtype != p.dtype for t, p in zip(totals, wanted, strict=True)):
             return None
         return list(zip(wanted, totals, strict=True))
