@@ -215,7 +215,7 @@ class Clock:
         self._last = progress.step
 
     def left(self, most: int) -> int:
-        """How many of the next steps there are until one is, `most` at most; 1 if that is wished."""
+        """How many of the next steps there are until then, `most` at most; 1 if it is wished."""
         if self._interrupts.wished:
             return 1
         if self._every is None:
