@@ -221,6 +221,23 @@ def test_threads_share_the_sums_of_rows(monkeypatch, shape, axis, threads):
     assert bits(found) == bits(np.sum(x * np.float32(3), axis=axis))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("shape", [(6, 3, 5, 70), (2, 70, 3, 5), (130, 2, 3, 4), (4000,), (3, 900)])
+def test_threads_share_maps_along_any_axes(monkeypatch, shape, threads):
+    monkeypatch.setattr(driver_code, "_threads", lambda: threads)
+    monkeypatch.setattr(driver_code, "_GRAIN", 1 << 8)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape[::-1]).astype("f").T
+    y, z = rng.normal(size=shape).astype("f"), rng.normal(size=shape[-1:]).astype("f")
+
+    def f(x, y, z):
+        return gt.tanh(x * y) - z, gt.where(x > y, x, z)
+
+    graph, _ = recorded(f, *map(gt.asarray, (x, y, z)))
+    for a, b in zip(Program(passes.simplified(graph)).run(x, y, z)[0], f(x, y, z), strict=True):
+        assert bits(a) == bits(b)
+
+
 def test_where_numpy_sums_in_another_way_nothing_is_halved(monkeypatch):
     monkeypatch.setattr(loops, "sums_by_halves", lambda: False)
     graph, _ = recorded(lambda x: gt.sum(x * 3), gt.zeros(100_000))

@@ -166,7 +166,7 @@ class DriverCode:
         """The loops; on several threads if that is worth it."""
         n, outer = maps.lengths[-1], maps.lengths[:-1]
         rows = outer[0] if outer else 1
-        threads = _worth(n * rows * len(maps.steps)) if len(outer) < 3 else 1
+        threads = _worth(math.prod(maps.lengths) * len(maps.steps))
         parts: list[_Part] = []
         if rows >= threads:
             for k, first, last in _split(rows, threads):
