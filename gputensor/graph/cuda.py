@@ -292,8 +292,7 @@ class Program:
             elif kernel := generated(item, after, self._hidden(items, (*item.nodes, *after))):
                 self.steps.append(_Generated(kernel))
         needed = {v.buffer.number for v in graph.needed()}
-        self._chain = branches.issues(self.steps, {}, needed)
-        self._order = branches.issues(self.steps, branches.beside(self.steps), needed)
+        self._chain, self._order = branches.orders(self.steps, needed)
         self._kept = [*_returned(graph.result), *graph.kept]
         self._arguments: list[Array] = []
         self._graphs: dict[int, _Captured] = {}
@@ -495,6 +494,8 @@ class Program:
                     for _ in range(steps):
                         results = self._issue(self._order, note)
             except BaseException as error:
+                with contextlib.suppress(RuntimeError):  # lest the second stream be left in it
+                    self._lane.follow(stream, self._lane.second)
                 _ended(stream)
                 if not isinstance(error, Exception) or isinstance(error, MemoryError):
                     raise
