@@ -13,7 +13,7 @@ import gputensor as gt
 from gputensor import blas, epilogue, keras, standin
 from gputensor.graph import branches, cuda
 from gputensor.kernels import scratch
-from gputensor.standin.streams import Race
+from gputensor.standin.streams import Race, _before
 
 __all__ = ["device"]
 
@@ -71,6 +71,7 @@ def test_a_second_product_is_what_makes_a_branch(device):
     assert orders(lambda: (x @ v, x @ w, v @ w, w @ x))[0] == [0, 2]
     # The chain waits where a result is needed.
     assert orders(lambda: gt.tanh(x @ v) * gt.exp(x @ w)) == ([0], [2])
+    assert orders(lambda: ((x @ v) @ (x @ w)) @ (x @ v)) == ([0], [2])  # and but once
     # Two that need each other stay on the chain.
     assert orders(lambda: ((x @ v) @ w, w @ x, v @ x)) == ([2, 3], [])
 
@@ -116,7 +117,7 @@ def test_without_branches_there_is_one_chain(device):
 
 
 def test_memory_that_branches_keep_is_limited(device, monkeypatch):
-    step, _, _ = training(dense(20, 16, 12, 8, 4))
+    step, _, _ = training(MODELS["dense"])
 
     def joins(most):
         monkeypatch.setattr(branches, "_MOST_KEPT", most)
@@ -127,7 +128,10 @@ def test_memory_that_branches_keep_is_limited(device, monkeypatch):
         return len(places), [order[i].beside for i in places]
 
     assert joins(1 << 20) == (1, [False])  # before the optimizer
-    assert joins(0) == (3, [True, True, False])
+    assert joins(0) == (4, [True, True, True, False])
+    two = 4 * ROWS * (16 + 4 + 16 + 16)  # what the first two products read
+    assert joins(two - 1) == (2, [True, False])  # the third waits, the fourth need not
+    assert joins(two) == (2, [True, False])
 
 
 # Same bits
@@ -416,6 +420,19 @@ def test_the_streams_of_a_step_part_and_meet_as_often_as_needed(device):
     assert count == 4
     assert len([1 for i, j in edges if j != i + 1]) <= 2 * count + 1
     assert max(len(piece.after) for piece in work) == 2
+
+
+@pytest.mark.standin
+def test_no_edge_says_what_others_say(device):
+    x, v, w = on_device(*(numbers(i, 6, 6) for i in range(3)))
+    run = gt.capture(lambda: ((x @ v) @ w, w @ x, v @ x), device="cuda")
+    for _ in range(3):
+        run()
+    work = program_of(run)._graphs[1].graph.work
+    before = _before(piece.after for piece in work)
+    assert len(work) == 4
+    for piece in work:
+        assert not any(before[i] >> j & 1 for i in piece.after for j in piece.after)
 
 
 # What a fault would do
