@@ -556,3 +556,30 @@ def test_what_cannot_be_captured_behind_a_branch_leaves_the_streams_as_they_were
     for _ in range(3):
         for a, b in zip(fine(), (x @ v, x @ w), strict=True):
             np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.standin
+def test_where_a_device_refuses_branches_the_graph_is_one_chain(device, monkeypatch, caplog):
+    step, state, _ = training(MODELS["dense"])
+    for _ in range(6):
+        step()
+    expected = state()
+    wait = device.cuda.Stream.wait_event
+
+    def refusing(stream, event):
+        if stream.is_capturing() != event.stream.is_capturing():
+            raise RuntimeError("no second stream here")
+        wait(stream, event)
+
+    monkeypatch.setattr(device.cuda.Stream, "wait_event", refusing)
+    step, state, _ = training(MODELS["dense"])
+    run = gt.capture(step, device="cuda")
+    with caplog.at_level("INFO", logger="gputensor.capture"):
+        for _ in range(6):
+            run()
+    assert run.reason is None
+    assert state() == expected
+    (said,) = caplog.messages
+    assert "not computed side by side" in said
+    assert "no second stream here" in said
+    assert not beside(run)

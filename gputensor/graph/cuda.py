@@ -27,6 +27,7 @@ from gputensor.graph.generate import Generated, generated, launch
 from gputensor.graph.interpret import arrays_in, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
 from gputensor.graph.kernel_groups import follows, fusable, joins
+from gputensor.shown import log
 
 __all__ = ["STEPS", "Program", "lane"]
 
@@ -293,6 +294,8 @@ class Program:
                 self.steps.append(_Generated(kernel))
         needed = {v.buffer.number for v in graph.needed()}
         self._chain, self._order = branches.orders(self.steps, needed)
+        if not any(issue.beside for issue in self._order):
+            self._order = self._chain
         self._kept = [*_returned(graph.result), *graph.kept]
         self._arguments: list[Array] = []
         self._graphs: dict[int, _Captured] = {}
@@ -355,7 +358,7 @@ class Program:
         steps = next((n for n in STEPS if n <= most), 1)
         if steps not in self._graphs:
             with backend.on_device_of(self.graph.device):
-                self._graphs[steps] = self._capture(steps)
+                self._graphs[steps] = self._captured(steps)
         return steps
 
     def repeat(self, steps: int) -> tuple[Array, ...]:
@@ -477,6 +480,19 @@ class Program:
                 self._capture(1, note)
             finally:
                 self._lane = first
+
+    def _captured(self, steps: int) -> _Captured:
+        """The CUDA graph of some runs; in one chain, where side by side is refused."""
+        try:
+            return self._capture(steps)
+        except CaptureError as error:
+            if self._order is self._chain:
+                raise
+            why = str(error)
+        self._order = self._chain
+        found = self._capture(steps)
+        log("gputensor.capture").info(f"products are not computed side by side: {why}")
+        return found
 
     def _capture(self, steps: int, note: _Note = lambda *_: None) -> _Captured:
         """The CUDA graph of some runs, one after the other."""
