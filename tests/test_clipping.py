@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gputensor as gt
-from gputensor import kernels, standin
+from gputensor import backend, kernels, standin
 from gputensor.keras import optimizers
 from gputensor.kernels.grad_norm import segments_of
 from gputensor.torch.nn import utils as torch_utils
@@ -355,23 +355,46 @@ def clipped_by(call, count=1):
 
 
 @FORWARD
-def test_norms_that_lie_as_the_gradients_do_are_read_from_memory(cupy):
-    """So many parameters as elements, and a norm that is computed within the same kernel."""
-    table = {n: segments_of([1] * n, cupy.zeros(n, "f")) for n in (1, 5)}
+def test_norms_that_are_computed_beside_the_gradients_are_read_from_memory(cupy):
+    """Of as many parameters as there are elements, or of what is added up in the same kernel."""
+    table = {n: gt.asarray(segments_of([1] * n, cupy.zeros(n, "f"))) for n in (1, 5)}
+    twos = {n: gt.full(n, 2.0, device="cuda") for n in (1, 5)}
 
     def each(g):
-        segments = gt.asarray(table[g.size]).array
+        segments = table[g.size].array
         norms = kernels.squared_norm.raw(g, segments=segments)
-        kernels.clip_norm.raw(g, norms, most=0.7, segments=segments)
+        kernels.clip_norm.raw(g, norms * 4, most=1.4, segments=segments)
 
     def own(g):
         wide = g.astype(np.float64)
-        kernels.clip_norm.raw(g, (wide * wide).sum(), most=0.7)
+        kernels.clip_norm.raw(g, backend.namespace(g).sum(wide * wide), most=0.7)
 
-    np.testing.assert_allclose(np.abs(clipped_by(each, 5)), [0.7, 0.7, 0, 0.7, 0.7], rtol=1e-5)
-    np.testing.assert_allclose(np.abs(clipped_by(each, 1)), 0.7, rtol=1e-5)
-    for count in (1, 5):
-        assert np.linalg.norm(clipped_by(own, count)) == pytest.approx(0.7, rel=1e-5)
+    def of_others(g):
+        wide = twos[g.size].array.astype(np.float64)
+        kernels.clip_norm.raw(g, backend.namespace(g).sum(wide * wide), most=0.5)
+
+    for count, kept in ((1, [2]), (5, [2, 1, 0, 1, 2])):
+        kept = np.array(kept)
+        for found, expected in (
+            (clipped_by(each, count), np.where(kept, 0.7 * kept / np.maximum(1, kept), 0)),
+            (clipped_by(own, count), 0.7 * kept / np.linalg.norm(kept)),
+            (clipped_by(of_others, count), kept * (0.25 / count**0.5) ** 4),
+        ):
+            np.testing.assert_allclose(np.abs(found), expected, rtol=1e-5)
+
+
+@FORWARD
+def test_an_explanation_counts_the_norms_that_a_generated_kernel_reads(cupy):
+    g = gt.ones(30, device="cuda")
+    table = gt.asarray(segments_of([10, 20], g.array))
+
+    def step():
+        norms = kernels.squared_norm.raw(g.array, segments=table.array)
+        kernels.clip_norm.raw(g.array, norms, most=0.7, segments=table.array)
+
+    _, part = gt.explain(gt.capture(step, device="cuda"))().parts
+    assert (part.name, part.kind) == ("map_clip_norm", "generated")
+    assert (part.read, part.written) == (30 * 4 + 2 * 8 + 6 * 8, 30 * 4)
 
 
 @FORWARD
