@@ -20,29 +20,28 @@ __device__ __forceinline__ int64 first_above(const int64* ends, int64 count, int
     return low;
 }
 
-// What a thread multiplies gradients of a flat buffer by. `squared` is the square of their norm or,
-// with `ends`, those of `count` parameters, which end there.
+// What a thread multiplies gradients of a flat buffer by, one after the other. `squared` is the square
+// of their norm or, with `ends`, those of `count` parameters, which end there.
 template <typename A>
 struct Clip {
     const double* squared;
     const int64* ends;
     int64 count;
     double most;
-    A factor;  // of the elements from `first` to `last`
-    int64 first, last;
+    A factor;  // of the elements before `last`, from the one on that was last asked for
+    int64 last;
 
     __device__ __forceinline__ Clip(const double* squared, const int64* ends, int64 count, double most, A factor)
-        : squared(squared), ends(ends), count(count), most(most), factor(factor), first(0),
+        : squared(squared), ends(ends), count(count), most(most), factor(factor),
           last(ends ? 0 : 0x7fffffffffffffff) {}
 
     __device__ __forceinline__ Clip(const double* squared, const int64* ends, int64 count, double most)
         : Clip(squared, ends, count, most, squared && !ends ? clip_factor<A>(*squared, most) : A(1)) {}
 
-    // Gradient x of element i, scaled down.
+    // Gradient x of element i, scaled down; i only grows.
     __device__ __forceinline__ A operator()(A x, int64 i) {
-        if (i < first || i >= last) {
+        if (i >= last) {
             int64 j = first_above(ends, count, i);
-            first = j ? ends[j - 1] : 0;
             last = ends[j];
             factor = clip_factor<A>(squared[j], most);
         }

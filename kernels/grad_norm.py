@@ -64,11 +64,12 @@ def segments_of(sizes: Sequence[int], like: Array) -> Array:
     chunks = [max(1, -(-n // _CHUNK)) for n in sizes]
     blocks = [max(1, _blocks(n * like.dtype.itemsize)) for n in sizes]
     table = np.cumsum([sizes, chunks, blocks], axis=1, dtype=np.int64)
-    return backend.to_device(table, backend.device_of(like))
+    with backend.on_device_of(like):
+        return backend.NAMESPACES[type(like)].asarray(table)  # a recording knows it by the array
 
 
 def _blocks(nbytes: int) -> int:
-    """Partial sums of a norm on CUDA: a block's threads take a pack of 16 bytes each, or several."""
+    """Partial sums of a norm on CUDA: of blocks whose threads take 16 bytes each, or more."""
     return min(-(-nbytes // (16 * _THREADS)), _MOST_BLOCKS)
 
 
@@ -198,9 +199,7 @@ def _factors(squared: Array, most: float, dtype: "np.dtype[Any]") -> Array:
     return np.where(factors >= 1, 1.0, factors).astype(dtype)
 
 
-def clip_on_cpu(
-    x: Array, squared: Array, *, most: float, segments: Array | None = None
-) -> None:
+def clip_on_cpu(x: Array, squared: Array, *, most: float, segments: Array | None = None) -> None:
     """:func:`clip_norm` on the CPU."""
     factors = _factors(squared, most, x.dtype)
     if factors.size > 1 or factors[0] != 1:

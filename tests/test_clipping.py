@@ -29,7 +29,7 @@ def parameters_of(x, sizes):
 
 @pytest.mark.cpu
 @given(
-    sizes=st.lists(st.integers(0, 40) | st.sampled_from([65535, 65536, 65537, 200_003]), min_size=1),
+    sizes=st.lists(st.integers(0, 40) | st.sampled_from([65536, 65537, 200_003]), min_size=1),
     dtype=st.sampled_from(["f4", "f8"]),
 )
 def test_a_parameters_norm_is_the_same_alone_and_among_others(sizes, dtype):
@@ -115,7 +115,9 @@ class Run:
     ):
         self.ps = [
             gt.tensor(
-                np.random.default_rng(i).normal(size=s), dtype=dtype, device=device,
+                np.random.default_rng(i).normal(size=s),
+                dtype=dtype,
+                device=device,
                 requires_grad=True,
             )
             for i, s in enumerate(SHAPES)
@@ -129,7 +131,7 @@ class Run:
         for factor in factors:
             standin.counters.reset()
             step(factor)
-        self.launched = sum(standin.counters.kernels.values())
+        assert not captured or step.reason is None
         self.names = {name.partition("<")[0] for name in standin.counters.kernels}
 
     @staticmethod
@@ -221,7 +223,8 @@ CALLS = {
 def test_captured_calls_clip_before_formulas_to_the_bits_of_eager_ones(cupy, make, call, device):
     run = both_ways(make, device, before=call)
     assert run.names.isdisjoint({"clip_norm"})
-    both_ways(lambda ps: make([{"params": ps[:3]}, {"params": ps[3:], "lr": 0.5}]), device, before=call)
+    in_groups = lambda ps: make([{"params": ps[:3]}, {"params": ps[3:], "lr": 0.5}])  # noqa: E731
+    both_ways(in_groups, device, before=call)
 
 
 @FORWARD
@@ -271,12 +274,11 @@ def test_a_norm_that_is_not_finite_stays_with_its_parameter(cupy, name, device):
     for captured in (False, True):
         found = []
         for bad in (0.0, np.nan):
+
             def spoil(optimizer, ps, bad=bad):
                 ps[4].grad = ps[4].grad + bad
 
-            run = Run(
-                keras_optimizer(name, clipnorm=0.3), device, captured, before=spoil, steps=2
-            )
+            run = Run(keras_optimizer(name, clipnorm=0.3), device, captured, before=spoil, steps=2)
             found.append([p.detach().numpy() for p in run.ps])
         assert np.isnan(found[1][4]).all()
         for i, (a, b) in enumerate(zip(*found, strict=True)):
@@ -303,11 +305,12 @@ def launches(name, count, captured, **settings):
     for _ in range(4):
         standin.counters.reset()
         run()
+    assert not captured or run.reason is None
     return sum(standin.counters.kernels.values())
 
 
-# Where there is something beside the rule the steps are counted on their own, in the kernels'
-# place: these clip values that are never so large to have that, too.
+# Adam and SGD count their steps in their kernels where there is nothing beside the rule: an average
+# of the parameters is.
 @FORWARD
 @pytest.mark.standin
 @pytest.mark.parametrize("count", [2, 30])

@@ -146,7 +146,6 @@ class _Body:
         if out.buffer.number not in inner:
             self._written[key] = out, name
 
-
     def _clip(self, node: Node) -> str:
         """Name of what scales gradients down as a node does."""
         name = f"clip{len(self.clips)}"
