@@ -60,6 +60,40 @@ def test_a_parameters_norm_on_cuda_depends_on_its_size_alone(cupy, dtype):
     assert float(kernels.squared_norm.raw(room[1:])) == float(kernels.squared_norm.raw(on_device))
 
 
+def sum_in_order(x):
+    """Of squares: blocks of 256 threads take packs of 16 bytes in turn, up to 1024 of them."""
+    blocks = min(-(-x.nbytes // 4096), 1024)
+    width, threads = 16 // x.itemsize, blocks * 256
+    squares = np.concatenate([x.astype(float) ** 2, np.zeros(-x.size % (threads * width))])
+    whole = x.size // width * width
+    rest, squares[whole : x.size] = squares[whole : x.size].copy(), 0
+    by_thread = np.zeros(threads)
+    for turn in squares.reshape(-1, threads, width):
+        for k in range(width):
+            by_thread += turn[:, k]
+    by_thread[: rest.size] += rest
+    parts = np.array([sum_of_block(part) for part in by_thread.reshape(-1, 256)])
+    parts = np.concatenate([parts, np.zeros(-blocks % 256)]).reshape(-1, 256)
+    return sum_of_block(np.add.reduce(parts, axis=0))
+
+
+def sum_of_block(values):
+    """In warps neighbours, then neighbours of those, and the warps one after the other."""
+    values = values.reshape(8, 32)
+    while values.shape[1] > 1:
+        half = values.shape[1] // 2
+        values = values[:, :half] + values[:, half:]
+    return functools.reduce(operator.add, values[:, 0])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2"])  # whose squares are exact in float64
+def test_a_norm_on_cuda_is_added_up_in_an_order_of_its_own(cupy, dtype):
+    sizes = [1, 5, 3000, 4096 // np.dtype(dtype).itemsize * 300 + 7]
+    x = RNG.standard_normal(sum(sizes)).astype(dtype)
+    found = kernels.squared_norm.raw(cupy.asarray(x), segments=segments_of(sizes, cupy.asarray(x)))
+    assert found.get().tolist() == [sum_in_order(part) for part in parameters_of(x, sizes)]
+
+
 def test_each_parameter_is_scaled_by_its_own_norm(setting, cupy):
     sizes = [3, 0, 200_000, 1, 6]
     x = RNG.standard_normal(sum(sizes)).astype("f")
