@@ -170,7 +170,7 @@ def squared_norm(xp: Any, x: Any, *, segments: Any = None) -> Any:
     ----------
     x : array of shape (n,)
     segments : int64 array of shape (3, m), optional
-        The `m` parameters that `x` has side by side, as of ``segments_of``: each gets a sum, of the
+        The `m` parameters that `x` has side by side, as of ``segments_of`` in this file: each gets a sum, of the
         bits that it has where `x` is that parameter alone.
 
     Returns
@@ -192,6 +192,7 @@ def squared_norm(xp: Any, x: Any, *, segments: Any = None) -> Any:
 
 def _factors(squared: Array, most: float, dtype: "np.dtype[Any]") -> Array:
     """What gradients of squared norms are scaled by: an array of shape (m,)."""
+    squared = np.asarray(squared)
     if squared.size == 1:
         factor = most / (math.sqrt(squared.item()) + _EPS)
         return np.array([1.0 if factor >= 1 else factor], dtype)
