@@ -170,8 +170,8 @@ def squared_norm(xp: Any, x: Any, *, segments: Any = None) -> Any:
     ----------
     x : array of shape (n,)
     segments : int64 array of shape (3, m), optional
-        The `m` parameters that `x` has side by side, as of ``segments_of`` in this file: each gets a sum, of the
-        bits that it has where `x` is that parameter alone.
+        The `m` parameters that `x` has side by side, as of ``kernels.grad_norm.segments_of``: each
+        gets a sum, of the bits that it has where `x` is that parameter alone.
 
     Returns
     -------
