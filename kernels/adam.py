@@ -8,7 +8,13 @@ import numpy as np
 
 from gputensor.backend import Array
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.grad_norm import clip_factor, clip_norm, clip_on_cpu
+from gputensor.kernels.grad_norm import (
+    clip_norm,
+    clip_on_cpu,
+    clipping_on_cpu,
+    ends_of,
+    scale,
+)
 from gputensor.kernels.runtime import (
     ALL_FLOATS,
     LOOP_FLOATS,
@@ -46,8 +52,9 @@ def _adam_loop(  # type: ignore[no-untyped-def]
     decay,
     shrink,
     small,
-    factor,
     one,
+    segments,
+    factors,
 ):
     # Slices, as Numba vectorizes only where an index cannot be negative.
     p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
@@ -60,9 +67,8 @@ def _adam_loop(  # type: ignore[no-untyped-def]
         for i in range(xs.size):
             xs[i] = xs[i] * one
         gs, ms, vs = g[first : first + _CHUNK], m[first : first + _CHUNK], v[first : first + _CHUNK]
-        if factor != one:
-            for i in range(gs.size):
-                gs[i] = gs[i] * factor
+        if factors.size:
+            scale(gs, start + first, segments, factors)
         for i in range(xs.size):
             x = xs[i]
             d = gs[i] + decay * x
@@ -96,10 +102,11 @@ def _on_cpu(
     squared: Array | None = None,
     most: float = 0.0,
     clipped: Array | None = None,
+    segments: Array | None = None,
 ) -> None:
     if skip is not None and skip[0]:
         if squared is not None:
-            clip_on_cpu(g, squared, most=most)
+            clip_on_cpu(g, squared, most=most, segments=segments)
         return
     t = int(count[0]) + 1
     number = p.dtype.type
@@ -109,12 +116,12 @@ def _on_cpu(
     shrink = 1 - lr * weight_decay if decoupled else 1.0
     small = negligible(p) if eps else 0.0
     eps = eps * root if hat else eps
-    factor = 1.0 if squared is None else clip_factor(squared, most)
     numbers = (
         *(rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink, small),
-        *(factor, 1.0),
+        1.0,
     )
-    split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers))
+    clipping = clipping_on_cpu(g, squared, most, segments)
+    split(_adam_loop, p.size, _GRAIN, p, g, m, v, *map(number, numbers), *clipping)
     if advance:
         count += 1
 
@@ -140,6 +147,7 @@ def _on_cuda(
     squared: Array | None = None,
     most: float = 0.0,
     clipped: Array | None = None,
+    segments: Array | None = None,
 ) -> None:
     small = negligible(m) if eps else 0.0
     numbers = (
@@ -155,7 +163,10 @@ def _on_cuda(
     )
     source.launch(
         f"adam_step<{c_type(p.dtype)}, {c_type(m.dtype)}>",
-        (p, g, m, v, count, ticket, skip, squared, clipped, most, p.size, *numbers),
+        (
+            *(p, g, m, v, count, ticket, skip, squared, *ends_of(segments), clipped, most),
+            *(p.size, *numbers),
+        ),
         elements=packs(m),
     )
 
@@ -190,6 +201,7 @@ def adam_step(
     squared: Array | None = None,
     most: float = 0.0,
     clipped: Array | None = None,
+    segments: Array | None = None,
 ) -> None:
     r"""One step of Adam, in place.
 
@@ -220,10 +232,10 @@ def adam_step(
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
         If not 0, nothing is done but clipping, and nothing counted.
-    squared : float64 array of shape (), optional
-        Square of the gradients' norm, by which they are scaled down first, as of
-        :func:`~gputensor.kernels.clip_norm`. Its other arguments are `most`, and `clipped` for the
-        array: `g` itself, which is written to.
+    squared : float64 array of shape () or (m,), optional
+        Square of the gradients' norm, or those of each parameter's, by which they are scaled down
+        first, as of :func:`~gputensor.kernels.clip_norm`. Its other arguments are `most`,
+        `segments`, and `clipped` for the array: `g` itself, which is written to.
 
     Examples
     --------
@@ -237,7 +249,7 @@ def adam_step(
     t = (count + 1).astype(np.float64)
     rate, root = (a.astype(m.dtype) for a in (lr / (1 - beta1**t), (1 - beta2**t) ** -0.5))
     if squared is not None:
-        clip_norm.reference(xp, g, squared, most=most)
+        clip_norm.reference(xp, g, squared, most=most, segments=segments)
     small = negligible(m) if eps else 0.0
     least = eps * root if hat else eps
     x, g = widen(xp, p), widen(xp, g)

@@ -2,6 +2,7 @@
 // axes in an order that shapes alone decide. A generated source gives bodies for single elements.
 // Indices are int where arrays are small enough, for speed, else int64.
 #pragma once
+#include "clip.cuh"
 #include "formulas.cuh"
 
 __device__ __forceinline__ int quotient(int i, int n) { return (uint32)i / (uint32)n; }

@@ -5,7 +5,7 @@ from typing import Any
 
 from gputensor.backend import Array
 from gputensor.kernels.declare import kernel
-from gputensor.kernels.grad_norm import clip_norm, clip_on_cpu
+from gputensor.kernels.grad_norm import clip_norm, clip_on_cpu, ends_of
 from gputensor.kernels.runtime import (
     ALL_FLOATS,
     LOOP_FLOATS,
@@ -61,9 +61,10 @@ def _on_cpu(
     squared: Array | None = None,
     most: float = 0.0,
     clipped: Array | None = None,
+    segments: Array | None = None,
 ) -> None:
     if squared is not None:
-        clip_on_cpu(g, squared, most=most)
+        clip_on_cpu(g, squared, most=most, segments=segments)
     if skip is not None and skip[0]:
         return
     number = p.dtype.type
@@ -96,6 +97,7 @@ def _on_cuda(
     squared: Array | None = None,
     most: float = 0.0,
     clipped: Array | None = None,
+    segments: Array | None = None,
 ) -> None:
     state = c_type(p.dtype) if p.dtype.char == "d" else "float"
     numbers = (
@@ -107,8 +109,8 @@ def _on_cuda(
     source.launch(
         f"sgd_step<{c_type(p.dtype)}, {state}>",
         (
-            *(p, g, velocity, count, ticket, skip, squared, clipped, most, p.size),
-            *(*numbers, nesterov, within),
+            *(p, g, velocity, count, ticket, skip, squared, *ends_of(segments), clipped, most),
+            *(p.size, *numbers, nesterov, within),
         ),
         elements=packs(p),
     )
@@ -140,6 +142,7 @@ def sgd_step(
     squared: Array | None = None,
     most: float = 0.0,
     clipped: Array | None = None,
+    segments: Array | None = None,
 ) -> None:
     r"""One step of gradient descent, in place.
 
@@ -166,10 +169,10 @@ def sgd_step(
         Learning rate; an array, on the device of `p`, may change without a word from the host.
     skip : uint32 array of shape (1,), optional
         If not 0, nothing is done but clipping.
-    squared : float64 array of shape (), optional
-        Square of the gradients' norm, by which they are scaled down first, as of
-        :func:`~gputensor.kernels.clip_norm`. Its other arguments are `most`, and `clipped` for the
-        array: `g` itself, which is written to.
+    squared : float64 array of shape () or (m,), optional
+        Square of the gradients' norm, or those of each parameter's, by which they are scaled down
+        first, as of :func:`~gputensor.kernels.clip_norm`. Its other arguments are `most`,
+        `segments`, and `clipped` for the array: `g` itself, which is written to.
 
     Examples
     --------
@@ -179,7 +182,7 @@ def sgd_step(
     array([0.95, 0.95], dtype=float32)
     """
     if squared is not None:
-        clip_norm.reference(xp, g, squared, most=most)
+        clip_norm.reference(xp, g, squared, most=most, segments=segments)
     x, d = widen(xp, p), widen(xp, g)
     if weight_decay:
         d = d + weight_decay * x

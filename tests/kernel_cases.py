@@ -46,6 +46,7 @@ from gputensor.kernels import (
     update_scale,
 )
 from gputensor.kernels.bias_activation import KINDS
+from gputensor.kernels.grad_norm import segments_of
 from gputensor.kernels.nvrtc import Launch
 
 HOST = backend.NAMESPACES[np.ndarray]
@@ -438,6 +439,25 @@ def _clips(g: Any) -> Iterator[dict[str, Any]]:
     for squared, skip in ((0.25, None), (16.0, None), (16.0, 0), (16.0, 1), (np.nan, 1)):
         clip = {"squared": np.asarray(squared), "most": 1.0, "clipped": g}
         yield clip if skip is None else clip | {"skip": np.full(1, skip, np.uint32)}
+    for skip in (None, 0, 1):
+        clip = {**_each(g), "most": 1.0, "clipped": g}
+        yield clip if skip is None else clip | {"skip": np.full(1, skip, np.uint32)}
+
+
+def _segments(x: Any) -> Any:
+    """Parameters of odd sizes side by side in a buffer, also none that has elements."""
+    cuts = sorted({0, *(x.size * k // 7 for k in (1, 2, 3, 5)), x.size * 5 // 7 + 1, x.size})
+    ends = [c for c in cuts if c <= x.size]
+    sizes = [0, *np.diff(ends), 0]
+    sizes[3:3] = [0]
+    return segments_of(sizes, x)
+
+
+def _each(x: Any) -> dict[str, Any]:
+    """Parameters and the squares of their norms, some of which are small or not finite."""
+    segments = _segments(x)
+    squared = np.resize([0.25, 16.0, 9.0, np.inf, 0.5, np.nan, 4.0], segments.shape[1])
+    return {"squared": squared, "segments": segments}
 
 
 @calls_of(sgd_step)
@@ -537,14 +557,21 @@ def _(draw: Draw) -> Calls:
 @calls_of(squared_norm)
 def _(draw: Draw) -> Calls:
     yield (draw.flat(),), {}
+    yield (draw.flat(),), {"segments": _segments(draw.flat())}
     if draw.columns > 5000:  # more blocks than the last one has threads
-        yield (draw.array(1, 300_001).reshape(-1),), {}
+        x = draw.array(1, 300_001).reshape(-1)
+        yield (x,), {}
+        yield (x,), {"segments": segments_of([7, 299_990, 4], x)}
+        many = np.full(1100, x.size // 1100)  # more parameters than there are blocks
+        yield (x,), {"segments": segments_of([*many, x.size - many.sum()], x)}
 
 
 @calls_of(clip_norm)
 def _(draw: Draw) -> Calls:
     for squared in (0.25, 16.0, np.inf, np.nan):
         yield (draw.flat(), np.asarray(squared)), {"most": 1.0}
+    each = _each(x := draw.flat())
+    yield (x, each["squared"]), {"most": 1.0, "segments": each["segments"]}
 
 
 @calls_of(unscale)

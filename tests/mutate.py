@@ -51,6 +51,10 @@ EQUIVALENT = [
     ),
     (".*", "`<` to `<=`", r"first \+ chunk < ", "both branches are equal there"),
     ("clip.cuh", "`>=`", r"factor >= 1", "times 1"),
+    ("clip.cuh", "`1` to `2`", r"return factor == 1", "times 1"),
+    ("clip.cuh", "`1` to `2`", r": A\(1\)\) \{\}", "no element is multiplied by that"),
+    ("clip.cuh", "dropped", r"last = ends", "looked up for each element: a matter of speed"),
+    ("clip.cuh", "`false`|`1` to `2`", r"changed = ", "what is there is stored again"),
     ("grad_norm.cu", "dropped|`1`", r"factor == 1", "times 1"),
     ("(adam|sgd).cu", "dropped", r"if \(skips && !squared\)", "nothing is done later either"),
     ("sgd.cu", "dropped", r"within = within && velocity", "two formulas for the same"),
@@ -455,6 +459,7 @@ def _check(case: Any, place: Callable[[], Any], few: bool) -> Callable[[Any], No
 
 def _tests() -> dict[str, list[Callable[[Any], None]]]:
     """Tests of the suite on what the table cannot hold."""
+    import test_clipping
     import test_embedding
     import test_kernel_cases
     import test_moments
@@ -483,7 +488,13 @@ def _tests() -> dict[str, list[Callable[[Any], None]]]:
         for dtype in ("float16", "bfloat16"):
             test_kernel_cases.test_16_bits_are_rounded_to_even(cupy, dtype)
 
+    def order(cupy: Any) -> None:
+        for dtype in ("f4", "f2"):
+            test_clipping.test_a_norm_on_cuda_is_added_up_in_an_order_of_its_own(cupy, dtype)
+        test_clipping.test_a_parameters_norm_on_cuda_depends_on_its_size_alone(cupy, "f4")
+
     return {
+        "grad_norm.cu": [order],
         "gather_scale.cu": [sixteen_bits, test_kernel_cases.test_quotients_beyond_32_bits],
         "bias_activation.cu": [test_kernel_cases.test_relu_of_minus_zero_is_zero],
         "moments.cu": [far_apart, far_from_zero],

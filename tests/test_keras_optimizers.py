@@ -45,6 +45,7 @@ COMMON = [
 ]
 CASES = [(name, s) for name, several in SETTINGS.items() for s in several]
 CASES += [(name, s) for name in ("SGD", "Adam", "RMSprop") for s in COMMON]
+CASES += [(name, s) for name in ("Adagrad", "Adamax", "Lion", "Nadam") for s in COMMON[:3]]
 SCHEDULES = {
     "ExponentialDecay": [(0.1, 3, 0.5), (0.1, 3, 0.5, True)],
     "InverseTimeDecay": [(0.1, 3, 0.5), (0.1, 3, 0.5, True)],

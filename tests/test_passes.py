@@ -499,7 +499,7 @@ class Stepped(Made):
 
     def kernel(self, kernel, *args, writes, **kwargs):
         op = functools.partial(kernel.run)
-        op.name = kernel.name
+        op.name, op.kernel = kernel.name, kernel
         out = self.add(op, *args, into=writes, kind="kernel", **kwargs)
         node = self.graph.nodes[-1]
         node.writes, node.result = 1, None

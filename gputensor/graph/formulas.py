@@ -13,10 +13,20 @@ import numpy as np
 
 from gputensor import backend
 from gputensor.graph.ir import Node, Value
+from gputensor.kernels import clip_norm
 from gputensor.kernels.runtime import is_narrow
 from gputensor.kernels.source import c_type
 
-__all__ = ["INEXACT", "Formula", "compute_type", "converted", "formula_of", "number", "rounded"]
+__all__ = [
+    "INEXACT",
+    "Formula",
+    "compute_type",
+    "converted",
+    "formula_of",
+    "is_clipping",
+    "number",
+    "rounded",
+]
 
 # By NumPy's name the expression of operands x, y, z for floating point numbers, for integers and
 # for bools; an operation that has none is left to CuPy. T is the type that is computed with, @ the
@@ -229,8 +239,25 @@ def _clip(x: Any, low: Any = None, high: Any = None) -> tuple[str, tuple[Any, ..
     return FORMULAS["clip"][0], (x, low, high)
 
 
+def is_clipping(node: Node) -> bool:
+    """Whether a node scales a row of gradients down, to norms that lie elsewhere."""
+    if not node.is_kernel(clip_norm):
+        return False
+    g, *tables = node.inputs
+    squared = node.args[1]
+    return (
+        len(g.shape) == 1
+        and isinstance(squared, Value)
+        and squared.dtype == np.float64
+        and all(v.dense() and v.shape != g.shape for v in tables)
+    )
+
+
 def formula_of(node: Node) -> Formula | None:
     """What a node computes of each element; None if it is nothing that the table has."""
+    if is_clipping(node):  # by what clip.cuh has, which looks norms up by an element's place
+        own = node.outputs[0].dtype
+        return Formula("clip(x, i0 + j)", node.args[:1], (own,), own)
     if node.kind not in ("map", "call") or len(node.outputs) != 1:
         return None
     name, out, operands = name_of(node), node.outputs[0].dtype, node.args

@@ -116,6 +116,7 @@ def _maps(w: Writer) -> Generated:
         [
             '#include "generated.cuh"',
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
+            *w.clips("    "),
             f"    for_elements<{width}>(({w.index})size, {aligned},",
             f"                    [&](auto width, {w.index} i) {{",
             "        constexpr int N = decltype(width)::value;",
@@ -175,6 +176,7 @@ def _reduction(w: Writer) -> Generated:
             "};",
             f'extern "C" __global__ void __launch_bounds__({_THREADS}) {name}({declared}) {{',
             f"    constexpr int N = {width};",
+            *w.clips("    "),
             *([f"    const bool packs = {w.alignment(width)};"] if width > 1 else []),
             f"    reduce<N, {_IN_A_ROW}, {way}>(kept, length, part, parts, tickets,",
             f"                    [&]({w.index} k, {w.index} r, Sums* sums) {{",
@@ -257,8 +259,8 @@ def _made(
         elements,
         parts,
         w.nodes,
-        (*w.body.read, *w.after.read),
-        tuple(v for v in given if type(v) is Value)[len(w.loads) :],
+        (*w.body.read, *w.after.read, *w.tables),
+        tuple(v for v in given if type(v) is Value)[len(w.tables) + len(w.loads) :],
     )
 
 

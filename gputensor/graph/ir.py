@@ -197,6 +197,10 @@ class Node:
         name: str = getattr(op, "name", None) or getattr(op, "func", op).__name__
         return name
 
+    def is_kernel(self, *kernels: Any) -> bool:
+        """Whether it is one of these kernels."""
+        return any(getattr(self.op, "kernel", None) is kernel for kernel in kernels)
+
     @property
     def inputs(self) -> list[Value]:
         """Values that it reads."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor.graph.formulas import compute_type, formula_of
+from gputensor.graph.formulas import compute_type, formula_of, is_clipping
 from gputensor.graph.fuse import Group, order_of, steps_along
 from gputensor.graph.ir import Node, Value
 from gputensor.kernels.runtime import is_narrow
@@ -159,6 +159,8 @@ def follows(group: Group, after: Sequence[Node], later: Group) -> bool:
     """
     sums = reductions_of(group)
     if not sums or _long(sums[0].out.shape) != _long(later.shape) or reductions_of(later):
+        return False
+    if any(map(is_clipping, later.nodes)):  # the norms that it reads are in memory
         return False
     if any(n.outputs[0].shape != later.shape for n in after):
         return False

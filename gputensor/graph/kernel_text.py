@@ -7,15 +7,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gputensor.graph.formulas import compute_type, converted, formula_of, name_of, number
+from gputensor.graph.formulas import (
+    compute_type,
+    converted,
+    formula_of,
+    is_clipping,
+    name_of,
+    number,
+)
 from gputensor.graph.fuse import Group, order_of, space
 from gputensor.graph.ir import Node, Value
 from gputensor.graph.kernel_groups import Reduction, place_of, reduction_of
+from gputensor.kernels.grad_norm import ends_of
 from gputensor.kernels.source import c_type
 
 __all__ = ["Writer"]
 
 _SMALL = 1 << 29  # elements that are counted in 32 bits
+_CLIP = "squared", "ends", "count", "most"  # what makes a Clip of clip.cuh
 _MANY, _VERY_MANY = 30, 90  # operations from which a thread takes fewer elements: for registers
 
 
@@ -75,6 +84,8 @@ class _Body:
     read : list of Value
     written : list of (Value, str)
         Values, and the variables that have them.
+    clips : list of (str, Node)
+        Nodes that scale gradients down, and the names of what does it, see ``clip.cuh``.
     """
 
     def __init__(
@@ -91,6 +102,7 @@ class _Body:
         self._read: dict[Any, Value] = {}
         self._written: dict[Any, tuple[Value, str]] = {}
         self.lines: list[str] = []
+        self.clips: list[tuple[str, Node]] = []
 
     @property
     def read(self) -> list[Value]:
@@ -119,6 +131,8 @@ class _Body:
         """Add what a node computes; what lies in buffers that are `inner` is not written."""
         formula = formula_of(node)
         assert formula is not None
+        if is_clipping(node):
+            formula = formula._replace(code=formula.code.replace("clip", self._clip(node)))
         texts = [
             self.operand(operand, dtype)
             for operand, dtype in zip(formula.operands, formula.dtypes, strict=True)
@@ -131,6 +145,12 @@ class _Body:
         self._variables[key] = name, out.dtype
         if out.buffer.number not in inner:
             self._written[key] = out, name
+
+    def _clip(self, node: Node) -> str:
+        """Name of what scales gradients down as a node does."""
+        name = f"clip{len(self.clips)}"
+        self.clips.append((name, node))
+        return name
 
 
 class Writer:
@@ -306,10 +326,27 @@ class Writer:
                 text += value
         return lines[::-1]
 
+    @property
+    def tables(self) -> list[Value]:
+        """Values that are not read element by element: norms, and the ends of parameters."""
+        return [value for _, node in self.body.clips for value in node.inputs[1:]]
+
+    def clips(self, indent: str) -> list[str]:
+        """Statements that make what scales gradients down."""
+        return [
+            f"{indent}Clip<{compute_type(node.outputs[0].dtype)}> {name}"
+            f"({', '.join(f'{name}_{part}' for part in _CLIP)});"
+            for name, node in self.body.clips
+        ]
+
     def parameters(self, *first: tuple[str, Any]) -> tuple[str, list[Any]]:
         """Declarations of the parameters, and their arguments."""
         declared = [text for text, _ in first]
         given = [value for _, value in first]
+        for name, node in self.body.clips:
+            kinds = zip(("const double*", "const int64*", "int64", "double"), _CLIP, strict=True)
+            declared += [f"{kind} {name}_{part}" for kind, part in kinds]
+            given += [node.args[1], *ends_of(node.kwargs.get("segments")), node.kwargs["most"]]
         totals = [o for o, kept in zip(self.totals, self.kept_totals, strict=True) if kept]
         for o in (*self.loads, *self.stores, *totals, *self.late_loads, *self.late_stores):
             const = "const " if o.name[0] in "ad" else ""

@@ -14,6 +14,7 @@ from gputensor import backend
 from gputensor.graph.fuse import steps_along
 from gputensor.graph.interpret import function_of
 from gputensor.graph.ir import Graph, Node, Value, map_values
+from gputensor.kernels import adam_step, clip_norm, sgd_step
 from gputensor.tree import leaves
 
 __all__ = ["PASSES", "simplified"]
@@ -225,7 +226,7 @@ def clips(graph: Graph) -> None:
     """
     left: list[Node] = []
     for i, node in enumerate(graph.nodes):
-        step = _step_after(i, graph.nodes) if _is_kernel(node, "clip_norm") else None
+        step = _step_after(i, graph.nodes) if node.is_kernel(clip_norm) else None
         if step is None:
             left.append(node)
             continue
@@ -238,10 +239,6 @@ def clips(graph: Graph) -> None:
     _renumber(graph)
 
 
-def _is_kernel(node: Node, *names: str) -> bool:
-    return node.kind == "kernel" and node.name in names
-
-
 def _step_after(i: int, nodes: list[Node]) -> Node | None:
     """The step that takes the gradients of the clipping at place `i`, if nothing else does before.
 
@@ -252,7 +249,7 @@ def _step_after(i: int, nodes: list[Node]) -> Node | None:
         if any(v.overlaps(squared) for v in node.outputs):
             return None
         if any(v.overlaps(g) for v in (*node.inputs, *node.outputs)):
-            takes = _is_kernel(node, "adam_step", "sgd_step") and node.args[1].same_place(g)
+            takes = node.is_kernel(adam_step, sgd_step) and node.args[1].same_place(g)
             return node if takes and node.kwargs.get("squared") is None else None
     return None
 

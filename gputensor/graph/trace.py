@@ -289,7 +289,7 @@ class Recording:
         )
         raises = kernel.raises and self.graph.device.kind == "cpu"
         function: Any = functools.partial(kernel.bound(*map(concrete, arrays)))
-        function.name = kernel.name
+        function.name, function.kernel = kernel.name, kernel
         return self.record("kernel", function, function, arrays, attrs, writes, raises)
 
     def write(self, op: str, function: Callable[..., Any], args: Any, target: "Tracer") -> "Tracer":

@@ -213,10 +213,9 @@ class KerasForm(Optimizer):
         """Clip by the norm of each gradient, or by value."""
         group, grads = part.group, part.block.grads.array
         if group.clipnorm is not None:
-            for member in part.members:
-                if start <= member.start < stop:
-                    g = grads[member.start : member.stop]
-                    clip_norm.raw(g, squared_norm.raw(g), most=group.clipnorm)
+            g, segments = grads[start:stop], part.segments_in(start, stop)
+            norms = squared_norm.raw(g, segments=segments)
+            clip_norm.raw(g, norms, most=group.clipnorm, segments=segments)
         elif group.clipvalue is not None and group.global_clipnorm is None:
             g = grads[start:stop]
             g[...] = backend.namespace(g).clip(g, -group.clipvalue, group.clipvalue)

@@ -9,6 +9,7 @@ from gputensor import backend
 from gputensor.autograd import Leaf, Tensor, leaf_of, wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import DistributedError
+from gputensor.kernels.grad_norm import segments_of
 from gputensor.optim.blocks import Block, array_of
 from gputensor.optim.groups import Group
 
@@ -57,6 +58,8 @@ class Part:
         Flat arrays beside the values.
     scalars : dict of str to Tensor
         Single numbers, of shape (1,).
+    segments : dict of (int, int) to array
+        What :meth:`segments_in` has given: arrays that nothing changes, which a recording may make.
     """
 
     __slots__ = (
@@ -69,6 +72,7 @@ class Part:
         "members",
         "rate",
         "scalars",
+        "segments",
         "size",
         "states",
     )
@@ -88,6 +92,14 @@ class Part:
         self.first = members[0].start
         self.size = members[-1].stop - self.first
         self.low, self.high = self.first, self.first + self.size
+        self.segments: dict[tuple[int, int], Array] = {}
+
+    def segments_in(self, start: int, stop: int) -> Array:
+        """What kernels are told of the parameters of a stretch, see ``kernels.grad_norm``."""
+        if (start, stop) not in self.segments:
+            sizes = [m.stop - m.start for m in self.members if start <= m.start < stop]
+            self.segments[start, stop] = segments_of(sizes, array_of(self.block.grads))
+        return self.segments[start, stop]
 
     def runs(self) -> list[tuple[int, int]] | None:
         """Longest stretches of the block that are to be moved: not frozen, with gradients.
