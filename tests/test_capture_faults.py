@@ -1059,3 +1059,44 @@ def test_metrics_that_count_are_part_of_a_captured_step(metric):
     model = keras.Sequential([keras.layers.Dense(1, activation="sigmoid", input_shape=(3,))])
     model.compile("sgd", "binary_crossentropy", metrics=[getattr(keras.metrics, metric)()])
     model.fit(x, (x[:, :1] > 0).astype(np.float32), epochs=2, verbose=0, capture=True)
+
+
+def test_what_numpy_calls_about_an_exception_may_call_the_function():
+    @gt.capture
+    def f(x):
+        return gt.cumulative_sum(gt.log(x)) * x
+
+    good, bad = gt.asarray(abs(draw(5)) + 1), gt.asarray(-abs(draw(5)))
+    with np.errstate(all="ignore"):
+        right = [bits(f(x)) for x in (bad, good, bad, good)][2:]
+        f(gt.ones(5))
+    found = []
+    with np.errstate(invalid="call", call=lambda *_: found.append(bits(f(good)))):
+        assert bits(f(bad)) == right[0]
+    assert found == [right[1]]
+    assert "within a replay" in f.reason
+    f(good)
+    assert f.graphs == 1
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_memory_that_became_read_only_is_not_written_to(outside):
+    memory = draw(4)
+    x = gt.asarray(memory, copy=False)
+
+    @gt.capture
+    def f(t):
+        (x if outside else t).__imul__(2)
+        return t + 1
+
+    for _ in range(3):
+        f(gt.ones(4))
+    memory.flags.writeable = False
+    before = memory.copy()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="read-only"):
+            f(x * 1 if outside else x)
+    np.testing.assert_array_equal(memory, before)
+    memory.flags.writeable = True
+    f(gt.ones(4) if outside else x)
+    np.testing.assert_array_equal(memory, 2 * before)

@@ -46,6 +46,8 @@ class Replay:
         if writes:
             self._memory = {id(b.owner) for b in outside}
         self._stops = writes and not self._on_cuda  # by NumPy's exceptions, with a part done
+        self._targets = [b.array for b in outside if b.version]
+        self._into = [i for i, v in enumerate(found.graph.arguments) if v.buffer.version]
         self._leaves = [leaf for leaf, _ in found.gradients]
         self._written: list[Array] = []
         self._changed: list[int] = []  # arguments that it writes to
@@ -79,8 +81,12 @@ class Replay:
         """Why a call with such arguments is to be run as it is; nothing if it is not."""
         if self._memory and any(id(owner(a)) in self._memory for a in arrays):
             return "an argument shares the memory of a tensor from outside"
-        if self._stops and "raise" in np.geterr().values():
-            return "NumPy is told to raise errors, perhaps after memory was written to"
+        if self._stops:
+            if "raise" in np.geterr().values():
+                return "NumPy is told to raise errors, perhaps after memory was written to"
+            targets = self._targets + [arrays[i] for i in self._into if i < len(arrays)]
+            if not all(a.flags.writeable for a in targets):
+                return "memory that it writes to is read-only"
         return ""
 
     def fits(self, tensors: list[Tensor]) -> bool:
@@ -278,6 +284,8 @@ class Captured:
             return self._plain(str(error), args, kwargs)
         if numbers_kept():
             return self._plain("its random numbers are kept by checkpoint", args, kwargs)
+        if _here.replaying:  # programs have memory of their own, which is in use
+            return self._plain("it is called within a replay, by a signal's handler", args, kwargs)
         replays = local.replays.get(key, ())
         arrays = [t.array for t in tensors]
         others: list[Replay] = []
@@ -290,12 +298,15 @@ class Captured:
                     others.append(replay)
                     continue
                 try:
+                    _here.replaying = True
                     return replay(arrays)
                 except Failed:
                     break
                 except CaptureError as error:
                     self._give_up(str(error), key)
-                    return detached(self._function(*args, **kwargs))
+                    break
+                finally:
+                    _here.replaying = False
         else:
             if local.may_try(key):
                 return self._record(args, kwargs, tensors, key, others)
@@ -336,13 +347,16 @@ class Captured:
             How often: `most` times at most.
         """
         replay = None
-        if backend.recording() is None and not numbers_kept():
+        if backend.recording() is None and not numbers_kept() and not _here.replaying:
             replay = self.replay_for()
         if replay is not None and replay.repeats:
             try:
+                _here.replaying = True
                 return replay.repeat(most)
             except CaptureError as error:
                 self._give_up(str(error), (_signature((), {}, []), _settings()))
+            finally:
+                _here.replaying = False
         self()
         return 1
 
@@ -397,6 +411,13 @@ class Captured:
                 "arguments to one"
             )
         return devices.pop() if devices else backend.default_device()
+
+
+class _Here(threading.local):
+    replaying = False  # whether this thread is in a replay
+
+
+_here = _Here()
 
 
 class _Recordings(threading.local):
