@@ -8,6 +8,7 @@ import contextlib
 import copy
 import functools
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ import pytest
 import gputensor as gt
 from gputensor import backend, keras
 from gputensor.errors import LabelError, LinAlgError
+from gputensor.graph import record
 
 pytestmark = pytest.mark.cpu
 
@@ -415,6 +417,38 @@ def test_an_interrupt_leaves_recordings_possible():
     assert type(gt.Tensor.__dict__["array"]).__name__ != "_Door"
     for _ in range(3):
         assert f(gt.zeros((2,))).item() == 0.0
+
+
+def test_no_interrupt_of_a_recording_is_lost(monkeypatch):
+    look = record._Recorder._look
+    calls = 0  # of Python until it comes
+
+    def interrupted(self, frame, event, argument):
+        nonlocal calls
+        calls -= event == "call"
+        if calls == 0:
+            raise Interrupt
+        look(self, frame, event, argument)
+
+    w = gt.tensor(draw(3, 3), requires_grad=True)
+
+    def f(x):
+        w.grad = None
+        gt.sum(gt.exp(x[1:] @ w)).backward()
+        return w.grad * 1
+
+    monkeypatch.setattr(record._Recorder, "_look", interrupted)
+    lost = []
+    for n in itertools.count(1):
+        calls = n
+        try:
+            gt.capture(f)(gt.ones((3, 3)))
+        except Interrupt:
+            continue
+        if calls > 0:  # it ended before
+            break
+        lost.append(n)
+    assert not lost
 
 
 def test_threads_draw_each_number_once_while_they_record():
