@@ -10,6 +10,7 @@ import functools
 import gc
 import itertools
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -1134,3 +1135,19 @@ def test_memory_that_became_read_only_is_not_written_to(outside):
     memory.flags.writeable = True
     f(gt.ones(4) if outside else x)
     np.testing.assert_array_equal(memory, 2 * before)
+
+
+@gt.capture
+def doubled(x):
+    return x * 2
+
+
+def test_copies_and_pickles_are_those_of_functions():
+    model = gt.nn.Dense(2, 3)
+    model.step = gt.capture(lambda x: model(x))
+    model.step(gt.ones((1, 2)))
+    assert copy.deepcopy(model).step is model.step
+    assert copy.copy(doubled) is doubled
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(model.step)

@@ -261,6 +261,10 @@ class Captured:
     def __repr__(self) -> str:
         return f"<captured {getattr(self._function, '__name__', 'function')}>"
 
+    def __reduce__(self) -> str:
+        """As functions do: its name goes into files, and copies are itself."""
+        return getattr(self, "__qualname__", repr(self))
+
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         """A method: the function is recorded for each object of its own."""
         return self if owner is None else functools.partial(self, owner)
