@@ -94,6 +94,11 @@ class _Recorder(Recording):
         super().end(reason)
         if not ended:
             self.release()
+            # Who looks at references finds those that there are without a recording.
+            self.outside.clear()
+            self.guards = Guards()
+            for buffer in self.graph.buffers:
+                buffer.owner = buffer.array = None
 
     # Doors
 

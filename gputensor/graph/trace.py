@@ -272,6 +272,11 @@ class Recording:
         raises = getattr(function, "raises", False)
         return self.record("call", function, function, args, kwargs, raises=raises)
 
+    def follow(self, array: Any) -> None:
+        """The tape follows a change of an array in place: its memory must be the function's own."""
+        if isinstance(array, Tracer) and array.buffer.kind != "temporary":
+            self.end("a tensor from outside is changed on the tape")
+
     def read(self, array: Any) -> Any:
         """An array whose values are read, which ends the recording."""
         if isinstance(array, Tracer):
