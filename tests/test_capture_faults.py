@@ -1151,3 +1151,112 @@ def test_copies_and_pickles_are_those_of_functions():
     assert pickle.loads(pickle.dumps(doubled)) is doubled
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(model.step)
+
+
+def set_all(z, x):
+    z = gt.zeros_like(x)
+    z[...] = x
+    z *= 2
+    return z
+
+
+def set_one(z, x):
+    z[0] = 3
+    z *= x
+    return z
+
+
+def add_to_a_view(z, x):
+    z[..., ::2] += 1
+    w = z[1:]
+    z *= 2
+    w += 1
+    return z
+
+
+def shift(z, x):
+    z[1:] = z[:-1]
+    return z
+
+
+def of_several(z, x):
+    y = gt.stack([z, x]).T
+    y[0] *= 3
+    v = y[:, 1:]
+    v[...] = 0
+    z += x
+    return y.sum(axis=1) * z
+
+
+@pytest.mark.parametrize("change", [set_all, set_one, add_to_a_view, shift, of_several])
+def test_changes_in_place_on_the_tape_are_captured(change):
+    def f(x):
+        x = x * 1
+        x.requires_grad = True
+        out = change(x * 3, x)
+        gt.sum(out * out).backward()
+        return out.detach(), x.grad
+
+    run = gt.capture(f)
+    for seed in range(4):
+        x = gt.asarray(draw(4, seed=seed))
+        assert bits(run(x)) == bits(f(x))
+    assert (run.graphs, run.reason) == (1, None)
+
+
+def test_what_the_tape_cannot_follow_is_refused_in_a_captured_function_too():
+    def f(x):
+        x = x * 1
+        x.requires_grad = True
+        y = x * 3
+        z = y.detach()
+        y += 1
+        return z
+
+    for g in (f, gt.capture(f)):
+        for _ in range(3):
+            with pytest.raises(gt.errors.GraphError, match="also that of another tensor"):
+                g(gt.ones(3))
+
+
+def test_a_tensor_from_outside_that_the_tape_takes_is_taken_in_each_call():
+    def results(captured):
+        state = {}
+
+        def f(x):
+            x = x * 1
+            x.requires_grad = True
+            state["sum"] += x
+            gt.sum(state["sum"] ** 2).backward()
+            return x.grad
+
+        run = gt.capture(f) if captured else f
+        for i in range(4):
+            state["sum"] = gt.full((3,), float(i))
+            yield bits(run(gt.ones(3))), bits(state["sum"])
+
+    assert list(results(True)) == list(results(False))
+
+
+def test_parts_without_elements_are_read():
+    @gt.capture
+    def f(x):
+        y = gt.sort(x * 2)
+        z = gt.cumulative_sum(y)
+        return gt.exp(z[4:]), gt.sum(y[4:]), gt.concat([z[4:], y]), gt.roll(y[4:], 1)
+
+    for seed in range(3):
+        x = draw(4, seed=seed)
+        *_, z, empty = f(gt.asarray(x))
+        np.testing.assert_array_equal(z.numpy(), np.sort(x * 2))
+        assert empty.shape == (0,)
+    assert f.reason is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("function", [gt.mean, gt.sum, gt.prod])
+def test_reductions_of_16_bits_round_once(function, dtype):
+    x = [gt.asarray(draw(510, seed=i) * 0.1 + 1).astype(dtype) for i in range(9)]
+    f = gt.capture(lambda x: function(x.reshape((30, 17)), axis=0) * 1)
+    assert [bits(f(t)) for t in x] == [bits(function(t.reshape((30, 17)), axis=0)) for t in x]
+    assert f.reason is None
