@@ -563,7 +563,9 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
     gputensor's generators go on from call to call.
 
     Python runs while the function is recorded, and not when it is replayed: a ``print`` is seen
-    once, and plain numbers and NumPy arrays from outside are constants. A function that does what a
+    once, and plain numbers and NumPy arrays from outside are constants. That a variable, or an item
+    of a list or dict, is another tensor by now is not noticed, if no module or optimizer holds it:
+    change its values in place, or give it as an argument. A function that does what a
     graph cannot repeat, such as deciding by a tensor's value, or drawing from a
     ``numpy.random.Generator`` that its code names, is run as it is each time; ``reason``, and the
     log ``gputensor.capture``, name the operation and the line.
