@@ -1033,6 +1033,29 @@ def test_exceptions_that_others_met_are_not_those_of_a_replay():
     assert run.graphs == 1
 
 
+def test_what_was_written_before_a_warning_that_is_an_error_is_as_without():
+    def results(captured):
+        total = gt.zeros((2,))
+
+        def f(x):
+            total.__iadd__(1)
+            y = gt.log(x)
+            total.__iadd__(10)
+            return y
+
+        run = gt.capture(f) if captured else f
+        with warnings.catch_warnings():
+            for how in ("ignore", "ignore", "error", "ignore"):
+                warnings.simplefilter(how)
+                for value in (1, 0):
+                    with contextlib.suppress(RuntimeWarning):
+                        run(gt.full((2,), float(value)))
+                    yield bits(total)
+        assert not captured or run.graphs == 1
+
+    assert list(results(True)) == list(results(False))
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_what_was_written_before_a_floating_point_error_is_as_without(inside):
     def results(captured):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import threading
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -82,7 +83,7 @@ class Replay:
         if self._memory and any(id(owner(a)) in self._memory for a in arrays):
             return "an argument shares the memory of a tensor from outside"
         if self._stops:
-            if "raise" in np.geterr().values():
+            if "raise" in np.geterr().values() or _warnings_are_errors():
                 return "NumPy is told to raise errors, perhaps after memory was written to"
             targets = self._targets + [arrays[i] for i in self._into if i < len(arrays)]
             if not all(a.flags.writeable for a in targets):
@@ -210,6 +211,16 @@ class Replay:
                 leaf.grad = None
             else:
                 leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
+
+
+def _warnings_are_errors() -> bool:
+    """Whether what NumPy warns of is raised."""
+    if "error" not in [one[0] for one in warnings.filters]:  # which is quick
+        return False
+    for how, text, kind, *_ in warnings.filters:
+        if text is None and issubclass(RuntimeWarning, kind):
+            return how == "error"
+    return False
 
 
 class Failed(Exception):
