@@ -422,6 +422,31 @@ def test_an_interrupt_leaves_recordings_possible():
         assert f(gt.zeros((2,))).item() == 0.0
 
 
+def test_what_a_signals_handler_does_is_no_part_of_the_function():
+    count = gt.zeros(())
+
+    def handler(number, frame):
+        count.__iadd__(1)
+
+    waiting = [signal.SIGINT]
+
+    @gt.capture
+    def f(x):
+        y = gt.tanh(x)
+        if waiting:
+            signal.raise_signal(waiting.pop())
+        return y * 2
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        for _ in range(4):
+            f(gt.ones(3))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert count.item() == 1
+    assert (f.graphs, f.reason) == (1, None)
+
+
 def test_no_interrupt_of_a_recording_is_lost(monkeypatch):
     look = record._Recorder._look
     calls = 0  # of Python until it comes
