@@ -19,6 +19,7 @@ from gputensor.backend import Device
 from gputensor.benchmarks import common
 from gputensor.benchmarks.common import Call, Report
 from gputensor.datasets import mnist
+from gputensor.graph import branches
 from gputensor.keras.layers import Dense, Rescaling
 from gputensor.keras.models import Sequential
 
@@ -81,6 +82,17 @@ def _gputensor_epoch(x: Any, y: Any, sizes: Sizes, capture: Any) -> Call:
     network = model(sizes=sizes)
     x, y = gt.asarray(x), gt.asarray(y)
     return lambda: network.fit(x, y, batch_size=sizes.batch, verbose=0, capture=capture)
+
+
+def chain_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
+    """Without products side by side, see :mod:`gputensor.graph.branches`."""
+    epoch = gputensor_epoch(x, y, where, sizes)
+
+    def chain() -> None:
+        with branches.in_one_chain():
+            epoch()
+
+    return chain
 
 
 def pytorch_epoch(x: Any, y: Any, where: Device, sizes: Sizes) -> Call:
@@ -269,6 +281,7 @@ CASES: dict[str, tuple[str, Callable[[Any, Any, Device, Sizes], Call]]] = {
     "matrix products alone": ("numpy", products_epoch),
 }
 ON_CUDA: dict[str, tuple[str, Callable[[Any, Any, Device, Sizes], Call]]] = {
+    "gputensor, all products in a chain": ("", chain_epoch),
     "gputensor, not captured": ("", eager_epoch),
     "PyTorch compiled, reduce-overhead": ("torch", compiled_epoch),
 }

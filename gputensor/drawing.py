@@ -145,7 +145,7 @@ def program(explanation: Explanation) -> Drawing:
         count = sum(len(place.operations) for place in part.places)
         about = "\n".join(f"{p.line}: {p.source}" for p in part.places)
         moved = f"{_bytes(part.read)} in, {_bytes(part.written)} out"
-        text = f"{count} operation{'s' * (count != 1)}, {moved}"
+        text = f"{count} operation{'s' * (count != 1)}, {moved}{', beside the next' * part.beside}"
         box = _Box(f"{i}. {part.name}", text, part.kind, about)
         box.above = boxes[-1:]
         boxes.append(box)

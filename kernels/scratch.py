@@ -38,8 +38,11 @@ def zeros(tickets: int = 1) -> Zeros:
     key = (cupy.cuda.get_device_id(), stream.ptr, threading.get_ident())
     made = _zeros.setdefault(key, [])
     if not made or made[-1].tickets.size < tickets:
-        # Not from an allocator that is in force for a while only, such as that of a capture.
-        with cupy.cuda.using_allocator(cupy.get_default_memory_pool().malloc):
+        # Not from an allocator that is in force for a while only, such as that of a capture. And
+        # on another stream, as what one captures is not done.
+        pool, apart = cupy.get_default_memory_pool(), cupy.cuda.Stream(non_blocking=True)
+        with cupy.cuda.using_allocator(pool.malloc), apart:
             count = max(_FEWEST, 2 * tickets)
             made.append(Zeros(cupy.zeros(count, np.uint32), cupy.zeros(1, np.int64)))
+            apart.synchronize()
     return made[-1]

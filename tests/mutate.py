@@ -84,10 +84,20 @@ EQUIVALENT = [
     ("rows.cuh", "`<` to `<=`|`0` to `1`", r"x < A\(0\)", "the third condition is false there"),
     ("rows.cuh", r"`\+=` to", r"at\[n\]\) - A\(values.at", "0 or NaN either way"),
     ("common.cuh", "`0x40`", r"0x40u", "another NaN"),
+    ("common.cuh", "`0xff8", r"0xff800000u", "a NaN that no sum gives"),
+    ("layer_norm.cu", "`0x", r"__longlong_as_double", "another rounding"),
+    ("layer_norm.cu", "`0` to", r"CENTER \? A", "not used without CENTER"),
+    ("layer_norm.cu", "dropped", r"// else as below", "two formulas for the same"),
     ("common.cuh", "`1` to `2`", r"flag\[3\] = 1", "not 0 either"),
 ]
 # Survivors that are wrong on a GPU, where compute-sanitizer and its racecheck see them.
 UNSEEN = [
+    (
+        "common.cuh",
+        r"`\+` to `-`|`0` to `1`",
+        r"threadIdx\.x \+ threadIdx\.y",
+        "blocks add up too early, which the last one makes good in the stand-in",
+    ),
     ("rows.cuh", "`>` to|`128`", r"block_threads = ", "the stand-in has no launch bounds"),
     (
         "embedding.cu",

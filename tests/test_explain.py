@@ -129,3 +129,12 @@ def test_what_a_cuda_graph_cannot_hold_is_said_with_its_line(device):
     assert "gt.sort(x)" in found.reason
     assert found.parts == []
     assert CUDA.kind == "cuda"
+
+
+def test_a_program_that_was_looked_at_before_it_ran_is_right(device):
+    x = gt.tensor(numbers(0, 300, 64), device="cuda")
+    run = gt.capture(lambda x: (x.sum(axis=0), (x * x).sum()), device="cuda")
+    expected = [t.numpy().tobytes() for t in run(x)]
+    gt.explain(run)(x)
+    for _ in range(3):
+        assert [t.numpy().tobytes() for t in run(x)] == expected

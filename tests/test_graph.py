@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gputensor as gt
 from checks import bits
 from gputensor import kernels
-from gputensor.graph import fuse, ir, layout, loops, passes
+from gputensor.graph import driver_code, fuse, ir, layout, loops, passes
 from gputensor.graph.cpu import Program
 from gputensor.graph.interpret import Memory, interpret
 from gputensor.graph.ir import Graph, Node, Returned, Value
@@ -173,6 +173,91 @@ def test_sums_have_the_bits_of_numpys_where_axes_have_length_1(shape, axis, keep
         x = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
         expected = np.sum(x * np.float32(1.5), axis=axis, keepdims=keepdims)
         np.testing.assert_array_equal(f(gt.asarray(x, device="cpu")).numpy(), expected)
+
+
+def summed(x, y):
+    """Sums of what is computed, of what is kept as well, of an operand, and of a few of each."""
+    z = x * y
+    total = gt.sum(z * 2) + gt.sum(x)
+    return z, gt.sum(z), gt.mean(z - total), total
+
+
+SPECIAL = st.sampled_from([(), (np.nan,), (np.inf,), (np.inf, -np.inf), (-0.0,), (1e38, 3e38)])
+
+
+@given(
+    length=st.one_of(st.integers(1, 1100), st.integers(15_000, 150_000)),
+    threads=st.integers(1, 5),
+    dtype=st.sampled_from(["f", "d"]),
+    special=SPECIAL,
+    seed=st.integers(0, 1000),
+)
+def test_sums_in_stretches_have_the_bits_of_numpys(length, threads, dtype, special, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=length) * 10.0 ** rng.integers(-3, 4, length)).astype(dtype)
+    y = rng.normal(size=length).astype(dtype)
+    if special == (-0.0,):
+        x[:], y[:] = -0.0, 1
+    for number in special[:length]:
+        x[rng.integers(length)] = number
+    graph, _ = recorded(summed, gt.zeros(length, dtype=dtype), gt.zeros(length, dtype=dtype))
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(driver_code, "_threads", lambda: threads)
+        patch.setattr(driver_code, "_GRAIN", 1 << 8)
+        program = Program(passes.simplified(graph), report=lambda found: None)
+        expected = summed(gt.asarray(x), gt.asarray(y))
+        for a, b in zip(program.run(x, y)[0], expected, strict=True):
+            assert bits(a) == bits(b)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(2, 5000), (5000, 2), (300, 301), (1, 9000), (9000, 1)])
+def test_threads_share_the_sums_of_rows(monkeypatch, shape, axis, threads):
+    monkeypatch.setattr(driver_code, "_threads", lambda: threads)
+    monkeypatch.setattr(driver_code, "_GRAIN", 1 << 8)
+    graph, _ = recorded(lambda x: gt.sum(x * 3, axis=axis), gt.zeros(shape))
+    x = np.random.default_rng(0).normal(size=shape).astype("f")
+    found = Program(passes.simplified(graph)).run(x)[0]
+    assert bits(found) == bits(np.sum(x * np.float32(3), axis=axis))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("shape", [(6, 3, 5, 70), (2, 70, 3, 5), (130, 2, 3, 4), (4000,), (3, 900)])
+def test_threads_share_maps_along_any_axes(monkeypatch, shape, threads):
+    monkeypatch.setattr(driver_code, "_threads", lambda: threads)
+    monkeypatch.setattr(driver_code, "_GRAIN", 1 << 8)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape[::-1]).astype("f").T
+    y, z = rng.normal(size=shape).astype("f"), rng.normal(size=shape[-1:]).astype("f")
+
+    def f(x, y, z):
+        return gt.tanh(x * y) - z, gt.where(x > y, x, z)
+
+    graph, _ = recorded(f, *map(gt.asarray, (x, y, z)))
+    for a, b in zip(Program(passes.simplified(graph)).run(x, y, z)[0], f(x, y, z), strict=True):
+        assert bits(a) == bits(b)
+
+
+def test_where_numpy_sums_in_another_way_nothing_is_halved(monkeypatch):
+    monkeypatch.setattr(loops, "sums_by_halves", lambda: False)
+    graph, _ = recorded(lambda x: gt.sum(x * 3), gt.zeros(100_000))
+    x = np.random.default_rng(0).normal(size=100_000).astype("f")
+    assert bits(Program(passes.simplified(graph)).run(x)[0]) == bits((x * np.float32(3)).sum())
+
+
+def test_halves_of_an_array_are_numpys():
+    assert loops.halves(1000, 0) == [1000]
+    assert loops.halves(1000, 1) == [496, 504]
+    assert loops.halves(1001, 2) == [248, 248, 248, 257]
+
+
+def test_an_overflow_that_only_the_halves_meet_is_said():
+    graph, _ = recorded(lambda x: gt.sum(x * 1), gt.zeros(40_000))
+    x = np.zeros(40_000, "f")
+    x[0] = x[-1] = 3e38
+    with np.errstate(over="warn"), pytest.warns(RuntimeWarning, match="overflow encountered in"):
+        assert np.isinf(Program(passes.simplified(graph)).run(x)[0].numpy())
 
 
 def test_results_of_programs_are_new_each_time():

@@ -3,7 +3,9 @@
 import functools
 import random
 import re
+import signal
 import threading
+import time
 import types
 from dataclasses import dataclass
 
@@ -15,6 +17,8 @@ import gputensor as gt
 from cases import LINALG, REAL
 from gputensor import backend, keras
 from gputensor.errors import CaptureError, LabelError
+from gputensor.graph import capture as capture_module
+from gputensor.graph.guards import Guards
 from gputensor.graph.record import record
 from gputensor.keras.layers import Dense, Dropout
 from gputensor.optim import schedules
@@ -928,3 +932,112 @@ def test_a_step_that_is_not_the_same_each_time_is_no_graph():
     assert model.layers[1].count == 12
     with pytest.raises(CaptureError, match=r"Counting.count is set, at .*test_replay.py:\d+"):
         model.fit(x, x[:, :3], batch_size=4, verbose=0, capture=True)
+
+
+# Replays that follow each other
+
+
+def counting():
+    """A step that draws, counts and trains, and all that it leaves behind."""
+    gt.manual_seed(2)
+    model = gt.nn.Sequential(gt.nn.Dense(6, 8, "tanh"), gt.nn.Dropout(0.4), gt.nn.Dense(8, 3))
+    optimizer = gt.optim.Adam(model.parameters(), lr=0.01)
+    x = gt.asarray(np.random.default_rng(0).normal(size=(40, 6)).astype("f"))
+    y, at = gt.asarray(np.arange(40) % 3), gt.zeros(1, dtype="int64")
+
+    def step():
+        rows = (at + gt.arange(5)) % 40
+        loss = gt.nn.functional.cross_entropy(model(x[rows]), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        at[...] = at + 5
+
+    def state():
+        parameters = [*model.parameters()]
+        arrays = [p.array.copy() for p in parameters], [p.grad.array.copy() for p in parameters]
+        return arrays, at.item(), y, gt.random.default_generator.state
+
+    return step, state
+
+
+def test_replays_one_after_the_other_do_what_calls_do(monkeypatch):
+    step, state = counting()
+    for _ in range(90):
+        step()
+    expected = state()
+    for spell in (0, 1e-3, 60):
+        monkeypatch.setattr(capture_module, "_SPELL", spell)
+        step, state = counting()
+        run = gt.capture(step)
+        run.repeat(90)
+        assert run.graphs == 1
+        assert same(state(), expected)
+
+
+def test_replays_one_after_the_other_look_once(monkeypatch):
+    step, _ = counting()
+    run = gt.capture(step)
+    run()
+    looks = []
+    hold = Guards.hold
+    monkeypatch.setattr(Guards, "hold", lambda self: looks.append(1) or hold(self))
+    monkeypatch.setattr(capture_module, "_SPELL", 60)
+    assert run.some(70) == 70
+    assert len(looks) == 1
+    monkeypatch.setattr(capture_module, "_SPELL", 0)
+    assert run.some(70) == 1
+
+
+@pytest.mark.parametrize("bad", [0, 4, 33])
+def test_an_error_comes_at_the_step_that_it_comes_at(bad):
+    def trained(run_of):
+        step, state = counting()
+        run = run_of(step)
+        run(3)
+        state()[2][bad] = 7  # a label of a later batch
+        with pytest.raises(LabelError, match="label 7"):
+            run(50)
+        state()[2][bad] = 0
+        return state()
+
+    def called(step):
+        return lambda n: [step() for _ in range(n)]
+
+    assert same(trained(lambda step: gt.capture(step).repeat), trained(called))
+
+
+def test_an_interrupt_ends_replays_at_once_and_more_may_follow(monkeypatch):
+    monkeypatch.setattr(capture_module, "_SPELL", 60)
+    step, state = counting()
+    run = gt.capture(step)
+    run()
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    began = time.perf_counter()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run.repeat(10_000_000)
+    timer.join()
+    assert time.perf_counter() - began < 30
+    before = state()
+    run.repeat(3)
+    assert run.graphs == 1
+    for a, b in zip(state()[0][0], before[0][0], strict=True):
+        assert np.isfinite(a).all()
+        assert (a != b).any()
+
+
+def test_whoever_looks_for_nan_sees_each_batch_on_the_cpu(capsys):
+    model = keras.Sequential([Dense(1, input_shape=(2,))])
+    model.compile("sgd", "mse")
+    x = np.ones((320, 2), "f")
+    x[150] = np.nan
+    model.fit(
+        x,
+        x[:, :1],
+        batch_size=10,
+        shuffle=False,
+        verbose=0,
+        callbacks=[keras.callbacks.TerminateOnNaN()],
+    )
+    assert "Batch 15: the loss is NaN" in capsys.readouterr().out

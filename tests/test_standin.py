@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import forget_cupy
 from gputensor import standin
 from gputensor.standin import counters, cupy_api, ufuncs
 
@@ -968,6 +969,156 @@ def test_streams_join_a_capture_through_events(cupy):
                 x + 1
         with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureUnjoined"):
             first.end_capture()
+
+
+@contextlib.contextmanager
+def two_streams(cupy, prepare=lambda: None):
+    """Capture on a stream; gives it, another that has joined in, and a list that gets the graph."""
+    first, second = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    graphs = []
+    with second:
+        prepare()
+    with first:
+        prepare()
+        first.begin_capture()
+        second.wait_event(first.record())
+        yield first, second, graphs
+        first.wait_event(second.record())
+        graphs.append(first.end_capture())
+
+
+def test_an_event_joins_what_came_before_it_only(cupy):
+    x = device(cupy, [1, 2])
+    for late in (False, True):
+        first, second = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+        first.begin_capture()
+        second.wait_event(first.record())
+        with second:
+            x + 1
+            event = second.record()
+            if late:
+                x + 2
+        first.wait_event(event)
+        if late:
+            with pytest.raises(RuntimeError, match="cudaErrorStreamCaptureUnjoined"):
+                first.end_capture()
+        else:
+            first.end_capture().launch()
+
+
+def test_work_of_two_streams_is_replayed_in_orders_that_they_allow(cupy):
+    ran = []
+    with two_streams(cupy) as (first, second, graphs):
+        first.launch_host_func(ran.append, "a")
+        second.wait_event(first.record())
+        for stream, names in ((second, "xyz"), (first, "bcd")):
+            for name in names:
+                stream.launch_host_func(ran.append, name)
+        first.wait_event(second.record())
+        first.launch_host_func(ran.append, "e")
+
+    def orders(seed):
+        standin.settings.seed = seed
+        found = []
+        graphs[0]._launches = 0
+        for _ in range(30):
+            ran.clear()
+            graphs[0].launch()
+            found.append("".join(ran))
+        return found
+
+    found = orders(0)
+    assert len(set(found)) > 8
+    assert {"axyzbcde", "abcdxyze"} <= set(found)
+    for order in found:
+        assert [order[0], order[-1], len(order)] == ["a", "e", 8]
+        for names in ("bcd", "xyz"):
+            assert [c for c in order if c in names] == list(names)
+    assert orders(0) == found
+    assert orders(1) != found
+    assert set(orders(None)) == {"axyzbcde"}
+    # A graph within a capture keeps its orders, and is ordered with what is around it.
+    standin.settings.seed = 0
+    with capturing(cupy) as outer:
+        stream = cupy.cuda.get_current_stream()
+        stream.launch_host_func(ran.append, "<")
+        graphs[0].launch()
+        stream.launch_host_func(ran.append, ">")
+    graphs[:] = outer
+    again = orders(0)
+    assert {order[0] + order[-1] for order in again} == {"<>"}
+    assert {"axyzbcde", "abcdxyze"} <= {order[1:-1] for order in again}
+
+
+def _scaled(cupy, kernel, x, y):
+    kernel(SCALE)((1,), (32,), (x, y, np.float32(2), np.int32(4)))
+
+
+def _multiplied(cupy, kernel, x, y):
+    from gputensor import blas
+
+    blas.matmul(x.reshape(2, 2), x.reshape(2, 2), out=y.reshape(2, 2))
+
+
+# Work that reads the first array and writes the second, both of 4 elements.
+ACCESSES = {
+    "kernel": _scaled,
+    "operation": lambda cupy, kernel, x, y: cupy.add(x, 1, out=y),
+    "assignment": lambda cupy, kernel, x, y: y.__setitem__(slice(None), x),
+    "copy": lambda cupy, kernel, x, y: y.data.copy_from_device_async(x.data, 16),
+    "product": _multiplied,
+}
+
+
+@pytest.mark.parametrize("what", ACCESSES)
+def test_work_in_no_order_must_not_write_where_other_work_is(cupy, kernel, what):
+    from gputensor import blas
+
+    forget_cupy()
+    x, y, z = (device(cupy, range(4)) for _ in range(3))
+    halves = device(cupy, range(8))
+
+    def graph(pairs, ordered=False):
+        with two_streams(cupy, prepare=blas.prepare) as (first, second, graphs):
+            ACCESSES[what](cupy, kernel, *pairs[0])
+            if ordered:
+                second.wait_event(first.record())
+            with second:
+                ACCESSES[what](cupy, kernel, *pairs[1])
+        return graphs[0]
+
+    for pairs in (((x, y), (x, z)), ((x, halves[:4]), (x, halves[4:]))):
+        graph(pairs).launch()  # both read the same, and write elsewhere
+    for pairs in (((x, y), (y, z)), ((y, z), (x, y)), ((x, y), (z, y)), ((x, y), (y, y[::-1]))):
+        if pairs[1][1].strides[0] < 0 and what not in ("operation", "assignment"):
+            continue
+        with pytest.raises(AssertionError, match="in no order"):
+            graph(pairs).launch()
+        graph(pairs, ordered=True).launch()
+    forget_cupy()
+
+
+def test_streams_must_not_share_a_workspace(cupy):
+    from gputensor import blas
+
+    forget_cupy()
+    x, y, z = (device(cupy, range(4)).reshape(2, 2) for _ in range(3))
+
+    def prepare():
+        assert blas.prepare()
+        blas.current_handle().workspace = shared.workspace
+        cublas = blas._bindings()
+        cublas.set_workspace(blas.current_handle().number, shared.workspace.ptr, shared.size)
+
+    with cupy.cuda.Stream(non_blocking=True):
+        shared = blas.current_handle()
+    for ready, refused in ((blas.prepare, False), (prepare, True)):
+        with two_streams(cupy, prepare=ready) as (_, second, graphs):
+            blas.matmul(x, x, out=y)
+            with second:
+                blas.matmul(x, x, out=z)
+        assert bool(graphs[0].races) == refused
+    forget_cupy()
 
 
 @pytest.mark.parametrize("mode", ["Global", "ThreadLocal", "Relaxed"])

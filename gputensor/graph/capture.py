@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import threading
+import time
 import warnings
 import weakref
 from collections import OrderedDict
@@ -31,6 +32,7 @@ from gputensor.watched import Watched
 __all__ = ["Captured", "capture"]
 
 _MOST = 32  # recordings that a function has in a thread
+_SPELL = 0.02  # seconds in which replays on the CPU may follow each other
 _TRIALS = 2  # recordings of a signature that may end early before no more is tried
 
 
@@ -142,43 +144,67 @@ class Replay:
                 with self._drawing(1):
                     out, kept = self.program.run(*arrays)
         else:
-            program = self.program
-            taken = self._draw(1)
-            try:
-                out, kept = program.run(*arrays)
-            except Exception as error:
-                if _line(error, program.run.__code__) < program.first_write:
-                    for (generator, _, counters), offset in zip(found.draws, taken, strict=True):
-                        generator.give_back(offset, counters)
-                    raise Failed from error
-                raise
+            out, kept = self._run_on_cpu(arrays)
         self._leave(arrays, kept)
         return out
 
     @property
     def repeats(self) -> bool:
-        """Whether several runs may follow each other without a word from the host."""
-        return self._on_cuda and not self.program.graph.arguments
+        """Whether several runs may follow each other without a look at what it holds for."""
+        return not self.program.graph.arguments
 
     def repeat(self, most: int) -> int:
-        """Do what the function did as often as one launch is of, at most `most` times.
+        """Do what the function did, at most `most` times.
 
         Returns
         -------
         int
-            How often.
+            How often: on CUDA as one launch is of, on the CPU what ends within some milliseconds.
 
         Raises
         ------
         CaptureError
             If it cannot be done that way; then nothing was done.
+        Failed
+            If it raised an error the first time; then nothing was done, either.
         """
+        if not self._on_cuda:
+            return self._repeat_on_cpu(most)
         with backend.on_device_of(self.record.graph.device):
             steps: int = self.program.prepare(most)
             with self._drawing(steps):
                 kept = self.program.repeat(steps)
         self._leave([], kept)
         return steps
+
+    def _repeat_on_cpu(self, most: int) -> int:
+        done, end = 0, time.perf_counter() + _SPELL
+        kept: tuple[Array, ...] = ()
+        try:
+            while done < most and (done == 0 or time.perf_counter() < end):
+                kept = self._run_on_cpu([])[1]
+                done += 1
+        except Failed:
+            if done == 0:
+                raise
+        finally:
+            if done:
+                self._leave([], kept)
+        return done
+
+    def _run_on_cpu(self, arrays: list[Array]) -> tuple[Any, tuple[Array, ...]]:
+        """Run the program; what it gives, and the graph keeps."""
+        found, program = self.record, self.program
+        taken = self._draw(1)
+        try:
+            given: tuple[Any, tuple[Array, ...]] = program.run(*arrays)
+        except Exception as error:
+            if _line(error, program.run.__code__) < program.first_write:
+                for (generator, _, counters), offset in zip(found.draws, taken, strict=True):
+                    generator.give_back(offset, counters)
+                raise Failed from error
+            raise
+        return given
 
     def _draw(self, runs: int) -> list[int]:
         """Take the random numbers of some runs; the counters of where they begin."""
@@ -347,14 +373,14 @@ class Captured:
     def repeat(self, count: int) -> None:
         """Call the function `count` times, without arguments and results.
 
-        On CUDA replays go to the device many at a time, as CUDA graphs of up to 64 of them: the
-        host knows nothing of those in between.
+        Many replays follow each other without a look at what they hold for. On CUDA they go to the
+        device as CUDA graphs of up to 64 of them: the host knows nothing of those in between.
         """
         while count:
             count -= self.some(count)
 
     def some(self, most: int) -> int:
-        """Call the function once, or on CUDA as often as a launch is of; see :meth:`repeat`.
+        """Call the function once, or as often as replays go together; see :meth:`repeat`.
 
         Returns
         -------
@@ -368,6 +394,8 @@ class Captured:
             try:
                 _here.replaying = True
                 return replay.repeat(most)
+            except Failed:
+                pass
             except CaptureError as error:
                 self._give_up(str(error), (_signature((), {}, []), _settings()))
             finally:

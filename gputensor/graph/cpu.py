@@ -7,6 +7,7 @@ those of the graph's interpreter, bit for bit, because the loops are NumPy's own
 :mod:`gputensor.graph.driver_code` what the driver of the loops reads.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,11 +18,19 @@ from gputensor.autograd import wrap
 from gputensor.backend import Array
 from gputensor.graph import loops
 from gputensor.graph.driver_code import DriverCode
-from gputensor.graph.fuse import Group, commits, groups, space
+from gputensor.graph.fuse import Group, commits, groups, space, with_sums
 from gputensor.graph.interpret import array_at, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, dense_strides
-from gputensor.graph.layout import CONSTANTS, SCRATCH, Layout, address_of, aligned, takes_out
-from gputensor.graph.steps import is_sum, steps_of
+from gputensor.graph.layout import (
+    CONSTANTS,
+    PARTIAL,
+    SCRATCH,
+    Layout,
+    address_of,
+    aligned,
+    takes_out,
+)
+from gputensor.graph.steps import is_sum, is_total, steps_of
 
 __all__ = ["Program"]
 
@@ -36,6 +45,16 @@ def _joins(group: Group, node: Node) -> bool:
     before, _ = space(group.shape, group.values())
     both, _ = space(group.shape, [*group.values(), *node.inputs, *node.outputs])
     return len(both) <= 4 and (both == alone == before or both[-1] >= _NARROW)
+
+
+def _ends_with(group: Group, node: Node) -> bool:
+    """Whether a reduction may run with a group: a sum of all elements, which lie in one piece."""
+    maps = [v for n in group.nodes if n.kind == "map" for v in (*n.inputs, *n.outputs)]
+    return (
+        is_total(node)
+        and node.inputs[0].size == math.prod(group.shape)
+        and len(space(group.shape, [*maps, *node.inputs])[0]) == 1
+    )
 
 
 class Program:
@@ -64,7 +83,8 @@ class Program:
         self.graph = graph
         self._report = report
         self.late: Node | None = None
-        self.items = groups(graph, lambda node: steps_of(node) is not None, _joins)
+        items = groups(graph, lambda node: steps_of(node) is not None, _joins)
+        self.items = with_sums(graph, items, _ends_with)
         self._names: dict[str, Any] = {
             "empty": np.empty,
             "view": _view,
@@ -126,24 +146,30 @@ class Program:
                 writes = True
                 yield from flushed()
                 yield _WRITES
-            code = self._code.of(item)
-            if code is None:
+            jobs = self._code.of(item)
+            if jobs is None:
                 yield from flushed()
                 yield from self._call_lines(item)  # type: ignore[arg-type]
-            elif parts := self._code.shared(code):
+                continue
+            for parts in jobs:
+                if len(parts) == 1:
+                    waiting += parts[0]
+                    continue
                 yield from flushed()
-                names = ", ".join(f"c{len(segments) + i}" for i in range(len(parts)))
+                names = ", ".join(
+                    f"(c{len(segments) + i}, {len(part)})" for i, part in enumerate(parts)
+                )
                 yield f"found = share(({names}), bases, objects, {self._known})"
                 yield "if found: report(found)"
-                segments += [[part] for part in parts]
-            else:
-                waiting += code
+                segments += parts
         yield from flushed()
         kept = "".join(f"{self._expression(value)}, " for value in self.graph.kept)
         yield f"return {self._text(self.graph.result)}, ({kept})"
         scratch = self._keep(aligned(self._code.scratch_size))
+        partial = self._keep(aligned(self._code.partial_size))
         constants = self._keep(aligned(16 * len(self._code.constants)))
         self._layout.bases[self._layout.base_of[SCRATCH]] = address_of(scratch)
+        self._layout.bases[self._layout.base_of[PARTIAL]] = address_of(partial)
         self._layout.bases[self._layout.base_of[CONSTANTS]] = address_of(constants)
         for i, number in enumerate(self._code.constants):
             raw = np.asarray(number).tobytes()

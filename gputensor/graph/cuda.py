@@ -2,7 +2,8 @@
 
 The first run issues the program as it is, on a stream of the thread's own: that compiles, makes
 plans and workspaces, and takes memory, so that all is there when a later run issues it once more
-while the stream captures. From then on a run is a launch. The user's function is not called.
+while the stream captures; then some products run beside the others, see
+:mod:`gputensor.graph.branches`. From then on a run is a launch. The user's function is not called.
 
 Temporaries come from a memory pool of the stream's, each from the launch that writes it to the last
 that reads it. All programs of a stream share the pool, as they run one after the other. Arguments
@@ -20,12 +21,13 @@ from gputensor import backend, blas
 from gputensor.autograd import wrap
 from gputensor.backend import Array, Device
 from gputensor.errors import CaptureError
-from gputensor.graph import interpret
+from gputensor.graph import branches, interpret
 from gputensor.graph.fuse import Group, groups
 from gputensor.graph.generate import Generated, generated, launch
 from gputensor.graph.interpret import arrays_in, function_of
 from gputensor.graph.ir import Graph, Node, Returned, Value, map_values
 from gputensor.graph.kernel_groups import follows, fusable, joins
+from gputensor.shown import log
 
 __all__ = ["STEPS", "Program", "lane"]
 
@@ -38,7 +40,7 @@ _MOST_NODES = 1024  # of a CUDA graph of several runs
 
 
 class Lane:
-    """Stream and memory that the graphs of a thread are captured on, and where they ran last.
+    """Streams and memory that the graphs of a thread are captured on, and where they ran last.
 
     One for all graphs of a thread and device, as each stream needs a cuBLAS workspace; graphs that
     share it must not run at the same time.
@@ -48,6 +50,7 @@ class Lane:
         import cupy
 
         self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.second = cupy.cuda.Stream(non_blocking=True)
         self.pool = cupy.cuda.MemoryPool()
         self.last = self.stream
 
@@ -154,6 +157,9 @@ class _Step:
     def issue(self, memory: Memory) -> None:
         """Do it, on the current stream."""
         raise NotImplementedError
+
+
+_Note: TypeAlias = Callable[[_Step, bool], object]
 
 
 class _Generated(_Step):
@@ -286,7 +292,10 @@ class Program:
                 self.steps.append(_Call(item, self._xp))
             elif kernel := generated(item, after, self._hidden(items, (*item.nodes, *after))):
                 self.steps.append(_Generated(kernel))
-        self._last = self._last_uses()
+        needed = {v.buffer.number for v in graph.needed()}
+        self._chain, self._order = branches.orders(self.steps, needed)
+        if not any(issue.beside for issue in self._order):
+            self._order = self._chain
         self._kept = [*_returned(graph.result), *graph.kept]
         self._arguments: list[Array] = []
         self._graphs: dict[int, _Captured] = {}
@@ -301,20 +310,6 @@ class Program:
         for node in self.graph.nodes:
             if id(node) not in own:
                 found -= {v.buffer.number for v in (*node.inputs, *node.outputs)}
-        return found
-
-    def _last_uses(self) -> list[list[int]]:
-        """By step, the numbers of the buffers that nothing uses after it."""
-        stay = {v.buffer.number for v in self.graph.needed()}
-        last: dict[int, int] = {}
-        for i, step in enumerate(self.steps):
-            for node in step.nodes:
-                for value in (*node.inputs, *node.outputs):
-                    if value.buffer.kind == "temporary" and value.buffer.number not in stay:
-                        last[value.buffer.number] = i
-        found: list[list[int]] = [[] for _ in self.steps]
-        for number, i in last.items():
-            found[i].append(number)
         return found
 
     # Running
@@ -363,7 +358,7 @@ class Program:
         steps = next((n for n in STEPS if n <= most), 1)
         if steps not in self._graphs:
             with backend.on_device_of(self.graph.device):
-                self._graphs[steps] = self._capture(steps)
+                self._graphs[steps] = self._captured(steps)
         return steps
 
     def repeat(self, steps: int) -> tuple[Array, ...]:
@@ -390,7 +385,7 @@ class Program:
         if first:
             try:
                 with self._lane.entered():
-                    self._results = self._issue()
+                    self._results = self._issue(self._chain)
             except BaseException:  # what a graph needs may not be there
                 self._lane = None
                 raise
@@ -441,25 +436,37 @@ class Program:
 
     # Issuing
 
-    def _issue(self, note: "Callable[[_Step], object]" = lambda step: None) -> list[Array]:
-        """Give all work to the current stream; what is needed afterwards.
-
-        `note` is told of each step when it is given.
-        """
+    def _issue(self, order: list[branches.Issue], note: _Note = lambda *_: None) -> list[Array]:
+        """Give all work to the lane's streams; what is needed afterwards."""
         memory = Memory(self.graph.device)
         for value, mine in zip(self.graph.arguments, self._arguments, strict=True):
             memory.put_at(value, mine)
-        for step, over in zip(self.steps, self._last, strict=True):
+        chain, second, follow = self._lane.stream, self._lane.second, self._lane.follow
+        forked = on_second = False  # whether the chain has to wait; where the last step was issued
+        for issue in order:
+            step = self.steps[issue.number]
             self._node = step.nodes[0]
-            step.issue(memory)
-            note(step)
-            for number in over:
+            if issue.joins:
+                follow(chain, second)
+                forked = False
+            if issue.beside and not on_second:
+                follow(second, chain)
+            on_second = issue.beside
+            forked |= on_second
+            with second if on_second else contextlib.nullcontext():
+                step.issue(memory)
+            note(step, on_second)
+            for number in issue.over:
                 memory.drop(number)
+        if forked:
+            follow(chain, second)
         self._node = None
         return [memory.array(value) for value in self._kept]
 
-    def rehearse(self, note: "Callable[[_Step], object]") -> None:
+    def rehearse(self, note: _Note) -> None:
         """Issue all work once without doing it: what is captured is thrown away.
+
+        `note` is told of each step, and whether it runs beside the chain, when it is issued.
 
         Raises
         ------
@@ -474,21 +481,37 @@ class Program:
             finally:
                 self._lane = first
 
-    def _capture(
-        self, steps: int, note: "Callable[[_Step], object]" = lambda step: None
-    ) -> _Captured:
+    def _captured(self, steps: int) -> _Captured:
+        """The CUDA graph of some runs; in one chain, where side by side is refused."""
+        try:
+            return self._capture(steps)
+        except CaptureError as error:
+            if self._order is self._chain:
+                raise
+            why = str(error)
+        self._order = self._chain
+        found = self._capture(steps)
+        log("gputensor.capture").info(f"products are not computed side by side: {why}")
+        return found
+
+    def _capture(self, steps: int, note: _Note = lambda *_: None) -> _Captured:
         """The CUDA graph of some runs, one after the other."""
         checks = backend.DEFERRED_CHECKS
         before = dict(checks)
         checks.clear()
         with self._lane.entered() as stream:
             blas.prepare()
+            if any(issue.beside for issue in self._order):
+                with self._lane.second:
+                    blas.prepare()
             stream.begin_capture()
             try:
                 with backend.while_capturing():
                     for _ in range(steps):
-                        results = self._issue(note)
+                        results = self._issue(self._order, note)
             except BaseException as error:
+                with contextlib.suppress(RuntimeError):  # lest the second stream be left in it
+                    self._lane.follow(stream, self._lane.second)
                 _ended(stream)
                 if not isinstance(error, Exception) or isinstance(error, MemoryError):
                     raise

@@ -40,6 +40,9 @@ class Part(NamedTuple):
         Where its operations came from.
     read, written : int
         Bytes.
+    beside : bool
+        Whether on CUDA it runs at the same time as what comes next, up to the first part that
+        depends on it.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Part(NamedTuple):
     places: tuple[Place, ...]
     read: int
     written: int
+    beside: bool = False
 
 
 class Explanation:
@@ -109,6 +113,7 @@ class Explanation:
             lines.append(
                 f"{i:3}  {part.name}: {count} operation{'s' * (count != 1)}, reads "
                 f"{_bytes(part.read)}, writes {_bytes(part.written)}"
+                f"{', beside what comes next' * part.beside}"
             )
             for place in part.places:
                 lines.append(f"       {place.line}: {place.source}")
@@ -197,7 +202,7 @@ def _describe(found: Explanation, replay: Replay) -> None:
     launched: list[str] = []
     sources: list[str] = []
 
-    def note(step: Any) -> None:
+    def note(step: Any, beside: bool) -> None:
         kernel = getattr(step, "kernel", None)
         if kernel is not None:
             sources.append(kernel.source.text)
@@ -206,7 +211,7 @@ def _describe(found: Explanation, replay: Replay) -> None:
         else:
             parts = "written" if launched else "call", step.node.name
             read, written = _size(step.node.inputs), _size(step.node.outputs)
-        part = Part(*parts, tuple(launched), _places(step.nodes), read, written)
+        part = Part(*parts, tuple(launched), _places(step.nodes), read, written, beside)
         found.parts.append(part)
         launched.clear()
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from gputensor.graph.ir import Graph, Node, Value
 
-__all__ = ["Group", "commits", "groups", "order_of", "space"]
+__all__ = ["Group", "commits", "groups", "order_of", "space", "with_sums"]
 
 
 class Group:
@@ -91,6 +91,46 @@ def groups(
         _note(accesses, place, node)
     _find_inner(graph, items, accesses)
     return items
+
+
+def with_sums(
+    graph: Graph, items: Sequence[Group | Node], joins: Callable[[Group, Node], bool]
+) -> list[Group | Node]:
+    """Items with reductions moved into the groups whose results they take.
+
+    Parameters
+    ----------
+    graph : Graph
+    items : list of Group and Node
+    joins : callable
+        Whether a reduction may be at the end of a group.
+    """
+    found: list[Group | Node] = []
+    accesses: _Accesses = {}
+    for item in items:
+        place = len(found)
+        nodes = item.nodes if isinstance(item, Group) else [item]
+        if isinstance(item, Node) and item.kind == "reduce":
+            last = max(
+                (
+                    i
+                    for values, writes in ((item.inputs, False), (item.outputs, True))
+                    for value in values
+                    for i, other, written in accesses.get(value.buffer.number, ())
+                    if (written or writes) and _ordered(value, other)
+                ),
+                default=-1,
+            )
+            before = found[last] if last >= 0 else None
+            if isinstance(before, Group) and not commits(item) and joins(before, item):
+                place = last
+                before.nodes.append(item)
+        if place == len(found):
+            found.append(item)
+        for node in nodes:
+            _note(accesses, place, node)
+    _find_inner(graph, found, accesses)
+    return found
 
 
 def _ordered(value: Value, other: Value) -> bool:
@@ -191,7 +231,7 @@ def _find_inner(
         for node in item.nodes:
             out = node.outputs[0]
             number = out.buffer.number
-            if out.buffer.kind != "temporary" or number in needed:
+            if node.kind == "reduce" or out.buffer.kind != "temporary" or number in needed:
                 continue
             others = accesses[number]
             if all(place == i and value.same_place(out) for place, value, _ in others):

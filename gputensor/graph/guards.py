@@ -1,11 +1,12 @@
 """What a recording holds for: the tensors, gradients and attributes that the function found."""
 
+import operator
 from typing import Any
 
 from gputensor import watched
 from gputensor.autograd import Leaf, Tensor
 from gputensor.backend import Array
-from gputensor.watched import lookup, same
+from gputensor.watched import is_plain, lookup, same
 
 __all__ = ["Guards"]
 
@@ -52,7 +53,8 @@ class Guards:
 
     def _container(self, value: Any) -> None:
         if not isinstance(value, tuple):
-            self._containers.append((value, _contents(value)))
+            kind = _Elements if isinstance(value, set) else _Items
+            self._containers.append((value, kind(value)))
         for item in value.values() if isinstance(value, dict) else value:
             if isinstance(item, (list, dict, set, tuple)):
                 self._container(item)
@@ -77,10 +79,7 @@ class Guards:
                 if raw is leaf.buffer or (raw.shape, raw.strides, raw.dtype) != state:
                     return False
         for container, contents in self._containers:
-            if type(contents) is _Members:
-                if not contents.are_those_of(container):
-                    return False
-            elif len(container) != len(contents) or _contents(container) != contents:
+            if not contents.are_those_of(container):
                 return False
         now = watched.changes()
         if now != self._changes:
@@ -105,26 +104,38 @@ class _Members:
         )
 
 
-class _Is:
-    """An object, equal to itself alone; plain values to their like."""
+class _Items:
+    """What is in a list or dict, in order."""
 
-    __slots__ = ("value",)
+    def __init__(self, container: Any) -> None:
+        self._keys = list(container) if isinstance(container, dict) else None
+        self._items = _values(container)
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def are_those_of(self, container: Any) -> bool:
+        """Whether a container has the same."""
+        items = _values(container)
+        if len(items) != len(self._items) or not (
+            all(map(operator.is_, items, self._items)) or all(map(same, items, self._items))
+        ):
+            return False
+        return self._keys is None or list(container) == self._keys
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Is) and same(self.value, other.value)
 
-    def __hash__(self) -> int:
-        return hash(type(self.value))
+def _values(container: Any) -> list[Any]:
+    return list(container.values() if isinstance(container, dict) else container)
 
 
-def _contents(container: Any) -> Any:
-    if isinstance(container, dict):
-        return {key: _Is(value) for key, value in container.items()}
-    return (
-        type(container)(map(_Is, container))
-        if isinstance(container, set)
-        else [_Is(item) for item in container]
-    )
+class _Elements:
+    """What is in a set."""
+
+    def __init__(self, elements: set[Any]) -> None:
+        self._elements = set(elements)  # which stay alive, and so keep their identities
+        self._marks = set(map(_mark, elements))
+
+    def are_those_of(self, elements: set[Any]) -> bool:
+        """Whether a set has the same."""
+        return set(map(_mark, elements)) == self._marks
+
+
+def _mark(value: Any) -> Any:
+    return (type(value), repr(value)) if is_plain(value) else id(value)

@@ -12,10 +12,20 @@ from gputensor.backend import Array
 from gputensor.graph.fuse import Group
 from gputensor.graph.ir import Graph, Node, Value
 
-__all__ = ["ALIGN", "ARENA", "CONSTANTS", "SCRATCH", "Layout", "address_of", "aligned", "takes_out"]
+__all__ = [
+    "ALIGN",
+    "ARENA",
+    "CONSTANTS",
+    "PARTIAL",
+    "SCRATCH",
+    "Layout",
+    "address_of",
+    "aligned",
+    "takes_out",
+]
 
 ALIGN = 64
-SCRATCH, CONSTANTS, ARENA = "scratch", "constants", "arena"
+SCRATCH, PARTIAL, CONSTANTS, ARENA = "scratch", "partial", "constants", "arena"
 
 
 class Layout:
@@ -39,7 +49,8 @@ class Layout:
         Of buffers in the arena.
     arena : array
     base_of : dict
-        Number of the base of a buffer, by the buffer's; of scratch memory, constants and arena.
+        Number of the base of a buffer, by the buffer's; of scratch memory, partial sums, constants
+        and arena.
     objects, bases : ctypes arrays
         Identities of a call's arrays, and addresses of all bases, for the driver.
     known : int
@@ -81,7 +92,7 @@ class Layout:
         objects = [*arguments, *self.fresh, *self.given]
         self.base_of: dict[Any, int] = {n: i for i, n in enumerate(objects)}
         outside = [b for b in graph.buffers if b.kind in ("outside", "state")]
-        fixed = [SCRATCH, CONSTANTS, ARENA, *(b.number for b in outside)]
+        fixed = [SCRATCH, PARTIAL, CONSTANTS, ARENA, *(b.number for b in outside)]
         self.base_of |= {key: len(objects) + i for i, key in enumerate(fixed)}
         self.objects = (ctypes.c_int64 * max(len(objects), 1))()
         self.bases = (ctypes.c_int64 * len(self.base_of))()

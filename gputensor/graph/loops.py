@@ -11,6 +11,7 @@ The driver is some instructions of LLVM, compiled once by llvmlite, which comes 
 
 import ctypes
 import functools
+import itertools
 import platform
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,7 +21,18 @@ import numpy as np
 from gputensor.kernels import machine_code, pool
 from gputensor.kernels.runtime import is_native, spread
 
-__all__ = ["NOTED", "Loop", "driver", "find", "find_cast", "find_choice", "share", "usable"]
+__all__ = [
+    "NOTED",
+    "Loop",
+    "driver",
+    "find",
+    "find_cast",
+    "find_choice",
+    "halves",
+    "share",
+    "sums_by_halves",
+    "usable",
+]
 
 
 class Loop(NamedTuple):
@@ -364,22 +376,26 @@ done:
 """
 
 # The driver as a part of a job of :mod:`gputensor.kernels.pool`: what it gives takes the place of
-# the code's address among the words that it is told.
+# the code's address among the words that it is told; after that is the number of groups.
 _PART = """
 define void @driver_part(i64 %index, i8* %argument) {
   %words = bitcast i8* %argument to i64*
   %p1 = getelementptr i64, i64* %words, i64 1
   %p2 = getelementptr i64, i64* %words, i64 2
-  %place = add i64 %index, 3
+  %twice = mul i64 %index, 2
+  %place = add i64 %twice, 3
   %p3 = getelementptr i64, i64* %words, i64 %place
+  %p4 = getelementptr i64, i64* %p3, i64 1
   %bases = load i64, i64* %words
   %objects = load i64, i64* %p1
   %known = load i64, i64* %p2
   %code = load i64, i64* %p3
+  %groups = load i64, i64* %p4
   %bases_at = inttoptr i64 %bases to i64*
   %objects_at = inttoptr i64 %objects to i64*
   %code_at = inttoptr i64 %code to i64*
-  %found = call i64 @driver(i64* %code_at, i64 1, i64* %bases_at, i64* %objects_at, i64 %known)
+  %found = call i64 @driver(i64* %code_at, i64 %groups, i64* %bases_at, i64* %objects_at,
+                            i64 %known)
   store i64 %found, i64* %p3
   ret void
 }
@@ -461,18 +477,45 @@ def driver() -> Any:
     return ctypes.CFUNCTYPE(number, pointer, number, pointer, pointer, number)(_drivers()[0])
 
 
-def share(codes: Sequence[int], bases: Any, objects: Any, known: int) -> int:
-    """Run groups side by side, each on a thread; what the driver gives for one of them."""
+def share(parts: Sequence[tuple[int, int]], bases: Any, objects: Any, known: int) -> int:
+    """Run codes of so many groups side by side, each on a thread; what the driver gives for one."""
+    calls = [(code, groups, bases, objects, known) for code, groups in parts]
     if is_native():
-        words = (ctypes.c_int64 * (3 + len(codes)))(
-            ctypes.addressof(bases), ctypes.addressof(objects), known, *codes
+        words = (ctypes.c_int64 * (3 + 2 * len(parts)))(
+            ctypes.addressof(bases), ctypes.addressof(objects), known, *itertools.chain(*parts)
         )
-        if pool.run(_drivers()[1], words, len(codes), 0):
-            return next(filter(None, words[3:]), 0)
-        found = [driver()(code, 1, bases, objects, known) for code in codes]
+        if pool.run(_drivers()[1], words, len(parts), 0):
+            return next(filter(None, words[3::2]), 0)
+        found = [driver()(*call) for call in calls]
     else:
-        found = spread(driver(), [(code, 1, bases, objects, known) for code in codes])
+        found = spread(driver(), calls)
     return next(filter(None, found), 0)
+
+
+def halves(length: int, depth: int) -> list[int]:
+    """Lengths of the stretches that NumPy's sum has after halving so often.
+
+    It sums stretches of more than 128 elements as two halves, the first of a multiple of 8 elements
+    (pairwise summation, ``numpy/_core/src/umath/loops_utils.h.src``).
+    """
+    found = [length]
+    for _ in range(depth):
+        found = [part for n in found for part in (n // 16 * 8, n - n // 16 * 8)]
+    return found
+
+
+@functools.cache
+def sums_by_halves() -> bool:
+    """Whether NumPy's sum goes by :func:`halves`."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        x = (rng.standard_normal(5003) * 10.0 ** rng.integers(-3, 4, 5003)).astype(dtype)
+        parts = [p.sum() for p in np.split(x, np.cumsum(halves(x.size, 3))[:-1])]
+        while len(parts) > 1:
+            parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        if parts[0] != x.sum():
+            return False
+    return True
 
 
 @functools.cache

@@ -10,20 +10,21 @@ from gputensor.graph import loops
 from gputensor.graph.ir import Node, Value, dense_strides
 from gputensor.graph.loops import Loop
 
-__all__ = ["Register", "Step", "is_sum", "steps_of", "sum_layout"]
+__all__ = ["Register", "Step", "is_sum", "is_total", "steps_of", "sum_layout"]
 
 _HOST = backend.NAMESPACES[np.ndarray]
 _COPIES = {"assign", "astype", "broadcast_to", "copy"}
 
 
 class Register:
-    """A piece of a group's elements."""
+    """A piece of a group's elements, or those that are summed together."""
 
-    __slots__ = ("dtype", "place")
+    __slots__ = ("dtype", "place", "summed")
 
     def __init__(self, dtype: "np.dtype[Any]") -> None:
         self.dtype = dtype
         self.place = 0
+        self.summed = False
 
 
 class Step:
@@ -93,6 +94,11 @@ def steps_of(node: Node) -> list[Step] | None:
 def is_sum(node: Node) -> bool:
     """Whether a node is a sum that one loop computes as NumPy does."""
     return node.kind == "reduce" and sum_layout(node) is not None
+
+
+def is_total(node: Node) -> bool:
+    """Whether a node is a sum of all elements of an array, that one loop computes."""
+    return is_sum(node) and node.outputs[0].size == 1
 
 
 def sum_layout(node: Node) -> tuple[int, int, int, bool] | None:

@@ -10,10 +10,11 @@
 Arrays and functions keep CuPy's rules (`fakecupy`), and ``cupy.RawModule`` builds and runs the
 same CUDA C++ source as a device would (`host_module`, `cuda_host.h`). Memory errors, divergent
 barriers, arguments of a wrong type and hidden transfers become exceptions or counts. Graphs are
-captured and replayed on the memory they were captured with (`streams`, `memory`).
+captured and replayed on the memory they were captured with (`streams`, `memory`), in any order that
+their streams and events allow.
 
 What it does not show: speed, the error of fast-math functions, races that every order of whole
-threads or streams hides.
+threads hides.
 """
 
 import contextlib
@@ -46,7 +47,9 @@ ORDERS = ("forward", "reverse", "shuffle", "compare")
 _replaced: dict[str, ModuleType | None] = {}
 
 
-def install(devices: int = 1, order: str | None = None, contiguous: bool = True) -> ModuleType:
+def install(
+    devices: int = 1, order: str | None = None, contiguous: bool = True, seed: int | None = 0
+) -> ModuleType:
     """Put the stand-in into ``sys.modules`` as ``cupy``.
 
     Parameters
@@ -59,6 +62,9 @@ def install(devices: int = 1, order: str | None = None, contiguous: bool = True)
         ``"forward"``.
     contiguous : bool
         Whether a kernel may only be given C-contiguous arrays.
+    seed : int or None
+        Of the orders in which a graph's work on several streams is replayed; None for the one in
+        which it was recorded.
 
     Returns
     -------
@@ -70,7 +76,8 @@ def install(devices: int = 1, order: str | None = None, contiguous: bool = True)
         raise ValueError(f"order {order!r} is unknown; allowed are {', '.join(ORDERS)}")
     if not 0 <= devices <= MAX_DEVICES:
         raise ValueError(f"{devices} devices; allowed are 0 to {MAX_DEVICES}")
-    settings.devices, settings.order, settings.contiguous = devices, order, contiguous
+    settings.devices, settings.order = devices, order
+    settings.contiguous, settings.seed = contiguous, seed
     current.id = 0
     streams.reset()
     memory.reset()
@@ -99,12 +106,12 @@ def uninstall() -> None:
 
 @contextlib.contextmanager
 def installed(
-    devices: int = 1, order: str | None = None, contiguous: bool = True
+    devices: int = 1, order: str | None = None, contiguous: bool = True, seed: int | None = 0
 ) -> Iterator[ModuleType]:
     """Install the stand-in for the length of a ``with`` block; one that is there stays."""
     before = dataclasses.replace(settings) if _replaced else None
     try:
-        yield install(devices, order, contiguous)
+        yield install(devices, order, contiguous, seed)
     finally:
         if before:
             install(**vars(before))

@@ -38,7 +38,6 @@ from .elementwise import parameters, run
 from .host_module import RawKernel, RawModule
 from .memory import (
     Allocation,
-    Block,
     MemoryPointer,
     MemoryPool,
     alloc,
@@ -265,14 +264,14 @@ def _perform(
     result = _wrap(found, order)
     if not (found is None or writes or _computed(found)):
         return result  # a view
-    blocks: dict[Block, int] = {}
+    uses = streams.Uses()
 
     def unowned(host: HostArray) -> HostArray:
-        return without_owner(host, blocks)
+        return without_owner(host, uses, any(host is other for other in writes))
 
     frozen_args, frozen_kwargs = _mapped(unowned, (tuple(args), kwargs))
     outs = [
-        unowned(made._host) if _computed(leaf) else None
+        without_owner(made._host, uses, True) if _computed(leaf) else None
         for leaf, made in zip(_leaves(found), _leaves(result), strict=True)
     ]
 
@@ -284,7 +283,7 @@ def _perform(
                 out[...] = value
 
     what = Count(name, _bytes(args, found))
-    capture.work.append(streams.Work(run, "array_ops", blocks, what))
+    capture.add(get_current_stream(), [streams.Work(run, "array_ops", uses, what)])
     return result
 
 

@@ -27,7 +27,7 @@ from gputensor import config
 
 from .memory import Allocation, Block, MemoryPointer, require
 from .state import Count, current, settings
-from .streams import submit
+from .streams import Uses, submit
 
 __all__ = [
     "CUDADriverError",
@@ -379,12 +379,15 @@ class RawKernel:
         values = self._convert(args)
         memories = [_memory_of(a) for a in args]
         blocks = [memory and memory.block for memory in memories]
-        used = {memory.block: memory.nbytes for memory in memories if memory}
+        uses = Uses()
+        for value, kind, memory in zip(args, self._types, memories, strict=True):
+            if memory:
+                _note(value, memory, uses, "=" not in kind)
         what = Count(
             self.name, sum(a.nbytes for a in args if _is_array(a) and hasattr(a, "nbytes"))
         )
         submit(
-            lambda: self._execute(shape, shared_mem, values, blocks), "launches", used, stream, what
+            lambda: self._execute(shape, shared_mem, values, blocks), "launches", uses, stream, what
         )
 
     def _execute(
@@ -570,6 +573,16 @@ def _memory_of(value: Any) -> Allocation | None:
     if memory:
         require(memory)
     return memory
+
+
+def _note(value: Any, memory: Allocation, uses: Uses, written: bool) -> None:
+    """Note what an argument uses: an array its elements, an address all that is behind it."""
+    if _is_array(value):
+        first = value.data.ptr
+        uses.note(memory, first, first + value.nbytes, written)
+    else:
+        first = value if type(value) is int else value.ptr
+        uses.note(memory, first, memory.ptr + memory.nbytes, written)
 
 
 def _is_array(value: Any) -> bool:

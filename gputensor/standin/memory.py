@@ -19,6 +19,7 @@ from .state import Count, counters, current
 from .streams import (
     CUDARuntimeError,
     Stream,
+    Uses,
     get_current_stream,
     refuse_unsafe,
     spoil_unsafe,
@@ -237,14 +238,18 @@ def memory_of(host: HostArray) -> Allocation | None:
     return base
 
 
-def without_owner(host: HostArray, blocks: dict[Block, int]) -> HostArray:
+def without_owner(host: HostArray, uses: Uses, written: bool = False) -> HostArray:
     """Same elements as those of a view of device memory, as recorded work needs them.
 
-    They keep no array alive; the block, and how much of it is used, is noted in `blocks`.
+    They keep no array alive; what they use is noted in `uses`.
     """
     memory = memory_of(host)
     assert memory is not None
-    blocks[memory.block] = memory.nbytes
+    first = last = host.__array_interface__["data"][0]
+    for n, stride in zip(host.shape, host.strides, strict=True):
+        first += min((n - 1) * stride, 0)
+        last += max((n - 1) * stride, 0)
+    uses.note(memory, first, last + host.itemsize if host.size else first, written)
     return memory.block.view(host)
 
 
@@ -276,11 +281,10 @@ class MemoryPointer:
     def memset_async(self, value: int, size: int, stream: object = None) -> None:
         """Fill `size` bytes."""
         address = self.ptr
-        blocks = {self.mem.block: self.mem.nbytes}
+        uses = Uses()
+        uses.note(self.mem, address, address + size, True)
         what = Count("memset", size)
-        submit(
-            lambda: ctypes.memset(address, value, size) and None, "memsets", blocks, stream, what
-        )
+        submit(lambda: ctypes.memset(address, value, size) and None, "memsets", uses, stream, what)
 
     def copy_from_device(self, source: "MemoryPointer", size: int) -> None:
         """Copy `size` bytes from another place on the device, on the legacy stream."""
@@ -296,10 +300,12 @@ class MemoryPointer:
 
 def copy_bytes(target: int, source: int, size: int, stream: object = None) -> None:
     """Copy between two addresses on the device."""
-    found = [memory for memory in map(Allocation.around, (target, source)) if memory]
-    blocks = {memory.block: memory.nbytes for memory in found}
+    uses = Uses()
+    for address in (target, source):
+        if memory := Allocation.around(address):
+            uses.note(memory, address, address + size, address == target)
     what = Count("memcpy", 2 * size)
-    submit(lambda: ctypes.memmove(target, source, size) and None, "copies", blocks, stream, what)
+    submit(lambda: ctypes.memmove(target, source, size) and None, "copies", uses, stream, what)
 
 
 # ------------------------------------------------------------------ pools

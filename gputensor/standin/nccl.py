@@ -14,7 +14,7 @@ import numpy as np
 
 from .memory import Allocation
 from .state import Count, current
-from .streams import as_stream, submit
+from .streams import Uses, as_stream, submit
 
 __all__ = ["Call", "calls", "make_module"]
 
@@ -130,15 +130,16 @@ class NcclCommunicator:
     def check_async_error(self) -> None:
         """Raise what went wrong on the device: nothing."""
 
-    def _memory(self, address: int, nbytes: int) -> Any:
-        """Bytes on the device, and the block that they are in."""
+    def _memory(self, address: int, nbytes: int, uses: Uses, written: bool) -> Any:
+        """Bytes on the device, noted as used."""
         memory = Allocation.around(address)
         if memory is None or address + nbytes > memory.ptr + memory.nbytes:
             raise NcclError(f"NCCL_ERROR_INVALID_ARGUMENT: {nbytes} bytes at {address:#x}")
         if memory.device != self._device:
             raise NcclError(f"NCCL_ERROR_INVALID_ARGUMENT: memory of device {memory.device}")
         raw = (ctypes.c_char * nbytes).from_address(address)
-        return np.frombuffer(raw, np.uint8), {memory.block: memory.nbytes}
+        uses.note(memory, address, address + nbytes, written)
+        return np.frombuffer(raw, np.uint8)
 
     def _put(
         self,
@@ -156,16 +157,16 @@ class NcclCommunicator:
         dtype = np.dtype(_DTYPES[datatype])
         if not count:
             return
-        (send, blocks), (receive, more) = (
-            self._memory(address, count * dtype.itemsize) for address in addresses
-        )
+        uses, nbytes = Uses(), count * dtype.itemsize
+        send = self._memory(addresses[0], nbytes, uses, False)
+        receive = self._memory(addresses[1], nbytes, uses, True)
         send, receive = send.view(dtype), receive.view(dtype)
 
         def call() -> None:
             captured = as_stream(stream).capture is not None
             calls.append(Call(name, count, dtype.name, stream, captured))
             what = Count(f"nccl{name}", count * dtype.itemsize)
-            submit(lambda: work(send, receive), "launches", blocks | more, stream, what)
+            submit(lambda: work(send, receive), "launches", uses, stream, what)
 
         if _Groups.depth:
             _Groups.waiting.append(call)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .memory import Allocation, Block, without_owner
+from .memory import Allocation, without_owner
 from .state import Count, current
-from .streams import get_current_stream, submit
+from .streams import Uses, get_current_stream, submit
 
 __all__ = ["ComputeType", "Math", "Operation", "PointerMode", "Status", "make_modules"]
 
@@ -242,11 +242,10 @@ def gemm_strided_batched_ex_64(
         | {"trans": (Operation(transa), Operation(transb)), "dtype": name, "math": found.math}
     )
 
-    blocks: dict[Block, int] = {}
-    x, y, z = (without_owner(v, blocks) for v in (x, y, z))
+    uses = Uses()
+    x, y, z = (without_owner(v, uses, v is z) for v in (x, y, z))
     if found.workspace:
-        memory = _memory("the workspace", *found.workspace)
-        blocks[memory.block] = memory.nbytes
+        uses.note_all(_memory("the workspace", *found.workspace), True)
 
     def run() -> None:
         left, right = (
@@ -259,7 +258,7 @@ def gemm_strided_batched_ex_64(
             product = factor * (left @ right)
             z[...] = product + share * z.astype(scale) if share else product
 
-    submit(run, "launches", blocks, what=Count("cublas_gemm", 0))
+    submit(run, "launches", uses, what=Count("cublas_gemm", 0))
 
 
 def gemm_ex_64(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .memory import Block, without_owner
+from .memory import without_owner
 from .nvmath_cublas import (
     _TYPES,
     LibraryError,
@@ -29,7 +29,7 @@ from .nvmath_cublas import (
     _scalar,
 )
 from .state import Count
-from .streams import as_stream, submit
+from .streams import Uses, as_stream, submit
 
 __all__ = ["Epilogue", "MatmulDescAttribute", "MatmulPreferenceAttribute", "make_module"]
 
@@ -307,10 +307,11 @@ def matmul(
     _require(factor == 1 and share == 0, f"alpha and beta are {factor}, {share}")
     calls.append({"epilogue": epilogue, "dtype": name, "compute": operation.compute})
 
-    blocks: dict[Block, int] = {}
-    x, y, z, vector = (without_owner(v, blocks) for v in (x, y, z, vector))
-    memory = _memory("the workspace", workspace, workspace_size_in_bytes)
-    blocks[memory.block] = memory.nbytes
+    uses = Uses()
+    writes = False, False, True, epilogue == Epilogue.BGRADA
+    operands = zip((x, y, z, vector), writes, strict=True)
+    x, y, z, vector = (without_owner(v, uses, written) for v, written in operands)
+    uses.note_all(_memory("the workspace", workspace, workspace_size_in_bytes), True)
     hides_nan, wrong = faults.hides_nan, faults.wrong
 
     def run() -> None:
@@ -330,7 +331,7 @@ def matmul(
                 product = (np.fmax if hides_nan else np.maximum)(product, np.float32(0))
             z[...] = product * np.float32(1.1) if wrong else product
 
-    submit(run, "launches", blocks, as_stream(stream), Count("cublaslt_matmul", 0))
+    submit(run, "launches", uses, as_stream(stream), Count("cublaslt_matmul", 0))
 
 
 def make_module() -> ModuleType:

@@ -106,11 +106,15 @@ class Settings:
         three and raises if the results differ in any bit.
     contiguous : bool
         Whether a kernel may only be given C-contiguous arrays.
+    seed : int or None
+        Of the orders in which a graph's work on several streams is replayed; None for the one in
+        which it was recorded.
     """
 
     devices: int = 1
     order: str = "forward"
     contiguous: bool = True
+    seed: int | None = 0
 
 
 counters = Counters()

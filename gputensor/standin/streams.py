@@ -3,21 +3,27 @@
 Everything runs at once, in the calling thread, so a stream has nothing to wait for; waiting is
 counted all the same. While a stream captures nothing is computed: memory keeps what it held. A
 recorded piece of work knows addresses, and keeps no array alive.
+
+Streams and events of a capture say which work comes before which. A graph is replayed in an order
+that this allows, another one each time (``settings.seed``). It is refused if work without an order
+uses the same memory and writes there.
 """
 
+import bisect
+import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from .state import Count, counters, current
+from .state import Count, counters, current, settings
 
 if TYPE_CHECKING:
-    from .memory import Block
+    from .memory import Allocation, Block
 
-__all__ = ["CUDARuntimeError", "Event", "Graph", "Stream", "get_current_stream"]
+__all__ = ["CUDARuntimeError", "Event", "Graph", "Race", "Stream", "Uses", "get_current_stream"]
 
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2  # cudaStreamCaptureMode
 
@@ -61,6 +67,49 @@ class CUDARuntimeError(RuntimeError):
         self.status = status
 
 
+class Race(AssertionError):
+    """Two pieces of work that nothing orders use the same memory, and one writes there."""
+
+
+class Span(NamedTuple):
+    """Addresses from the first on, up to the last, that a piece of work reads, or may write to."""
+
+    first: int
+    last: int
+    written: bool
+
+    def meets(self, other: "Span") -> bool:
+        """Whether it matters which of the two comes first."""
+        apart = self.last <= other.first or other.last <= self.first
+        return not apart and (self.written or other.written)
+
+
+class Uses:
+    """Memory that a piece of work uses.
+
+    Attributes
+    ----------
+    blocks : dict of Block to int
+        Blocks, and up to which byte.
+    spans : list of Span
+    """
+
+    __slots__ = ("blocks", "spans")
+
+    def __init__(self) -> None:
+        self.blocks: dict[Block, int] = {}
+        self.spans: list[Span] = []
+
+    def note(self, memory: "Allocation", first: int, last: int, written: bool) -> None:
+        """Add addresses in somebody's memory."""
+        self.blocks[memory.block] = memory.nbytes
+        self.spans.append(Span(first, last, written))
+
+    def note_all(self, memory: "Allocation", written: bool) -> None:
+        """Add all of somebody's memory."""
+        self.note(memory, memory.ptr, memory.ptr + memory.nbytes, written)
+
+
 class Work(NamedTuple):
     """A piece of recorded work.
 
@@ -70,15 +119,17 @@ class Work(NamedTuple):
         Does it, on the memory at the recorded addresses.
     kind : {"launches", "array_ops", "memsets", "copies", ""}
         What it would have counted as.
-    blocks : mapping of Block to int
-        Memory it uses, and up to which byte.
+    uses : Uses
     what : Count
+    after : frozenset of int
+        Places, in the list of all, of what it directly follows.
     """
 
     run: Callable[[], None]
     kind: str
-    blocks: "Mapping[Block, int]"
+    uses: Uses
     what: Count
+    after: frozenset[int] = frozenset()
 
 
 class Capture:
@@ -89,17 +140,29 @@ class Capture:
     def __init__(self, origin: "Stream", mode: int) -> None:
         self.origin, self.mode, self.thread = origin, mode, threading.get_ident()
         self.work: list[Work] = []
-        self.streams = {origin}
+        # By stream, places of what its next piece of work follows.
+        self.ends: dict[Stream, frozenset[int]] = {origin: frozenset()}
         self.unjoined: set[Stream] = set()
         self.invalid = False
         origin.capture = self
         self.active.append(self)
 
-    def join(self, stream: "Stream") -> None:
+    def join(self, stream: "Stream", after: frozenset[int]) -> None:
         """Let another stream take part."""
         stream.capture = self
-        self.streams.add(stream)
+        self.ends[stream] = after
         self.unjoined.add(stream)
+
+    def add(self, stream: "Stream", work: Iterable[Work]) -> None:
+        """Put work into a stream: a piece of it, or a graph."""
+        begin, start = len(self.work), self.ends[stream]
+        for piece in work:
+            after = frozenset(begin + i for i in piece.after) or start
+            self.work.append(piece._replace(after=after))
+        added = range(begin, len(self.work))
+        if added:
+            followed = frozenset().union(*(self.work[i].after for i in added))
+            self.ends[stream] = frozenset(added) - followed
 
     def fail(self, status: int) -> NoReturn:
         """Spoil the capture and raise."""
@@ -108,7 +171,7 @@ class Capture:
 
     def end(self) -> None:
         """Leave the streams as they were."""
-        for stream in self.streams:
+        for stream in self.ends:
             stream.capture = None
         self.active.remove(self)
 
@@ -129,7 +192,7 @@ def recording(stream: Any = None) -> Capture | None:
 def submit(
     run: Callable[[], None],
     kind: str,
-    blocks: "Mapping[Block, int]",
+    uses: Uses,
     stream: Any = None,
     what: Count | None = None,
 ) -> None:
@@ -137,11 +200,42 @@ def submit(
     capture = recording(stream)
     what = what or Count(kind, 0)
     if capture:
-        capture.work.append(Work(run, kind, blocks, what))
+        capture.add(as_stream(stream), [Work(run, kind, uses, what)])
         return
     if kind:
         counters.ran(kind, what)
     run()
+
+
+def _before(after: Iterable[frozenset[int]]) -> list[int]:
+    """For each piece of work all that comes before it, as a number with a bit for each."""
+    found: list[int] = []
+    for places in after:
+        bits = 0
+        for i in places:
+            bits |= found[i] | 1 << i
+        found.append(bits)
+    return found
+
+
+def _races(work: list[Work]) -> Iterator[str]:
+    """Pairs of work that must not run side by side but may, in words."""
+    before = _before(piece.after for piece in work)
+    for j, second in enumerate(work):
+        free = before[j] ^ ((1 << j) - 1)
+        while free:
+            i = free.bit_length() - 1
+            free ^= 1 << i
+            for span in work[i].uses.spans:
+                other = next((o for o in second.uses.spans if span.meets(o)), None)
+                if other is not None:
+                    ways = ("reads", "writes")
+                    yield (
+                        f"{work[i].what.name} (number {i}) {ways[span.written]} and "
+                        f"{second.what.name} (number {j}) {ways[other.written]} "
+                        f"{max(span.first, other.first):#x}, in no order"
+                    )
+                    break
 
 
 class Graph:
@@ -157,39 +251,75 @@ class Graph:
     def _of(cls, work: list[Work]) -> "Graph":
         graph = object.__new__(cls)
         graph.work = work
+        graph._launches = 0
+        graph._chain = all(piece.after == {i - 1} for i, piece in enumerate(work) if i)
+        graph.races = [] if graph._chain else list(_races(work))
         graph._blocks = {}
-        for _, _, blocks, _ in work:
-            for block, end in blocks.items():
+        for piece in work:
+            for block, end in piece.uses.blocks.items():
                 graph._blocks[block] = max(end, graph._blocks.get(block, 0))
         return graph
 
     work: list[Work]
+    races: list[str]
+    _launches: int
+    _chain: bool
     _blocks: "dict[Block, int]"
 
     def launch(self, stream: "Stream | None" = None) -> None:
-        """Replay the work, in order; into a stream that captures, record it once more.
+        """Replay the work in an order that it allows; into a capture, record it once more.
 
         Raises
         ------
         CUDARuntimeError
             If the driver has got back memory that the work uses.
+        Race
+            If work without an order uses the same memory.
         """
         capture = recording(stream)
         if capture:
-            capture.work += self.work
+            capture.add(as_stream(stream), self.work)
             return
+        if self.races:
+            raise Race("; ".join(self.races))
         self._require_memory()
         counters.count("graph_launches")
         for block, end in self._blocks.items():
             block.widen(end)
         try:
-            for run, kind, _, what in self.work:
+            for run, kind, _, what, _ in self.order():
                 if kind:
                     counters.ran(f"replayed_{kind}", what)
                 run()
         finally:
             for block in self._blocks:
                 block.narrow()
+
+    def order(self) -> list[Work]:
+        """The work in one of the orders that streams and events allow.
+
+        Always the earliest recorded first, the latest, or any, as chance has it.
+        """
+        if self._chain or settings.seed is None:
+            return self.work
+        self._launches += 1
+        chance = random.Random(f"{settings.seed} {self._launches}")
+        choose = chance.choice([lambda n: 0, lambda n: n - 1, chance.randrange])
+        waits = [len(piece.after) for piece in self.work]
+        followers: list[list[int]] = [[] for _ in self.work]
+        for i, piece in enumerate(self.work):
+            for j in piece.after:
+                followers[j].append(i)
+        ready = [i for i, count in enumerate(waits) if not count]
+        found = []
+        while ready:
+            i = ready.pop(choose(len(ready)))
+            found.append(self.work[i])
+            for j in followers[i]:
+                waits[j] -= 1
+                if not waits[j]:
+                    bisect.insort(ready, j)
+        return found
 
     def upload(self, stream: "Stream | None" = None) -> None:
         """Bring the graph to the device, ahead of its first launch."""
@@ -271,16 +401,17 @@ class Stream:
         if theirs not in Capture.active:
             raise CUDARuntimeError(1)
         if ours is None:
-            theirs.join(self)
+            theirs.join(self, event.after)
         elif ours is not theirs:
             theirs.invalid = True
             ours.fail(902)
         elif event.stream is not self:
+            ours.ends[self] |= event.after
             ours.unjoined.discard(event.stream)
 
     def launch_host_func(self, callback: Callable[[Any], None], arg: Any) -> None:
         """Call a function of the host when the stream comes to it."""
-        submit(lambda: callback(arg), "", {}, self)
+        submit(lambda: callback(arg), "", Uses(), self)
 
     def is_capturing(self) -> bool:
         """Whether work is recorded instead of done."""
@@ -310,7 +441,8 @@ class Stream:
         capture.end()
         if capture.invalid:
             raise CUDARuntimeError(901)
-        if capture.unjoined:
+        *_, joined = _before((*(piece.after for piece in capture.work), capture.ends[self]))
+        if capture.unjoined or joined.bit_count() < len(capture.work):
             raise CUDARuntimeError(904)
         return Graph._of(capture.work)
 
@@ -348,6 +480,7 @@ class Event:
         self.time = 0.0
         self.stream: Stream | None = None
         self.capture: Capture | None = None
+        self.after: frozenset[int] = frozenset()  # places of the work that it marks the end of
 
     @property
     def done(self) -> bool:
@@ -363,6 +496,7 @@ class Event:
         self.stream = as_stream(stream)
         _refuse_on_null(self.stream)
         self.capture = self.stream.capture
+        self.after = self.capture.ends[self.stream] if self.capture else frozenset()
         self.time = time.perf_counter()
 
     def synchronize(self) -> None:

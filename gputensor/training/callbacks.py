@@ -205,6 +205,11 @@ class CallbackList(Callback):
         self.callbacks.append(callback)
 
     @property
+    def looking(self) -> list["TerminateOnNaN"]:
+        """Those that look at the loss after each batch, or on CUDA after some."""
+        return [c for c in self.callbacks if isinstance(c, TerminateOnNaN)]
+
+    @property
     def follows_batches(self) -> bool:
         """Whether something is called for each batch."""
         return bool(self._begin or self._end)

@@ -11,6 +11,7 @@ from gputensor.distributed.training import Team
 from gputensor.errors import CheckpointError
 from gputensor.training.callbacks import CallbackList
 from gputensor.training.history import History
+from gputensor.training.interrupts import Interrupts
 from gputensor.training.measures import Measures, Sums
 
 __all__ = ["Clock", "Progress", "chosen", "how_to_go_on"]
@@ -203,7 +204,10 @@ def _fill(t: Tensor, value: Any) -> None:
 class Clock:
     """When a checkpoint is due, by steps; on all ranks at the same ones."""
 
-    def __init__(self, saver: Checkpointer | None, progress: Progress, team: Team) -> None:
+    def __init__(
+        self, saver: Checkpointer | None, progress: Progress, team: Team, interrupts: Interrupts
+    ) -> None:
+        self._interrupts = interrupts
         self._every = None if saver is None else saver.every
         self._saver = saver
         self._progress = progress
@@ -211,7 +215,9 @@ class Clock:
         self._last = progress.step
 
     def left(self, most: int) -> int:
-        """How many of the next steps there are until then: `most` at most, 1 at least."""
+        """How many of the next steps there are until then, `most` at most; 1 if it is wished."""
+        if self._interrupts.wished:
+            return 1
         if self._every is None:
             return most
         return max(1, min(most, self._last + self._every - self._progress.step))

@@ -91,8 +91,8 @@ class Held:
         model, team = self._model, self._group
         return lambda told: model._evaluate(xs, ys, weights, size, steps, team, told)
 
-    def steps_of(self, sums: Sums, capture: Any) -> Any:
-        """Function that trains on the next rows of the order."""
+    def steps_of(self, sums: Sums, capture: Any, epochs: int) -> Any:
+        """Function that trains on the next rows of the order, for so many epochs."""
         model, xp = self._model, backend.namespace(self.place)
         device = backend.device_of(self.place)
         with backend.on_device_of(self.place):
@@ -123,7 +123,13 @@ class Held:
             w = [None if t is None else t.array[found] for t in weights]
             model._train_on(x, y, w, into, part)
 
-        return Steps(step, capture, device)
+        return Steps(step, capture, device, self._ahead(epochs))
+
+    def _ahead(self, epochs: int) -> dict[int, int]:
+        """How many steps there are in some epochs, by their rows."""
+        whole, rest = divmod(self._count, self._size)
+        of_rest = self.steps * epochs // (whole + 1) if rest else 0
+        return {rest: of_rest, self._size: self.steps * epochs - of_rest}
 
     def _own(self, order: Any, until: int | None = None) -> Any:
         """Rows of an order that are this rank's, batch by batch, up to the batch at a row."""
@@ -205,11 +211,13 @@ class Held:
 
     def batches(self, run: Any, told: CallbackList, clock: Clock) -> Any:
         """Train on the batches of an epoch; gives how many rows were in one, or in several."""
+        on_cpu = backend.device_of(self.place).kind == "cpu"
+        singly = told.follows_batches or (on_cpu and bool(told.looking))
         while self.batch < self.steps and self._next < self._count:
             left = self._count - self._next
             rows = min(self._size, left)
             told.on_train_batch_begin(self.batch, {})
-            most = 1 if told.follows_batches else min(left // rows, self.steps - self.batch)
+            most = 1 if singly else min(left // rows, self.steps - self.batch)
             done = run.next(rows, clock.left(most))
             self.batch += done
             self._next += rows * done
@@ -258,7 +266,7 @@ class Streamed:
         """Refuse: samples to come cannot be kept for validation."""
         raise ValueError("fit: validation_split needs arrays; give validation_data instead")
 
-    def steps_of(self, sums: Sums, capture: Any) -> Any:
+    def steps_of(self, sums: Sums, capture: Any, epochs: int) -> Any:
         """Function that trains on a batch."""
         return training_on_batches(self._model, sums, capture, self.place)
 

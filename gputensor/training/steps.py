@@ -25,17 +25,27 @@ class Steps:
     step : callable
         Trains on a batch.
     capture : {"auto", True, False}
-        With "auto" the first steps on the CPU are run as they are, as many as save what their
-        recording costs: whoever trains for a few steps does not pay for more.
+        With "auto" steps on the CPU are run as they are where too few come to save what their
+        recording costs; where that is not known, the first ones are.
     device : Device
+    ahead : dict of int to int, optional
+        How many steps there will be, by their rows.
     """
 
-    def __init__(self, step: Callable[..., None], capture: Any, device: Device) -> None:
+    def __init__(
+        self,
+        step: Callable[..., None],
+        capture: Any,
+        device: Device,
+        ahead: dict[int, int] | None = None,
+    ) -> None:
         self._step = step
         self._capture = capture
         self._device = device
         self._told = False
-        self._plain = _WORTH if capture == "auto" and device.kind == "cpu" else 0
+        spares = capture == "auto" and device.kind == "cpu"
+        self._plain = _WORTH if spares and ahead is None else 0
+        self._few = {n for n, steps in (ahead or {}).items() if spares and steps <= _WORTH}
         self._runs: dict[int | None, Captured] = {}
         self._pace = _Pace() if device.kind == "cuda" else None
 
@@ -57,20 +67,22 @@ class Steps:
         self._tell(run)
 
     def next(self, rows: int, count: int) -> int:
-        """Train on the next batches of so many rows: on one, or on CUDA on as many as a launch has.
+        """Train on the next batches of so many rows: on one, or on as many as go together.
 
         Returns
         -------
         int
             How many: `count` at most.
         """
-        if not self._capture or self._early():
+        if not self._capture or rows in self._few:
             self._step(rows)
             return 1
         run = self._captured(rows)
-        if self._pace is None or run.reason is not None:
+        if run.reason is not None:
             run()
             done = 1
+        elif self._pace is None:
+            done = run.some(count)
         else:
             done = run.some(self._pace.most(count))
             self._pace.launched(done)

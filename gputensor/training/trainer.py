@@ -16,7 +16,7 @@ from gputensor.checkpoints.checkpointer import Opened
 from gputensor.distributed import training as ranks
 from gputensor.distributed.api import is_first
 from gputensor.distributed.group import Part, group
-from gputensor.training.callbacks import CallbackList, TerminateOnNaN
+from gputensor.training.callbacks import CallbackList
 from gputensor.training.checks import (
     about,
     check_capture,
@@ -233,8 +233,8 @@ class Trainer(Evaluator):
             :func:`gputensor.capture`; the results are the same. With "auto" that is done if
             layers, loss, metrics and schedule are gputensor's own, or captured by their authors:
             what Python does in those of the user would happen in the first steps only. The log
-            says which one it was. On the CPU the first 50 steps are not recorded: a few steps are
-            not worth it.
+            says which one it was. On the CPU steps are not recorded where there are up to 50 of
+            them with as many rows, nor the first 50 of an iterable's: a few are not worth it.
         resume : path-like, Checkpointer or True, optional
             Save checkpoints in a folder, and go on from the latest one there, if there is one:
             with the same bits as if training had not been interrupted. True goes on from the
@@ -325,8 +325,7 @@ class Trainer(Evaluator):
         measures = self._measures
         assert measures is not None
         sums = measures.sums(source.place)
-        watches = [c for c in told.callbacks if isinstance(c, TerminateOnNaN)]
-        run = source.steps_of(sums, capture)
+        run = source.steps_of(sums, capture, epochs[1] - epochs[0])
         team.begin(
             told,
             {
@@ -349,11 +348,12 @@ class Trainer(Evaluator):
             assert saver is not None
             saver.put(opened, progress.objects())
             team.go_on(place["ranks"])
-        clock = Clock(saver, progress, team)
+        interrupts = Interrupts(saver is not None)
+        clock = Clock(saver, progress, team, interrupts)
         amid = bool(source.batch)
         logs = history.latest()
         try:
-            with Interrupts(saver is not None) as interrupts:
+            with interrupts:
                 told.wish = interrupts.wish
                 while progress.epoch < epochs[1] and not progress.stopped:
                     epoch = progress.epoch
@@ -381,7 +381,7 @@ class Trainer(Evaluator):
                             if team.wants_batches:
                                 found = measures.results(sums, progress.rows, team.group)
                                 told.on_train_batch_end(batch, found)
-                            for watch in watches if team.group is None else ():
+                            for watch in told.looking if team.group is None else ():
                                 watch.look(sums.values.array, batch)
                             if team.stops(self.stop_training, within=True):
                                 break
