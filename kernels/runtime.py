@@ -191,6 +191,29 @@ def _uninterrupted() -> Iterator[None]:
             before(*came[0])
 
 
+def _with_any_cache(dispatcher: Any) -> Callable[[Any], Any]:
+    """``dispatcher.compile``, which does not need Numba's cache to be whole, or to take more.
+
+    A disk may be full, and a power cut may leave half a file.
+    """
+    compile_with_cache = dispatcher.compile
+
+    def compile(kinds: Any) -> Any:
+        try:
+            return compile_with_cache(kinds)
+        except Exception as error:
+            if type(error).__module__.startswith("numba."):
+                raise
+            cache = dispatcher._cache
+            with contextlib.suppress(OSError):
+                if not isinstance(error, OSError):
+                    cache.flush()  # the next process makes it anew
+            cache.disable()
+            return compile_with_cache(kinds)
+
+    return compile
+
+
 class Loop:
     """A CPU loop, compiled by Numba on its first call and cached in a folder of the user's.
 
@@ -258,7 +281,7 @@ class Loop:
                 compiled = jit()(function)
             finally:
                 numba.config.CACHE_DIR = before
-        compiled.compile = _uninterrupted()(compiled.compile)
+        compiled.compile = _uninterrupted()(_with_any_cache(compiled))
         return compiled
 
     def _counted(self, error: Exception) -> None:

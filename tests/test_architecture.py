@@ -1,9 +1,15 @@
 """The walk through the house leads through rooms that there are."""
 
+import itertools
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import gputensor as gt
+from gputensor import keras
 
 ROOT = Path(__file__).parents[1]
 WALK = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -39,3 +45,38 @@ def test_the_program_of_the_walk_does_what_it_says():
     assert loss._node.parents[0].parents[0].primitive.name == "matmul"
     loss.backward()
     assert w.grad.shape == w.shape
+
+
+@pytest.mark.cpu
+def test_the_data_of_fit_visit_few_rooms():
+    x = np.arange(64 * 20, dtype="uint8").reshape(64, 20)
+    with gt.device("cpu"):
+        model = keras.Sequential([keras.layers.Input((20,)), keras.layers.Dense(3)])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x, x[:, 0] % 3, batch_size=32, verbose=0, capture=False)
+        visits = []
+
+        def is_x(value):
+            value = getattr(value, "array", value)
+            return isinstance(value, np.ndarray) and np.may_share_memory(value, x)
+
+        def look(frame, event, _):
+            path = Path(frame.f_code.co_filename)
+            if event == "call" and PACKAGE.parent in path.parents and path.parent != ROOT / "tests":
+                sys.setprofile(None)
+                code = frame.f_code
+                names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+                values = [frame.f_locals.get(name) for name in names]
+                if any(is_x(leaf) for leaf in gt.tree.leaves(values)):
+                    room = path.relative_to(PACKAGE.parent).parts
+                    visits.append(room[1] if room[0] == "gputensor" else room[0])
+                sys.setprofile(look)
+
+        sys.setprofile(look)
+        try:
+            model.fit(x, x[:, 0] % 3, batch_size=32, verbose=0, capture=False)
+        finally:
+            sys.setprofile(None)
+    stays = [room for room, _ in itertools.groupby(visits)]
+    assert {"keras", "training", "backend"} <= set(stays)
+    assert len(stays) <= 35

@@ -34,6 +34,19 @@ def test_on_the_cpu_parts_are_loops_and_calls():
 
 
 @pytest.mark.cpu
+def test_what_is_written_over_is_read_before():
+    total = gt.zeros(5)
+
+    def f(x):
+        total.__iadd__(x)
+        gt.kernels.sgd_step.raw(total.array, x.array, None, lr=0.1)
+
+    (add, step) = gt.explain(f)(gt.ones(5)).parts
+    assert (add.read, add.written) == (2 * 20, 20)
+    assert (step.read, step.written) == (2 * 20, 20)
+
+
+@pytest.mark.cpu
 def test_what_is_not_captured_is_said_with_its_line():
     found = gt.explain(lambda x: x * x.sum().item())(gt.ones(3))
     assert "x.sum().item()" in found.reason

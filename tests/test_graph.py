@@ -1,6 +1,7 @@
 """Graphs: what recordings leave, what passes keep, and programs beside the interpreter."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import gputensor as gt
 from checks import bits
 from gputensor import kernels
-from gputensor.graph import driver_code, fuse, ir, loops, passes
+from gputensor.graph import driver_code, fuse, ir, layout, loops, passes
 from gputensor.graph.cpu import Program
 from gputensor.graph.interpret import Memory, interpret
 from gputensor.graph.ir import Graph, Node, Returned, Value
@@ -345,6 +346,27 @@ def test_random_programs(drawn, seed):
             arrays = operands()
             expected = [bits(t) for t in function(*map(gt.asarray, arrays))]
             assert [bits(t) for t in program.run(*arrays)[0]] == expected
+
+
+@given(programs(), st.integers(0, 1000))
+def test_temporaries_may_lie_anywhere(drawn, seed):
+    shape, function = drawn
+    rng = np.random.default_rng(seed)
+
+    def scattered(lives):
+        places, end = [0] * len(lives), 0
+        for i in rng.permutation(len(lives)):
+            places[i] = end + 64 * int(rng.integers(4))
+            end = -(-(places[i] + lives[i][0]) // 64) * 64
+        return places, end
+
+    arrays = [rng.standard_normal(shape).astype("f") for _ in range(3)]
+    with CPU, np.errstate(all="ignore"), mock.patch.object(layout, "_packed", scattered):
+        graph, out = recorded(function, *map(gt.asarray, arrays))
+        program = Program(passes.simplified(graph))
+        for _ in range(2):
+            program._layout.arena[...] = 0xFF  # NaN
+            assert [bits(t) for t in program.run(*arrays)[0]] == [bits(t) for t in out]
 
 
 # Passes

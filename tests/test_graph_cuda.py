@@ -810,12 +810,43 @@ def test_temporaries_may_hold_anything_before_a_replay(device, monkeypatch):
     run = gt.capture(step, device="cuda")
     for _ in range(3):
         run()
+    assert taken
     lane = cuda.lane()
     for _ in range(3):
         for address, size, _ in taken:
             device.cuda.runtime  # noqa: B018
             fill(device, address, size, lane)
         run()
+    for a, b in zip(state(), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.standin
+def test_temporaries_may_lie_anywhere(device, monkeypatch):
+    rng = np.random.default_rng(0)
+    pool_of = cuda.Lane.__init__
+    between = []
+
+    def scattered(self):
+        pool_of(self)
+        real = self.pool
+
+        def malloc(size):
+            between.extend(real.malloc(512 * int(n)) for n in rng.integers(1, 5, 3))
+            return real.malloc(size)
+
+        self.pool = type("Pool", (), {"malloc": staticmethod(malloc), "real": real})()
+
+    step, state = training(device)
+    for _ in range(6):
+        step()
+    expected = state()
+    monkeypatch.setattr(cuda.Lane, "__init__", scattered)
+    step, state = training(device)
+    run = gt.capture(step, device="cuda")
+    for _ in range(6):
+        run()
+    assert between
     for a, b in zip(state(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -10,7 +10,7 @@ import gputensor as gt
 from cases import every_case
 from checks import leaf
 from gputensor.autograd import PRIMITIVES, primitive, reverse
-from gputensor.graph import large
+from gputensor.graph import large, loops
 
 pytestmark = pytest.mark.cpu
 
@@ -148,6 +148,30 @@ def test_threads_have_programs_of_their_own():
     for t in threads:
         t.join()
     assert not failed
+
+
+def test_a_signals_handler_may_compute_in_the_middle_of_it(monkeypatch):
+    x, y = (leaf(np.linspace(k, k + 1, 1013)) for k in range(2))
+    run = loops.driver()
+    came = []
+
+    def driver(*args):
+        if came:
+            came.pop()()
+        return run(*args)
+
+    def gradient(t):
+        t.grad = None
+        (gt.exp(t) * t).sum().backward()
+        return t.grad.numpy().tobytes()
+
+    monkeypatch.setattr(loops, "driver", lambda: driver)
+    right = [[gradient(t) for t in (x, y)] for _ in range(4)][-1]
+    found = []
+    for _ in range(3):
+        came.append(lambda: found.append(gradient(y)))
+        assert gradient(x) == right[0]
+    assert found == 3 * right[1:]
 
 
 def test_changing_shapes_do_not_pile_up():

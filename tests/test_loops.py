@@ -1,5 +1,6 @@
 """CPU loops: their mathematics, their cache, their threads."""
 
+import errno
 import math
 import os
 import signal
@@ -131,6 +132,32 @@ def test_loops_work_where_nothing_can_be_cached(monkeypatch):
     out = np.empty(2)
     loop(np.array([0.0, 1.0]), out)
     np.testing.assert_allclose(out, [1, math.e])
+
+
+def test_files_of_the_cache_may_be_damaged(tmp_path):
+    assert cached(GPUTENSOR_CACHE=str(tmp_path)) == [0, 1]
+    for kind in ("nbi", "nbc"):
+        (file,) = tmp_path.rglob(f"*_relu_loop*.{kind}")
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        hits, misses = cached(GPUTENSOR_CACHE=str(tmp_path))
+        assert (hits, misses) == (0, 1)
+        cached(GPUTENSOR_CACHE=str(tmp_path))
+        assert cached(GPUTENSOR_CACHE=str(tmp_path)) == [1, 0]  # it is whole again
+
+
+def test_the_disk_of_the_cache_may_be_full(tmp_path, monkeypatch):
+    from numba.core import caching
+
+    def write(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("GPUTENSOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_open_for_write", write)
+    loop = Loop(exps._function)
+    out = np.empty(2)
+    for dtype in (np.float64, np.float32):
+        loop(np.array([0.0, 1.0], dtype), out)
+        np.testing.assert_allclose(out, [1, math.e], rtol=1e-6)
 
 
 @pytest.fixture(params=["native", "python"])

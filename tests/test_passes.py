@@ -773,6 +773,17 @@ def test_writes_outside_come_right_after_what_may_raise():
     assert shapes_of(fuse.groups(made.give(b), is_map)) == ["first", ["exp", "log"]]
 
 
+@pytest.mark.parametrize("length", [0, 1])
+def test_what_has_no_elements_comes_after_what_makes_its_memory(length):
+    made = Made()
+    a = made.add("first", made.add("log", made.memory("argument")), kind="call")
+    b = made.add("second", a, kind="call")
+    none = made.add("third", part(a, 4 - length, length), kind="call", shape=(length,))
+    c = made.add("exp", part(b, 4 - length, length), shape=(length,))
+    items = fuse.groups(made.give(none, c), is_map)
+    assert shapes_of(items) == [["log"], "first", "second", "third", ["exp"]]
+
+
 def test_calls_wait_for_what_reads_the_memory_that_they_write_to():
     made = Made()
     x = made.memory("outside")

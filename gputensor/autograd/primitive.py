@@ -412,7 +412,7 @@ class Primitive:
             parents = tuple(
                 p if rule is not None else None for p, rule in zip(parents, self.rules, strict=True)
             )
-            if not any(p is not None for p in parents):
+            if parents.count(None) == len(parents):
                 return None
         node = _new(Node)
         node.order = next_order()

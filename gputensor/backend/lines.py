@@ -16,12 +16,12 @@ class _LibraryFiles(dict[str, bool]):
 
     def __missing__(self, file: str) -> bool:
         # Tracebacks name compiled code by its source's path in the package: cupy/cuda/memory.pyx.
-        self[file] = file.partition("/")[0] in _LIBRARIES or any(
-            getattr(module, "__file__", None) == file
+        self[file] = file.partition("/")[0] in _LIBRARIES or file in [
+            getattr(module, "__file__", None)
             for name, module in list(sys.modules.items())
             if name.partition(".")[0] in _LIBRARIES
             and not name.startswith("gputensor.benchmarks.")  # which only use it
-        )
+        ]
         return self[file]
 
 

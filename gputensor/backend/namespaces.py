@@ -52,7 +52,12 @@ def _in_float32(function: Callable[..., Array]) -> Callable[..., Array]:
         result = x.dtype if dtype is None else np.dtype(dtype)
         if not is_narrow(result):
             return function(x, axis=axis, dtype=dtype, **options)
-        return function(x, axis=axis, dtype=np.float32, **options).astype(result)
+        out = options.pop("out", None)  # where NumPy would round in between
+        found = function(x, axis=axis, dtype=np.float32, **options).astype(result)
+        if out is None:
+            return found
+        out[...] = found
+        return out
 
     return wide
 

@@ -5,6 +5,7 @@ import functools
 import itertools
 import threading
 import time
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -48,6 +49,8 @@ class Replay:
         if writes:
             self._memory = {id(b.owner) for b in outside}
         self._stops = writes and not self._on_cuda  # by NumPy's exceptions, with a part done
+        self._targets = [b.array for b in outside if b.version]
+        self._into = [i for i, v in enumerate(found.graph.arguments) if v.buffer.version]
         self._leaves = [leaf for leaf, _ in found.gradients]
         self._written: list[Array] = []
         self._changed: list[int] = []  # arguments that it writes to
@@ -81,8 +84,12 @@ class Replay:
         """Why a call with such arguments is to be run as it is; nothing if it is not."""
         if self._memory and any(id(owner(a)) in self._memory for a in arrays):
             return "an argument shares the memory of a tensor from outside"
-        if self._stops and "raise" in np.geterr().values():
-            return "NumPy is told to raise errors, perhaps after memory was written to"
+        if self._stops:
+            if "raise" in np.geterr().values() or _warnings_are_errors():
+                return "NumPy is told to raise errors, perhaps after memory was written to"
+            targets = self._targets + [arrays[i] for i in self._into if i < len(arrays)]
+            if not all(a.flags.writeable for a in targets):
+                return "memory that it writes to is read-only"
         return ""
 
     def fits(self, tensors: list[Tensor]) -> bool:
@@ -232,6 +239,16 @@ class Replay:
                 leaf.grad = wrap(leaf.buffer if where < 0 else kept[where])
 
 
+def _warnings_are_errors() -> bool:
+    """Whether what NumPy warns of is raised."""
+    if "error" not in [one[0] for one in warnings.filters]:  # which is quick
+        return False
+    for how, text, kind, *_ in warnings.filters:
+        if text is None and issubclass(RuntimeWarning, kind):
+            return how == "error"
+    return False
+
+
 class Failed(Exception):
     """A replay raised an error before it did anything: the function is to be run as it is."""
 
@@ -281,6 +298,10 @@ class Captured:
     def __repr__(self) -> str:
         return f"<captured {getattr(self._function, '__name__', 'function')}>"
 
+    def __reduce__(self) -> str:
+        """As functions do: its name goes into files, and copies are itself."""
+        return getattr(self, "__qualname__", repr(self))
+
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         """A method: the function is recorded for each object of its own."""
         return self if owner is None else functools.partial(self, owner)
@@ -304,6 +325,8 @@ class Captured:
             return self._plain(str(error), args, kwargs)
         if numbers_kept():
             return self._plain("its random numbers are kept by checkpoint", args, kwargs)
+        if _here.replaying:  # programs have memory of their own, which is in use
+            return self._plain("it is called within a replay, by a signal's handler", args, kwargs)
         replays = local.replays.get(key, ())
         arrays = [t.array for t in tensors]
         others: list[Replay] = []
@@ -316,12 +339,15 @@ class Captured:
                     others.append(replay)
                     continue
                 try:
+                    _here.replaying = True
                     return replay(arrays)
                 except Failed:
                     break
                 except CaptureError as error:
                     self._give_up(str(error), key)
-                    return detached(self._function(*args, **kwargs))
+                    break
+                finally:
+                    _here.replaying = False
         else:
             if local.may_try(key):
                 return self._record(args, kwargs, tensors, key, others)
@@ -362,15 +388,18 @@ class Captured:
             How often: `most` times at most.
         """
         replay = None
-        if backend.recording() is None and not numbers_kept():
+        if backend.recording() is None and not numbers_kept() and not _here.replaying:
             replay = self.replay_for()
         if replay is not None and replay.repeats:
             try:
+                _here.replaying = True
                 return replay.repeat(most)
             except Failed:
                 pass
             except CaptureError as error:
                 self._give_up(str(error), (_signature((), {}, []), _settings()))
+            finally:
+                _here.replaying = False
         self()
         return 1
 
@@ -425,6 +454,13 @@ class Captured:
                 "arguments to one"
             )
         return devices.pop() if devices else backend.default_device()
+
+
+class _Here(threading.local):
+    replaying = False  # whether this thread is in a replay
+
+
+_here = _Here()
 
 
 class _Recordings(threading.local):
@@ -566,7 +602,9 @@ def capture(function: Any = None, /, *, device: str | Device | None = None) -> A
     gputensor's generators go on from call to call.
 
     Python runs while the function is recorded, and not when it is replayed: a ``print`` is seen
-    once, and plain numbers and NumPy arrays from outside are constants. A function that does what a
+    once, and plain numbers and NumPy arrays from outside are constants. That a variable, or an item
+    of a list or dict, is another tensor by now is not noticed, if no module or optimizer holds it:
+    change its values in place, or give it as an argument. A function that does what a
     graph cannot repeat, such as deciding by a tensor's value, or drawing from a
     ``numpy.random.Generator`` that its code names, is run as it is each time; ``reason``, and the
     log ``gputensor.capture``, name the operation and the line.

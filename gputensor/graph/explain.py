@@ -232,8 +232,8 @@ def _name(nodes: list[Node]) -> str:
 def _part(
     kind: str, name: str, launches: tuple[str, ...], nodes: list[Node], hidden: set[int]
 ) -> Part:
-    made = {v.buffer.number for n in nodes for v in n.outputs}
-    read = [v for n in nodes for v in n.inputs if v.buffer.number not in made]
+    made = {(v.buffer.number, v.version) for n in nodes for v in n.outputs}
+    read = [v for n in nodes for v in n.inputs if (v.buffer.number, v.version) not in made]
     written = [v for n in nodes for v in n.outputs if v.buffer.number not in hidden]
     return Part(kind, name, launches, _places(nodes), _size(read), _size(written))
 

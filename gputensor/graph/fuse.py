@@ -64,7 +64,7 @@ def groups(
         for values, writes in ((node.inputs, False), (node.outputs, True)):
             for value in values:
                 for i, other, written in accesses.get(value.buffer.number, ()):
-                    if (written or writes) and value.overlaps(other):
+                    if (written or writes) and _ordered(value, other):
                         # Element by element at the same place, the two may be in one group.
                         together = isinstance(items[i], Group) and value.same_place(other)
                         first = max(first, i if together else i + 1)
@@ -117,7 +117,7 @@ def with_sums(
                     for values, writes in ((item.inputs, False), (item.outputs, True))
                     for value in values
                     for i, other, written in accesses.get(value.buffer.number, ())
-                    if (written or writes) and value.overlaps(other)
+                    if (written or writes) and _ordered(value, other)
                 ),
                 default=-1,
             )
@@ -131,6 +131,14 @@ def with_sums(
             _note(accesses, place, node)
     _find_inner(graph, found, accesses)
     return found
+
+
+def _ordered(value: Value, other: Value) -> bool:
+    """Whether it counts which of two values of a buffer comes first.
+
+    It does where one has no elements, too: there is no memory before what makes it.
+    """
+    return value.overlaps(other) or 0 in value.shape or 0 in other.shape
 
 
 def _shape_of(node: Node) -> tuple[int, ...]:
@@ -170,7 +178,7 @@ def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
         for values, writes in ((node.inputs, False), (node.outputs, True)):
             for value in values:
                 for j, other, written in accesses.get(value.buffer.number, ()):
-                    if (written or writes) and value.overlaps(other):
+                    if (written or writes) and _ordered(value, other):
                         before.add(j)
         if getattr(node.op, "shared", "") == "begins":
             urgent |= {i, *(j for j in before if nodes[j].op == "assign")}

@@ -36,11 +36,15 @@ def _met(_: int) -> None:
 class _Programs(threading.local):
     """Programs of a function by what they are made for; a thread's own, as they use memory."""
 
+    running = False  # whether one of them does: a signal's handler may call the function, too
+
     def __init__(self) -> None:
         self.made: dict[Any, Any] = {}
 
     def find(self, key: Any, function: _Call, arrays: list[Array]) -> Any:
         """The program, or None if there is none for such arrays, or none yet."""
+        if self.running:
+            return None
         program = self.made.get(key, _NEW)
         if program is _NEW:
             if len(self.made) >= _MOST:
@@ -50,6 +54,20 @@ class _Programs(threading.local):
         if program is _SEEN:
             program = self.made[key] = _program(function, arrays)
         return program
+
+    def run(self, program: _Call, arrays: list[Array]) -> Any:
+        """What a program gives.
+
+        Raises
+        ------
+        _Exceptions
+            If a floating-point exception was met.
+        """
+        try:
+            self.running = True
+            return program(*arrays)
+        finally:
+            self.running = False
 
 
 _NEW, _SEEN = object(), object()
@@ -139,7 +157,7 @@ class Large:
         if program is None:
             return self._plain(*arrays)
         try:
-            return program(*own)[0]
+            return self._programs.run(program, own)[0]
         except _Exceptions:
             return self._plain(*arrays)
 
@@ -203,7 +221,7 @@ class _Step:
         if program is None:
             return None
         try:
-            totals = program(*arrays)
+            totals = self._programs.run(program, arrays)
         except _Exceptions:
             return None
         return list(zip(wanted, totals, strict=True))

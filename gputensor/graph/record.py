@@ -6,10 +6,12 @@ While a thread records, a few attributes by which the library reaches arrays and
 What was found is what a recording holds for, see :class:`gputensor.graph.guards.Guards`.
 """
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import functools
 import gc
 import os
+import signal
 import sys
 import threading
 import weakref
@@ -47,6 +49,18 @@ def _starts() -> set[CodeType]:
     from concurrent.futures import ThreadPoolExecutor
 
     return {threading.Thread.start.__code__, ThreadPoolExecutor.submit.__code__}
+
+
+@functools.cache
+def _numbers() -> tuple[int, ...]:
+    return tuple(map(int, signal.valid_signals()))
+
+
+def _handlers() -> set[CodeType]:
+    """Code of what signals call, which is no part of a function that it interrupts."""
+    found = [_signal.getsignal(number) for number in _numbers()]  # that of signal is slow
+    codes = [getattr(handler, "__code__", None) for handler in found]
+    return {code for code in codes if code is not None}
 
 
 class Record(NamedTuple):
@@ -87,6 +101,7 @@ class _Recorder(Recording):
         self.given: set[int] = set()  # tensors that are arguments, by identity
         self._welcome = 0
         self.chance = Chance()
+        self._handlers = _handlers()
 
     def end(self, reason: str) -> None:
         """End the recording; tensors have plain arrays from here on."""
@@ -94,6 +109,11 @@ class _Recorder(Recording):
         super().end(reason)
         if not ended:
             self.release()
+            # Who looks at references finds those that there are without a recording.
+            self.outside.clear()
+            self.guards = Guards()
+            for buffer in self.graph.buffers:
+                buffer.owner = buffer.array = None
 
     # Doors
 
@@ -224,6 +244,8 @@ class _Recorder(Recording):
             self.end("work is given to another thread")
         elif backend.is_library(frame):
             pass
+        elif code in self._handlers:
+            self.end("a signal is handled")
         elif not self._own or self._welcome:
             self.chance.look(frame)
         else:

@@ -232,10 +232,10 @@ class Recording:
         self, op: Any, function: Callable[..., Any], operands: tuple[Any, ...]
     ) -> Callable[..., Any]:
         """What computes a map: on CUDA a kernel as generated ones are, for their bits."""
-        kind = next((type(x) for x in operands if backend.is_array(x)), np.ndarray)
-        if kind is np.ndarray or op not in INEXACT:
+        kinds = [type(x) for x in operands if backend.is_array(x)]
+        if not kinds or kinds[0] is np.ndarray or op not in INEXACT:
             return function
-        found: Callable[..., Any] = getattr(backend.NAMESPACES[kind], op)
+        found: Callable[..., Any] = getattr(backend.NAMESPACES[kinds[0]], op)
         return found
 
     def _catches(self, frame: FrameType | None) -> bool:
@@ -271,6 +271,11 @@ class Recording:
         """Run a function of arrays and note that as one call."""
         raises = getattr(function, "raises", False)
         return self.record("call", function, function, args, kwargs, raises=raises)
+
+    def follow(self, array: Any) -> None:
+        """The tape follows a change of an array in place: its memory must be the function's own."""
+        if isinstance(array, Tracer) and array.buffer.kind != "temporary":
+            self.end("a tensor from outside is changed on the tape")
 
     def read(self, array: Any) -> Any:
         """An array whose values are read, which ends the recording."""
@@ -343,7 +348,8 @@ class _Memory:
         """Whether an array that has the identity of its owner lies in it: the owner lives on."""
         root = _root(array)
         alive = [kept for ref in self._arrays if (kept := ref()) is not None]
-        if alive and not any(kept is root for kept in alive):
+        # No generator that ends early: an interrupt that comes as it is closed would be lost.
+        if alive and id(root) not in map(id, alive):
             self._arrays.append(weakref.ref(root))
         return bool(alive)
 

@@ -57,15 +57,22 @@ def _references(arrays: dict[int, Any], key: int) -> int:
     return sys.getrefcount(arrays[key])
 
 
+def _root(array: Any) -> Any:
+    """The array that owns the memory of another; its tracer, where that is one."""
+    if hasattr(array, "recording"):
+        return array if array.base is None else array.base
+    return memory_of(array)
+
+
 _OWN_REFERENCES = _references({0: np.empty(1)}, 0)  # those of the dictionary and of the call
 
 
 def _held_elsewhere(arrays: Sequence[Any]) -> bool:
     """Whether the memory that `arrays` share is held by more than those who hold these."""
     distinct = {id(a): a for a in arrays}
-    owner = id(memory_of(arrays[0]))
+    owner = id(_root(arrays[0]))
     if owner not in distinct:
-        distinct[owner] = memory_of(arrays[0])
+        distinct[owner] = _root(arrays[0])
     if distinct[owner].base is not None:  # another library's
         return True
     for key in distinct:
@@ -121,6 +128,9 @@ def _on_tape(name: str, remedy: str, x: Tensor, y: Operand) -> list[Tensor]:
     GraphError
         Otherwise. Nothing is changed yet.
     """
+    recording = backend.recording()
+    if recording is not None:
+        recording.follow(x.array)
     tensors = _sharing(x)
     for t in tensors:
         if isinstance(t._node, Leaf):
