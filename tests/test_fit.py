@@ -204,6 +204,39 @@ def test_few_steps_on_the_cpu_are_not_recorded(caplog, monkeypatch):
         assert bool([r for r in caplog.records if r.name == "gputensor.keras"]) == tried
 
 
+def test_few_batches_of_a_loader_on_the_cpu_are_not_recorded(caplog, monkeypatch):
+    monkeypatch.setattr(steps, "_WORTH", 11)
+
+    def loss(y, p):
+        return gt.mean((y - p) ** 2, axis=-1)
+
+    class Loader:
+        def __init__(self, count):
+            self.count = count
+
+        def __len__(self):
+            return self.count
+
+        def __iter__(self):
+            return iter([(X[:16], Y[:16])] * self.count)
+
+    def endless():
+        while True:
+            yield X[:16], Y[:16]
+
+    on_cuda = gt.zeros(1).device != "cpu"
+    for x, count, tried in (
+        (Loader(5), None, on_cuda),
+        (Loader(6), None, True),
+        (endless(), 5, on_cuda),
+        (endless(), 6, True),
+    ):
+        with caplog.at_level(logging.INFO, logger="gputensor.keras"):
+            caplog.clear()
+            network("adam", loss).fit(x, epochs=2, steps_per_epoch=count, verbose=0)
+        assert bool([r for r in caplog.records if r.name == "gputensor.keras"]) == tried
+
+
 @pytest.mark.cpu  # the stand-in for CuPy is not the library's own
 def test_what_its_author_has_captured_keeps_the_graph(caplog):
     @gt.capture

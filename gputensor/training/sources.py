@@ -125,7 +125,7 @@ class Held:
 
         return Steps(step, capture, device, self._ahead(epochs))
 
-    def _ahead(self, epochs: int) -> dict[int, int]:
+    def _ahead(self, epochs: int) -> dict[int | None, int]:
         """How many steps there are in some epochs, by their rows."""
         whole, rest = divmod(self._count, self._size)
         of_rest = self.steps * epochs // (whole + 1) if rest else 0
@@ -267,8 +267,9 @@ class Streamed:
         raise ValueError("fit: validation_split needs arrays; give validation_data instead")
 
     def steps_of(self, sums: Sums, capture: Any, epochs: int) -> Any:
-        """Function that trains on a batch."""
-        return training_on_batches(self._model, sums, capture, self.place)
+        """Function that trains on a batch, for so many epochs."""
+        ahead = None if self.steps is None else self.steps * epochs
+        return training_on_batches(self._model, sums, capture, self.place, ahead)
 
     def begin_epoch(self, shuffle: bool) -> None:
         """Begin with the first batch, or go on."""
@@ -337,8 +338,13 @@ class Streamed:
             self._stream = self._batches.going(self.batch)
 
 
-def training_on_batches(model: Any, sums: Sums, capture: Any, place: Any) -> Steps:
-    """Function of a batch that trains on it, see :func:`wrapped`; on the device of `place`."""
+def training_on_batches(
+    model: Any, sums: Sums, capture: Any, place: Any, ahead: int | None = None
+) -> Steps:
+    """Function of a batch that trains on it, see :func:`wrapped`; on the device of `place`.
+
+    `ahead` is how many batches will come, if that is known.
+    """
     uncounted = model._measures.sums(place, counts=False)
 
     def step(x: Any, ys: list[Any], weights: list[Any], part: Part | None) -> None:
@@ -348,7 +354,7 @@ def training_on_batches(model: Any, sums: Sums, capture: Any, place: Any) -> Ste
         into = sums if part is None or part.counts else uncounted
         model._train_on(x, raw(ys), raw(weights), into, part)
 
-    return Steps(step, capture, backend.device_of(place))
+    return Steps(step, capture, backend.device_of(place), None if ahead is None else {None: ahead})
 
 
 def wrapped(*lists: list[Any]) -> list[Any]:

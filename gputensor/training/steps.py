@@ -28,8 +28,8 @@ class Steps:
         With "auto" steps on the CPU are run as they are where too few come to save what their
         recording costs; where that is not known, the first ones are.
     device : Device
-    ahead : dict of int to int, optional
-        How many steps there will be, by their rows.
+    ahead : dict, optional
+        How many steps there will be, by their rows; by None for batches that are given.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Steps:
         step: Callable[..., None],
         capture: Any,
         device: Device,
-        ahead: dict[int, int] | None = None,
+        ahead: dict[int | None, int] | None = None,
     ) -> None:
         self._step = step
         self._capture = capture
@@ -59,7 +59,7 @@ class Steps:
 
     def __call__(self, *batch: Any) -> None:
         """Train on a batch."""
-        if not self._capture or self._early():
+        if not self._capture or None in self._few or self._early():
             self._step(*batch)
             return
         run = self._captured(None)

@@ -234,7 +234,8 @@ class Trainer(Evaluator):
             layers, loss, metrics and schedule are gputensor's own, or captured by their authors:
             what Python does in those of the user would happen in the first steps only. The log
             says which one it was. On the CPU steps are not recorded where there are up to 50 of
-            them with as many rows, nor the first 50 of an iterable's: a few are not worth it.
+            them with as many rows, nor the first 50 of how many is not known: a few are not worth
+            it.
         resume : path-like, Checkpointer or True, optional
             Save checkpoints in a folder, and go on from the latest one there, if there is one:
             with the same bits as if training had not been interrupted. True goes on from the
