@@ -3,6 +3,7 @@
 import copy
 import functools
 import logging
+import re
 import math
 import os
 import pickle
@@ -186,6 +187,7 @@ def test_python_of_the_users_runs_at_each_step_and_is_named(caplog):
         assert function.count == 20, place
         assert len([r for r in caplog.records if r.name == "gputensor.keras"]) == 1, place
         assert "which is yours" in caplog.text
+        assert re.search(r"That takes the host \S+ ms a step$", caplog.messages[0])
         for a, b in zip(weights(model), weights(expected), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -407,14 +407,18 @@ class Captured:
         """Run the function as it is from now on, for arguments of a signature."""
         del self._local.replays[key]
         self._local.trials[key] = _TRIALS
+        self._say(reason)
+
+    def _say(self, reason: str) -> None:
+        """Note why the function is run as it is; what is the library's own says that itself."""
+        if reason != self.reason and not self._own:
+            log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
         self.reason = reason
-        log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
 
     def _plain(self, reason: str, args: Any, kwargs: Any) -> Any:
         """Run the function as it is; on the tape that its arguments are on."""
-        if reason and reason != self.reason:
-            self.reason = reason
-            log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
+        if reason:
+            self._say(reason)
         out = self._function(*args, **kwargs)
         on_tape = any(isinstance(x, Tensor) and x.requires_grad for x in leaves((args, kwargs)))
         return out if on_tape and autograd.grad_enabled() else detached(out)
@@ -427,9 +431,7 @@ class Captured:
             out, found, reason = record(self._function, args, kwargs, tensors, where, self._own)
         if found is None:
             local.trials[key] = local.trials.get(key, 0) + 1
-            if reason != self.reason:
-                self.reason = reason
-                log("gputensor.capture").info(f"{self!r} is run as it is: {reason}")
+            self._say(reason)
         else:
             self.reason = None
             replay = Replay(found, tensors)

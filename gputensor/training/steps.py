@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,8 +64,10 @@ class Steps:
             self._step(*batch)
             return
         run = self._captured(None)
+        began = time.perf_counter()
+        known = run.reason
         run(*batch)
-        self._tell(run)
+        self._tell(run, known, began)
 
     def next(self, rows: int, count: int) -> int:
         """Train on the next batches of so many rows: on one, or on as many as go together.
@@ -78,7 +81,9 @@ class Steps:
             self._step(rows)
             return 1
         run = self._captured(rows)
-        if run.reason is not None:
+        began = time.perf_counter()
+        known = run.reason
+        if known is not None:
             run()
             done = 1
         elif self._pace is None:
@@ -86,7 +91,7 @@ class Steps:
         else:
             done = run.some(self._pace.most(count))
             self._pace.launched(done)
-        self._tell(run)
+        self._tell(run, known, began)
         return done
 
     def _early(self) -> bool:
@@ -95,16 +100,22 @@ class Steps:
         self._plain -= early
         return early
 
-    def _tell(self, run: Captured) -> None:
-        """Say once why steps are not replayed, if they are not."""
+    def _tell(self, run: Captured, known: str | None, began: float) -> None:
+        """Say once why steps are not replayed, if they are not, and what that costs.
+
+        That is told by a step before which the reason was `known`: it was not recorded.
+        """
         if run.reason is None or self._told:
             return
         if self._capture is True:
             raise CaptureError(f"fit: a step cannot be captured: {run.reason}")
-        self._told = True
-        log("gputensor.keras").info(
-            f"fit runs its steps operation by operation, not as one graph: {run.reason}"
-        )
+        if known is not None:
+            self._told = True
+            cost = 1e3 * (time.perf_counter() - began)
+            log("gputensor.keras").info(
+                f"fit runs its steps operation by operation, not as one graph: {run.reason}. "
+                f"That takes the host {cost:.2g} ms a step"
+            )
 
 
 class Singles:
