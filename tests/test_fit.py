@@ -3,10 +3,10 @@
 import copy
 import functools
 import logging
-import re
 import math
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
