@@ -205,15 +205,25 @@ def run(case: Case, place: Callable[[Any], Any], how: str | None = None) -> list
     attrs = {k: there(v) for k, v in case.attrs.items()}
     with np.errstate(all="ignore"):
         out = case.kernel.raw(*operands, **attrs)
-    return _on_host(out, operands)
+    return _on_host(out, [*operands, *_written(case, operands, attrs)])
 
 
 def expected(case: Case) -> list[Any]:
     """What the reference makes of a case, in the form of :func:`run`."""
     operands = [a.copy() if isinstance(a, np.ndarray) else a for a in case.operands]
+    attrs = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in case.attrs.items()}
     with np.errstate(all="ignore"):
-        out = case.kernel.reference(HOST, *operands, **case.attrs)
-    return _on_host(out, operands)
+        out = case.kernel.reference(HOST, *operands, **attrs)
+    return _on_host(out, [*operands, *_written(case, case.operands, case.attrs, attrs)])
+
+
+def _written(case: Case, operands: Any, attrs: Any, copies: Any = None) -> list[Any]:
+    """Arrays given by name that the kernel writes to, but for those that are operands as well."""
+    return [
+        (copies or attrs)[name]
+        for name in sorted(case.kernel.writes)
+        if attrs.get(name) is not None and not any(attrs[name] is a for a in operands)
+    ]
 
 
 def compare(case: Case, found: list[Any], wanted: list[Any]) -> None:
@@ -347,6 +357,9 @@ def _(draw: Draw) -> Calls:
     yield (x, labels), {"smoothing": 0.2}
     yield (x, weights), {}
     yield (x, weights), {"smoothing": 0.1}
+    for target, first in ((labels, 5.0), (weights, -3.0)):
+        yield (x, target), {"sums": np.array([first])}
+        yield (x, target), {"sums": np.array([first, 2.0])}
     far = x + draw.dtype.type(_FAR[draw.dtype.name])  # losses must not round at this size
     yield (far, labels), {"smoothing": 0.2}
     yield (far, weights), {"smoothing": 0.1}

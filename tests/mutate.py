@@ -91,7 +91,7 @@ EQUIVALENT = [
     ("common.cuh", "`0xff8", r"0xff800000u", "a NaN that no sum gives"),
     ("layer_norm.cu", "`0x", r"__longlong_as_double", "another rounding"),
     ("layer_norm.cu", "`0` to", r"CENTER \? A", "not used without CENTER"),
-    ("layer_norm.cu", "dropped", r"// else as below", "two formulas for the same"),
+    ("layer_norm.cu", "dropped", r"found\.square < infinity", "two formulas for the same"),
     ("common.cuh", "`1` to `2`", r"flag\[3\] = 1", "not 0 either"),
 ]
 # Survivors that are wrong on a GPU, where compute-sanitizer and its racecheck see them.

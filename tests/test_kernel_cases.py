@@ -88,11 +88,15 @@ def laid_out(case, gap, down, order):
     """Results of a case whose operands, laid in that order, and results are neighbours."""
     arena = Arena(gap, down)
     operands = list(case.operands)
+    named = {k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in case.attrs.items()}
     for i in order:
         if isinstance(operands[i], np.ndarray):
             operands[i] = arena.copy(operands[i])
+            same = [k for k, v in case.attrs.items() if v is case.operands[i]]
+            named |= dict.fromkeys(same, operands[i])
+    there = case._replace(operands=tuple(operands), attrs=named)
     with mock.patch.multiple(np, empty=arena.empty, empty_like=arena.empty_like):
-        return run(case._replace(operands=tuple(operands)), lambda x: x, "loop")
+        return run(there, lambda x: x, "loop")
 
 
 @pytest.mark.cpu
