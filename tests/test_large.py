@@ -119,6 +119,40 @@ def test_numpy_says_where_a_result_is_not_finite():
             one / x
 
 
+def counted(monkeypatch, function):
+    """How many programs give up in five calls, once they are there."""
+    raised = []
+    run = large._Programs.run
+
+    def counting(self, program, arrays):
+        try:
+            return run(self, program, arrays)
+        except large._Exceptions:
+            raised.append(1)
+            raise
+
+    for _ in range(3):
+        function()
+    with monkeypatch.context() as patch:
+        patch.setattr(large._Programs, "run", counting)
+        for _ in range(5):
+            function()
+    return len(raised)
+
+
+def test_what_numpy_says_nothing_of_is_computed_once(monkeypatch):
+    tiny = gt.full((8,), 1e-30, dtype="float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert counted(monkeypatch, lambda: tiny * tiny) == 0
+        with np.errstate(all="ignore"):
+            assert counted(monkeypatch, lambda: gt.ones(8) / (tiny * tiny)) == 0
+    with np.errstate(under="warn"), pytest.warns(RuntimeWarning, match="underflow"):
+        tiny * tiny
+    with np.errstate(under="raise"), pytest.raises(FloatingPointError, match="underflow"):
+        tiny * tiny
+
+
 def test_gradients_that_are_not_finite_are_said_as_well():
     for _ in range(4):
         x = leaf(np.array([1.0, 0.0]))

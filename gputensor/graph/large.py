@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend
+from gputensor import backend, memory
 from gputensor.backend import Array, Device
 from gputensor.graph import cpu, eager, loops, passes
 from gputensor.graph.trace import Recording
@@ -29,8 +29,14 @@ class _Exceptions(Exception):
     """A floating-point exception was met: what is done about it, the plain function does."""
 
 
+# What programs note; of numbers that become too small NumPy says nothing unless it is told to.
+_NOTED = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+
 def _met(_: int) -> None:
-    raise _Exceptions
+    errors = np.geterr()
+    if not errors["divide"] == errors["over"] == errors["invalid"] == "ignore":
+        raise _Exceptions
 
 
 class _Programs(threading.local):
@@ -92,6 +98,8 @@ def _program(function: _Call, arrays: list[Array]) -> _Call | None:
         if recording.reason is not None:
             return None
         graph.result = tuple(recording.value_of(t.value) for t in found)
+    for node in graph.nodes:
+        node.errors = _NOTED
     program = cpu.Program(passes.simplified(graph), report=_met)
     if not all(map(program.is_loop, program.items)) or program.arena_size > _ARENA:
         return None
@@ -99,7 +107,7 @@ def _program(function: _Call, arrays: list[Array]) -> _Call | None:
 
 
 def _usable() -> bool:
-    return loops.usable() and is_native()
+    return loops.usable() and is_native() and np.geterr()["under"] == "ignore"
 
 
 def _told(operands: tuple[Any, ...]) -> tuple[list[Any], list[int], list[Array]] | None:
@@ -217,6 +225,7 @@ class _Step:
                 raise TypeError("a gradient is to be converted, which is not done here")
             return totals
 
+        memory.keep_freed()  # a pass frees what the tape has held
         program = self._programs.find(tuple(key), function, arrays)
         if program is None:
             return None
