@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import io
 import itertools
+import json
 import linecache
 import math
 import os
@@ -271,6 +272,36 @@ def test_the_table_of_words_has_every_name_that_errors_tell():
     for module, names in gt.words.MODULES.items():
         for name in names:
             assert f"`{module.replace('gputensor', 'gt')}.{name}`" in text
+
+
+def measured(file):
+    """Medians of a file of results, by contestant."""
+    text = (ROOT / "benchmarks" / "results" / file).read_text(encoding="utf-8")
+    return {name: found["median"] for name, found in json.loads(text)["results"].items()}
+
+
+def test_the_measurements_are_those_of_the_files():
+    before, after = (ROOT / "README.md").read_text(encoding="utf-8").split("## Measured")
+    here = after[: after.index("Test accuracy after")]
+    large, small = here.split("| the same, 784-64-10")
+    small, operations = small.split("| 30 operations on 8 floats")
+    for text, file, unit in (
+        (large, "mnist.json", "{:.2f} s"),
+        (small, "small.json", "{:.2f} s"),
+        (operations, "overhead.json", "{:.0f} µs"),
+    ):
+        found = measured(file)
+        ours = found["gputensor"]
+        assert f"| {unit.format(ours)} |" in text
+        theirs = re.findall(r"\w: ([\d.]+ \S+) \| ([\d.]+) \|", text)
+        known = [(unit.format(v), f"{ours / v:.2f}") for v in found.values()]
+        assert len(theirs) > 1
+        assert set(theirs) <= set(known)
+    on_h200 = before[before.index("That commit on that machine") :]
+    row = next(line for line in on_h200.splitlines() if "784-512-10, batch 256" in line)
+    found = measured("mnist-h200.json")
+    assert f"| {found['gputensor']:.3f} s |" in row
+    assert f"PyTorch eager, fused Adam: {found['PyTorch eager, fused Adam']:.3f} s" in row
 
 
 def test_the_measurements_name_their_machine():
