@@ -549,8 +549,8 @@ def plot(report: Report, path: Path) -> None:
         axes.set(xlabel=report.axis)
         axes.margins(x=0.12, y=0.02)
     key = [Patch(color="tab:green", label="gputensor"), Patch(color="tab:gray", label="others")]
-    axes.legend(handles=key, loc="lower right")
     figure.suptitle(report.record["title"])
+    figure.legend(handles=key, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     figure.savefig(path, dpi=120)
 
 
