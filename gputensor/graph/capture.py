@@ -49,11 +49,10 @@ class Replay:
         if writes:
             self._memory = {id(b.owner) for b in outside}
         self._stops = writes and not self._on_cuda  # by NumPy's exceptions, with a part done
-        self._targets = [b.array for b in outside if b.version]
-        self._into = [i for i, v in enumerate(found.graph.arguments) if v.buffer.version]
+        self._written = [b.array for b in outside if b.version]
+        arguments = enumerate(found.graph.arguments)
+        self._changed = [i for i, v in arguments if v.buffer.version]  # arguments it writes to
         self._leaves = [leaf for leaf, _ in found.gradients]
-        self._written: list[Array] = []
-        self._changed: list[int] = []  # arguments that it writes to
 
     @functools.cached_property
     def program(self) -> Any:
@@ -61,8 +60,6 @@ class Replay:
         if self._made_with:
             _ = self.outline  # which passes change
         graph = passes.simplified(self.record.graph)
-        self._written = [b.array for b in graph.buffers if b.kind == "outside" and b.version]
-        self._changed = [i for i, v in enumerate(graph.arguments) if v.buffer.version]
         if not self._on_cuda:
             program = cpu.Program(graph)
             if program.late is not None:
@@ -87,7 +84,7 @@ class Replay:
         if self._stops:
             if "raise" in np.geterr().values() or _warnings_are_errors():
                 return "NumPy is told to raise errors, perhaps after memory was written to"
-            targets = self._targets + [arrays[i] for i in self._into if i < len(arrays)]
+            targets = self._written + [arrays[i] for i in self._changed if i < len(arrays)]
             if not all(a.flags.writeable for a in targets):
                 return "memory that it writes to is read-only"
         return ""

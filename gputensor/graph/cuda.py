@@ -501,7 +501,7 @@ class Program:
         checks.clear()
         with self._lane.entered() as stream:
             blas.prepare()
-            if any(issue.beside for issue in self._order):
+            if self._order is not self._chain:
                 with self._lane.second:
                     blas.prepare()
             stream.begin_capture()

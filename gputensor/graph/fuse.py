@@ -1,7 +1,7 @@
 """Grouping: which maps of a graph run over the same elements together, in one pass over memory."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
@@ -61,13 +61,10 @@ def groups(
 
     def earliest(node: Node) -> int:
         first = 0
-        for values, writes in ((node.inputs, False), (node.outputs, True)):
-            for value in values:
-                for i, other, written in accesses.get(value.buffer.number, ()):
-                    if (written or writes) and _ordered(value, other):
-                        # Element by element at the same place, the two may be in one group.
-                        together = isinstance(items[i], Group) and value.same_place(other)
-                        first = max(first, i if together else i + 1)
+        for i, value, other in _met(accesses, node):
+            # Element by element at the same place, the two may be in one group.
+            together = isinstance(items[i], Group) and value.same_place(other)
+            first = max(first, i if together else i + 1)
         return first
 
     fallible = 0  # after the last item that may raise an error
@@ -111,16 +108,7 @@ def with_sums(
         place = len(found)
         nodes = item.nodes if isinstance(item, Group) else [item]
         if isinstance(item, Node) and item.kind == "reduce":
-            last = max(
-                (
-                    i
-                    for values, writes in ((item.inputs, False), (item.outputs, True))
-                    for value in values
-                    for i, other, written in accesses.get(value.buffer.number, ())
-                    if (written or writes) and _ordered(value, other)
-                ),
-                default=-1,
-            )
+            last = max((i for i, _, _ in _met(accesses, item)), default=-1)
             before = found[last] if last >= 0 else None
             if isinstance(before, Group) and not commits(item) and joins(before, item):
                 place = last
@@ -156,6 +144,15 @@ def _note(accesses: _Accesses, place: int, node: Node) -> None:
             accesses.setdefault(value.buffer.number, []).append((place, value, writes))
 
 
+def _met(accesses: _Accesses, node: Node) -> Iterator[tuple[int, Value, Value]]:
+    """Accesses that a node comes after: their places, the node's values, and theirs."""
+    for values, writes in ((node.inputs, False), (node.outputs, True)):
+        for value in values:
+            for place, other, written in accesses.get(value.buffer.number, ()):
+                if (written or writes) and _ordered(value, other):
+                    yield place, value, other
+
+
 def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
     """The nodes in an order in which each call comes as soon as it may: the maps move together.
 
@@ -175,11 +172,7 @@ def _calls_first(graph: Graph, fusable: Callable[[Node], bool]) -> list[Node]:
             if shared is not None:
                 before.add(shared)
             shared = i
-        for values, writes in ((node.inputs, False), (node.outputs, True)):
-            for value in values:
-                for j, other, written in accesses.get(value.buffer.number, ()):
-                    if (written or writes) and _ordered(value, other):
-                        before.add(j)
+        before |= {j for j, _, _ in _met(accesses, node)}
         if getattr(node.op, "shared", "") == "begins":
             urgent |= {i, *(j for j in before if nodes[j].op == "assign")}
         for j in before:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gputensor import backend, memory
+from gputensor import backend
 from gputensor.backend import Array, Device
 from gputensor.graph import cpu, eager, loops, passes
 from gputensor.graph.trace import Recording
@@ -225,7 +225,6 @@ class _Step:
                 raise TypeError("a gradient is to be converted, which is not done here")
             return totals
 
-        memory.keep_freed()  # a pass frees what the tape has held
         program = self._programs.find(tuple(key), function, arrays)
         if program is None:
             return None

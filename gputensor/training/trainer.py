@@ -233,9 +233,9 @@ class Trainer(Evaluator):
             :func:`gputensor.capture`; the results are the same. With "auto" that is done if
             layers, loss, metrics and schedule are gputensor's own, or captured by their authors:
             what Python does in those of the user would happen in the first steps only. The log
-            says which one it was. On the CPU steps are not recorded where there are up to 50 of
-            them with as many rows, nor the first 50 of how many is not known: a few are not worth
-            it.
+            says which one it was. On the CPU steps are run as they are where 50 or fewer have as
+            many rows, and the first 50 where it is not known how many there will be: a few are not
+            worth a recording.
         resume : path-like, Checkpointer or True, optional
             Save checkpoints in a folder, and go on from the latest one there, if there is one:
             with the same bits as if training had not been interrupted. True goes on from the
@@ -326,6 +326,7 @@ class Trainer(Evaluator):
         measures = self._measures
         assert measures is not None
         sums = measures.sums(source.place)
+        looking = told.looking if team.group is None else []
         run = source.steps_of(sums, capture, epochs[1] - epochs[0])
         team.begin(
             told,
@@ -382,7 +383,7 @@ class Trainer(Evaluator):
                             if team.wants_batches:
                                 found = measures.results(sums, progress.rows, team.group)
                                 told.on_train_batch_end(batch, found)
-                            for watch in told.looking if team.group is None else ():
+                            for watch in looking:
                                 watch.look(sums.values.array, batch)
                             if team.stops(self.stop_training, within=True):
                                 break
